@@ -1,0 +1,68 @@
+# One static library per layer of the ladder (design: tests/architecture/ladder.txt), one gtest
+# binary per layer. Sources are globbed, so that adding a router or a test needs no edit here.
+
+# The precompiled header of the torch layers: without it every small unit costs 8-12 s.
+if(SWITCHYARD_TORCH)
+  set(SWITCHYARD_TORCH_PCH
+      <algorithm> <array> <cstdint> <functional> <memory> <optional> <span> <string> <string_view>
+      <utility> <vector>
+      <ATen/core/Tensor.h> <torch/csrc/autograd/custom_function.h>)
+endif()
+
+# switchyard_make_pch(name headers...): a library that only carries a precompiled header.
+function(switchyard_make_pch name)
+  set(source "${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp")
+  if(NOT EXISTS "${source}")
+    file(WRITE "${source}" "namespace { [[maybe_unused]] int ${name}_anchor; }\n")
+  endif()
+  add_library(${name} OBJECT "${source}")
+  target_link_libraries(${name} PRIVATE switchyard_options switchyard_core LibTorch::torch)
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/include")
+  target_compile_options(${name} PRIVATE -fpch-preprocess)
+  target_precompile_headers(${name} PRIVATE ${ARGN})
+endfunction()
+
+# switchyard_add_layer(<layer> [TORCH] DEPENDS targets... SOURCES files...)
+# TORCH: uses the shared precompiled header and links LibTorch.
+function(switchyard_add_layer layer)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "DEPENDS;SOURCES")
+  set(target switchyard_${layer})
+  list(FILTER arg_SOURCES EXCLUDE REGEX "_benchmark\\.cpp$")
+  if(NOT arg_SOURCES) # nothing to compile yet: headers only
+    add_library(${target} INTERFACE)
+    target_include_directories(${target} INTERFACE "${PROJECT_SOURCE_DIR}/include")
+    target_link_libraries(${target} INTERFACE ${arg_DEPENDS})
+    return()
+  endif()
+  add_library(${target} STATIC ${arg_SOURCES})
+  target_include_directories(${target} PUBLIC "${PROJECT_SOURCE_DIR}/include"
+                                       PRIVATE "${PROJECT_SOURCE_DIR}/src")
+  target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE switchyard_options)
+  if(arg_TORCH)
+    target_link_libraries(${target} PUBLIC LibTorch::torch)
+    target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>")
+    target_precompile_headers(${target} REUSE_FROM switchyard_torch_pch)
+  endif()
+endfunction()
+
+# switchyard_add_layer_test(<layer> [TORCH]): tests/<layer>/*_test.cpp -> <layer>_test.
+# One ctest entry per binary: loading LibTorch once per test case would cost half a second each.
+function(switchyard_add_layer_test layer)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${layer}/*.cpp")
+  if(NOT sources)
+    return()
+  endif()
+  set(target ${layer}_test)
+  add_executable(${target} ${sources})
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests" "${PROJECT_SOURCE_DIR}/src")
+  target_link_libraries(${target} PRIVATE
+    switchyard_options switchyard_${layer} GTest::gmock_main)
+  target_compile_definitions(${target} PRIVATE
+    SWITCHYARD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" SWITCHYARD_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  if(arg_TORCH)
+    target_compile_options(${target} PRIVATE -fpch-preprocess)
+    target_precompile_headers(${target} REUSE_FROM switchyard_torch_pch)
+  endif()
+  add_test(NAME ${layer} COMMAND ${target})
+endfunction()
