@@ -1,0 +1,148 @@
+// The plain structs that hold one resolved run. Defaults, ranges, units and help live in the field
+// table (config/field_table.h), which fills these; a rule across fields is in config/validate.cpp.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace switchyard::config {
+
+struct RunConfig {
+  std::string dir;  // run folder
+  std::uint64_t seed = 0;
+};
+
+struct BlendItem {
+  std::string path;
+  double weight = 1.0;
+};
+
+struct DataConfig {
+  std::string path;              // folder written by `prepare`; or use blend
+  std::vector<BlendItem> blend;  // several prepared folders (same tokenizer) with weights
+  std::int64_t sequence_length = 256;
+  bool attend_across_documents = true;
+};
+
+struct PWarmup {
+  double from = 1.0;
+  std::int64_t steps = 0;
+};
+
+// All options of all router types; which ones a type knows is in the field table. Defaults that
+// depend on the type (renormalize) are resolved before anyone reads them.
+struct RouterConfig {
+  std::string type = "top_p";  // top_k | top_p | attention_importance
+  bool renormalize = false;    // default: true for top_k, else false
+  // top_k
+  std::int64_t k = 2;
+  // top_p
+  double p = 0.4;
+  std::optional<std::int64_t> max_experts;
+  std::optional<PWarmup> p_warmup;
+  // attention_importance
+  std::string importance =
+      "attention_entropy";  // attention_received | attention_peak | ..._entropy
+  double k_mean = 2.0;
+  std::int64_t k_min = 1;
+  std::optional<std::int64_t> k_max;        // default: num_experts
+  std::string allocation = "proportional";  // proportional | budget
+};
+
+struct MoeLossConfig {
+  double load_balance = 1e-2;
+  double dynamic = 0.0;  // default 1e-4 for top_p, else 0
+  double z = 0.0;
+  std::string normalize = "assignments";  // tokens (default for top_p) | assignments
+  std::string scope = "global";           // global | sequence | local
+};
+
+struct MoeConfig {
+  std::int64_t num_experts = 0;  // 0 = no MoE layer
+  std::int64_t expert_size = 0;  // F
+  std::int64_t every = 1;
+  std::int64_t first = 0;
+  std::vector<std::int64_t> layers;  // resolved placement, ascending; wins over every/first
+  std::string compute = "auto";      // ExpertCompute: auto | loop | grouped_mm
+  RouterConfig router;
+  std::map<std::int64_t, RouterConfig> router_of_layer;  // fully resolved per-layer overrides
+  MoeLossConfig loss;
+};
+
+struct ModelConfig {
+  std::string preset;
+  std::int64_t vocab_size = 0;  // 0 = the tokenizer's
+  std::int64_t hidden_size = 0;
+  std::int64_t num_layers = 0;
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;  // resolved: defaults to num_heads
+  std::int64_t head_dim = 0;      // resolved: defaults to hidden_size / num_heads
+  std::int64_t ffn_size = 0;      // dense SwiGLU intermediate size
+  bool tie_embeddings = true;
+  double dropout = 0.0;
+  bool qkv_bias = false;
+  bool qk_norm = false;
+  double rope_theta = 10000.0;
+  double norm_eps = 1e-6;
+  double init_std = 0.02;
+  MoeConfig moe;
+
+  [[nodiscard]] const RouterConfig& router_at(std::int64_t layer) const {
+    const auto found = moe.router_of_layer.find(layer);
+    return found == moe.router_of_layer.end() ? moe.router : found->second;
+  }
+};
+
+struct OptimConfig {
+  double learning_rate = 3e-3;
+  double weight_decay = 0.1;
+  double clip_norm = 1.0;
+  std::vector<double> betas = {0.9, 0.95};
+  double eps = 1e-8;
+};
+
+struct ScheduleConfig {
+  std::string type = "cosine";  // cosine | linear | warmup_stable_decay | constant
+  std::int64_t steps = 0;       // 0 = train.steps
+  std::int64_t warmup_steps = 0;
+  double final_ratio = 0.1;
+  std::int64_t decay_steps = 0;  // warmup_stable_decay only
+};
+
+struct TrainConfig {
+  std::int64_t steps = 0;
+  std::int64_t global_batch_size = 8;  // sequences per step
+  std::int64_t micro_batch_size = 8;   // sequences per rank and micro-step
+  std::string precision = "fp32";      // fp32 | bf16 | fp64
+  bool recompute = false;
+  bool deterministic = false;
+  std::int64_t log_every = 10;
+  std::int64_t evaluate_every = 0;   // 0 = only at the end
+  std::int64_t evaluate_tokens = 0;  // 0 = the whole validation split
+  std::int64_t checkpoint_every = 0;
+  std::int64_t keep_last = 2;
+  std::int64_t sample_every = 0;  // 0 = only at the end
+  std::string sample_prompt;
+  std::int64_t sample_tokens = 64;
+  std::int64_t max_skipped_steps = 20;
+};
+
+struct ParallelConfig {
+  std::int64_t expert = 1;
+  bool shard_optimizer = false;
+};
+
+struct Config {
+  RunConfig run;
+  DataConfig data;
+  ModelConfig model;
+  OptimConfig optim;
+  ScheduleConfig schedule;
+  TrainConfig train;
+  ParallelConfig parallel;
+};
+
+}  // namespace switchyard::config

@@ -1,0 +1,60 @@
+// Whole-file reading, read-only mapping and atomic writing.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace switchyard {
+
+// Reads a whole file. Throws StorageError naming the path (missing, a folder, unreadable).
+[[nodiscard]] std::string read_file(const std::filesystem::path& path);
+
+// Replaces `path` with `bytes`: temporary file beside it, fsync, rename, fsync of the folder.
+// On any failure the old file is intact, the temporary gone, and StorageError is thrown.
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+// A file being written that only appears under its name on commit(). Not committed = removed.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  [[nodiscard]] std::size_t bytes_written() const noexcept { return bytes_written_; }
+  // Flushes, fsyncs and renames. Throws StorageError; the temporary is gone then.
+  void commit();
+
+ private:
+  [[noreturn]] void fail(const char* action);
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  int descriptor_ = -1;
+  std::size_t bytes_written_ = 0;
+  std::string buffer_;
+};
+
+// Read-only memory map of a file; an empty file gives an empty span.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace switchyard

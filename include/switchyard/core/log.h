@@ -1,0 +1,32 @@
+// Messages for people: spdlog behind four functions. Standard error, and a file once one is set.
+// Results that scripts read go to standard output, never through here.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <string>
+#include <utility>
+
+namespace switchyard::log {
+
+void write_info(const std::string& message);
+void write_warning(const std::string& message);
+void write_error(const std::string& message);
+// Also append every message, with time stamps, to this file (a run's log.txt).
+void add_file(const std::filesystem::path& path);
+
+template <typename... Args>
+void info(fmt::format_string<Args...> format, Args&&... args) {
+  write_info(fmt::format(format, std::forward<Args>(args)...));
+}
+template <typename... Args>
+void warning(fmt::format_string<Args...> format, Args&&... args) {
+  write_warning(fmt::format(format, std::forward<Args>(args)...));
+}
+template <typename... Args>
+void error(fmt::format_string<Args...> format, Args&&... args) {
+  write_error(fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace switchyard::log

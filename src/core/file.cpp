@@ -1,0 +1,201 @@
+#include "switchyard/core/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "switchyard/core/error.h"
+
+namespace switchyard {
+namespace {
+
+constexpr std::size_t kWriteBufferBytes = std::size_t{1} << 20;
+
+[[noreturn]] void throw_storage(const char* action, const std::filesystem::path& path,
+                                int error_number) {
+  std::string hint;
+  if (error_number == ENOSPC || error_number == EDQUOT) hint = "free some space on that disk";
+  throw StorageError(
+      fmt::format("cannot {} {}: {}", action, path.string(), std::strerror(error_number)), hint);
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  [[nodiscard]] int get() const noexcept { return value_; }
+
+ private:
+  int value_;
+};
+
+// Writes everything or returns the errno.
+int write_all(int descriptor, const char* data, std::size_t size) {
+  while (size > 0) {
+    const ssize_t count = ::write(descriptor, data, size);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    if (count == 0) return EIO;
+    data += count;
+    size -= static_cast<std::size_t>(count);
+  }
+  return 0;
+}
+
+// Makes a rename in `folder` durable.
+void sync_folder(const std::filesystem::path& folder) {
+  const Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (opened.get() < 0) throw_storage("open the folder", folder, errno);
+  // Some network file systems refuse to sync a folder; the rename itself has succeeded.
+  if (::fsync(opened.get()) != 0 && errno != EINVAL && errno != ENOTSUP) {
+    throw_storage("sync the folder", folder, errno);
+  }
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+// Unique in this process and, by the pid, on this machine.
+std::filesystem::path temporary_name(const std::filesystem::path& path) {
+  static std::atomic<unsigned> counter{0};
+  std::filesystem::path temporary = path;
+  temporary += fmt::format(".tmp-{}-{}", ::getpid(), counter.fetch_add(1));
+  return temporary;
+}
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) throw_storage("read", path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw_storage("read", path, errno);
+  if (S_ISDIR(status.st_mode)) throw_storage("read", path, EISDIR);
+
+  // The size is only a first guess: pipes and files under /proc report 0.
+  std::string bytes;
+  std::size_t used = 0;
+  const auto expected = static_cast<std::size_t>(std::max<off_t>(status.st_size, 0));
+  bytes.resize(std::max(expected + 1, std::size_t{4096}));
+  while (true) {
+    if (used == bytes.size()) bytes.resize(bytes.size() * 2);
+    const ssize_t count = ::read(file.get(), bytes.data() + used, bytes.size() - used);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      throw_storage("read", path, errno);
+    }
+    if (count == 0) break;
+    used += static_cast<std::size_t>(count);
+  }
+  bytes.resize(used);
+  return bytes;
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path)
+    : path_(std::move(path)), temporary_(temporary_name(path_)) {
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) throw_storage("create", path_, errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail(const char* action) {
+  const int error_number = errno;
+  if (descriptor_ >= 0) ::close(descriptor_);
+  descriptor_ = -1;
+  ::unlink(temporary_.c_str());
+  throw_storage(action, path_, error_number);
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+void AtomicFile::write(std::string_view text) {
+  SWITCHYARD_CHECK(descriptor_ >= 0, "{} was written after it was closed", path_.string());
+  const auto put = [&](std::string_view part) {
+    errno = write_all(descriptor_, part.data(), part.size());
+    if (errno != 0) fail("write");
+  };
+  if (buffer_.size() + text.size() <= kWriteBufferBytes) {
+    buffer_ += text;
+  } else {
+    put(buffer_);
+    buffer_.clear();
+    if (text.size() < kWriteBufferBytes) {
+      buffer_ = text;
+    } else {
+      put(text);
+    }
+  }
+  bytes_written_ += text.size();
+}
+
+void AtomicFile::commit() {
+  SWITCHYARD_CHECK(descriptor_ >= 0, "{} was committed after it was closed", path_.string());
+  errno = write_all(descriptor_, buffer_.data(), buffer_.size());
+  if (errno != 0) fail("write");
+  buffer_.clear();
+  if (::fsync(descriptor_) != 0) fail("sync");
+  const int closed = ::close(std::exchange(descriptor_, -1));
+  if (closed != 0 && errno != EINTR) fail("close");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("replace");
+  sync_folder(folder_of(path_));
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) throw_storage("open", path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw_storage("open", path, errno);
+  if (S_ISDIR(status.st_mode)) throw_storage("open", path, EISDIR);
+  if (!S_ISREG(status.st_mode)) {
+    throw StorageError(fmt::format("cannot map {}: not a regular file", path.string()));
+  }
+  if (status.st_size == 0) return;
+  const auto size = static_cast<std::size_t>(status.st_size);
+  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+  if (address == MAP_FAILED) throw_storage("map", path, errno);
+  data_ = static_cast<const std::byte*>(address);
+  size_ = size;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+}  // namespace switchyard

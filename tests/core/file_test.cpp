@@ -1,0 +1,147 @@
+#include "switchyard/core/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "switchyard/core/error.h"
+
+namespace switchyard {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = fs::path(testing::TempDir()) / (std::string("switchyard_file_") + test->name());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  [[nodiscard]] std::size_t num_files() const {
+    return static_cast<std::size_t>(
+        std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
+  }
+  fs::path folder_;
+};
+
+TEST_F(FileTest, WrittenBytesAreReadBack) {
+  const std::string bytes("line\n\0after nul\r\n", 17);
+  write_file_atomically(folder_ / "a", bytes);
+  EXPECT_EQ(read_file(folder_ / "a"), bytes);
+  EXPECT_EQ(num_files(), 1U);
+}
+
+TEST_F(FileTest, RewritingReplacesTheWholeFile) {
+  write_file_atomically(folder_ / "a", std::string(10000, 'x'));
+  write_file_atomically(folder_ / "a", "short");
+  EXPECT_EQ(read_file(folder_ / "a"), "short");
+}
+
+TEST_F(FileTest, ManySmallAndOneLargeWriteKeepTheirOrder) {
+  std::string expected;
+  AtomicFile file(folder_ / "a");
+  for (int i = 0; i < 100000; ++i) {
+    const std::string piece = std::to_string(i) + ",";
+    file.write(piece);
+    expected += piece;
+  }
+  const std::string large(3 << 20, 'L');
+  file.write(large);
+  expected += large;
+  file.write(std::string_view("end"));
+  expected += "end";
+  EXPECT_EQ(file.bytes_written(), expected.size());
+  file.commit();
+  EXPECT_EQ(read_file(folder_ / "a"), expected);
+}
+
+TEST_F(FileTest, UncommittedFileLeavesTheOldOneAndNoTemporary) {
+  write_file_atomically(folder_ / "a", "old");
+  {
+    AtomicFile file(folder_ / "a");
+    file.write(std::string_view("half of the new one"));
+  }
+  EXPECT_EQ(read_file(folder_ / "a"), "old");
+  EXPECT_EQ(num_files(), 1U);
+}
+
+TEST_F(FileTest, FailedRenameLeavesNoTemporary) {
+  fs::create_directories(folder_ / "taken" / "inside");
+  EXPECT_THROW(write_file_atomically(folder_ / "taken", "bytes"), StorageError);
+  EXPECT_EQ(num_files(), 1U);
+  EXPECT_TRUE(fs::is_directory(folder_ / "taken" / "inside"));
+}
+
+TEST_F(FileTest, WritingIntoAMissingFolderNamesTheFile) {
+  try {
+    write_file_atomically(folder_ / "missing" / "a", "bytes");
+    FAIL() << "wrote into a missing folder";
+  } catch (const StorageError& error) {
+    EXPECT_THAT(error.what(), testing::EndsWith("missing/a: No such file or directory"));
+  }
+}
+
+// A file size limit makes write(2) fail as a full disk does.
+TEST_F(FileTest, FailedWriteKeepsTheOldFileAndRemovesTheTemporary) {
+  write_file_atomically(folder_ / "a", "old");
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{.rlim_cur = 4096, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  std::string message;
+  try {
+    write_file_atomically(folder_ / "a", std::string(100000, 'x'));
+  } catch (const StorageError& error) {
+    message = error.what();
+  }
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_THAT(message, testing::EndsWith("/a: File too large"));
+  EXPECT_EQ(read_file(folder_ / "a"), "old");
+  EXPECT_EQ(num_files(), 1U);
+}
+
+TEST_F(FileTest, ReadingAMissingFileOrAFolderNamesThePath) {
+  try {
+    (void)read_file(folder_ / "absent");
+    FAIL() << "read a missing file";
+  } catch (const StorageError& error) {
+    EXPECT_THAT(error.what(), testing::StartsWith("cannot read " + folder_.string()));
+    EXPECT_THAT(error.what(), testing::EndsWith("absent: No such file or directory"));
+  }
+  EXPECT_THROW((void)read_file(folder_), StorageError);
+  EXPECT_THROW(MappedFile{folder_}, StorageError);
+}
+
+TEST_F(FileTest, FilesWithoutASizeAreReadToTheEnd) {
+  EXPECT_THAT(read_file("/proc/self/status"), testing::HasSubstr("Name:"));
+}
+
+TEST_F(FileTest, MapShowsTheBytesAndMoves) {
+  write_file_atomically(folder_ / "a", "mapped");
+  MappedFile first(folder_ / "a");
+  MappedFile second(std::move(first));
+  ASSERT_EQ(second.bytes().size(), 6U);
+  EXPECT_EQ(static_cast<char>(second.bytes()[5]), 'd');
+  MappedFile third;
+  EXPECT_TRUE(third.bytes().empty());
+  third = std::move(second);
+  EXPECT_EQ(third.bytes().size(), 6U);
+}
+
+TEST_F(FileTest, EmptyFileMapsToAnEmptySpan) {
+  write_file_atomically(folder_ / "a", "");
+  EXPECT_TRUE(MappedFile(folder_ / "a").bytes().empty());
+}
+
+}  // namespace
+}  // namespace switchyard

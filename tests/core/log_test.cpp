@@ -1,0 +1,48 @@
+#include "switchyard/core/log.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/terminal.h"
+
+namespace switchyard {
+namespace {
+
+TEST(Log, MessagesGoToStandardErrorWithTheirLevel) {
+  if (stderr_is_terminal()) GTEST_SKIP() << "standard error is a terminal";
+  testing::internal::CaptureStderr();
+  testing::internal::CaptureStdout();
+  log::info("{} tokens", 12);
+  log::warning("low on {}", "space");
+  log::error("stopped");
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "12 tokens\nswitchyard: warning: low on space\nswitchyard: error: stopped\n");
+}
+
+TEST(Log, BracesInAMessageAreText) {
+  testing::internal::CaptureStderr();
+  log::write_info("{not a field} %v");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "{not a field} %v\n");
+}
+
+TEST(Log, FileReceivesMessagesWithTimeAndLevel) {
+  const std::filesystem::path path = testing::TempDir() + "switchyard_log.txt";
+  std::filesystem::remove(path);
+  log::add_file(path);
+  testing::internal::CaptureStderr();
+  log::warning("kept");
+  (void)testing::internal::GetCapturedStderr();
+  EXPECT_THAT(read_file(path), testing::MatchesRegex("[0-9]+-[0-9]+-[0-9]+ .*warning: kept\n"));
+}
+
+TEST(Log, UnwritableFileIsAStorageError) {
+  EXPECT_THROW(log::add_file("/dev/null/log.txt"), StorageError);
+}
+
+}  // namespace
+}  // namespace switchyard

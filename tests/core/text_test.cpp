@@ -1,0 +1,39 @@
+#include "switchyard/core/text.h"
+
+#include <gtest/gtest.h>
+
+namespace switchyard {
+namespace {
+
+const std::vector<std::string> kNames = {"router", "every", "layers", "learning_rate", "p", "k"};
+
+TEST(NearestName, FindsTypingMistakes) {
+  EXPECT_EQ(nearest_name("routr", kNames), "router");
+  EXPECT_EQ(nearest_name("rotuer", kNames), "router");  // neighbours swapped
+  EXPECT_EQ(nearest_name("leyers", kNames), "layers");
+  EXPECT_EQ(nearest_name("Learning-Rate", kNames), "learning_rate");
+  EXPECT_EQ(nearest_name("router", kNames), "router");
+}
+
+TEST(NearestName, StaysSilentWhenNothingIsNear) {
+  EXPECT_EQ(nearest_name("temperature", kNames), "");
+  EXPECT_EQ(nearest_name("q", kNames), "");
+  EXPECT_EQ(nearest_name("", kNames), "");
+  EXPECT_EQ(nearest_name("router", {}), "");
+  EXPECT_EQ(nearest_name(std::string(100000, 'r'), kNames), "");
+}
+
+TEST(NearestName, PrefersTheCloserThenTheEarlierName) {
+  const std::vector<std::string> names = {"steps_a", "steps_b", "steps"};
+  EXPECT_EQ(nearest_name("step", names), "steps");
+  EXPECT_EQ(nearest_name("steps_c", names), "steps_a");
+}
+
+TEST(Join, PutsTheSeparatorBetweenParts) {
+  EXPECT_EQ(join(std::vector<std::string>{"a", "b", "c"}, ", "), "a, b, c");
+  EXPECT_EQ(join(std::vector<std::string>{"a"}, ", "), "a");
+  EXPECT_EQ(join({}, ", "), "");
+}
+
+}  // namespace
+}  // namespace switchyard
