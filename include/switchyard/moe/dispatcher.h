@@ -1,0 +1,38 @@
+// Brings token rows to their experts and results home. Split-phase, so that an exchange between
+// ranks can overlap with other work; the local dispatcher does everything in finish().
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+
+#include "switchyard/moe/expert_compute.h"
+#include "switchyard/ops/routing.h"
+
+namespace switchyard::moe {
+
+struct ExpertWeights {
+  at::Tensor w1_E2FH;
+  at::Tensor w2_EHF;
+  GradSink sink;
+};
+
+class Dispatcher {
+ public:
+  // What begin() hands to finish() of the same dispatcher.
+  class Pending {
+   public:
+    virtual ~Pending() = default;
+  };
+  virtual ~Dispatcher() = default;
+  [[nodiscard]] virtual std::unique_ptr<Pending> begin(const at::Tensor& x_TH,
+                                                       const ops::Routing& routing) = 0;
+  // Returns y_TH; differentiable in x, the routing's weights and the expert weights.
+  [[nodiscard]] virtual at::Tensor finish(std::unique_ptr<Pending> pending,
+                                          const ExpertWeights& weights) = 0;
+};
+
+[[nodiscard]] std::unique_ptr<Dispatcher> make_local_dispatcher(
+    std::shared_ptr<ExpertCompute> compute);
+
+}  // namespace switchyard::moe

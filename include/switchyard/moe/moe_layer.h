@@ -1,0 +1,52 @@
+// The MoE layer: three siblings (router, dispatcher, experts).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "switchyard/config/config.h"
+#include "switchyard/moe/dispatcher.h"
+#include "switchyard/moe/expert_compute.h"
+#include "switchyard/ops/parameter.h"
+#include "switchyard/routing/router.h"
+
+namespace switchyard::moe {
+
+struct MoeOutput {
+  at::Tensor y_TH;  // to be added to the residual stream
+  ops::Routing routing;
+  ops::RouteSums sums;
+};
+
+struct MoeBuild {
+  std::string name;  // e.g. `model.layers.3.moe`
+  std::int64_t layer = 0;
+  std::int64_t hidden_size = 0;
+  bool causal = true;
+  std::int64_t sequence_length = 0;
+  double init_std = 0.02;
+  double down_proj_std = 0.02;
+  ops::PrecisionPolicy precision;
+};
+
+class MoeLayer {
+ public:
+  MoeLayer(const config::MoeConfig& config, const config::RouterConfig& router,
+           const MoeBuild& build);
+  [[nodiscard]] MoeOutput forward(const routing::RouterInput& input);
+  [[nodiscard]] routing::Router& router() { return *router_; }
+  [[nodiscard]] std::vector<ops::Parameter*> parameters();
+
+ private:
+  std::unique_ptr<routing::Router> router_;
+  std::unique_ptr<Dispatcher> dispatcher_;
+  std::shared_ptr<ExpertCompute> compute_;
+  ops::Parameter w1_;  // [E, 2F, H]; parts model...experts.{e}.{gate,up}_proj.weight
+  ops::Parameter w2_;  // [E, H, F]; parts ...experts.{e}.down_proj.weight
+};
+
+}  // namespace switchyard::moe

@@ -1,0 +1,73 @@
+// A trainable tensor: what the forward pass reads, the master copy the optimizer updates, the
+// buffer gradients are summed into, and the names under which files know its parts.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace switchyard::ops {
+
+// A part of a parameter as files name it, e.g. `model.layers.3.moe.experts.5.up_proj.weight`,
+// whatever the in-memory stacking: `shape` elements from `offset` in the flattened parameter.
+struct LogicalTensor {
+  std::string name;
+  std::int64_t offset = 0;
+  std::vector<std::int64_t> shape;
+};
+
+enum class Initializer { normal, zeros, ones };
+
+struct PrecisionPolicy {
+  at::ScalarType compute = at::kFloat;  // fp32, bf16 or fp64
+  at::Device device = at::kCPU;         // kMeta: shapes only, nothing allocated
+  // fp64 for fp64 models, else fp32.
+  [[nodiscard]] at::ScalarType accumulation() const {
+    return compute == at::kDouble ? at::kDouble : at::kFloat;
+  }
+};
+
+struct Parameter {
+  std::string name;            // in memory, e.g. `model.layers.3.moe.experts.w1`
+  std::vector<LogicalTensor> parts;  // cover the parameter exactly, in order
+  Initializer initializer = Initializer::normal;
+  double init_std = 0.0;
+  bool decay = true;           // weight decay applies
+  bool is_expert = false;      // dim 0 is the expert
+
+  at::Tensor value;   // compute dtype leaf that requires grad; the forward pass reads it
+  at::Tensor master;  // accumulation type; the same tensor storage as value when dtypes agree
+  at::Tensor grad;    // accumulation type, the sum over micro-batches; allocated by zero_grad
+
+  [[nodiscard]] std::int64_t numel() const { return value.numel(); }
+};
+
+struct ParameterSpec {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::vector<LogicalTensor> parts;  // empty: one part named `name` with `shape`
+  Initializer initializer = Initializer::normal;
+  double init_std = 0.02;
+  bool decay = true;
+  bool is_expert = false;
+  bool keep_accumulation_type = false;  // routers compute in the accumulation type always
+};
+
+// Allocates value and master (uninitialised; nothing for kMeta).
+[[nodiscard]] Parameter make_parameter(const ParameterSpec& spec, const PrecisionPolicy& policy);
+
+// Fills the master from (seed, part name, element index inside the part) alone, then the value.
+void initialize(Parameter& parameter, std::uint64_t seed);
+
+// master -> value (rounding), after an update or a load.
+void publish(Parameter& parameter);
+
+// Allocates the gradient buffer if needed and sets it to zero; clears value.grad().
+void zero_grad(Parameter& parameter);
+
+// After each micro-batch's backward: adds value.grad() to `grad` and clears it.
+void collect_grad(Parameter& parameter);
+
+}  // namespace switchyard::ops

@@ -1,0 +1,20 @@
+// Dispatch and combine on one device: rows out of token states, and token states out of rows.
+// No autograd here: moe/moe_ffn is the one differentiable function over them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "switchyard/ops/routing.h"
+
+namespace switchyard::ops {
+
+// x_TH -> x_NH with x_NH[r] = x_TH[row_token[r]]; same dtype.
+[[nodiscard]] at::Tensor row_gather(const at::Tensor& x_TH, const Routing& routing);
+
+// rows_NH -> y_TH with y[t] = sum over the token's rows r (ascending expert) of weight[r] * rows[r],
+// accumulated in the accumulation type and rounded once to rows_NH's dtype. `row_weight_N`
+// undefined means weight 1. A token without rows gives zeros.
+[[nodiscard]] at::Tensor row_gather_sum(const at::Tensor& rows_NH, const at::Tensor& row_weight_N,
+                                        const Routing& routing);
+
+}  // namespace switchyard::ops

@@ -1,0 +1,82 @@
+// A router maps token states to a Routing. Implementations: top_k, top_p, attention_importance
+// (one file each), made by `make_router`. A router never communicates and never divides sums.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "switchyard/config/config.h"
+#include "switchyard/ops/attention_importance.h"
+#include "switchyard/ops/parameter.h"
+#include "switchyard/ops/routing.h"
+
+namespace switchyard::routing {
+
+struct RouterInput {
+  at::Tensor x_TH;                // [T, H] compute dtype
+  at::Tensor importance_T;        // [T] the raw measure the router asked for, else undefined
+  at::Tensor valid_T;             // [T] bool or undefined
+  at::Tensor sequence_offset_B1;  // [B+1] int32
+  at::Tensor token_idx_T;         // [T] int64 or undefined
+  std::int64_t step = 0;
+  std::int64_t layer = 0;
+  bool training = false;
+};
+
+struct RouteResult {
+  ops::Routing routing;
+  ops::RouteSums sums;
+};
+
+// One layer's sums of a whole applied step over all ranks, on the host.
+struct GlobalSums {
+  std::int64_t step = 0;
+  std::int64_t num_tokens = 0;
+  std::vector<std::int64_t> count_E;
+  std::map<std::string, double> named;
+};
+
+class Router {
+ public:
+  virtual ~Router() = default;
+  Router() = default;
+  Router(const Router&) = delete;
+  Router& operator=(const Router&) = delete;
+
+  [[nodiscard]] virtual RouteResult route(const RouterInput& input) = 0;
+  // The statistic of the block's attention that route() reads; nothing is computed for `none`.
+  [[nodiscard]] virtual ops::ImportanceMeasure importance() const {
+    return ops::ImportanceMeasure::none;
+  }
+  // The router's weight, [E, H], accumulation type.
+  [[nodiscard]] virtual ops::Parameter& weight() = 0;
+  // Named fp32 tensors outside the optimizer; checkpointed. Empty for stateless routers.
+  [[nodiscard]] virtual std::map<std::string, at::Tensor> state() const { return {}; }
+  virtual void load_state(const std::map<std::string, at::Tensor>& state);
+  // Called once per applied training step with the same sums on all ranks: the only place where
+  // state changes.
+  virtual void after_step(const GlobalSums& /*sums*/) {}
+};
+
+struct RouterBuild {
+  std::string name;  // parameter name, e.g. `model.layers.3.moe.router.weight`
+  std::int64_t layer = 0;
+  std::int64_t num_experts = 0;
+  std::int64_t hidden_size = 0;
+  bool causal = true;
+  std::int64_t sequence_length = 0;  // where the normaliser of causal importance starts
+  double init_std = 0.02;
+  ops::PrecisionPolicy precision;
+};
+
+// Unknown types throw UsageError listing the known ones.
+[[nodiscard]] std::unique_ptr<Router> make_router(const config::RouterConfig& config,
+                                                  const RouterBuild& build);
+[[nodiscard]] std::vector<std::string> router_types();
+
+}  // namespace switchyard::routing
