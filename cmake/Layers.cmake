@@ -45,6 +45,15 @@ function(switchyard_add_layer layer)
   endif()
 endfunction()
 
+# switchyard_add_test(<name> <target>): a gtest binary as one ctest entry; its results, test case by
+# test case, go to test_results/<name>.json, where tools/common.sh counts them.
+function(switchyard_add_test name target)
+  add_test(NAME ${name} COMMAND ${target}
+           "--gtest_output=json:${PROJECT_BINARY_DIR}/test_results/${name}.json")
+  # PASSIVE: spinning OpenMP threads slow each other down on a busy machine.
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
+endfunction()
+
 # switchyard_add_layer_test(<layer> [TORCH]): tests/<layer>/*_test.cpp -> <layer>_test.
 # One ctest entry per binary: loading LibTorch once per test case would cost half a second each.
 function(switchyard_add_layer_test layer)
@@ -64,5 +73,5 @@ function(switchyard_add_layer_test layer)
     target_compile_options(${target} PRIVATE -fpch-preprocess)
     target_precompile_headers(${target} REUSE_FROM switchyard_torch_pch)
   endif()
-  add_test(NAME ${layer} COMMAND ${target})
+  switchyard_add_test(${layer} ${target})
 endfunction()
