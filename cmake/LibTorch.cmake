@@ -47,7 +47,13 @@ endfunction()
 switchyard_import_torch(c10)
 switchyard_import_torch(torch_cpu)
 add_library(LibTorch::cpu INTERFACE IMPORTED GLOBAL)
+# LibTorch's include folder carries headers of another fmt, without its library. A folder in front of
+# it that holds only the system's fmt keeps one version in the program.
+find_path(SWITCHYARD_FMT_INCLUDE_DIR fmt/format.h REQUIRED)
+file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/include_first")
+file(CREATE_LINK "${SWITCHYARD_FMT_INCLUDE_DIR}/fmt" "${PROJECT_BINARY_DIR}/include_first/fmt" SYMBOLIC)
 target_include_directories(LibTorch::cpu SYSTEM INTERFACE
+  "${PROJECT_BINARY_DIR}/include_first"
   "${SWITCHYARD_LIBTORCH_ROOT}/torch/include"
   "${SWITCHYARD_LIBTORCH_ROOT}/torch/include/torch/csrc/api/include")
 target_link_libraries(LibTorch::cpu INTERFACE LibTorch::torch_cpu LibTorch::c10)
