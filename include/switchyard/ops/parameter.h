@@ -30,12 +30,12 @@ struct PrecisionPolicy {
 };
 
 struct Parameter {
-  std::string name;            // in memory, e.g. `model.layers.3.moe.experts.w1`
+  std::string name;                  // in memory, e.g. `model.layers.3.moe.experts.w1`
   std::vector<LogicalTensor> parts;  // cover the parameter exactly, in order
   Initializer initializer = Initializer::normal;
   double init_std = 0.0;
-  bool decay = true;           // weight decay applies
-  bool is_expert = false;      // dim 0 is the expert
+  bool decay = true;       // weight decay applies
+  bool is_expert = false;  // dim 0 is the expert
 
   at::Tensor value;   // compute dtype leaf that requires grad; the forward pass reads it
   at::Tensor master;  // accumulation type; the same tensor storage as value when dtypes agree
@@ -45,9 +45,9 @@ struct Parameter {
 };
 
 struct ParameterSpec {
-  std::string name;
-  std::vector<std::int64_t> shape;
-  std::vector<LogicalTensor> parts;  // empty: one part named `name` with `shape`
+  std::string name = {};
+  std::vector<std::int64_t> shape = {};
+  std::vector<LogicalTensor> parts = {};  // empty: one part named `name` with `shape`
   Initializer initializer = Initializer::normal;
   double init_std = 0.02;
   bool decay = true;
