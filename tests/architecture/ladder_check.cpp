@@ -159,7 +159,9 @@ class FileCheck {
   }
 
  private:
-  void report(int line, const std::string& rule) { violations_.push_back({file_.path, line, rule}); }
+  void report(int line, const std::string& rule) {
+    violations_.push_back({file_.path, line, rule});
+  }
 
   void check_include(int line, const std::string& header, bool quoted) {
     if (const auto found = ladder_.forbidden.find(header); found != ladder_.forbidden.end()) {
@@ -266,7 +268,8 @@ Ladder read_ladder(const fs::path& file) {
       LayerRule rule{words(value.substr(0, bar)), words(value.substr(bar + 1))};
       for (const auto& below : rule.layers) {
         // Lower rungs come first: the table itself cannot describe an upward include.
-        if (!ladder.layers.contains(below)) throw fail("layer '" + below + "' is not above this line");
+        if (!ladder.layers.contains(below))
+          throw fail("layer '" + below + "' is not above this line");
       }
       if (!ladder.layers.emplace(name, rule).second) throw fail("layer '" + name + "' twice");
     } else if (kind == "library") {
@@ -286,6 +289,8 @@ std::vector<Violation> check_tree(const fs::path& root, const Ladder& ladder) {
   return violations;
 }
 
-int count_sources(const fs::path& root) { return static_cast<int>(find_sources(root).size()); }
+int count_sources(const fs::path& root) {
+  return static_cast<int>(find_sources(root).size());
+}
 
 }  // namespace switchyard::architecture

@@ -19,7 +19,9 @@ using ::testing::IsEmpty;
 
 const fs::path kRoot = SWITCHYARD_SOURCE_DIR;
 
-Ladder ladder() { return read_ladder(kRoot / "tests/architecture/ladder.txt"); }
+Ladder ladder() {
+  return read_ladder(kRoot / "tests/architecture/ladder.txt");
+}
 
 TEST(Ladder, EveryFileIncludesOnlyWhatItsRowAllows) {
   const auto violations = check_tree(kRoot, ladder());
@@ -61,15 +63,17 @@ class PlantedTree : public ::testing::Test {
 
 TEST_F(PlantedTree, ACleanTreePasses) {
   write("include/switchyard/core/a.h", "#pragma once\n#include <vector>\n");
-  write("src/routing/a.cpp", "#include \"switchyard/ops/routing.h\"\n#include <ATen/core/Tensor.h>\n");
+  write("src/routing/a.cpp",
+        "#include \"switchyard/ops/routing.h\"\n#include <ATen/core/Tensor.h>\n");
   write("tests/routing/a_test.cpp", "#include <gtest/gtest.h>\n#include \"support/x.h\"\n");
   EXPECT_THAT(violations(), IsEmpty());
 }
 
 TEST_F(PlantedTree, AnUpwardIncludeIsNamedWithFileLineAndRule) {
   write("src/routing/a.cpp", "// why\n#include \"switchyard/model/decoder.h\"\n");
-  EXPECT_THAT(violations(), HasSubstr("src/routing/a.cpp:2: layer 'routing' may not include layer "
-                                      "'model' (model/decoder.h); it may include: ops config core"));
+  EXPECT_THAT(violations(),
+              HasSubstr("src/routing/a.cpp:2: layer 'routing' may not include layer "
+                        "'model' (model/decoder.h); it may include: ops config core"));
 }
 
 TEST_F(PlantedTree, SiblingsMayNotIncludeEachOther) {
@@ -80,7 +84,8 @@ TEST_F(PlantedTree, SiblingsMayNotIncludeEachOther) {
 TEST_F(PlantedTree, APrivateHeaderOfAnotherLayerCounts) {
   write("src/train/detail.h", "#pragma once\n");
   write("src/ops/a.cpp", "#include \"train/detail.h\"\n");
-  EXPECT_THAT(violations(), HasSubstr("src/ops/a.cpp:1: layer 'ops' may not include layer 'train'"));
+  EXPECT_THAT(violations(),
+              HasSubstr("src/ops/a.cpp:1: layer 'ops' may not include layer 'train'"));
 }
 
 TEST_F(PlantedTree, TheFrontMayNotIncludeTheEngineNorTorch) {
@@ -90,13 +95,15 @@ TEST_F(PlantedTree, TheFrontMayNotIncludeTheEngineNorTorch) {
         "#include \"switchyard/train/build.h\"\n");
   EXPECT_THAT(violations(), HasSubstr("main.cpp:1: layer 'cli/front' may not include layer 'cli'"));
   EXPECT_THAT(violations(), HasSubstr("main.cpp:2: layer 'cli/front' may not include torch"));
-  EXPECT_THAT(violations(), HasSubstr("main.cpp:3: layer 'cli/front' may not include layer 'train'"));
+  EXPECT_THAT(violations(),
+              HasSubstr("main.cpp:3: layer 'cli/front' may not include layer 'train'"));
 }
 
 TEST_F(PlantedTree, AKernelMayNotIncludeTorch) {
   write("kernels/cpu/a.cpp", "#include <c10/util/Half.h>\n");
   write("include/switchyard/kernels/a.h", "#include <ATen/core/Tensor.h>\n");
-  EXPECT_THAT(violations(), HasSubstr("kernels/cpu/a.cpp:1: layer 'kernels' may not include torch"));
+  EXPECT_THAT(violations(),
+              HasSubstr("kernels/cpu/a.cpp:1: layer 'kernels' may not include torch"));
   EXPECT_THAT(violations(), HasSubstr("kernels/a.h:1: layer 'kernels' may not include torch"));
 }
 
@@ -108,7 +115,8 @@ TEST_F(PlantedTree, TorchTorchHIsForbiddenEverywhere) {
 }
 
 TEST_F(PlantedTree, ABareKernelLaunchIsFoundButNotInTheHelperOrAComment) {
-  write("kernels/cuda/a.cu", "// k<<<1, 1>>>()\n/* k<<<1,\n1>>>() */ void f() { k<<<1, 1>>>(); }\n");
+  write("kernels/cuda/a.cu",
+        "// k<<<1, 1>>>()\n/* k<<<1,\n1>>>() */ void f() { k<<<1, 1>>>(); }\n");
   write("kernels/cuda/launch.cuh", "void f() { k<<<1, 1>>>(); }\n");
   const auto found = check_tree(root_, ladder());
   ASSERT_EQ(found.size(), 1U) << to_string(found);
@@ -120,14 +128,17 @@ TEST_F(PlantedTree, ABareKernelLaunchIsFoundButNotInTheHelperOrAComment) {
 TEST_F(PlantedTree, ABuildFlagInAPublicHeaderIsFound) {
   write("include/switchyard/ops/a.h",
         "#ifdef SWITCHYARD_WITH_CUDA\n#endif\n#if defined(SWITCHYARD_X)\n#endif\n");
-  EXPECT_THAT(violations(), HasSubstr("ops/a.h:1: a public header must not depend on a build flag"));
-  EXPECT_THAT(violations(), HasSubstr("ops/a.h:3: a public header must not depend on a build flag"));
+  EXPECT_THAT(violations(),
+              HasSubstr("ops/a.h:1: a public header must not depend on a build flag"));
+  EXPECT_THAT(violations(),
+              HasSubstr("ops/a.h:3: a public header must not depend on a build flag"));
 }
 
 TEST_F(PlantedTree, AnUnknownLibraryOrFolderIsFound) {
   write("src/core/a.cpp", "#include <boost/any.hpp>\n");
   write("src/utils/a.cpp", "int x;\n");
-  EXPECT_THAT(violations(), HasSubstr("src/core/a.cpp:1: includes boost/any.hpp of a library that"));
+  EXPECT_THAT(violations(),
+              HasSubstr("src/core/a.cpp:1: includes boost/any.hpp of a library that"));
   EXPECT_THAT(violations(), HasSubstr("src/utils/a.cpp:1: is in no layer"));
 }
 
