@@ -122,6 +122,11 @@ std::vector<SourceFile> find_sources(const fs::path& root) {
   return result;
 }
 
+// tests/support and tests/architecture belong to no layer.
+bool is_shared_test_code(const std::string& path) {
+  return path.starts_with("support/") || path.starts_with("architecture/");
+}
+
 class FileCheck {
  public:
   FileCheck(const fs::path& root, const Ladder& ladder, SourceFile file,
@@ -130,10 +135,7 @@ class FileCheck {
 
   void run() {
     layer_ = layer_of(file_.inside, ladder_);
-    const bool has_no_layer_on_purpose =
-        file_.is_test &&
-        (file_.inside.starts_with("support/") || file_.inside.starts_with("architecture/"));
-    if (!layer_ && !has_no_layer_on_purpose) {
+    if (!layer_ && !(file_.is_test && is_shared_test_code(file_.inside))) {
       report(1, "is in no layer of tests/architecture/ladder.txt");
     }
 
@@ -168,9 +170,10 @@ class FileCheck {
       report(line, "never include " + header + ": " + found->second);
       return;
     }
+    if (file_.is_test && is_shared_test_code(header)) return;
     if (const auto target = included_path(header, quoted)) {
       check_layer(line, *target);
-    } else if (!header.starts_with("support/") && !header.starts_with("architecture/")) {
+    } else {
       check_library(line, header);
     }
   }
@@ -184,6 +187,7 @@ class FileCheck {
       return (fs::path(file_.inside).parent_path() / header).lexically_normal().generic_string();
     }
     if (fs::exists(root_ / "src" / header)) return header;
+    if (file_.is_test && fs::exists(root_ / "tests" / header)) return header;
     if (fs::exists(root_ / "kernels" / header)) return "kernels/" + header;
     return std::nullopt;
   }

@@ -88,6 +88,14 @@ TEST_F(PlantedTree, APrivateHeaderOfAnotherLayerCounts) {
               HasSubstr("src/ops/a.cpp:1: layer 'ops' may not include layer 'train'"));
 }
 
+TEST_F(PlantedTree, ATestMayUseItsOwnHelpersButNotThoseOfAnUpperLayer) {
+  write("tests/routing/cases.h", "#pragma once\n");
+  write("tests/routing/a_test.cpp", "#include \"routing/cases.h\"\n");
+  EXPECT_THAT(violations(), IsEmpty());
+  write("tests/ops/a_test.cpp", "#include \"routing/cases.h\"\n");
+  EXPECT_THAT(violations(), HasSubstr("ops/a_test.cpp:1: layer 'ops' may not include layer 'rout"));
+}
+
 TEST_F(PlantedTree, TheFrontMayNotIncludeTheEngineNorTorch) {
   write("src/cli/engine/a.h", "#pragma once\n");
   write("src/cli/front/main.cpp",
