@@ -13,11 +13,13 @@ namespace switchyard::config {
 struct RunConfig {
   std::string dir;  // run folder
   std::uint64_t seed = 0;
+  bool operator==(const RunConfig&) const = default;
 };
 
 struct BlendItem {
   std::string path;
   double weight = 1.0;
+  bool operator==(const BlendItem&) const = default;
 };
 
 struct DataConfig {
@@ -25,11 +27,13 @@ struct DataConfig {
   std::vector<BlendItem> blend;  // several prepared folders (same tokenizer) with weights
   std::int64_t sequence_length = 256;
   bool attend_across_documents = true;
+  bool operator==(const DataConfig&) const = default;
 };
 
 struct PWarmup {
   double from = 1.0;
   std::int64_t steps = 0;
+  bool operator==(const PWarmup&) const = default;
 };
 
 // All options of all router types; which ones a type knows is in the field table. Defaults that
@@ -50,6 +54,7 @@ struct RouterConfig {
   std::int64_t k_min = 1;
   std::optional<std::int64_t> k_max;        // default: num_experts
   std::string allocation = "proportional";  // proportional | budget
+  bool operator==(const RouterConfig&) const = default;
 };
 
 struct MoeLossConfig {
@@ -58,6 +63,7 @@ struct MoeLossConfig {
   double z = 0.0;
   std::string normalize = "assignments";  // tokens (default for top_p) | assignments
   std::string scope = "global";           // global | sequence | local
+  bool operator==(const MoeLossConfig&) const = default;
 };
 
 struct MoeConfig {
@@ -70,6 +76,7 @@ struct MoeConfig {
   RouterConfig router;
   std::map<std::int64_t, RouterConfig> router_of_layer;  // fully resolved per-layer overrides
   MoeLossConfig loss;
+  bool operator==(const MoeConfig&) const = default;
 };
 
 struct ModelConfig {
@@ -94,6 +101,7 @@ struct ModelConfig {
     const auto found = moe.router_of_layer.find(layer);
     return found == moe.router_of_layer.end() ? moe.router : found->second;
   }
+  bool operator==(const ModelConfig&) const = default;
 };
 
 struct OptimConfig {
@@ -102,6 +110,7 @@ struct OptimConfig {
   double clip_norm = 1.0;
   std::vector<double> betas = {0.9, 0.95};
   double eps = 1e-8;
+  bool operator==(const OptimConfig&) const = default;
 };
 
 struct ScheduleConfig {
@@ -109,7 +118,8 @@ struct ScheduleConfig {
   std::int64_t steps = 0;       // 0 = train.steps
   std::int64_t warmup_steps = 0;
   double final_ratio = 0.1;
-  std::int64_t decay_steps = 0;  // warmup_stable_decay only
+  std::int64_t decay_steps = 0;  // warmup_stable_decay only: default a tenth of the steps
+  bool operator==(const ScheduleConfig&) const = default;
 };
 
 struct TrainConfig {
@@ -128,11 +138,13 @@ struct TrainConfig {
   std::string sample_prompt;
   std::int64_t sample_tokens = 64;
   std::int64_t max_skipped_steps = 20;
+  bool operator==(const TrainConfig&) const = default;
 };
 
 struct ParallelConfig {
   std::int64_t expert = 1;
   bool shard_optimizer = false;
+  bool operator==(const ParallelConfig&) const = default;
 };
 
 struct Config {
@@ -143,6 +155,7 @@ struct Config {
   ScheduleConfig schedule;
   TrainConfig train;
   ParallelConfig parallel;
+  bool operator==(const Config&) const = default;
 };
 
 }  // namespace switchyard::config

@@ -1,0 +1,64 @@
+#include "switchyard/config/load.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "config/merge.h"
+#include "config/plain_text.h"
+#include "config/resolve.h"
+#include "config/source.h"
+#include "config/validate.h"
+#include "switchyard/core/text.h"
+
+namespace switchyard::config {
+namespace {
+
+[[noreturn]] void raise(const Problems& problems) {
+  std::vector<std::string> lines = problems.lines();
+  if (problems.num_left_out() > 0) {
+    lines.push_back(fmt::format("... and {} more problems", problems.num_left_out()));
+  }
+  throw ConfigError(std::move(lines), "`switchyard config reference` lists every key");
+}
+
+Resolved finish(std::vector<Source> sources, const std::string& name,
+                std::span<const std::string> overrides, Scope scope, Problems& problems) {
+  sources.push_back(read_overrides(overrides, problems));
+  if (problems.incomplete()) raise(problems);
+  Merged merged = merge(std::move(sources), problems);
+  WithOrigins resolved = resolve(merged);
+  validate(resolved.config, merged, scope, name, problems);
+  if (!problems.empty()) raise(problems);
+  return {.config = std::move(resolved.config),
+          .origin_of_key = std::move(resolved.origin_of_key),
+          .dropped = std::move(merged.dropped)};
+}
+
+}  // namespace
+
+ConfigError::ConfigError(std::vector<std::string> problems, const std::string& hint)
+    : UsageError(join(problems, "\n"), hint), problems_(std::move(problems)) {}
+
+Resolved load(const std::filesystem::path& file, std::span<const std::string> overrides) {
+  Problems problems;
+  std::vector<Source> sources = read_files(file, problems);
+  return finish(std::move(sources), printable(file.string()), overrides, Scope::kRun, problems);
+}
+
+Resolved load_text(std::string_view yaml, std::string_view name,
+                   std::span<const std::string> overrides) {
+  Problems problems;
+  std::vector<Source> sources = read_text(yaml, name, problems);
+  return finish(std::move(sources), printable(name), overrides, Scope::kRun, problems);
+}
+
+ModelConfig load_model_text(std::string_view yaml, std::string_view name,
+                            std::span<const std::string> overrides) {
+  Problems problems;
+  std::vector<Source> sources = read_text(yaml, name, problems);
+  return finish(std::move(sources), printable(name), overrides, Scope::kModelOnly, problems)
+      .config.model;
+}
+
+}  // namespace switchyard::config

@@ -1,0 +1,172 @@
+// Files of the `extends` chain.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <utility>
+
+#include "config/plain_text.h"
+#include "config/source.h"
+#include "config/value.h"
+#include "switchyard/core/text.h"
+
+namespace switchyard::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
+constexpr std::size_t kLongestChain = 16;
+
+std::shared_ptr<const std::string> shared_name(const std::string& name) {
+  return std::make_shared<const std::string>(printable(name));
+}
+
+// At most one byte more than a config may have, so that /dev/zero ends.
+std::optional<std::string> read_bounded(const fs::path& path, std::string& reason) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
+    reason = "it is a folder";
+    return std::nullopt;
+  }
+  errno = 0;
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) {
+    reason = std::strerror(errno == 0 ? EIO : errno);
+    return std::nullopt;
+  }
+  std::string text(kMaxBytes + 1, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (stream.bad()) {
+    reason = "it cannot be read";
+    return std::nullopt;
+  }
+  text.resize(static_cast<std::size_t>(stream.gcount()));
+  return text;
+}
+
+// " (did you mean 'configs/quickstart.yaml'?)" from the files beside a missing one.
+std::string file_suggestion(const fs::path& path) {
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (names.size() >= 1000) break;
+    names.push_back(entry->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  const std::string name = nearest_name(path.filename().string(), names);
+  if (name.empty()) return {};
+  return fmt::format(" (did you mean '{}'?)", printable((path.parent_path() / name).string()));
+}
+
+// Follows `extends` from the outermost file to the base.
+class ChainReader {
+ public:
+  explicit ChainReader(Problems& problems) : problems_(problems) {}
+
+  void add_text(std::string_view yaml, const fs::path& path) {
+    const auto name = shared_name(path.string());
+    Node root = parse_document(yaml, name, problems_);
+    std::optional<Node> base;
+    if (root.kind == Node::Kind::kMap) {
+      const auto extends =
+          std::find_if(root.entries.begin(), root.entries.end(),
+                       [](const Node::Entry& entry) { return entry.key == "extends"; });
+      if (extends != root.entries.end()) {
+        base = std::move(extends->value);
+        root.entries.erase(extends);
+      }
+    }
+    if (root.position.name == nullptr) root.position.name = name;
+    documents_.push_back(std::move(root));
+    if (base) follow(*base, path);
+  }
+
+  void add_file(const fs::path& path, const Position& from) {
+    std::string reason;
+    const auto text = read_bounded(path, reason);
+    if (!text) {
+      const std::string near = fs::exists(path) ? std::string() : file_suggestion(path);
+      problems_.add(from,
+                    fmt::format("cannot read '{}': {}{}", printable(path.string()), reason, near));
+      problems_.mark_incomplete();
+      return;
+    }
+    add_text(*text, path);
+  }
+
+  void note(const fs::path& path) {
+    std::error_code error;
+    const fs::path canonical = fs::weakly_canonical(path, error);
+    seen_.push_back({error ? path : canonical, path.string()});
+  }
+
+  // Base first.
+  [[nodiscard]] std::vector<Source> take() {
+    std::vector<Source> sources;
+    for (auto root = documents_.rbegin(); root != documents_.rend(); ++root) {
+      sources.push_back(read_document(*root, problems_));
+    }
+    return sources;
+  }
+
+ private:
+  struct Seen {
+    fs::path canonical;
+    std::string shown;
+  };
+
+  void follow(const Node& base, const fs::path& from) {
+    if (base.kind != Node::Kind::kScalar || base.text.empty()) {
+      problems_.add(base.position, fmt::format("extends: expected the path of a file, got {}",
+                                               base.description()));
+      problems_.mark_incomplete();
+      return;
+    }
+    const fs::path path = (from.parent_path() / base.text).lexically_normal();
+    note(path);
+    std::string chain;
+    bool cycle = false;
+    for (std::size_t i = 0; i < seen_.size(); ++i) {
+      cycle = cycle || (i + 1 < seen_.size() && seen_[i].canonical == seen_.back().canonical);
+      chain += (i == 0 ? "" : " -> ") + printable(seen_[i].shown);
+    }
+    if (cycle) {
+      problems_.add(base.position, fmt::format("extends: files extend each other: {}", chain));
+      problems_.mark_incomplete();
+    } else if (seen_.size() > kLongestChain) {
+      problems_.add(base.position,
+                    fmt::format("extends: more than {} files: {}", kLongestChain, chain));
+      problems_.mark_incomplete();
+    } else {
+      add_file(path, base.position);
+    }
+  }
+
+  Problems& problems_;
+  std::vector<Node> documents_;  // outermost first
+  std::vector<Seen> seen_;
+};
+
+}  // namespace
+
+std::vector<Source> read_files(const fs::path& file, Problems& problems) {
+  ChainReader reader(problems);
+  reader.note(file);
+  reader.add_file(file, {.name = std::make_shared<const std::string>("config")});
+  return reader.take();
+}
+
+std::vector<Source> read_text(std::string_view yaml, std::string_view name, Problems& problems) {
+  ChainReader reader(problems);
+  reader.note(fs::path(name));
+  reader.add_text(yaml, fs::path(name));
+  return reader.take();
+}
+
+}  // namespace switchyard::config

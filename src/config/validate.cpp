@@ -1,0 +1,242 @@
+#include "config/validate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <memory>
+
+#include "switchyard/core/text.h"
+
+namespace switchyard::config {
+namespace {
+
+class Rules {
+ public:
+  Rules(const Merged& merged, const std::string& name, Problems& problems)
+      : merged_(merged), problems_(problems) {
+    file_.name = std::make_shared<const std::string>(name);
+  }
+
+  // Reports `message` about keys[0] when the rule is broken. The position is that of the first of
+  // the keys that was set.
+  void require(bool holds, std::initializer_list<std::string> keys, std::string_view message) {
+    if (holds) return;
+    for (const std::string& key : keys) {
+      if (is_bad(key)) return;
+    }
+    Position position = file_;
+    for (const std::string& key : keys) {
+      const auto found = merged_.settings.find(key);
+      if (found == merged_.settings.end()) continue;
+      position = found->second.position;
+      break;
+    }
+    problems_.add(position, fmt::format("{}: {}", *keys.begin(), message));
+  }
+
+  void require_set(const Field& field) {
+    if (merged_.is_set(field.key) || is_bad(field.key)) return;
+    problems_.add(file_, fmt::format("{}: required, but not set ({})", field.key, field.help));
+  }
+
+  // The key, or a group around it, was set to something wrong.
+  [[nodiscard]] bool is_bad(const std::string& key) const {
+    return std::any_of(merged_.bad_keys.begin(), merged_.bad_keys.end(),
+                       [&key](const std::string& bad) {
+                         return key == bad || bad.empty() || key.starts_with(bad + ".");
+                       });
+  }
+  [[nodiscard]] bool is_set(const std::string& key) const { return merged_.is_set(key); }
+  // Some router option that was set for this layer.
+  [[nodiscard]] std::string key_of_layer(std::int64_t layer) const {
+    const auto found =
+        std::find_if(merged_.settings.begin(), merged_.settings.end(),
+                     [layer](const auto& entry) { return entry.second.layer == layer; });
+    return found == merged_.settings.end() ? std::string() : found->first;
+  }
+
+ private:
+  const Merged& merged_;
+  Problems& problems_;
+  Position file_;
+};
+
+std::string list_text(const std::vector<std::int64_t>& values) {
+  std::vector<std::string> parts;
+  for (const std::int64_t value : values) parts.push_back(fmt::format("{}", value));
+  return join(parts, ", ");
+}
+
+void check_heads(const ModelConfig& model, Rules& rules) {
+  const bool sizes_known = model.num_heads > 0 && model.hidden_size > 0;
+  if (sizes_known && !rules.is_set("model.head_dim")) {
+    rules.require(model.hidden_size % model.num_heads == 0,
+                  {"model.num_heads", "model.hidden_size", "model.head_dim"},
+                  fmt::format("hidden_size {} is not divisible by num_heads {}; set model.head_dim "
+                              "to choose the width of a head",
+                              model.hidden_size, model.num_heads));
+  }
+  if (sizes_known && model.hidden_size >= model.num_heads) {
+    rules.require(model.head_dim % 2 == 0,
+                  {"model.head_dim", "model.num_heads", "model.hidden_size"},
+                  fmt::format("must be even for rotary positions, got {}", model.head_dim));
+  }
+  if (model.num_heads > 0 && model.num_kv_heads > 0) {
+    rules.require(
+        model.num_heads % model.num_kv_heads == 0, {"model.num_kv_heads", "model.num_heads"},
+        fmt::format("must divide num_heads {}, got {}", model.num_heads, model.num_kv_heads));
+  }
+}
+
+void check_placement(const ModelConfig& model, Rules& rules) {
+  const MoeConfig& moe = model.moe;
+  const std::string layers_key = "model.moe.layers";
+  if (moe.num_experts == 0) {
+    rules.require(moe.layers.empty(), {layers_key, "model.moe.num_experts"},
+                  "names MoE layers, but model.moe.num_experts is 0");
+  } else if (model.num_layers > 0) {
+    const auto& layers = moe.layers;
+    rules.require(
+        !layers.empty(), {layers_key, "model.moe.first", "model.moe.every", "model.num_layers"},
+        fmt::format("no layer of the {} has experts; set model.moe.num_experts to 0 for a "
+                    "dense model",
+                    model.num_layers));
+    const bool ascending = std::adjacent_find(layers.begin(), layers.end(), [](auto a, auto b) {
+                             return a >= b;
+                           }) == layers.end();
+    rules.require(ascending, {layers_key},
+                  fmt::format("must be ascending without repeats, got [{}]", list_text(layers)));
+    const bool in_range =
+        layers.empty() || *std::max_element(layers.begin(), layers.end()) < model.num_layers;
+    rules.require(
+        in_range, {layers_key, "model.num_layers"},
+        fmt::format("layers are 0 to {}, got [{}]", model.num_layers - 1, list_text(layers)));
+    rules.require(moe.expert_size > 0, {"model.moe.expert_size", "model.moe.num_experts"},
+                  "required when model.moe.num_experts > 0 (intermediate size of an expert)");
+  }
+  for (std::int64_t layer = 0; layer < model.num_layers; ++layer) {
+    if (std::binary_search(moe.layers.begin(), moe.layers.end(), layer)) continue;
+    rules.require(model.ffn_size > 0, {"model.ffn_size", layers_key, "model.moe.num_experts"},
+                  fmt::format("required, because layer {} has no experts", layer));
+    break;
+  }
+}
+
+// The rules of one router; `layer` for the messages.
+void check_router(const RouterConfig& router, std::int64_t num_experts,
+                  std::optional<std::int64_t> layer, Rules& rules) {
+  const auto key = [layer](std::string_view option) { return router_key(option, layer); };
+  // Position: the layer's own value, else the model's.
+  const auto require = [&](bool holds, std::string_view option, std::string_view other,
+                           const std::string& message) {
+    rules.require(holds,
+                  {key(option), key(other), router_key(option, std::nullopt),
+                   router_key(other, std::nullopt), "model.moe.num_experts"},
+                  message);
+  };
+  const auto at_most_experts = [&](std::int64_t value, std::string_view option) {
+    require(value <= num_experts, option, option,
+            fmt::format("must be at most num_experts {}, got {}", num_experts, value));
+  };
+  if (router.type == "top_k") {
+    at_most_experts(router.k, "k");
+    require(router.k != 1 || !router.renormalize, "renormalize", "k",
+            "with k: 1 every weight would be 1 and the router would get no gradient; set it to "
+            "false");
+  } else if (router.type == "top_p") {
+    if (router.max_experts) at_most_experts(*router.max_experts, "max_experts");
+    require(!router.p_warmup || router.p_warmup->steps > 0, "p_warmup", "p_warmup",
+            "steps is required");
+  } else {
+    require(router.importance != "attention_received", "importance", "importance",
+            "attention_received looks at later tokens, which a decoder must not; use "
+            "attention_peak or attention_entropy");
+    require(router.allocation != "budget", "allocation", "allocation",
+            "budget shares experts between a token and later ones, which a decoder must not; use "
+            "proportional");
+    const std::int64_t k_max = router.k_max.value_or(num_experts);
+    at_most_experts(k_max, "k_max");
+    require(static_cast<double>(router.k_min) <= router.k_mean, "k_min", "k_mean",
+            fmt::format("must be at most k_mean {}, got {}", router.k_mean, router.k_min));
+    require(router.k_mean <= static_cast<double>(k_max), "k_mean", "k_max",
+            fmt::format("must be at most k_max {}, got {}", k_max, router.k_mean));
+  }
+}
+
+void check_routers(const ModelConfig& model, Rules& rules) {
+  const MoeConfig& moe = model.moe;
+  if (moe.num_experts > 0) check_router(moe.router, moe.num_experts, std::nullopt, rules);
+  if (model.num_layers == 0) return;
+  for (const auto& [layer, router] : moe.router_of_layer) {
+    const bool exists = std::binary_search(moe.layers.begin(), moe.layers.end(), layer);
+    const std::string known = moe.layers.empty() ? "none" : list_text(moe.layers);
+    rules.require(exists,
+                  {fmt::format("{}.{}", kPerLayerKey, layer), rules.key_of_layer(layer),
+                   "model.moe.layers", "model.num_layers"},
+                  fmt::format("not an MoE layer (MoE layers: {})", known));
+    if (exists) check_router(router, moe.num_experts, layer, rules);
+  }
+}
+
+void check_run(const Config& config, Rules& rules) {
+  const bool has_path = !config.data.path.empty();
+  const bool has_blend = !config.data.blend.empty();
+  rules.require(has_path || has_blend, {"data.path", "data.blend"},
+                "required, but not set (folder written by `switchyard prepare`; or data.blend)");
+  rules.require(!has_path || !has_blend, {"data.blend", "data.path"},
+                "not together with data.path; keep one");
+
+  const TrainConfig& train = config.train;
+  rules.require(train.global_batch_size % train.micro_batch_size == 0,
+                {"train.global_batch_size", "train.micro_batch_size"},
+                fmt::format("must be a multiple of micro_batch_size {}, got {}",
+                            train.micro_batch_size, train.global_batch_size));
+  rules.require(train.precision != "fp64" || config.model.moe.compute != "grouped_mm",
+                {"model.moe.compute", "train.precision"},
+                "grouped_mm does not support precision fp64; use auto or loop");
+  rules.require(config.optim.betas.size() == 2, {"optim.betas"},
+                fmt::format("expected two numbers, got {}", config.optim.betas.size()));
+  rules.require(config.parallel.expert == 1, {"parallel.expert"},
+                fmt::format("expert parallelism is not available yet; use 1, got {}",
+                            config.parallel.expert));
+  rules.require(!config.parallel.shard_optimizer, {"parallel.shard_optimizer"},
+                "a sharded optimizer is not available yet; use false");
+}
+
+void check_schedule(const Config& config, Rules& rules) {
+  const ScheduleConfig& schedule = config.schedule;
+  if (schedule.steps == 0) return;  // train.steps is missing, which has been reported
+  const bool decays = schedule.type == "warmup_stable_decay";
+  rules.require(schedule.warmup_steps <= schedule.steps,
+                {"schedule.warmup_steps", "schedule.steps", "train.steps"},
+                fmt::format("must be at most schedule.steps {}, got {}", schedule.steps,
+                            schedule.warmup_steps));
+  rules.require(decays || schedule.decay_steps == 0, {"schedule.decay_steps", "schedule.type"},
+                fmt::format("only warmup_stable_decay has a decay phase; the type here is {}",
+                            schedule.type));
+  rules.require(!decays || schedule.warmup_steps > schedule.steps ||
+                    schedule.warmup_steps + schedule.decay_steps <= schedule.steps,
+                {"schedule.decay_steps", "schedule.warmup_steps", "schedule.steps"},
+                fmt::format("with warmup_steps {} must be at most schedule.steps {}, got {}",
+                            schedule.warmup_steps, schedule.steps, schedule.decay_steps));
+}
+
+}  // namespace
+
+void validate(const Config& config, const Merged& merged, Scope scope, const std::string& name,
+              Problems& problems) {
+  Rules rules(merged, name, problems);
+  for (const Field& field : all_fields()) {
+    const bool in_scope = scope == Scope::kRun || field.key.starts_with("model.");
+    if (in_scope && field.default_kind == DefaultKind::kRequired) rules.require_set(field);
+  }
+  check_heads(config.model, rules);
+  check_placement(config.model, rules);
+  check_routers(config.model, rules);
+  if (scope == Scope::kModelOnly) return;
+  check_run(config, rules);
+  check_schedule(config, rules);
+}
+
+}  // namespace switchyard::config
