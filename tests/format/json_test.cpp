@@ -1,0 +1,68 @@
+#include "switchyard/format/json.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "support/damage.h"
+#include "switchyard/core/error.h"
+
+namespace switchyard::format {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+std::string nested(std::size_t depth) {
+  return std::string(depth, '[') + std::string(depth, ']');
+}
+
+TEST(Json, NestingIsBoundedWithoutRecursion) {
+  EXPECT_NO_THROW((void)parse_json(nested(kMaxJsonDepth), "x"));
+  EXPECT_THAT([] { (void)parse_json(nested(kMaxJsonDepth + 1), "file.json"); },
+              ThrowsMessage<DataError>(HasSubstr("file.json: nested deeper than")));
+  EXPECT_THROW((void)parse_json(std::string(10'000'000, '['), "x"), DataError);
+}
+
+TEST(Json, ARepeatedKeyIsRefusedButTheSameKeyInAnotherObjectIsNot) {
+  EXPECT_THAT([] { (void)parse_json(R"({"a": {"b": 1, "b": 2}})", "x"); },
+              ThrowsMessage<DataError>(HasSubstr("'b' appears twice")));
+  EXPECT_NO_THROW((void)parse_json(R"({"a": {"b": 1}, "b": {"a": 2}})", "x"));
+}
+
+TEST(Json, SyntaxErrorsNameTheFileAndThePlace) {
+  EXPECT_THAT(
+      [] { (void)parse_json("{\"a\": 1,\n oops}", "manifest.json"); },
+      ThrowsMessage<DataError>(::testing::AllOf(HasSubstr("manifest.json"), HasSubstr("line 2"))));
+}
+
+TEST(Json, TypedAccessNamesTheKeyAndWhatWasExpected) {
+  const Json value =
+      parse_json(R"({"text": "t", "number": 1.5, "large": 18446744073709551615, "n": -3})", "x");
+  EXPECT_EQ(json_string(value, "text", "x"), "t");
+  EXPECT_EQ(json_integer(value, "n", "x"), -3);
+  EXPECT_EQ(json_number(value, "number", "x"), 1.5);
+  EXPECT_THAT([&] { (void)json_integer(value, "number", "x"); },
+              ThrowsMessage<DataError>(HasSubstr("x: 'number' is number, expected an integer")));
+  EXPECT_THROW((void)json_integer(value, "large", "x"), DataError);
+  EXPECT_THROW((void)json_string(value, "n", "x"), DataError);
+  EXPECT_THROW((void)json_bool(value, "n", "x"), DataError);
+  EXPECT_THROW((void)json_array(value, "n", "x"), DataError);
+  EXPECT_THAT([&] { (void)json_string(value, "absent", "x"); },
+              ThrowsMessage<DataError>(HasSubstr("x: 'absent' is missing")));
+  EXPECT_THROW((void)json_member(value["n"], "a", "x"), DataError);
+}
+
+TEST(Json, DamagedTextIsRefusedOrReadButNeverCrashes) {
+  const std::string text = R"({"a": [1, -2.5e3, true, null], "b": {"c": "\u00e9\ud83d\ude00"}})";
+  const testing::Reader read = [](std::span<const std::byte> bytes) {
+    (void)parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, "x");
+  };
+  const auto cut = testing::read_every_truncation(text, read);
+  EXPECT_EQ(cut.refused, cut.tried);
+  EXPECT_GT(testing::read_byte_flips(text, read).refused, 0U);
+}
+
+}  // namespace
+}  // namespace switchyard::format
