@@ -1,0 +1,83 @@
+#include "switchyard/optim/grad_norm.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "optim/parameters.h"
+
+namespace switchyard::optim {
+namespace {
+
+class GradNorm : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    // One smaller than a block, one of several blocks and a rest.
+    small_ = wave_parameter("small", {7, 11}, true, {}, 0.0);
+    large_ = wave_parameter("experts", {3, 20000}, true, {}, 0.0);
+    small_->grad.copy_(wave({7, 11}, 0.4, at::kFloat));
+    large_->grad.copy_(wave({3, 20000}, 0.8, at::kFloat));
+    parameters_ = {small_.get(), large_.get()};
+  }
+
+  [[nodiscard]] double norm_in_double() const {
+    double sum = 0.0;
+    for (const ops::Parameter* parameter : parameters_) {
+      const at::Tensor grad = parameter->grad.to(at::kDouble).contiguous();
+      for (std::int64_t i = 0; i < grad.numel(); ++i) {
+        sum += std::pow(grad.const_data_ptr<double>()[i], 2);
+      }
+    }
+    return std::sqrt(sum);
+  }
+
+  std::unique_ptr<ops::Parameter> small_;
+  std::unique_ptr<ops::Parameter> large_;
+  std::vector<ops::Parameter*> parameters_;
+};
+
+TEST_F(GradNorm, CountsEveryElementOnce) {
+  const double expected = norm_in_double();
+  EXPECT_NEAR(global_grad_norm(parameters_), expected, 1e-6 * expected);
+  EXPECT_EQ(global_grad_norm({}), 0.0);
+}
+
+TEST_F(GradNorm, HasTheSameBitsOnOneThread) {
+  const double many = global_grad_norm(parameters_);
+  const int num_threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const double one = global_grad_norm(parameters_);
+  at::set_num_threads(num_threads);
+  EXPECT_EQ(many, one);
+}
+
+TEST_F(GradNorm, IsNotFiniteWhenOneElementIsNot) {
+  for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    large_->grad.zero_();
+    large_->grad.select(0, 2).narrow(0, 19999, 1).fill_(bad);
+    EXPECT_FALSE(std::isfinite(global_grad_norm(parameters_)));
+  }
+}
+
+TEST_F(GradNorm, ClippingScalesToTheLimit) {
+  const double norm = global_grad_norm(parameters_);
+  const at::Tensor before = small_->grad.clone();
+  clip_gradients(parameters_, norm, norm / 4.0);
+  EXPECT_NEAR(global_grad_norm(parameters_), norm / 4.0, 1e-5 * norm);
+  EXPECT_LT(small_->grad.sub(before.div(4.0)).abs().max().item<double>(), 1e-6);
+}
+
+TEST_F(GradNorm, ClippingLeavesSmallGradientsAlone) {
+  const double norm = global_grad_norm(parameters_);
+  const at::Tensor before = large_->grad.clone();
+  clip_gradients(parameters_, norm, norm);
+  clip_gradients(parameters_, norm, norm * 2.0);
+  clip_gradients(parameters_, norm, 0.0);  // off
+  EXPECT_TRUE(at::equal(large_->grad, before));
+}
+
+}  // namespace
+}  // namespace switchyard::optim
