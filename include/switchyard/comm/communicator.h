@@ -1,0 +1,36 @@
+// What ranks say to each other. Training code is written against this interface from the first
+// day; with one process every collective is the identity.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace switchyard::comm {
+
+// Every collective is entered by all ranks in the same order; `name` is what a report of a hang or
+// a mismatch says. Tensors are contiguous and of equal shape and dtype on all ranks.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  [[nodiscard]] virtual std::int64_t rank() const = 0;
+  [[nodiscard]] virtual std::int64_t size() const = 0;
+
+  // Replaces `tensor` by the sum over ranks, added in ascending rank.
+  virtual void all_reduce_sum(at::Tensor& tensor, std::string_view name) = 0;
+  // Replaces `tensor` by rank `root`'s.
+  virtual void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) = 0;
+  // Returns once every rank has entered.
+  virtual void barrier(std::string_view name) = 0;
+};
+
+// One process: rank 0 of 1.
+[[nodiscard]] std::unique_ptr<Communicator> make_self_communicator();
+
+}  // namespace switchyard::comm
