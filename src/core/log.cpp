@@ -65,6 +65,16 @@ void write_info(const std::string& message) { write(spdlog::level::info, message
 void write_warning(const std::string& message) { write(spdlog::level::warn, message); }
 void write_error(const std::string& message) { write(spdlog::level::err, message); }
 
+void write_to_file(const std::string& message) {
+  const spdlog::details::log_msg record("switchyard", spdlog::level::info,
+                                        spdlog::string_view_t(message));
+  const auto& sinks = logger().sinks();  // the first is standard error
+  for (std::size_t i = 1; i < sinks.size(); ++i) {
+    sinks[i]->log(record);
+    sinks[i]->flush();
+  }
+}
+
 void add_file(const std::filesystem::path& path) {
   try {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());

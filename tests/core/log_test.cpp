@@ -40,6 +40,16 @@ TEST(Log, FileReceivesMessagesWithTimeAndLevel) {
   EXPECT_THAT(read_file(path), testing::MatchesRegex("[0-9]+-[0-9]+-[0-9]+ .*warning: kept\n"));
 }
 
+TEST(Log, WriteToFileLeavesStandardErrorAlone) {
+  const std::filesystem::path path = testing::TempDir() + "switchyard_file_only.txt";
+  std::filesystem::remove(path);
+  log::add_file(path);
+  testing::internal::CaptureStderr();
+  log::write_to_file("step {1}");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_THAT(read_file(path), testing::MatchesRegex("[0-9]+-[0-9]+-[0-9]+ .*info: step .1.\n"));
+}
+
 TEST(Log, UnwritableFileIsAStorageError) {
   EXPECT_THROW(log::add_file("/dev/null/log.txt"), StorageError);
 }

@@ -15,6 +15,8 @@ void write_warning(const std::string& message);
 void write_error(const std::string& message);
 // Also append every message, with time stamps, to this file (a run's log.txt).
 void add_file(const std::filesystem::path& path);
+// Only to the files: for what standard error already shows in another form.
+void write_to_file(const std::string& message);
 
 template <typename... Args>
 void info(fmt::format_string<Args...> format, Args&&... args) {
