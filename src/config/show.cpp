@@ -98,6 +98,9 @@ class Writer {
 };
 
 std::string layers_text(const Config& config) {
+  if (static_cast<std::int64_t>(config.model.moe.layers.size()) == config.model.num_layers) {
+    return "experts in every layer";
+  }
   std::vector<std::string> layers;
   for (const std::int64_t layer : config.model.moe.layers) {
     layers.push_back(fmt::format("{}", layer));

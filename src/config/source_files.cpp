@@ -10,8 +10,7 @@
 
 #include "config/plain_text.h"
 #include "config/source.h"
-#include "config/value.h"
-#include "switchyard/core/text.h"
+#include "switchyard/config/folders.h"
 
 namespace switchyard::config {
 namespace {
@@ -48,22 +47,6 @@ std::optional<std::string> read_bounded(const fs::path& path, std::string& reaso
   return text;
 }
 
-// " (did you mean 'configs/quickstart.yaml'?)" from the files beside a missing one.
-std::string file_suggestion(const fs::path& path) {
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-       entry.increment(error)) {
-    if (names.size() >= 1000) break;
-    names.push_back(entry->path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  const std::string name = nearest_name(path.filename().string(), names);
-  if (name.empty()) return {};
-  return fmt::format(" (did you mean '{}'?)", printable((path.parent_path() / name).string()));
-}
-
 // Follows `extends` from the outermost file to the base.
 class ChainReader {
  public:
@@ -91,7 +74,8 @@ class ChainReader {
     std::string reason;
     const auto text = read_bounded(path, reason);
     if (!text) {
-      const std::string near = fs::exists(path) ? std::string() : file_suggestion(path);
+      std::error_code error;
+      const std::string near = fs::exists(path, error) ? std::string() : path_suggestion(path);
       problems_.add(from,
                     fmt::format("cannot read '{}': {}{}", printable(path.string()), reason, near));
       problems_.mark_incomplete();

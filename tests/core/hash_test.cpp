@@ -22,7 +22,9 @@ TEST(Hash, TextAndBytesAgreeAndTheSeedMatters) {
   EXPECT_NE(xxh3(text), xxh3(text, 1));
 }
 
-TEST(Hash, HexKeepsLeadingZeros) { EXPECT_EQ(to_hex(0xabc), "0000000000000abc"); }
+TEST(Hash, HexKeepsLeadingZeros) {
+  EXPECT_EQ(to_hex(0xabc), "0000000000000abc");
+}
 
 TEST(Hash, StreamedFileEqualsItsBytes) {
   const std::string path = testing::TempDir() + "switchyard_hash";

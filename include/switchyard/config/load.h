@@ -54,6 +54,8 @@ struct Resolved {
 
 // All keys with type, default, range and help, for a terminal and as docs/config.md.
 [[nodiscard]] std::string reference_text();
+// One line per key, for --help.
+[[nodiscard]] std::string reference_summary();
 [[nodiscard]] std::string reference_markdown();
 
 }  // namespace switchyard::config

@@ -1,0 +1,24 @@
+// Typed errors to exit codes and messages, the same in both executables. Only their main()s call
+// this: libraries throw.
+#pragma once
+
+#include <exception>
+
+namespace switchyard {
+
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitBadData = 65;
+inline constexpr int kExitInternal = 70;
+inline constexpr int kExitStorage = 74;
+inline constexpr int kExitPreempted = 75;
+inline constexpr int kExitNonFinite = 76;
+
+// Errors that are none of ours are internal.
+[[nodiscard]] int exit_code_of(const std::exception& error) noexcept;
+
+// Logs "switchyard: error: ..." for every line of what() and "  hint: ..."; with `debug` also the
+// C++ type. A preempted run is no error, only a message. Returns the exit code.
+int report_error(const std::exception& error, bool debug);
+
+}  // namespace switchyard

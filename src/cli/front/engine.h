@@ -1,0 +1,10 @@
+// Handing over to switchyard-engine, which links LibTorch.
+#pragma once
+
+namespace switchyard::cli {
+
+// Replaces this process by the `switchyard-engine` beside this executable, with the same arguments.
+// Returns only by throwing: UsageError when there is no engine, StorageError when it cannot run.
+[[noreturn]] void exec_engine(char* const* argv);
+
+}  // namespace switchyard::cli

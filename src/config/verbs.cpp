@@ -1,0 +1,335 @@
+// The table of verbs, and the help that is made from it.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "config/fields.h"
+#include "config/plain_text.h"
+#include "config/value.h"
+#include "switchyard/config/folders.h"
+#include "switchyard/config/load.h"
+#include "switchyard/config/options.h"
+#include "switchyard/core/error.h"
+
+namespace switchyard::config {
+namespace {
+
+void check_prepare(const ParsedArguments& arguments, std::vector<std::string>& problems) {
+  const std::string output = arguments.text("--output");
+  if (holds_prepared_data(output) && !arguments.has("--overwrite")) {
+    problems.push_back(
+        fmt::format("--output: '{}' already holds a prepared data set; --overwrite replaces it",
+                    printable(output)));
+  }
+  const auto inputs = arguments.texts("--input");
+  if (std::count(inputs.begin(), inputs.end(), "-") > 1) {
+    problems.emplace_back("--input: standard input (-) can be read only once");
+  }
+}
+
+VerbSpec prepare_verb() {
+  return {
+      .name = "prepare",
+      .summary = "turn text into token files, training a tokenizer when asked",
+      .flags =
+          {
+              {.name = "--input",
+               .kind = ValueKind::kInput,
+               .metavar = "FILE|DIR|-",
+               .required = true,
+               .repeatable = true,
+               .help = "text or JSONL files, folders of them, or - for standard input"},
+              {.name = "--tokenizer",
+               .kind = ValueKind::kTokenizer,
+               .metavar = "bytes|bpe:N|unigram:N|FILE.model",
+               .required = true,
+               .help = "bytes as they are, N pieces trained on the input, or a trained model"},
+              {.name = "--output",
+               .kind = ValueKind::kFolder,
+               .metavar = "DIR",
+               .required = true,
+               .help = "folder for the token files"},
+              {.name = "--validation",
+               .kind = ValueKind::kNumber,
+               .metavar = "SHARE",
+               .default_text = "0.05",
+               .range = {.minimum = 0, .maximum = 1, .maximum_open = true},
+               .help = "share of the text that is held back to evaluate on"},
+              {.name = "--split",
+               .kind = ValueKind::kChoice,
+               .metavar = "document|tail",
+               .default_text = "document",
+               .choices = {"document", "tail"},
+               .help = "hold back whole documents, or the end of the text"},
+              {.name = "--text-field",
+               .kind = ValueKind::kText,
+               .metavar = "NAME",
+               .default_text = "text",
+               .help = "member of a JSONL object that holds the text"},
+              {.name = "--samples",
+               .kind = ValueKind::kInteger,
+               .metavar = "N",
+               .default_text = "0",
+               .range = between(0, 1000),
+               .help = "show the pieces of N samples of the text"},
+              {.name = "--overwrite",
+               .kind = ValueKind::kSwitch,
+               .help = "replace a data set that is already in the output folder"},
+          },
+      .example = "switchyard prepare --input book.txt --tokenizer bpe:4096 --output data/book",
+      .check = &check_prepare,
+  };
+}
+
+OptionSpec config_file() {
+  return {.name = "CONFIG.yaml",
+          .kind = ValueKind::kFile,
+          .required = true,
+          .help = "configuration file"};
+}
+
+OptionSpec run_or_checkpoint() {
+  return {.name = "RUN|CHECKPOINT",
+          .kind = ValueKind::kRunOrCheckpoint,
+          .required = true,
+          .help = "folder of a run (its last checkpoint) or of a checkpoint"};
+}
+
+VerbSpec pretrain_verb() {
+  return {.name = "pretrain",
+          .summary = "train a model from scratch",
+          .positionals = {config_file()},
+          .takes_overrides = true,
+          .example =
+              "switchyard pretrain configs/quickstart.yaml data.path=data/book "
+              "run.dir=runs/book"};
+}
+
+VerbSpec evaluate_verb() {
+  return {
+      .name = "evaluate",
+      .summary = "loss, perplexity, bits per byte and experts per token on a text",
+      .positionals = {run_or_checkpoint()},
+      .flags =
+          {
+              {.name = "--text",
+               .kind = ValueKind::kFile,
+               .metavar = "FILE",
+               .required = true,
+               .help = "text to evaluate on"},
+              {.name = "--stride",
+               .kind = ValueKind::kInteger,
+               .metavar = "N",
+               .range = between(1, kMaxSize),
+               .help = "tokens predicted per window; the rest is context (default: half a window)"},
+              {.name = "--precision",
+               .kind = ValueKind::kChoice,
+               .metavar = "fp32|bf16",
+               .choices = {"fp32", "bf16"},
+               .help = "compute precision (default: the run's)"},
+              {.name = "--json",
+               .kind = ValueKind::kSwitch,
+               .help = "print one JSON object instead of lines"},
+          },
+      .example = "switchyard evaluate runs/book --text other.txt",
+  };
+}
+
+VerbSpec generate_verb() {
+  return {
+      .name = "generate",
+      .summary = "continue a text",
+      .positionals = {run_or_checkpoint()},
+      .flags =
+          {
+              {.name = "--prompt",
+               .kind = ValueKind::kText,
+               .metavar = "TEXT",
+               .required = true,
+               .help = "text to continue"},
+              {.name = "--max-tokens",
+               .kind = ValueKind::kInteger,
+               .metavar = "N",
+               .default_text = "100",
+               .range = between(1, kMaxSize),
+               .help = "most tokens to generate"},
+              {.name = "--temperature",
+               .kind = ValueKind::kNumber,
+               .metavar = "X",
+               .default_text = "0.8",
+               .range = between(0, 100),
+               .help = "0 = always the most probable token"},
+              {.name = "--top-k",
+               .kind = ValueKind::kInteger,
+               .metavar = "K",
+               .default_text = "0",
+               .range = between(0, kMaxSize),
+               .help = "sample from the K most probable tokens; 0 = from all"},
+              {.name = "--nucleus",
+               .kind = ValueKind::kNumber,
+               .metavar = "P",
+               .default_text = "1",
+               .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
+               .help = "sample from the most probable tokens that sum to P"},
+              {.name = "--seed",
+               .kind = ValueKind::kInteger,
+               .metavar = "S",
+               .default_text = "0",
+               .range = at_least(0),
+               .help = "same seed, same text"},
+              {.name = "--show-experts",
+               .kind = ValueKind::kSwitch,
+               .help = "print each token with the number of experts it got"},
+              {.name = "--no-cache",
+               .kind = ValueKind::kSwitch,
+               .help = "recompute the whole text for every token (slow; to verify)"},
+          },
+      .example = "switchyard generate runs/book --prompt \"Once upon a time\" --show-experts",
+  };
+}
+
+std::vector<VerbSpec> build_verbs() {
+  return {
+      prepare_verb(),
+      pretrain_verb(),
+      evaluate_verb(),
+      generate_verb(),
+      {.name = "config show",
+       .summary = "print a configuration with every default and where each value comes from",
+       .positionals = {config_file()},
+       .takes_overrides = true,
+       .example = "switchyard config show configs/quickstart.yaml model.moe.router.type=top_k"},
+      {.name = "config check",
+       .summary = "check a configuration without running it",
+       .positionals = {config_file()},
+       .takes_overrides = true,
+       .example = "switchyard config check configs/quickstart.yaml"},
+      {.name = "config reference",
+       .summary = "every configuration key with type, default, range and meaning",
+       .flags = {{.name = "--markdown",
+                  .kind = ValueKind::kSwitch,
+                  .help = "as the page docs/config.md"}},
+       .example = "switchyard config reference"},
+  };
+}
+
+const std::vector<VerbSpec>& verbs() {
+  static const std::vector<VerbSpec> table = build_verbs();
+  return table;
+}
+
+std::string usage_of(const VerbSpec& verb) {
+  std::string text = fmt::format("switchyard {}", verb.name);
+  for (const OptionSpec& positional : verb.positionals) text += " " + positional.name;
+  for (const OptionSpec& flag : verb.flags) {
+    std::string part = flag.metavar.empty() ? flag.name : flag.name + " " + flag.metavar;
+    if (flag.repeatable) part += " ...";
+    text += flag.required ? " " + part : " [" + part + "]";
+  }
+  if (verb.takes_overrides) text += " [key.sub=value ...]";
+  return text;
+}
+
+std::string line_of(const OptionSpec& option) {
+  std::string facts;
+  if (!option.default_text.empty()) facts = fmt::format(" (default {})", option.default_text);
+  const std::string left =
+      option.metavar.empty() ? option.name : fmt::format("{} {}", option.name, option.metavar);
+  constexpr std::size_t kLeftWidth = 24;
+  const std::string gap = left.size() <= kLeftWidth ? std::string(kLeftWidth - left.size(), ' ')
+                                                    : "\n" + std::string(kLeftWidth + 2, ' ');
+  return fmt::format("  {}{}  {}{}\n", left, gap, option.help, facts);
+}
+
+std::vector<std::string> verb_names(bool first_words) {
+  std::vector<std::string> names;
+  for (const VerbSpec& verb : verbs()) {
+    std::string name = first_words ? verb.name.substr(0, verb.name.find(' ')) : verb.name;
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+// Also finds "pretrain" for "train", which is too far in letters.
+std::string verb_suggestion(const std::string& given, const std::vector<std::string>& names) {
+  const std::string near = suggestion(given, names);
+  if (!near.empty() || given.size() < 3) return near;
+  const auto longer = std::find_if(names.begin(), names.end(), [&given](const std::string& name) {
+    return name.find(given) != std::string::npos;
+  });
+  return longer == names.end() ? std::string() : fmt::format(" (did you mean '{}'?)", *longer);
+}
+
+}  // namespace
+
+std::span<const VerbSpec> all_verbs() {
+  return verbs();
+}
+
+const VerbSpec* find_verb(std::string_view name) {
+  const auto found = std::find_if(verbs().begin(), verbs().end(),
+                                  [name](const VerbSpec& verb) { return verb.name == name; });
+  return found == verbs().end() ? nullptr : &*found;
+}
+
+Command find_command(std::span<const std::string> command_line) {
+  Command command;
+  while (!command_line.empty() && command_line[0] == "--debug") {
+    command.arguments.push_back("--debug");
+    command_line = command_line.subspan(1);
+  }
+  if (command_line.empty()) {
+    throw UsageError("a verb is missing", "`switchyard --help` lists the verbs");
+  }
+  std::size_t words = 1;
+  command.verb = find_verb(command_line[0]);
+  if (command.verb == nullptr && command_line.size() > 1) {
+    words = 2;
+    command.verb = find_verb(command_line[0] + " " + command_line[1]);
+  }
+  if (command.verb == nullptr) {
+    const std::string first = command_line[0];
+    const auto known = verb_names(true);
+    const bool is_group = std::find(known.begin(), known.end(), first) != known.end();
+    const std::string given =
+        is_group && command_line.size() > 1 ? first + " " + command_line[1] : first;
+    throw UsageError(fmt::format("unknown verb '{}'{}", printable(given),
+                                 verb_suggestion(given, verb_names(!is_group))),
+                     is_group ? fmt::format("`switchyard {} --help` lists them", first)
+                              : "`switchyard --help` lists the verbs");
+  }
+  for (const std::string& argument : command_line.subspan(words)) {
+    command.arguments.push_back(argument);
+  }
+  return command;
+}
+
+std::string help_of(const VerbSpec& verb) {
+  std::string text =
+      fmt::format("{}: {}\n\nusage: {}\n\n", verb.name, verb.summary, usage_of(verb));
+  for (const OptionSpec& positional : verb.positionals) text += line_of(positional);
+  for (const OptionSpec& flag : verb.flags) text += line_of(flag);
+  text += line_of({.name = "--debug", .help = "say more about where an error comes from"});
+  text += line_of({.name = "--help", .help = "show this help"});
+  text += fmt::format("\nexample: {}\n", verb.example);
+  if (verb.takes_overrides) {
+    text += "\nkeys (`switchyard config reference` says more about each):\n";
+    text += reference_summary();
+  }
+  return text;
+}
+
+std::string help_of_all_verbs() {
+  std::string text =
+      "switchyard: trains mixture-of-experts transformers whose routers choose a different number\n"
+      "of experts for every token\n\n";
+  for (const VerbSpec& verb : verbs())
+    text += fmt::format("  {:<17} {}\n", verb.name, verb.summary);
+  text +=
+      "\n`switchyard VERB --help` shows a verb's flags, `switchyard --version` the version.\n"
+      "Exit codes: 0 done, 2 usage or config, 65 bad data or checkpoint, 70 internal error,\n"
+      "74 storage, 75 stopped by a signal after saving, 76 loss not finite.\n";
+  return text;
+}
+
+}  // namespace switchyard::config

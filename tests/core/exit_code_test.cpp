@@ -1,0 +1,42 @@
+#include "switchyard/core/exit_code.h"
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/terminal.h"
+
+namespace switchyard {
+namespace {
+
+TEST(ExitCode, FollowsTheTypeOfTheError) {
+  EXPECT_EQ(exit_code_of(UsageError("")), 2);
+  EXPECT_EQ(exit_code_of(DataError("")), 65);
+  EXPECT_EQ(exit_code_of(InternalError("")), 70);
+  EXPECT_EQ(exit_code_of(StorageError("")), 74);
+  EXPECT_EQ(exit_code_of(PreemptedError("")), 75);
+  EXPECT_EQ(exit_code_of(NonFiniteError("")), 76);
+}
+
+TEST(ExitCode, ForeignErrorsAreInternal) {
+  EXPECT_EQ(exit_code_of(std::runtime_error("")), 70);
+  EXPECT_EQ(exit_code_of(std::bad_alloc()), 70);
+}
+
+TEST(ReportError, PrintsEveryLineAsAnErrorAndTheHint) {
+  if (stderr_is_terminal()) GTEST_SKIP() << "standard error is a terminal";
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(report_error(UsageError("first\nsecond", "do this"), false), 2);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "switchyard: error: first\nswitchyard: error: second\n  hint: do this\n");
+}
+
+TEST(ReportError, PreemptionIsAMessage) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(report_error(PreemptedError("saved step 12", "resume with ..."), false), 75);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "saved step 12\n  hint: resume with ...\n");
+}
+
+}  // namespace
+}  // namespace switchyard
