@@ -12,7 +12,7 @@ namespace switchyard::ops {
 
 struct TopKOptions {
   std::int64_t k = 2;       // used when k_T is undefined; 0..E
-  at::Tensor k_T;           // [T] int32 experts per token, each 0..E, or undefined
+  at::Tensor k_T = {};      // [T] int32 experts per token, each 0..E, or undefined
   bool renormalize = true;  // weights of a token sum to 1
 };
 

@@ -16,9 +16,9 @@ struct RouteOutput {
 };
 
 struct TopPOptions {
-  double p = 0.4;                          // in (0, 1]; 1 keeps every expert, without a sum
-  std::optional<std::int64_t> max_experts;  // per-token limit
-  bool renormalize = false;                // weights of a token sum to 1
+  double p = 0.4;  // in (0, 1]; 1 keeps every expert, without a sum
+  std::optional<std::int64_t> max_experts = std::nullopt;  // per-token limit
+  bool renormalize = false;                                // weights of a token sum to 1
 };
 
 // probs = softmax(logits); experts sorted by descending probability (ties: lower expert id; NaN

@@ -1,0 +1,249 @@
+#include "ops/route.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "ops/stream.h"
+#include "switchyard/core/error.h"
+#include "switchyard/kernels/route_backward.h"
+#include "switchyard/kernels/route_rows.h"
+#include "switchyard/kernels/top_k_route.h"
+#include "switchyard/kernels/top_p_route.h"
+
+namespace switchyard::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+// Null for an undefined tensor.
+template <typename T>
+T* data(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
+}
+template <typename T>
+const T* const_data(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
+}
+
+void check_arguments(const at::Tensor& logits_TE, const at::Tensor& valid_T,
+                     const at::Tensor& sequence_offset_B1) {
+  SWITCHYARD_CHECK(logits_TE.dim() == 2 && logits_TE.size(1) >= 1,
+                   "logits must be [T, E] with at least one expert");
+  SWITCHYARD_CHECK(logits_TE.scalar_type() == at::kFloat || logits_TE.scalar_type() == at::kDouble,
+                   "logits must be fp32 or fp64, got {}", at::toString(logits_TE.scalar_type()));
+  const std::int64_t num_tokens = logits_TE.size(0);
+  if (valid_T.defined()) {
+    SWITCHYARD_CHECK(valid_T.scalar_type() == at::kBool && valid_T.dim() == 1 &&
+                         valid_T.size(0) == num_tokens && valid_T.device() == logits_TE.device(),
+                     "valid_T must be bool [T] on the device of the logits");
+  }
+  SWITCHYARD_CHECK(sequence_offset_B1.defined() && sequence_offset_B1.scalar_type() == at::kInt &&
+                       sequence_offset_B1.dim() == 1 && sequence_offset_B1.size(0) >= 1 &&
+                       sequence_offset_B1.is_contiguous() &&
+                       sequence_offset_B1.device() == logits_TE.device(),
+                   "sequence_offset_B1 must be contiguous int32 [B+1] on the device of the logits");
+  if (!logits_TE.is_cpu()) return;  // the values would cost a host synchronisation
+  const auto* begin = sequence_offset_B1.const_data_ptr<std::int32_t>();
+  const auto* end = begin + sequence_offset_B1.size(0);
+  SWITCHYARD_CHECK(*begin == 0 && *(end - 1) == num_tokens && std::is_sorted(begin, end),
+                   "sequence_offset_B1 must ascend from 0 to the number of tokens, {}", num_tokens);
+}
+
+template <typename T>
+kernels::RouteLogits<T> logits_of(const at::Tensor& logits_TE, const at::Tensor& valid_T) {
+  return {.num_tokens = logits_TE.size(0),
+          .num_experts = logits_TE.size(1),
+          .logits_TE = logits_TE.const_data_ptr<T>(),
+          .valid_T = const_data<bool>(valid_T)};
+}
+
+// Everything a route computes, in the order in which the autograd function returns it.
+struct RouteTensors {
+  at::Tensor row_weight_N, prob_sum_BE, entropy_sum, z_sum;  // differentiable
+  at::Tensor expert_offset_E1, row_token_N, token_offset_T1, token_row_N;
+  at::Tensor count_BE, num_tokens_B, k_histogram_E1;
+  at::Tensor softmax_T2;  // saved for backward
+};
+
+template <typename T>
+std::int64_t choose(const kernels::RouteLogits<T>& in, const RouteRule& rule,
+                    const kernels::RouteChoice<T>& out, at::Device device) {
+  if (rule.top_p) {
+    const std::int64_t max_experts = rule.top_p->max_experts.value_or(in.num_experts);
+    const kernels::TopPRouteParams<T> params{.in = in,
+                                             .p = rule.top_p->p,
+                                             .max_experts = std::min(max_experts, in.num_experts),
+                                             .out = out};
+    return device.is_cpu() ? kernels::cpu::top_p_route(params)
+                           : kernels::cuda::top_p_route(params, current_stream(device));
+  }
+  const at::Tensor k_T = rule.top_k->k_T.defined() ? rule.top_k->k_T.contiguous() : rule.top_k->k_T;
+  const kernels::TopKRouteParams<T> params{
+      .in = in, .k = rule.top_k->k, .k_T = const_data<std::int32_t>(k_T), .out = out};
+  return device.is_cpu() ? kernels::cpu::top_k_route(params)
+                         : kernels::cuda::top_k_route(params, current_stream(device));
+}
+
+template <typename T>
+RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
+                     const at::Tensor& sequence_offset_B1, const RouteRule& rule) {
+  const at::Device device = logits_TE.device();
+  const std::int64_t num_tokens = logits_TE.size(0);
+  const std::int64_t num_experts = logits_TE.size(1);
+  const std::int64_t num_sequences = sequence_offset_B1.size(0) - 1;
+  const auto int32 = logits_TE.options().dtype(at::kInt);
+  const auto int64 = logits_TE.options().dtype(at::kLong);
+  const auto in = logits_of<T>(logits_TE, valid_T);
+
+  RouteTensors out;
+  out.softmax_T2 = at::empty({num_tokens, 2}, logits_TE.options());
+  out.token_offset_T1 = at::empty({num_tokens + 1}, int32);
+  const at::Tensor last_expert_T = at::empty({num_tokens}, int32);
+  const kernels::RouteChoice<T> choice{.softmax_T2 = data<T>(out.softmax_T2),
+                                       .last_expert_T = data<std::int32_t>(last_expert_T),
+                                       .token_offset_T1 = data<std::int32_t>(out.token_offset_T1)};
+  const std::int64_t num_rows = choose(in, rule, choice, device);
+  if (num_rows > std::numeric_limits<std::int32_t>::max()) {
+    throw UsageError(fmt::format("a micro-batch of {} tokens routes {} rows, more than 2^31 - 1",
+                                 num_tokens, num_rows),
+                     "lower train.micro_batch_size or set model.moe.router.max_experts");
+  }
+
+  out.expert_offset_E1 = at::empty({num_experts + 1}, int32);
+  out.row_token_N = at::empty({num_rows}, int32);
+  out.token_row_N = at::empty({num_rows}, int32);
+  out.row_weight_N = at::empty({num_rows}, logits_TE.options());
+  out.count_BE = at::empty({num_sequences, num_experts}, int64);
+  out.num_tokens_B = at::empty({num_sequences}, int64);
+  out.k_histogram_E1 = at::empty({num_experts + 1}, int64);
+  out.prob_sum_BE = at::empty({num_sequences, num_experts}, logits_TE.options());
+  out.entropy_sum = at::empty({}, logits_TE.options());
+  out.z_sum = at::empty({}, logits_TE.options());
+  const kernels::RouteRowsParams<T> params{
+      .in = in,
+      .choice = choice,
+      .renormalize = rule.renormalize(),
+      .num_sequences = num_sequences,
+      .sequence_offset_B1 = const_data<std::int32_t>(sequence_offset_B1),
+      .expert_offset_E1 = data<std::int32_t>(out.expert_offset_E1),
+      .row_token_N = data<std::int32_t>(out.row_token_N),
+      .token_row_N = data<std::int32_t>(out.token_row_N),
+      .row_weight_N = data<T>(out.row_weight_N),
+      .count_BE = data<std::int64_t>(out.count_BE),
+      .num_tokens_B = data<std::int64_t>(out.num_tokens_B),
+      .k_histogram_E1 = data<std::int64_t>(out.k_histogram_E1),
+      .prob_sum_BE = data<T>(out.prob_sum_BE),
+      .entropy_sum = data<T>(out.entropy_sum),
+      .z_sum = data<T>(out.z_sum)};
+  if (device.is_cpu()) {
+    kernels::cpu::route_rows(params);
+  } else {
+    kernels::cuda::route_rows(params, current_stream(device));
+  }
+  return out;
+}
+
+// What is not differentiated travels in a struct: autograd does not look into it, and would not
+// accept an undefined valid_T.
+struct ConstantInputs {
+  const at::Tensor& valid_T;
+  const at::Tensor& sequence_offset_B1;
+  const RouteRule& rule;
+};
+
+class RouteFunction : public torch::autograd::Function<RouteFunction> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const Variable& logits_any,
+                               const ConstantInputs& inputs) {
+    const auto& [valid_any, sequence_offset_B1, rule] = inputs;
+    const at::Tensor logits_TE = logits_any.contiguous();
+    const at::Tensor valid_T = valid_any.defined() ? valid_any.contiguous() : valid_any;
+    const RouteTensors out = logits_TE.scalar_type() == at::kDouble
+                                 ? compute<double>(logits_TE, valid_T, sequence_offset_B1, rule)
+                                 : compute<float>(logits_TE, valid_T, sequence_offset_B1, rule);
+    ctx->set_materialize_grads(false);
+    ctx->save_for_backward({logits_TE, valid_T, sequence_offset_B1, out.softmax_T2,
+                            out.expert_offset_E1, out.token_offset_T1, out.token_row_N});
+    ctx->saved_data["renormalize"] = rule.renormalize();
+    const variable_list integers{out.expert_offset_E1, out.row_token_N, out.token_offset_T1,
+                                 out.token_row_N,      out.count_BE,    out.num_tokens_B,
+                                 out.k_histogram_E1};
+    ctx->mark_non_differentiable(integers);
+    variable_list outputs{out.row_weight_N, out.prob_sum_BE, out.entropy_sum, out.z_sum};
+    outputs.insert(outputs.end(), integers.begin(), integers.end());
+    return outputs;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor grad_logits_TE = saved[0].scalar_type() == at::kDouble
+                                          ? logits_gradient<double>(ctx, saved, grads)
+                                          : logits_gradient<float>(ctx, saved, grads);
+    return {grad_logits_TE, {}};
+  }
+
+ private:
+  template <typename T>
+  static at::Tensor logits_gradient(AutogradContext* ctx, const variable_list& saved,
+                                    const variable_list& grads) {
+    const at::Tensor& logits_TE = saved[0];
+    const at::Tensor& sequence_offset_B1 = saved[2];
+    const auto contiguous = [](const at::Tensor& grad) {
+      return grad.defined() ? grad.contiguous() : grad;
+    };
+    const at::Tensor grad_row_weight_N = contiguous(grads[0]);
+    const at::Tensor grad_prob_sum_BE = contiguous(grads[1]);
+    at::Tensor grad_logits_TE = at::empty_like(logits_TE);
+    const kernels::RouteBackwardParams<T> params{
+        .in = logits_of<T>(logits_TE, saved[1]),
+        .softmax_T2 = const_data<T>(saved[3]),
+        .renormalize = ctx->saved_data["renormalize"].toBool(),
+        .num_sequences = sequence_offset_B1.size(0) - 1,
+        .sequence_offset_B1 = const_data<std::int32_t>(sequence_offset_B1),
+        .expert_offset_E1 = const_data<std::int32_t>(saved[4]),
+        .token_offset_T1 = const_data<std::int32_t>(saved[5]),
+        .token_row_N = const_data<std::int32_t>(saved[6]),
+        .grad_row_weight_N = const_data<T>(grad_row_weight_N),
+        .grad_prob_sum_BE = const_data<T>(grad_prob_sum_BE),
+        .grad_entropy_sum = const_data<T>(grads[2]),
+        .grad_z_sum = const_data<T>(grads[3]),
+        .grad_logits_TE = data<T>(grad_logits_TE)};
+    if (logits_TE.is_cpu()) {
+      kernels::cpu::route_backward(params);
+    } else {
+      kernels::cuda::route_backward(params, current_stream(logits_TE.device()));
+    }
+    return grad_logits_TE;
+  }
+};
+
+}  // namespace
+
+RouteOutput route(const at::Tensor& logits_TE, const at::Tensor& valid_T,
+                  const at::Tensor& sequence_offset_B1, const RouteRule& rule) {
+  check_arguments(logits_TE, valid_T, sequence_offset_B1);
+  const variable_list out =
+      RouteFunction::apply(logits_TE, ConstantInputs{valid_T, sequence_offset_B1, rule});
+  return {.routing = {.num_tokens = logits_TE.size(0),
+                      .num_experts = logits_TE.size(1),
+                      .expert_offset_E1 = out[4],
+                      .row_token_N = out[5],
+                      .token_offset_T1 = out[6],
+                      .token_row_N = out[7],
+                      .row_weight_N = out[0]},
+          .sums = {.count_BE = out[8],
+                   .num_tokens_B = out[9],
+                   .k_histogram_E1 = out[10],
+                   .prob_sum_BE = out[1],
+                   .entropy_sum = out[2],
+                   .z_sum = out[3],
+                   .named = {}}};
+}
+
+}  // namespace switchyard::ops

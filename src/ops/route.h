@@ -1,0 +1,26 @@
+// What top_p_route and top_k_route share: argument checks, allocation and the one autograd
+// function.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "switchyard/ops/top_k_route.h"
+#include "switchyard/ops/top_p_route.h"
+
+namespace switchyard::ops {
+
+// How many experts a token gets: the options of one of the two routes.
+struct RouteRule {
+  std::optional<TopPOptions> top_p;
+  std::optional<TopKOptions> top_k;
+
+  [[nodiscard]] bool renormalize() const { return top_p ? top_p->renormalize : top_k->renormalize; }
+};
+
+[[nodiscard]] RouteOutput route(const at::Tensor& logits_TE, const at::Tensor& valid_T,
+                                const at::Tensor& sequence_offset_B1, const RouteRule& rule);
+
+}  // namespace switchyard::ops
