@@ -1,0 +1,73 @@
+// What one line of metrics.jsonl holds: plain numbers with stable keys.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "switchyard/format/json.h"
+
+namespace switchyard::telemetry {
+
+// Expert use of one MoE layer, or of all of them together, over a window of steps.
+struct RoutingRecord {
+  double experts_per_token = 0.0;         // mean realised k over (token, layer) pairs
+  std::int64_t experts_per_token_p5 = 0;  // nearest-rank percentiles over the same pairs
+  std::int64_t experts_per_token_p95 = 0;
+  double router_entropy = 0.0;    // nats per (token, layer) pair
+  double max_violation = 0.0;     // largest load / mean load - 1; of the worst layer
+  std::int64_t dead_experts = 0;  // experts without a token in the window, over all layers
+  double dead_fraction = 0.0;     // of all experts
+};
+
+struct LossTerms {
+  double load_balance = 0.0;
+  double dynamic = 0.0;
+  double z = 0.0;
+};
+
+struct LayerRecord {
+  std::int64_t layer = 0;
+  RoutingRecord routing = {};
+  LossTerms losses = {};          // raw
+  std::vector<double> load = {};  // [E] share of the window's rows
+};
+
+// One logged step; statistics cover the steps since the last record. Non-finite numbers become
+// null in JSON.
+struct StepRecord {
+  std::int64_t step = 0;
+  std::int64_t tokens = 0;  // trained on since the run began
+  double loss = 0.0;        // the objective: lm_loss + all weighted losses
+  double lm_loss = 0.0;     // nats per token
+  LossTerms losses = {};    // raw, mean over MoE layers
+  LossTerms weighted = {};  // coefficient times loss, summed over MoE layers
+  double learning_rate = 0.0;
+  double grad_norm = 0.0;  // before clipping
+  double tokens_per_second = 0.0;
+  double step_ms = 0.0;
+  std::optional<double> mfu = {};  // share of the measured peak, 0 to 1; none when no peak is known
+  std::uint64_t memory_bytes = 0;
+  std::optional<RoutingRecord> routing = {};  // none in a model without MoE layers
+  std::int64_t skipped_steps = 0;             // since the run began
+  std::vector<LayerRecord> layers = {};
+  std::map<std::string, double> phase_ms = {};  // mean per step
+};
+
+struct EvaluationRecord {
+  std::int64_t step = 0;
+  std::string split = "validation";
+  double loss = 0.0;  // language model only, nats per token
+  double perplexity = 0.0;
+  std::optional<double> bits_per_byte = {};  // none when the split's bytes are not known
+  std::optional<double> experts_per_token = {};
+  std::int64_t tokens = 0;
+  double seconds = 0.0;
+};
+
+[[nodiscard]] format::Json to_json(const StepRecord& record);
+[[nodiscard]] format::Json to_json(const EvaluationRecord& record);
+
+}  // namespace switchyard::telemetry

@@ -1,0 +1,82 @@
+#include "switchyard/telemetry/record.h"
+
+#include <cmath>
+
+namespace switchyard::telemetry {
+namespace {
+
+using format::Json;
+
+// JSON has no NaN and no infinity.
+Json number(double value) {
+  return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+
+Json number(const std::optional<double>& value) {
+  return value.has_value() ? number(*value) : Json(nullptr);
+}
+
+void add_losses(Json& json, const LossTerms& losses, const std::string& suffix) {
+  json["load_balance_loss" + suffix] = number(losses.load_balance);
+  json["dynamic_loss" + suffix] = number(losses.dynamic);
+  json["z_loss" + suffix] = number(losses.z);
+}
+
+void add_routing(Json& json, const std::optional<RoutingRecord>& routing) {
+  const RoutingRecord values = routing.value_or(RoutingRecord{});
+  const auto or_null = [&](Json value) { return routing.has_value() ? value : Json(nullptr); };
+  json["experts_per_token"] = or_null(number(values.experts_per_token));
+  json["experts_per_token_p5"] = or_null(values.experts_per_token_p5);
+  json["experts_per_token_p95"] = or_null(values.experts_per_token_p95);
+  json["router_entropy"] = or_null(number(values.router_entropy));
+  json["max_violation"] = or_null(number(values.max_violation));
+  json["dead_experts"] = or_null(values.dead_experts);
+  json["dead_fraction"] = or_null(number(values.dead_fraction));
+}
+
+}  // namespace
+
+Json to_json(const StepRecord& record) {
+  Json json;
+  json["step"] = record.step;
+  json["tokens"] = record.tokens;
+  json["loss"] = number(record.loss);
+  json["lm_loss"] = number(record.lm_loss);
+  add_losses(json, record.losses, "");
+  add_losses(json, record.weighted, "_weighted");
+  json["learning_rate"] = number(record.learning_rate);
+  json["grad_norm"] = number(record.grad_norm);
+  json["tokens_per_second"] = number(record.tokens_per_second);
+  json["step_ms"] = number(record.step_ms);
+  json["mfu"] = number(record.mfu);
+  json["memory_bytes"] = record.memory_bytes;
+  add_routing(json, record.routing);
+  json["skipped_steps"] = record.skipped_steps;
+  json["layers"] = Json::array();
+  for (const LayerRecord& layer : record.layers) {
+    Json entry;
+    entry["layer"] = layer.layer;
+    add_routing(entry, layer.routing);
+    add_losses(entry, layer.losses, "");
+    entry["load"] = layer.load;
+    json["layers"].push_back(std::move(entry));
+  }
+  json["phase_ms"] = record.phase_ms;
+  return json;
+}
+
+Json to_json(const EvaluationRecord& record) {
+  Json json;
+  json["event"] = "evaluation";
+  json["step"] = record.step;
+  json["split"] = record.split;
+  json["loss"] = number(record.loss);
+  json["perplexity"] = number(record.perplexity);
+  json["bits_per_byte"] = number(record.bits_per_byte);
+  json["experts_per_token"] = number(record.experts_per_token);
+  json["tokens"] = record.tokens;
+  json["seconds"] = number(record.seconds);
+  return json;
+}
+
+}  // namespace switchyard::telemetry

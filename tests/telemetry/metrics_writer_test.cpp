@@ -1,0 +1,97 @@
+#include "switchyard/telemetry/metrics_writer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <limits>
+
+#include "support/temporary_folder.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/telemetry/record.h"
+
+namespace switchyard::telemetry {
+namespace {
+
+TEST(MetricsWriter, EveryLineIsOnDiskBeforeTheNextIsWritten) {
+  const testing::TemporaryFolder folder;
+  MetricsWriter writer(folder / "metrics.jsonl");
+  writer.write({{"step", 1}});
+  EXPECT_EQ(read_file(folder / "metrics.jsonl"), "{\"step\":1}\n");
+  writer.write({{"step", 2}});
+  EXPECT_EQ(read_file(folder / "metrics.jsonl"), "{\"step\":1}\n{\"step\":2}\n");
+}
+
+TEST(MetricsWriter, AppendsAndCutsALineThatAKilledRunLeftTorn) {
+  const testing::TemporaryFolder folder;
+  std::ofstream(folder / "metrics.jsonl") << "{\"step\":1}\n{\"step\":2,\"lo";
+  MetricsWriter writer(folder / "metrics.jsonl");
+  writer.write({{"step", 2}});
+  EXPECT_EQ(read_file(folder / "metrics.jsonl"), "{\"step\":1}\n{\"step\":2}\n");
+}
+
+TEST(MetricsWriter, UnwritableFileIsAStorageError) {
+  EXPECT_THROW(MetricsWriter("/dev/null/metrics.jsonl"), StorageError);
+}
+
+TEST(StepRecordJson, HasEveryStableKey) {
+  StepRecord record;
+  record.routing = RoutingRecord{};
+  record.layers.push_back({.layer = 2, .routing = {}, .losses = {}, .load = {0.5, 0.5}});
+  const format::Json json = to_json(record);
+  for (const char* key : {"step",
+                          "tokens",
+                          "loss",
+                          "lm_loss",
+                          "load_balance_loss",
+                          "dynamic_loss",
+                          "z_loss",
+                          "load_balance_loss_weighted",
+                          "dynamic_loss_weighted",
+                          "z_loss_weighted",
+                          "learning_rate",
+                          "grad_norm",
+                          "tokens_per_second",
+                          "step_ms",
+                          "mfu",
+                          "memory_bytes",
+                          "experts_per_token",
+                          "experts_per_token_p5",
+                          "experts_per_token_p95",
+                          "router_entropy",
+                          "max_violation",
+                          "dead_experts",
+                          "skipped_steps",
+                          "layers"}) {
+    EXPECT_TRUE(json.contains(key)) << key;
+  }
+  for (const char* key : {"layer", "experts_per_token", "router_entropy", "max_violation",
+                          "dead_experts", "load_balance_loss", "dynamic_loss", "z_loss", "load"}) {
+    EXPECT_TRUE(json["layers"][0].contains(key)) << key;
+  }
+}
+
+TEST(StepRecordJson, KeepsEveryBitOfALossAndWritesNonFiniteNumbersAsNull) {
+  StepRecord record{.loss = 0.1 + 0.2, .lm_loss = std::numeric_limits<double>::quiet_NaN()};
+  record.grad_norm = std::numeric_limits<double>::infinity();
+  const format::Json read = format::parse_json(to_json(record).dump(), "record");
+  EXPECT_EQ(read["loss"].get<double>(), 0.1 + 0.2);
+  EXPECT_TRUE(read["lm_loss"].is_null());
+  EXPECT_TRUE(read["grad_norm"].is_null());
+  EXPECT_TRUE(read["experts_per_token"].is_null());  // no MoE layers
+  EXPECT_TRUE(read["mfu"].is_null());
+}
+
+TEST(EvaluationRecordJson, HasEveryStableKey) {
+  EvaluationRecord record{.step = 3, .loss = 2.0, .perplexity = 7.39, .bits_per_byte = 1.5};
+  const format::Json json = to_json(record);
+  EXPECT_EQ(json["split"], "validation");
+  EXPECT_EQ(json["step"], 3);
+  EXPECT_EQ(json["loss"], 2.0);
+  EXPECT_EQ(json["perplexity"], 7.39);
+  EXPECT_EQ(json["bits_per_byte"], 1.5);
+}
+
+}  // namespace
+}  // namespace switchyard::telemetry
