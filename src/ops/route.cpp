@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/sequences.h"
 #include "ops/stream.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/route_backward.h"
@@ -37,22 +38,7 @@ void check_arguments(const at::Tensor& logits_TE, const at::Tensor& valid_T,
                    "logits must be [T, E] with at least one expert");
   SWITCHYARD_CHECK(logits_TE.scalar_type() == at::kFloat || logits_TE.scalar_type() == at::kDouble,
                    "logits must be fp32 or fp64, got {}", at::toString(logits_TE.scalar_type()));
-  const std::int64_t num_tokens = logits_TE.size(0);
-  if (valid_T.defined()) {
-    SWITCHYARD_CHECK(valid_T.scalar_type() == at::kBool && valid_T.dim() == 1 &&
-                         valid_T.size(0) == num_tokens && valid_T.device() == logits_TE.device(),
-                     "valid_T must be bool [T] on the device of the logits");
-  }
-  SWITCHYARD_CHECK(sequence_offset_B1.defined() && sequence_offset_B1.scalar_type() == at::kInt &&
-                       sequence_offset_B1.dim() == 1 && sequence_offset_B1.size(0) >= 1 &&
-                       sequence_offset_B1.is_contiguous() &&
-                       sequence_offset_B1.device() == logits_TE.device(),
-                   "sequence_offset_B1 must be contiguous int32 [B+1] on the device of the logits");
-  if (!logits_TE.is_cpu()) return;  // the values would cost a host synchronisation
-  const auto* begin = sequence_offset_B1.const_data_ptr<std::int32_t>();
-  const auto* end = begin + sequence_offset_B1.size(0);
-  SWITCHYARD_CHECK(*begin == 0 && *(end - 1) == num_tokens && std::is_sorted(begin, end),
-                   "sequence_offset_B1 must ascend from 0 to the number of tokens, {}", num_tokens);
+  check_sequences(valid_T, sequence_offset_B1, logits_TE.size(0), logits_TE.device());
 }
 
 template <typename T>

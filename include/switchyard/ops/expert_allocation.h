@@ -11,12 +11,14 @@ struct AllocationOptions {
   double k_mean = 2.0;
   std::int64_t k_min = 1;
   std::int64_t k_max = 1;
-  bool budget = false;  // false: proportional; true: per sequence exactly round(k_mean * n) rows
+  bool budget = false;  // false: proportional; true: per sequence round(k_mean * n) rows
 };
 
-// importance_T [T] accumulation type (1 = average) -> [T] int32; invalid tokens get 0.
-// Proportional: K_t = clamp(round_half_to_even(k_mean * a_t), k_min, k_max). Budget: design of the
-// largest-remainder correction in docs/architecture.md, per sequence of sequence_offset_B1.
+// importance_T [T] fp32 or fp64 (1 = average), valid_T [T] bool or undefined (all valid),
+// sequence_offset_B1 [B+1] int32 -> [T] int32; invalid tokens get 0.
+// Proportional: K_t = clamp(round_half_to_even(k_mean * a_t), k_min, k_max). Budget: the
+// largest-remainder correction written out in kernels/expert_allocation.h, per sequence.
+// Throws InternalError for arguments of another form or without 0 <= k_min <= k_mean <= k_max.
 [[nodiscard]] at::Tensor expert_allocation(const at::Tensor& importance_T,
                                            const at::Tensor& valid_T,
                                            const at::Tensor& sequence_offset_B1,

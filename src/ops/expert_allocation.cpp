@@ -1,0 +1,58 @@
+#include "switchyard/ops/expert_allocation.h"
+
+#include <ATen/ops/empty.h>
+
+#include "ops/sequences.h"
+#include "ops/stream.h"
+#include "switchyard/core/error.h"
+#include "switchyard/kernels/expert_allocation.h"
+
+namespace switchyard::ops {
+namespace {
+
+template <typename T>
+at::Tensor allocate(const at::Tensor& importance_T, const at::Tensor& valid_T,
+                    const at::Tensor& sequence_offset_B1, const AllocationOptions& options) {
+  const at::Device device = importance_T.device();
+  at::Tensor k_T = at::empty(importance_T.sizes(), importance_T.options().dtype(at::kInt));
+  const kernels::ExpertAllocationParams<T> params{
+      .num_tokens = importance_T.size(0),
+      .num_sequences = sequence_offset_B1.size(0) - 1,
+      .importance_T = importance_T.const_data_ptr<T>(),
+      .valid_T = valid_T.defined() ? valid_T.const_data_ptr<bool>() : nullptr,
+      .sequence_offset_B1 = sequence_offset_B1.const_data_ptr<std::int32_t>(),
+      .k_mean = options.k_mean,
+      .k_min = options.k_min,
+      .k_max = options.k_max,
+      .budget = options.budget,
+      .k_T = k_T.mutable_data_ptr<std::int32_t>()};
+  if (device.is_cpu()) {
+    kernels::cpu::expert_allocation(params);
+  } else {
+    kernels::cuda::expert_allocation(params, current_stream(device));
+  }
+  return k_T;
+}
+
+}  // namespace
+
+at::Tensor expert_allocation(const at::Tensor& importance_T, const at::Tensor& valid_T,
+                             const at::Tensor& sequence_offset_B1,
+                             const AllocationOptions& options) {
+  SWITCHYARD_CHECK(importance_T.dim() == 1 && (importance_T.scalar_type() == at::kFloat ||
+                                               importance_T.scalar_type() == at::kDouble),
+                   "importance must be fp32 or fp64 [T]");
+  check_sequences(valid_T, sequence_offset_B1, importance_T.size(0), importance_T.device());
+  const auto k_min = static_cast<double>(options.k_min);
+  const auto k_max = static_cast<double>(options.k_max);
+  SWITCHYARD_CHECK(0 <= k_min && k_min <= options.k_mean && options.k_mean <= k_max,
+                   "expected 0 <= k_min <= k_mean <= k_max, got {}, {}, {}", options.k_min,
+                   options.k_mean, options.k_max);
+  const at::Tensor importance = importance_T.detach().contiguous();
+  const at::Tensor valid = valid_T.defined() ? valid_T.contiguous() : valid_T;
+  return importance.scalar_type() == at::kDouble
+             ? allocate<double>(importance, valid, sequence_offset_B1, options)
+             : allocate<float>(importance, valid, sequence_offset_B1, options);
+}
+
+}  // namespace switchyard::ops
