@@ -33,8 +33,8 @@ struct Unit {
 };
 
 struct State {
-  std::uint32_t base;  // the child for byte c is at base ^ c
-  int rules;           // that end on the way here
+  std::uint32_t base;     // the child for byte c is at base ^ c
+  std::int8_t num_rules;  // that end on the way here
 };
 
 }  // namespace
@@ -56,7 +56,9 @@ void check_character_map(std::string_view map, const std::string& name) {
     return Unit{load<std::uint32_t>(bytes, 4 + index * 4)};
   };
 
-  std::vector<bool> visited(num_units);
+  // Tails are shared, so a unit may be reached on several ways: it is tried again when more rules
+  // end on the new one. A ring is harmless without rules, and one with rules exceeds the limit.
+  std::vector<std::int8_t> most_rules(num_units, -1);
   std::vector<State> open{{unit_at(0).offset(), 0}};
   while (!open.empty()) {
     const State state = open.back();
@@ -66,14 +68,14 @@ void check_character_map(std::string_view map, const std::string& name) {
       const std::uint32_t place = state.base ^ byte;
       const Unit unit = unit_at(place);
       if (unit.label() != byte) continue;
-      if (visited[place]) fail("is no tree");
-      visited[place] = true;
-      State child{place ^ unit.offset(), state.rules};
+      State child{place ^ unit.offset(), state.num_rules};
       if (unit.has_leaf()) {
         if (child.base >= num_units) fail("points outside itself");
         if (unit_at(child.base).value() >= replacements.size()) fail("points outside its strings");
-        if (++child.rules > kMaxNestedRules) fail("nests too many rules");
+        if (++child.num_rules > kMaxNestedRules) fail("nests too many rules");
       }
+      if (child.num_rules <= most_rules[place]) continue;
+      most_rules[place] = child.num_rules;
       open.push_back(child);
     }
   }

@@ -141,8 +141,9 @@ TEST(SentencePieceModel, ATableThatWouldBeReadOutsideItsBoundsIsRefused) {
   units[512] = 0x80000003U;
   expect_table_refused(character_map(units, strings), "points outside its strings");
   units = one_rule_trie();
-  units[child] = (child ^ 256U) << 10U | 'A';  // its own parent
-  expect_table_refused(character_map(units, strings), "is no tree");
+  units[child] = (child ^ 256U) << 10U | 1U << 8U | 'A';  // its own parent, with a rule
+  units[256] = 0x80000000U;
+  expect_table_refused(character_map(units, strings), "nests too many rules");
   expect_table_refused(character_map(one_rule_trie(), "bc"), "ends inside a replacement");
   expect_table_refused(character_map(one_rule_trie(), ""), "impossible size");
   expect_table_refused("ab", "truncated");

@@ -1,0 +1,336 @@
+// A SentencePiece model behind the Tokenizer interface.
+//
+// When the model neither rewrites text nor lacks a byte, a text is cut wherever no piece of the
+// vocabulary spans the cut (almost every space). The segments are encoded alone and remembered:
+// words repeat, so that most of a text costs one table look-up per word, and the result is the
+// same as that of the library on the whole text. Bytes that SentencePiece cannot represent (what
+// is not UTF-8, NUL, and U+2581, its sign for a space) go straight to their byte pieces, which
+// makes such a tokenizer lossless for any input.
+#include <fmt/format.h>
+#include <sentencepiece_processor.h>
+
+#include <algorithm>
+#include <bitset>
+#include <charconv>
+#include <unordered_map>
+#include <utility>
+
+#include "data/tokenizer_model.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/hash.h"
+#include "switchyard/format/sentencepiece_model.h"
+#include "switchyard/format/utf8.h"
+
+namespace switchyard::data {
+namespace {
+
+using format::PieceType;
+using format::SentencePieceAlgorithm;
+using format::SentencePieceModel;
+
+constexpr std::string_view kSpaceSign = "\xE2\x96\x81";  // U+2581
+constexpr std::size_t kMaxSegmentBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxWholeBytes = std::size_t{1} << 28;
+constexpr std::size_t kMaxCachedBytes = 64;
+constexpr std::size_t kMaxCachedSegments = std::size_t{1} << 17;
+
+std::string with_spaces(std::string_view piece) {
+  std::string text;
+  for (std::size_t at = 0; at < piece.size();) {
+    if (piece.substr(at).starts_with(kSpaceSign)) {
+      text += ' ';
+      at += kSpaceSign.size();
+    } else {
+      text += piece[at++];
+    }
+  }
+  return text;
+}
+
+// Which pairs of bytes stand next to each other inside some piece.
+class JoinedBytes {
+ public:
+  void add(std::string_view text) {
+    for (std::size_t i = 1; i < text.size(); ++i) joined_.set(index(text[i - 1], text[i]));
+  }
+  [[nodiscard]] bool joined(char left, char right) const {
+    return joined_.test(index(left, right));
+  }
+  [[nodiscard]] bool before_space() const {
+    for (int byte = 0; byte < 256; ++byte) {
+      if (byte != ' ' && joined(static_cast<char>(byte), ' ')) return true;
+    }
+    return false;
+  }
+
+ private:
+  static std::size_t index(char left, char right) {
+    return static_cast<std::size_t>(static_cast<unsigned char>(left)) * 256 +
+           static_cast<unsigned char>(right);
+  }
+  std::bitset<std::size_t{256} * 256> joined_;
+};
+
+bool is_continuation(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U;
+}
+bool is_word(char byte) {
+  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+         (byte >= '0' && byte <= '9');
+}
+
+// The library's own model; exact models add the leading space themselves.
+struct LoadedModel {
+  SentencePieceModel model;
+  bool exact = false;
+  sentencepiece::SentencePieceProcessor processor;
+  JoinedBytes pairs;
+  std::vector<std::int32_t> byte_id;  // [256] when exact
+};
+
+void check_status(const sentencepiece::util::Status& status, const std::string& name) {
+  if (!status.ok()) {
+    throw DataError(fmt::format("{}: SentencePiece refuses it: {}", name, status.ToString()));
+  }
+}
+
+void encode_with_library(const LoadedModel& loaded, std::string_view text,
+                         std::vector<std::int32_t>& ids) {
+  std::vector<int> part;
+  check_status(loaded.processor.Encode({text.data(), text.size()}, &part), "encode");
+  ids.insert(ids.end(), part.begin(), part.end());
+}
+
+class ExactEncoder final : public TokenizerModel::Encoder {
+ public:
+  explicit ExactEncoder(const LoadedModel& loaded) : loaded_(loaded) {}
+
+  void encode(std::string_view part, bool begins_text, std::vector<std::int32_t>& ids) override {
+    if (part.empty()) return;
+    if (begins_text && loaded_.model.add_dummy_prefix) {
+      encode_any(" " + std::string(part), ids);
+    } else {
+      encode_any(part, ids);
+    }
+  }
+
+ private:
+  void encode_any(std::string_view text, std::vector<std::int32_t>& ids) {
+    while (!text.empty()) {
+      const std::size_t bad = format::first_invalid_utf8(text).value_or(text.size());
+      encode_utf8(text.substr(0, bad), ids);
+      if (bad == text.size()) return;
+      append_bytes(text.substr(bad, 1), ids);
+      text.remove_prefix(bad + 1);
+    }
+  }
+  void encode_utf8(std::string_view text, std::vector<std::int32_t>& ids) {
+    std::size_t sign = text.find(kSpaceSign);
+    std::size_t nul = text.find('\0');
+    std::size_t at = 0;
+    while (at < text.size()) {
+      const std::size_t stop = std::min({sign, nul, text.size()});
+      encode_plain(text.substr(at, stop - at), ids);
+      at = stop;
+      if (at == sign) {
+        append_bytes(kSpaceSign, ids);
+        at += kSpaceSign.size();
+        sign = text.find(kSpaceSign, at);
+      } else if (at == nul) {
+        append_bytes(text.substr(at, 1), ids);
+        ++at;
+        nul = text.find('\0', at);
+      }
+    }
+  }
+  void encode_plain(std::string_view text, std::vector<std::int32_t>& ids) {
+    std::size_t begin = 0;
+    for (std::size_t i = 1; i <= text.size(); ++i) {
+      const bool last = i == text.size();
+      if (!last && is_continuation(text[i])) continue;
+      // A segment that no cut ends for a megabyte is cut anyhow, between two characters.
+      if (last || !loaded_.pairs.joined(text[i - 1], text[i]) || i - begin >= kMaxSegmentBytes) {
+        encode_segment(text.substr(begin, i - begin), ids);
+        begin = i;
+      }
+    }
+  }
+  void encode_segment(std::string_view segment, std::vector<std::int32_t>& ids) {
+    if (segment.size() > kMaxCachedBytes) {
+      encode_with_library(loaded_, segment, ids);
+      return;
+    }
+    const auto found = cache_.find(segment);
+    if (found != cache_.end()) {
+      ids.insert(ids.end(), found->second.begin(), found->second.end());
+      return;
+    }
+    std::vector<std::int32_t> part;
+    encode_with_library(loaded_, segment, part);
+    ids.insert(ids.end(), part.begin(), part.end());
+    if (cache_.size() < kMaxCachedSegments) cache_.emplace(segment, std::move(part));
+  }
+  void append_bytes(std::string_view bytes, std::vector<std::int32_t>& ids) {
+    for (const char byte : bytes) ids.push_back(loaded_.byte_id[static_cast<unsigned char>(byte)]);
+  }
+
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return xxh3(text); }
+  };
+  const LoadedModel& loaded_;
+  std::unordered_map<std::string, std::vector<std::int32_t>, Hash, std::equal_to<>> cache_;
+};
+
+class WholeTextEncoder final : public TokenizerModel::Encoder {
+ public:
+  explicit WholeTextEncoder(const LoadedModel& loaded) : loaded_(loaded) {}
+
+  void encode(std::string_view part, bool begins_text, std::vector<std::int32_t>& ids) override {
+    if (part.size() > kMaxWholeBytes) {
+      throw DataError(
+          fmt::format("{} bytes of text without a space between two words: this "
+                      "tokenizer needs its text in one piece, at most {} bytes",
+                      part.size(), kMaxWholeBytes));
+    }
+    // cut() put a space at the beginning; the model's own prefix stands for it.
+    if (!begins_text && loaded_.model.add_dummy_prefix) part.remove_prefix(1);
+    encode_with_library(loaded_, part, ids);
+  }
+
+ private:
+  const LoadedModel& loaded_;
+};
+
+class SentencePieceTokenizer final : public TokenizerModel {
+ public:
+  SentencePieceTokenizer(TokenizerFacts facts, std::unique_ptr<LoadedModel> loaded)
+      : TokenizerModel(std::move(facts)), loaded_(std::move(loaded)) {
+    const SentencePieceModel& model = loaded_->model;
+    cuts_at_spaces_ = !loaded_->pairs.before_space() && !model.treat_whitespace_as_suffix &&
+                      (model.add_dummy_prefix || !model.remove_extra_whitespaces);
+  }
+
+  [[nodiscard]] std::unique_ptr<Encoder> make_encoder() const override {
+    if (loaded_->exact) return std::make_unique<ExactEncoder>(*loaded_);
+    return std::make_unique<WholeTextEncoder>(*loaded_);
+  }
+  [[nodiscard]] std::size_t cut(std::string_view text, std::size_t target) const override {
+    if (!loaded_->exact && !cuts_at_spaces_) return text.size();
+    for (std::size_t i = std::max<std::size_t>(target, 1); i + 1 < text.size(); ++i) {
+      const bool here =
+          loaded_->exact
+              ? !is_continuation(text[i]) &&
+                    (!loaded_->pairs.joined(text[i - 1], text[i]) || i - target >= kMaxSegmentBytes)
+              : text[i] == ' ' && is_word(text[i - 1]) && is_word(text[i + 1]);
+      if (here) return i;
+    }
+    return text.size();
+  }
+
+ private:
+  std::unique_ptr<LoadedModel> loaded_;
+  bool cuts_at_spaces_ = false;
+};
+
+std::optional<std::int32_t> find_control(const SentencePieceModel& model, std::string_view text,
+                                         bool allow_user_defined = false) {
+  for (std::size_t id = 0; id < model.piece.size(); ++id) {
+    const auto& piece = model.piece[id];
+    if (piece.text == text && (piece.type == PieceType::kControl ||
+                               (allow_user_defined && piece.type == PieceType::kUserDefined))) {
+      return static_cast<std::int32_t>(id);
+    }
+  }
+  return std::nullopt;
+}
+
+int byte_of(const std::string& piece) {
+  int byte = 0;
+  std::from_chars(piece.data() + 3, piece.data() + 5, byte, 16);  // <0xE2>
+  return byte;
+}
+
+void describe_pieces(const SentencePieceModel& model, TokenizerFacts& facts) {
+  for (std::size_t id = 0; id < model.piece.size(); ++id) {
+    const auto& piece = model.piece[id];
+    std::string bytes;
+    switch (piece.type) {
+      case PieceType::kControl:
+        break;
+      case PieceType::kByte:
+        bytes.assign(1, static_cast<char>(byte_of(piece.text)));
+        break;
+      case PieceType::kUnknown:
+        bytes = model.unknown_surface;
+        facts.unknown = static_cast<std::int32_t>(id);
+        break;
+      default:
+        bytes = with_spaces(piece.text);
+        break;
+    }
+    facts.bytes.push_back(std::move(bytes));
+    facts.piece.push_back(printable(piece.text));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const TokenizerModel> make_sentencepiece_tokenizer(std::string bytes,
+                                                                   const std::string& name) {
+  auto loaded = std::make_unique<LoadedModel>();
+  loaded->model = format::parse_sentencepiece_model(bytes, name);
+  const SentencePieceModel& model = loaded->model;
+
+  // Exact: encoding rewrites nothing, so that a text's segments can be encoded alone.
+  loaded->exact = model.byte_fallback && model.character_map.empty() &&
+                  !model.remove_extra_whitespaces && model.escape_whitespaces &&
+                  !model.treat_whitespace_as_suffix && !model.has_denormalizer;
+
+  // The library gets only what was checked.
+  SentencePieceModel for_library = model;
+  if (loaded->exact) for_library.add_dummy_prefix = false;
+  check_status(
+      loaded->processor.LoadFromSerializedProto(format::serialize_sentencepiece_model(for_library)),
+      name);
+  for (const auto& piece : model.piece) {
+    if (piece.type == PieceType::kNormal || piece.type == PieceType::kUserDefined ||
+        piece.type == PieceType::kUnused) {
+      loaded->pairs.add(with_spaces(piece.text));
+    }
+  }
+
+  TokenizerFacts facts;
+  facts.kind = model.algorithm == SentencePieceAlgorithm::kBpe ? "bpe" : "unigram";
+  facts.file_name = "tokenizer.model";
+  facts.hash = to_hex(xxh3(bytes));
+  facts.serialized = std::move(bytes);
+  facts.lossless = loaded->exact;
+  describe_pieces(model, facts);
+  if (loaded->exact) {
+    loaded->byte_id.resize(256);
+    for (std::size_t id = 0; id < model.piece.size(); ++id) {
+      const auto& piece = model.piece[id];
+      if (piece.type != PieceType::kByte) continue;
+      loaded->byte_id[static_cast<std::size_t>(byte_of(piece.text))] =
+          static_cast<std::int32_t>(id);
+    }
+  }
+  facts.begin = find_control(model, model.begin_piece);
+  facts.end = find_control(model, model.end_piece);
+  facts.padding = find_control(model, model.padding_piece);
+  facts.separator = facts.end;
+  for (const char* candidate : {"[SEP]", "<|endoftext|>"}) {
+    if (!facts.separator.has_value()) facts.separator = find_control(model, candidate, true);
+  }
+  if (!facts.separator.has_value()) facts.separator = facts.begin;
+  using LeadingSpace = TokenizerFacts::LeadingSpace;
+  if (model.remove_extra_whitespaces) {
+    facts.leading_space = LeadingSpace::kDropAll;
+  } else if (model.add_dummy_prefix) {
+    facts.leading_space = LeadingSpace::kDropOne;
+  }
+  return std::make_shared<SentencePieceTokenizer>(std::move(facts), std::move(loaded));
+}
+
+}  // namespace switchyard::data
