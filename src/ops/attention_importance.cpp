@@ -1,0 +1,62 @@
+#include "switchyard/ops/attention_importance.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+
+#include "ops/attention_shape.h"
+#include "ops/dispatch.h"
+#include "ops/stream.h"
+#include "switchyard/core/error.h"
+#include "switchyard/kernels/attention_importance.h"
+
+namespace switchyard::ops {
+namespace {
+
+kernels::AttentionStatistic statistic_of(ImportanceMeasure measure) {
+  switch (measure) {
+    case ImportanceMeasure::received:
+      return kernels::AttentionStatistic::received;
+    case ImportanceMeasure::peak:
+      return kernels::AttentionStatistic::peak;
+    case ImportanceMeasure::entropy:
+      return kernels::AttentionStatistic::entropy;
+    case ImportanceMeasure::none:
+      break;
+  }
+  SWITCHYARD_CHECK(false, "no importance measure was asked for");
+}
+
+}  // namespace
+
+at::Tensor attention_importance(const at::Tensor& q_TAD, const at::Tensor& k_TGD,
+                                const at::Tensor& lse_AT, const AttentionOptions& options,
+                                ImportanceMeasure measure) {
+  check_attention(q_TAD, k_TGD, options);
+  SWITCHYARD_CHECK(measure != ImportanceMeasure::received || !options.causal,
+                   "attention_received reads queries after the token: not for causal models");
+  SWITCHYARD_CHECK(measure != ImportanceMeasure::received || options.key_begin.empty(),
+                   "attention_received needs the queries of all keys");
+  SWITCHYARD_CHECK(lse_AT.dim() == 2 && lse_AT.size(0) == q_TAD.size(1) &&
+                       lse_AT.size(1) == q_TAD.size(0) && lse_AT.is_contiguous(),
+                   "lse must be [A, T] as attention() returned it");
+  const at::NoGradGuard no_grad;
+  const at::Tensor q = with_dense_heads(q_TAD.detach());
+  const at::Tensor k = with_dense_heads(k_TGD.detach());
+  const at::Tensor importance_T = at::empty({q.size(0)}, lse_AT.options());
+  const std::vector<kernels::KeySpan> spans = key_spans(options);
+  dispatch_storage(q.scalar_type(), "attention_importance", [&]<typename Storage>() {
+    const kernels::AttentionImportanceParams<Storage> params{
+        .shape = attention_shape<Storage>(q, k, options, spans),
+        .lse_AT = read<kernels::accumulation_t<Storage>>(lse_AT),
+        .statistic = statistic_of(measure),
+        .importance_T = write<kernels::accumulation_t<Storage>>(importance_T)};
+    if (q.is_cpu()) {
+      kernels::cpu::attention_importance(params);
+    } else {
+      kernels::cuda::attention_importance(params, current_stream(q.device()));
+    }
+  });
+  return importance_T;
+}
+
+}  // namespace switchyard::ops

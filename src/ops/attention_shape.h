@@ -1,0 +1,69 @@
+// The kernels' view of an attention call, shared by attention and attention_importance.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "ops/dispatch.h"
+#include "switchyard/kernels/attention.h"
+#include "switchyard/ops/attention.h"
+
+namespace switchyard::ops {
+
+[[nodiscard]] inline std::vector<kernels::KeySpan> key_spans(const AttentionOptions& options) {
+  const bool own_keys = options.key_begin.empty();
+  const std::size_t num_sequences =
+      options.sequence_offset.empty() ? 0 : options.sequence_offset.size() - 1;
+  std::vector<kernels::KeySpan> spans;
+  spans.reserve(num_sequences);
+  for (std::size_t b = 0; b < num_sequences; ++b) {
+    spans.push_back(
+        own_keys ? kernels::KeySpan{options.sequence_offset[b], options.sequence_offset[b + 1]}
+                 : kernels::KeySpan{options.key_begin[b], options.key_end[b]});
+  }
+  return spans;
+}
+
+template <typename Storage>
+[[nodiscard]] kernels::HeadRows<const Storage> read_heads(const at::Tensor& x_TAD) {
+  return {read<Storage>(x_TAD), x_TAD.stride(0), x_TAD.stride(1)};
+}
+template <typename Storage>
+[[nodiscard]] kernels::HeadRows<Storage> write_heads(const at::Tensor& x_TAD) {
+  return {write<Storage>(x_TAD), x_TAD.stride(0), x_TAD.stride(1)};
+}
+
+// The kernels read heads of any stride whose elements are neighbours.
+[[nodiscard]] inline at::Tensor with_dense_heads(const at::Tensor& x_TAD) {
+  return x_TAD.stride(2) == 1 ? x_TAD : x_TAD.contiguous();
+}
+
+// `options` and `spans` must outlive the result.
+template <typename Storage>
+[[nodiscard]] kernels::AttentionShape<Storage> attention_shape(
+    const at::Tensor& q_TAD, const at::Tensor& k_TGD, const AttentionOptions& options,
+    const std::vector<kernels::KeySpan>& spans) {
+  const auto head_dim = q_TAD.size(2);
+  return {.q = read_heads<Storage>(q_TAD),
+          .k = read_heads<Storage>(k_TGD),
+          .num_queries = q_TAD.size(0),
+          .num_heads = q_TAD.size(1),
+          .num_groups = k_TGD.size(1),
+          .head_dim = head_dim,
+          .num_sequences = static_cast<std::int64_t>(spans.size()),
+          .query_offset_B1 = options.sequence_offset.data(),
+          .key_span_B = spans.data(),
+          .key_valid = options.valid_T.defined() ? options.valid_T.const_data_ptr<bool>() : nullptr,
+          .causal = options.causal,
+          .scale = options.scale == 0.0 ? 1.0 / std::sqrt(static_cast<double>(head_dim))
+                                        : options.scale};
+}
+
+// Throws InternalError for shapes, dtypes or options that do not fit together.
+void check_attention(const at::Tensor& q_TAD, const at::Tensor& k_TGD,
+                     const AttentionOptions& options);
+
+}  // namespace switchyard::ops

@@ -1,0 +1,161 @@
+#include "switchyard/ops/linear_cross_entropy.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "ops/dispatch.h"
+#include "ops/stream.h"
+#include "switchyard/core/error.h"
+#include "switchyard/kernels/linear_cross_entropy.h"
+
+namespace switchyard::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr std::int64_t kChunkTokens = 512;
+
+void check(const at::Tensor& x_TH, const at::Tensor& weight_VH, const at::Tensor& label_T) {
+  SWITCHYARD_CHECK(x_TH.dim() == 2 && weight_VH.dim() == 2 && x_TH.size(1) == weight_VH.size(1) &&
+                       x_TH.scalar_type() == weight_VH.scalar_type(),
+                   "linear_cross_entropy of x {} {} and weight {} {}", c10::str(x_TH.sizes()),
+                   c10::toString(x_TH.scalar_type()), c10::str(weight_VH.sizes()),
+                   c10::toString(weight_VH.scalar_type()));
+  SWITCHYARD_CHECK(label_T.scalar_type() == at::kLong && label_T.is_contiguous() &&
+                       label_T.numel() == x_TH.size(0),
+                   "expected an int64 label for each of {} tokens", x_TH.size(0));
+  if (!label_T.is_cpu() || label_T.numel() == 0) return;
+  const auto* label = label_T.const_data_ptr<std::int64_t>();
+  const auto [low, high] = std::minmax_element(label, label + label_T.numel());
+  if (*low < -1 || *high >= weight_VH.size(0)) {
+    throw DataError(fmt::format("label {} is neither -1 nor in the vocabulary of {}",
+                                *low < -1 ? *low : *high, weight_VH.size(0)),
+                    "prepare the data with the model's tokenizer");
+  }
+}
+
+// logits_NV -> the loss of each row and, if asked, the gradient in the logits' place.
+void softmax_cross_entropy(const at::Tensor& logits_NV, const at::Tensor& label_N,
+                           const at::Tensor& loss_N, bool write_gradient) {
+  dispatch_storage(logits_NV.scalar_type(), "linear_cross_entropy", [&]<typename Storage>() {
+    const kernels::LinearCrossEntropyParams<Storage> params{
+        .logits_NV = write<Storage>(logits_NV),
+        .label_N = label_N.const_data_ptr<std::int64_t>(),
+        .num_rows = logits_NV.size(0),
+        .vocab_size = logits_NV.size(1),
+        .loss_N = write<kernels::accumulation_t<Storage>>(loss_N),
+        .write_gradient = write_gradient};
+    if (logits_NV.is_cpu()) {
+      kernels::cpu::linear_cross_entropy(params);
+    } else {
+      kernels::cuda::linear_cross_entropy(params, current_stream(logits_NV.device()));
+    }
+  });
+}
+
+struct LossAndGradients {
+  at::Tensor loss_T;      // accumulation type
+  at::Tensor dx_TH;       // of the sum of the losses; undefined unless asked for
+  at::Tensor dweight_VH;  // accumulation type
+};
+
+struct GradientsWanted {
+  bool x = false;
+  bool weight = false;
+};
+
+LossAndGradients run_chunks(const at::Tensor& x_in, const at::Tensor& weight_VH,
+                            const at::Tensor& label_T, std::int64_t chunk_tokens,
+                            GradientsWanted wanted) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor x_TH = x_in.contiguous();
+  const std::int64_t num_tokens = x_TH.size(0);
+  const std::int64_t chunk = std::min(chunk_tokens > 0 ? chunk_tokens : kChunkTokens,
+                                      std::max<std::int64_t>(1, num_tokens));
+  const auto accumulation = x_TH.options().dtype(accumulation_type(x_TH.scalar_type()));
+  LossAndGradients out{
+      .loss_T = at::empty({num_tokens}, accumulation),
+      .dx_TH = wanted.x ? at::empty(x_TH.sizes(), x_TH.options()) : at::Tensor{},
+      .dweight_VH = wanted.weight ? at::zeros(weight_VH.sizes(), accumulation) : at::Tensor{}};
+  const at::Tensor logits_CV = at::empty({chunk, weight_VH.size(0)}, x_TH.options());
+  for (std::int64_t begin = 0; begin < num_tokens; begin += chunk) {
+    const std::int64_t length = std::min(chunk, num_tokens - begin);
+    const at::Tensor x_NH = x_TH.narrow(0, begin, length);
+    at::Tensor logits_NV = logits_CV.narrow(0, 0, length);
+    at::mm_out(logits_NV, x_NH, weight_VH.t());
+    softmax_cross_entropy(logits_NV, label_T.narrow(0, begin, length),
+                          out.loss_T.narrow(0, begin, length), wanted.x || wanted.weight);
+    if (wanted.x) {
+      at::Tensor dx_NH = out.dx_TH.narrow(0, begin, length);
+      at::mm_out(dx_NH, logits_NV, weight_VH);
+    }
+    if (!wanted.weight) continue;
+    if (x_TH.scalar_type() == out.dweight_VH.scalar_type()) {
+      out.dweight_VH.addmm_(logits_NV.t(), x_NH);
+    } else {
+      out.dweight_VH.add_(at::mm(logits_NV.t(), x_NH));
+    }
+  }
+  return out;
+}
+
+class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_TH,
+                            const at::Tensor& weight_VH, const at::Tensor& label_T,
+                            const LinearCrossEntropyOptions& options, GradientsWanted wanted) {
+    const LossAndGradients out = run_chunks(x_TH, weight_VH, label_T, options.chunk_tokens, wanted);
+    ctx->save_for_backward({out.dx_TH, out.dweight_VH});
+    ctx->saved_data["sink"] = options.weight_grad_VH;
+    ctx->saved_data["weight_dtype"] = weight_VH.scalar_type();
+    // In double: the sum over a large micro-batch loses digits that single losses have.
+    return out.loss_T.sum(at::kDouble).to(out.loss_T.scalar_type());
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor& scale = grads[0];
+    at::Tensor dx_TH = saved[0];
+    at::Tensor dweight_VH = saved[1];
+    if (dx_TH.defined()) dx_TH = at::mul(dx_TH, scale);
+    if (dweight_VH.defined()) {
+      at::Tensor sink = ctx->saved_data["sink"].toTensor();
+      if (sink.defined()) {
+        sink.addcmul_(dweight_VH, scale);
+        dweight_VH.reset();
+      } else {
+        dweight_VH = at::mul(dweight_VH, scale).to(ctx->saved_data["weight_dtype"].toScalarType());
+      }
+    }
+    return {dx_TH, dweight_VH, {}, {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor linear_cross_entropy(const at::Tensor& x_TH, const at::Tensor& weight_VH,
+                                const at::Tensor& label_T,
+                                const LinearCrossEntropyOptions& options) {
+  check(x_TH, weight_VH, label_T);
+  const bool grad = at::GradMode::is_enabled();
+  return LinearCrossEntropy::apply(x_TH, weight_VH, label_T, options,
+                                   GradientsWanted{.x = grad && x_TH.requires_grad(),
+                                                   .weight = grad && weight_VH.requires_grad()});
+}
+
+at::Tensor linear_cross_entropy_per_token(const at::Tensor& x_TH, const at::Tensor& weight_VH,
+                                          const at::Tensor& label_T) {
+  check(x_TH, weight_VH, label_T);
+  return run_chunks(x_TH, weight_VH, label_T, /*chunk_tokens=*/0, {}).loss_T;
+}
+
+}  // namespace switchyard::ops
