@@ -112,6 +112,15 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
   file.commit();
 }
 
+void publish_folder(const std::filesystem::path& finished,
+                    const std::filesystem::path& final_name) {
+  sync_folder(finished);
+  if (::rename(finished.c_str(), final_name.c_str()) != 0) {
+    throw_storage("create", final_name, errno);
+  }
+  sync_folder(folder_of(final_name));
+}
+
 AtomicFile::AtomicFile(std::filesystem::path path)
     : path_(std::move(path)), temporary_(temporary_name(path_)) {
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

@@ -143,5 +143,25 @@ TEST_F(FileTest, EmptyFileMapsToAnEmptySpan) {
   EXPECT_TRUE(MappedFile(folder_ / "a").bytes().empty());
 }
 
+TEST_F(FileTest, AFolderIsPublishedOverNothingOrAnEmptyFolderOnly) {
+  const auto make = [this](const std::string& name, const std::string& content) {
+    fs::create_directories(folder_ / name);
+    write_file_atomically(folder_ / name / "a", content);
+  };
+  make("first", "1");
+  publish_folder(folder_ / "first", folder_ / "final");
+  EXPECT_EQ(read_file(folder_ / "final" / "a"), "1");
+  EXPECT_FALSE(fs::exists(folder_ / "first"));
+
+  make("second", "2");
+  EXPECT_THROW(publish_folder(folder_ / "second", folder_ / "final"), StorageError);
+  EXPECT_EQ(read_file(folder_ / "final" / "a"), "1");
+  EXPECT_EQ(read_file(folder_ / "second" / "a"), "2");
+
+  fs::create_directories(folder_ / "empty");
+  publish_folder(folder_ / "second", folder_ / "empty");
+  EXPECT_EQ(read_file(folder_ / "empty" / "a"), "2");
+}
+
 }  // namespace
 }  // namespace switchyard

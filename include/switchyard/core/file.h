@@ -16,6 +16,10 @@ namespace switchyard {
 // On any failure the old file is intact, the temporary gone, and StorageError is thrown.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
+// Gives a finished folder its final name, durably; an empty folder of that name is replaced. Throws
+// StorageError, and changes nothing, when the name is taken.
+void publish_folder(const std::filesystem::path& finished, const std::filesystem::path& final_name);
+
 // A file being written that only appears under its name on commit(). Not committed = removed.
 class AtomicFile {
  public:
