@@ -24,7 +24,8 @@ struct LossShares {
 };
 
 // step_tokens = valid tokens of the whole step over ranks and micro-steps (T_step). With
-// T_step = 0, T_m = 0 or no rows, values and gradients are 0.
+// T_step = 0, T_m = 0 or no rows, values and gradients are 0. Never waits for the device when
+// global.count_E is where the sums are. Throws UsageError for an unknown `scope` or `normalize`.
 [[nodiscard]] LossShares loss_shares(const ops::RouteSums& local, const MicroStepCounts& global,
                                      std::int64_t step_tokens, const config::MoeLossConfig& config);
 

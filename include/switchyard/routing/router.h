@@ -23,9 +23,11 @@ struct RouterInput {
   at::Tensor valid_T;             // [T] bool or undefined
   at::Tensor sequence_offset_B1;  // [B+1] int32
   at::Tensor token_idx_T;         // [T] int64 or undefined
-  std::int64_t step = 0;
+  std::int64_t step = 0;          // 0-based index of the optimizer step
   std::int64_t layer = 0;
   bool training = false;
+  // Generation: [B] int64 keys each sequence attends to besides this batch's; undefined = none.
+  at::Tensor cached_keys_B;
 };
 
 struct RouteResult {
@@ -35,10 +37,10 @@ struct RouteResult {
 
 // One layer's sums of a whole applied step over all ranks, on the host.
 struct GlobalSums {
-  std::int64_t step = 0;
+  std::int64_t step = 0;  // the step just applied, counted as RouterInput::step
   std::int64_t num_tokens = 0;
-  std::vector<std::int64_t> count_E;
-  std::map<std::string, double> named;
+  std::vector<std::int64_t> count_E = {};
+  std::map<std::string, double> named = {};
 };
 
 class Router {
@@ -48,6 +50,7 @@ class Router {
   Router(const Router&) = delete;
   Router& operator=(const Router&) = delete;
 
+  // A pure function of the input, the weight and the state: routing again gives the same bits.
   [[nodiscard]] virtual RouteResult route(const RouterInput& input) = 0;
   // The statistic of the block's attention that route() reads; nothing is computed for `none`.
   [[nodiscard]] virtual ops::ImportanceMeasure importance() const {
@@ -55,12 +58,18 @@ class Router {
   }
   // The router's weight, [E, H], accumulation type.
   [[nodiscard]] virtual ops::Parameter& weight() = 0;
-  // Named fp32 tensors outside the optimizer; checkpointed. Empty for stateless routers.
+  // Named fp32 CPU tensors outside the optimizer; checkpointed. Empty for stateless routers.
   [[nodiscard]] virtual std::map<std::string, at::Tensor> state() const { return {}; }
+  // Takes what state() of an equally configured router returned. Throws DataError, and changes
+  // nothing, when a name is missing or unknown, or a shape, dtype or value cannot be right.
   virtual void load_state(const std::map<std::string, at::Tensor>& state);
   // Called once per applied training step with the same sums on all ranks: the only place where
   // state changes.
   virtual void after_step(const GlobalSums& /*sums*/) {}
+
+ protected:
+  // Throws DataError unless `given` has the names, shapes and dtype of state(), all values finite.
+  void check_state(const std::map<std::string, at::Tensor>& given);
 };
 
 struct RouterBuild {
@@ -74,7 +83,8 @@ struct RouterBuild {
   ops::PrecisionPolicy precision;
 };
 
-// Unknown types throw UsageError listing the known ones.
+// Unknown types throw UsageError listing the known ones; options that the type refuses (a range, or
+// a measure that would look into a causal model's future) throw UsageError naming the key.
 [[nodiscard]] std::unique_ptr<Router> make_router(const config::RouterConfig& config,
                                                   const RouterBuild& build);
 [[nodiscard]] std::vector<std::string> router_types();

@@ -1,0 +1,26 @@
+// What the built-in routers share: one weight matrix, and the logits it gives.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "switchyard/routing/router.h"
+
+namespace switchyard::routing {
+
+class LinearRouter : public Router {
+ public:
+  explicit LinearRouter(const RouterBuild& build);
+  [[nodiscard]] ops::Parameter& weight() final { return weight_; }
+
+ protected:
+  // x_TH [T, H] of any float dtype -> logits_TE = x W^T [T, E], product and result in the
+  // accumulation type whatever the model's dtype. Differentiable in x and the weight.
+  [[nodiscard]] at::Tensor logits(const at::Tensor& x_TH) const;
+
+ private:
+  ops::Parameter weight_;  // [E, H]
+};
+
+}  // namespace switchyard::routing

@@ -1,0 +1,81 @@
+// The one list of what the router contract suite runs on: every router type, with the options that
+// change how it behaves. A new router adds its entries here.
+#pragma once
+
+#include <cstdint>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "switchyard/config/config.h"
+
+namespace switchyard::routing::testing {
+
+struct RouterCase {
+  std::string name;
+  config::RouterConfig config;
+  bool causal = true;
+
+  friend void PrintTo(const RouterCase& entry, std::ostream* out) { *out << entry.name; }
+};
+
+inline config::RouterConfig top_k_config(std::int64_t k, bool renormalize) {
+  config::RouterConfig config;
+  config.type = "top_k";
+  config.k = k;
+  config.renormalize = renormalize;
+  return config;
+}
+
+inline config::RouterConfig top_p_config(double p) {
+  config::RouterConfig config;
+  config.type = "top_p";
+  config.p = p;
+  return config;
+}
+
+inline config::RouterConfig limited_top_p_config(double p, std::int64_t max_experts) {
+  config::RouterConfig config = top_p_config(p);
+  config.max_experts = max_experts;
+  config.renormalize = true;
+  return config;
+}
+
+inline config::RouterConfig warming_top_p_config(double p, double from, std::int64_t steps) {
+  config::RouterConfig config = top_p_config(p);
+  config.p_warmup = config::PWarmup{from, steps};
+  return config;
+}
+
+inline config::RouterConfig importance_config(const std::string& measure,
+                                              const std::string& allocation = "proportional") {
+  config::RouterConfig config;
+  config.type = "attention_importance";
+  config.importance = measure;
+  config.allocation = allocation;
+  return config;
+}
+
+inline std::vector<RouterCase> router_cases() {
+  config::RouterConfig any_number = importance_config("attention_entropy");
+  any_number.k_min = 0;
+  any_number.k_mean = 1.5;
+  any_number.renormalize = true;
+  return {
+      {"top_k_one", top_k_config(1, false)},
+      {"top_k_two_renormalized", top_k_config(2, true)},
+      {"top_k_all", top_k_config(6, false)},
+      {"top_p", top_p_config(0.4)},
+      {"top_p_nearly_zero", top_p_config(1e-30)},
+      {"top_p_one", top_p_config(1.0)},
+      {"top_p_limited_renormalized", limited_top_p_config(0.9, 2)},
+      {"top_p_warming_up", warming_top_p_config(0.3, 0.95, 10)},
+      {"importance_causal_entropy", importance_config("attention_entropy")},
+      {"importance_causal_peak", importance_config("attention_peak")},
+      {"importance_causal_down_to_no_expert", any_number},
+      {"importance_received", importance_config("attention_received"), false},
+      {"importance_entropy_budget", importance_config("attention_entropy", "budget"), false},
+  };
+}
+
+}  // namespace switchyard::routing::testing
