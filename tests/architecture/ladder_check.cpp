@@ -5,7 +5,6 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -74,6 +73,25 @@ std::string without_comments(const std::string& text) {
   return result;
 }
 
+// "#  include <x>" -> {"include", "<x>"}; two empty strings for any other line.
+struct Directive {
+  std::string name;
+  std::string rest;
+};
+
+Directive parse_directive(const std::string& line) {
+  const std::string text = trimmed(line);
+  if (!text.starts_with('#')) return {};
+  const std::string body = trimmed(text.substr(1));
+  const auto end = body.find_first_not_of("abcdefghijklmnopqrstuvwxyz");
+  if (end == std::string::npos) return {body, ""};
+  return {body.substr(0, end), trimmed(body.substr(end))};
+}
+
+bool is_condition(const std::string& directive) {
+  return directive == "if" || directive == "ifdef" || directive == "ifndef" || directive == "elif";
+}
+
 bool starts_with_any(const std::string& text, const std::vector<std::string>& prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
                      [&](const std::string& prefix) { return text.starts_with(prefix); });
@@ -139,19 +157,20 @@ class FileCheck {
       report(1, "is in no layer of tests/architecture/ladder.txt");
     }
 
-    static const std::regex kInclude(R"rx(^\s*#\s*include\s*([<"])([^>"]+)[>"].*)rx");
-    static const std::regex kBuildFlag(R"(^\s*#\s*(if|ifdef|ifndef|elif)\b.*\bSWITCHYARD_.*)");
     const std::string extension = fs::path(file_.path).extension().string();
     const bool is_cuda = extension == ".cu" || extension == ".cuh";
     std::istringstream lines(without_comments(read_text(root_ / file_.path)));
     int number = 0;
     for (std::string line; std::getline(lines, line);) {
       ++number;
-      std::smatch match;
-      if (std::regex_match(line, match, kInclude)) {
-        check_include(number, match[2].str(), match[1] == "\"");
+      const Directive directive = parse_directive(line);
+      if (directive.name == "include" && directive.rest.size() > 1) {
+        const bool quoted = directive.rest[0] == '"';
+        const auto end = directive.rest.find(quoted ? '"' : '>', 1);
+        check_include(number, directive.rest.substr(1, end - 1), quoted);
       }
-      if (file_.is_public_header && std::regex_match(line, kBuildFlag)) {
+      if (file_.is_public_header && is_condition(directive.name) &&
+          directive.rest.find("SWITCHYARD_") != std::string::npos) {
         report(number, "a public header must not depend on a build flag; compile a stub instead");
       }
       if (is_cuda && file_.path != ladder_.launch_helper && line.find("<<<") != std::string::npos) {
