@@ -23,11 +23,21 @@ function(switchyard_make_pch name)
 endfunction()
 
 # switchyard_add_layer(<layer> [TORCH] DEPENDS targets... SOURCES files...)
-# TORCH: uses the shared precompiled header and links LibTorch.
+# TORCH: uses the shared precompiled header and links LibTorch. A source x_benchmark.cpp beside the
+# code it measures becomes the program x_benchmark when SWITCHYARD_BENCHMARKS is on.
 function(switchyard_add_layer layer)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "DEPENDS;SOURCES")
   set(target switchyard_${layer})
+  set(benchmarks ${arg_SOURCES})
+  list(FILTER benchmarks INCLUDE REGEX "_benchmark\\.cpp$")
   list(FILTER arg_SOURCES EXCLUDE REGEX "_benchmark\\.cpp$")
+  if(SWITCHYARD_BENCHMARKS)
+    foreach(source IN LISTS benchmarks)
+      get_filename_component(name "${source}" NAME_WE)
+      add_executable(${name} "${source}")
+      target_link_libraries(${name} PRIVATE switchyard_options ${target} benchmark::benchmark_main)
+    endforeach()
+  endif()
   if(NOT arg_SOURCES) # nothing to compile yet: headers only
     add_library(${target} INTERFACE)
     target_include_directories(${target} INTERFACE "${PROJECT_SOURCE_DIR}/include")
