@@ -15,7 +15,6 @@
 namespace switchyard::config {
 namespace {
 
-constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxDepth = 20;  // the deepest field is at 6
 
 // Ends the parse from inside yaml-cpp; the problem has been added.
@@ -28,14 +27,22 @@ class TreeBuilder : public YAML::EventHandler {
   TreeBuilder(std::shared_ptr<const std::string> name, const Position* fixed, Problems& problems)
       : name_(std::move(name)), fixed_(fixed), problems_(problems) {}
 
-  [[nodiscard]] Node take() { return std::move(root_); }
+  // After a parse without errors.
+  [[nodiscard]] Node take() {
+    if (!bad_key_message_.empty()) problems_.add(bad_key_position_, bad_key_message_);
+    return std::move(root_);
+  }
 
   void OnDocumentStart(const YAML::Mark& /*mark*/) override {}
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_anchor(mark, anchor);
-    if (awaits_key()) stop(mark, "a key is missing before ':'");
+    if (awaits_key()) {
+      note_bad_key(mark, "a key is missing before ':'");
+      skip_entry();
+      return;
+    }
     attach({.kind = Node::Kind::kNull, .position = position_of(mark)});
   }
 
@@ -76,7 +83,8 @@ class TreeBuilder : public YAML::EventHandler {
     Node node;
     std::unordered_map<std::string, Position> seen;  // keys of a map
     bool has_key = false;                            // a key waits for its value
-    bool duplicate = false;  // ... which is dropped: the key was a duplicate
+    bool skips_value = false;                        // ... which is dropped: the key is no good
+    bool is_key = false;                             // this collection stands where a key should
     std::string key;
     Position key_position;
   };
@@ -101,6 +109,19 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
+  // Not the end of the parse: a bracket that was never closed also looks like this at first, and
+  // yaml-cpp then has the better message.
+  void note_bad_key(const YAML::Mark& mark, std::string_view message) {
+    if (bad_key_message_.empty()) bad_key_position_ = position_of(mark);
+    if (bad_key_message_.empty()) bad_key_message_ = message;
+  }
+
+  // As if a key had been read whose value is of no interest.
+  void skip_entry() {
+    open_.back().has_key = true;
+    open_.back().skips_value = true;
+  }
+
   [[nodiscard]] bool awaits_key() const {
     return !open_.empty() && open_.back().node.kind == Node::Kind::kMap && !open_.back().has_key;
   }
@@ -111,8 +132,8 @@ class TreeBuilder : public YAML::EventHandler {
     map.key = key;
     map.key_position = position_of(mark);
     const auto [first, inserted] = map.seen.emplace(key, map.key_position);
-    map.duplicate = !inserted;
-    if (map.duplicate) {
+    map.skips_value = !inserted;
+    if (map.skips_value) {
       const std::string where = first->second.line == 0
                                     ? std::string()
                                     : fmt::format(" (first on line {})", first->second.line);
@@ -124,19 +145,26 @@ class TreeBuilder : public YAML::EventHandler {
                         YAML::anchor_t anchor) {
     refuse_anchor(mark, anchor);
     refuse_tag(mark, tag);
-    if (awaits_key()) stop(mark, "a key must be plain text");
+    const bool is_key = awaits_key();
+    if (is_key) note_bad_key(mark, "a key must be plain text");
     if (open_.size() >= kMaxDepth) {
       stop(mark, fmt::format("nested deeper than {} levels", kMaxDepth));
     }
     open_.emplace_back();
     open_.back().node.kind = kind;
     open_.back().node.position = position_of(mark);
+    open_.back().is_key = is_key;
   }
 
   void end_collection() {
     Node node = std::move(open_.back().node);
+    const bool is_key = open_.back().is_key;
     open_.pop_back();
-    attach(std::move(node));
+    if (is_key) {
+      skip_entry();
+    } else {
+      attach(std::move(node));
+    }
   }
 
   void attach(Node node) {
@@ -150,7 +178,9 @@ class TreeBuilder : public YAML::EventHandler {
       return;
     }
     parent.has_key = false;
-    if (parent.duplicate) return;
+    if (parent.skips_value) return;
+    // An empty value is at the next token for yaml-cpp, which may be lines away.
+    if (node.kind == Node::Kind::kNull) node.position = parent.key_position;
     parent.node.entries.push_back(
         {.key = std::move(parent.key), .position = parent.key_position, .value = std::move(node)});
   }
@@ -160,6 +190,8 @@ class TreeBuilder : public YAML::EventHandler {
   Problems& problems_;
   Node root_;
   std::vector<Open> open_;
+  std::string bad_key_message_;
+  Position bad_key_position_;
 };
 
 struct LineColumn {
@@ -174,16 +206,13 @@ LineColumn line_column_of(std::string_view text, std::size_t offset) {
           .column = 1 + static_cast<int>(offset - line_start)};
 }
 
-// Offset of the first tab that indents something, or npos.
+// Offset of the first tab at the start of a line, or npos. YAML forbids it even on blank lines.
 std::size_t indenting_tab(std::string_view text) {
   std::size_t start = 0;
   while (start < text.size()) {
-    const std::size_t end = std::min(text.find('\n', start), text.size());
-    const std::string_view line = text.substr(start, end - start);
-    const std::size_t content = line.find_first_not_of(" \t\r");
-    const std::size_t tab = line.find('\t');
-    if (content != std::string_view::npos && tab < content) return start + tab;
-    start = end + 1;
+    const std::size_t content = text.find_first_not_of(' ', start);
+    if (content != std::string_view::npos && text[content] == '\t') return content;
+    start = std::min(text.find('\n', start), text.size() - 1) + 1;
   }
   return std::string_view::npos;
 }
@@ -203,7 +232,7 @@ std::optional<Node> parse(std::string_view yaml, const std::shared_ptr<const std
       Problems ignored;
       TreeBuilder second(name, fixed, ignored);
       if (parser.HandleNextDocument(second)) {
-        problems.add(where(YAML::Mark()), fmt::format("{}more than one YAML document", label));
+        problems.add({.name = name}, fmt::format("{}more than one YAML document", label));
       }
     }
   } catch (const StopParsing&) {
@@ -261,7 +290,8 @@ Node parse_document(std::string_view yaml, const std::shared_ptr<const std::stri
     problems.mark_incomplete();
     return {};
   };
-  if (yaml.size() > kMaxBytes) return fail_at(0, "larger than 1 MiB: not a configuration file");
+  if (yaml.size() > kMaxConfigBytes)
+    return fail_at(0, "larger than 256 KiB: not a configuration file");
   if (const auto at = first_control_character(yaml)) {
     return fail_at(*at, "a control character: not a text file");
   }
@@ -277,7 +307,7 @@ Node parse_document(std::string_view yaml, const std::shared_ptr<const std::stri
 std::optional<Node> parse_value(std::string_view yaml, const Position& position,
                                 std::string_view key, Problems& problems) {
   const std::string label = fmt::format("{}: ", printable(key));
-  if (yaml.size() > kMaxBytes || first_control_character(yaml) || first_invalid_utf8(yaml)) {
+  if (yaml.size() > kMaxConfigBytes || first_control_character(yaml) || first_invalid_utf8(yaml)) {
     problems.add(position, label + "the value is not plain text");
     return std::nullopt;
   }

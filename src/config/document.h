@@ -2,6 +2,7 @@
 // duplicate keys, tabs in the indentation or nesting beyond what a config needs.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,9 @@
 #include <vector>
 
 namespace switchyard::config {
+
+// Ten times the largest config anybody writes; yaml-cpp needs about a second per megabyte.
+inline constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 18;
 
 struct Position {
   std::shared_ptr<const std::string> name;  // a file, "preset NAME" or "command line"

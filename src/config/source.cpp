@@ -147,9 +147,7 @@ class OverrideReader {
     const Field* field = find_field(key);
     if (field != nullptr && key != kPerLayerKey) {
       const bool is_text = std::holds_alternative<std::string& (*)(Config&)>(field->access);
-      if (is_text) {
-        walk_.value(*field, key, {}, text_node(key, text), position_);
-      } else if (const auto node = node_of(key, text)) {
+      if (const auto node = is_text ? text_node(key, text) : node_of(key, text)) {
         walk_.value(*field, key, {}, *node, position_);
       }
       return;
@@ -174,15 +172,16 @@ class OverrideReader {
 
  private:
   // Text is taken as it is, so that '#', ':' and the like need no quoting; quotes may be used.
-  Node text_node(const std::string& key, std::string_view text) {
+  std::optional<Node> text_node(const std::string& key, std::string_view text) {
     const bool quoted = text.size() >= 2 && text.front() == text.back() &&
                         (text.front() == '"' || text.front() == '\'');
-    if (quoted) return node_of(key, text).value_or(Node{.position = position_});
+    if (quoted) return node_of(key, text);
     if (first_control_character(text) || first_invalid_utf8(text)) {
       problems_.add(position_, fmt::format("{}: the value is not plain text", printable(key)));
-      return {.position = position_};
+      source_.bad_keys.insert(key);
+      return std::nullopt;
     }
-    return {.kind = Node::Kind::kScalar, .position = position_, .text = std::string(text)};
+    return Node{.kind = Node::Kind::kScalar, .position = position_, .text = std::string(text)};
   }
 
   // nullopt when the value cannot be parsed; the problem has been added.
@@ -237,7 +236,10 @@ class OverrideReader {
 }  // namespace
 
 std::string key_suggestion(std::string_view group, std::string_view name) {
-  const std::string near = suggestion(name, names_in_group(group));
+  const std::vector<std::string> names = names_in_group(group);
+  const bool known = std::find(names.begin(), names.end(), name) != names.end();
+  if (known) return {};  // the right name one level too deep
+  const std::string near = suggestion(name, names);
   if (!near.empty()) return near;
   // The right name in the wrong group.
   const std::string leaf = fmt::format(".{}", name);

@@ -17,7 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
 constexpr std::size_t kLongestChain = 16;
 
 std::shared_ptr<const std::string> shared_name(const std::string& name) {
@@ -37,7 +36,7 @@ std::optional<std::string> read_bounded(const fs::path& path, std::string& reaso
     reason = std::strerror(errno == 0 ? EIO : errno);
     return std::nullopt;
   }
-  std::string text(kMaxBytes + 1, '\0');
+  std::string text(kMaxConfigBytes + 1, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (stream.bad()) {
     reason = "it cannot be read";

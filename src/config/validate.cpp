@@ -77,7 +77,8 @@ void check_heads(const ModelConfig& model, Rules& rules) {
                               "to choose the width of a head",
                               model.hidden_size, model.num_heads));
   }
-  if (sizes_known && model.hidden_size >= model.num_heads) {
+  const bool divides = sizes_known && model.hidden_size % model.num_heads == 0;
+  if (divides || rules.is_set("model.head_dim")) {
     rules.require(model.head_dim % 2 == 0,
                   {"model.head_dim", "model.num_heads", "model.hidden_size"},
                   fmt::format("must be even for rotary positions, got {}", model.head_dim));

@@ -289,6 +289,7 @@ std::string value_text(const Field& field, const Config& config) {
 }
 
 std::optional<std::int64_t> parse_integer(std::string_view text) {
+  if (text.starts_with("+-")) return std::nullopt;
   if (text.starts_with('+')) text.remove_prefix(1);
   const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
   if (digits.empty() || !(digits[0] >= '0' && digits[0] <= '9')) return std::nullopt;
@@ -304,8 +305,8 @@ std::optional<std::int64_t> parse_integer(std::string_view text) {
 }
 
 std::optional<double> parse_number(std::string_view text) {
+  if (text.starts_with("+-") || text.starts_with("++")) return std::nullopt;
   if (text.starts_with('+')) text.remove_prefix(1);
-  if (text.starts_with('+')) return std::nullopt;
   const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
   // from_chars also reads "inf" and "nan".
   if (digits.empty() || digits.find_first_not_of("0123456789.eE+-") != std::string_view::npos) {

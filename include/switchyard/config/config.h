@@ -45,14 +45,14 @@ struct RouterConfig {
   std::int64_t k = 2;
   // top_p
   double p = 0.4;
-  std::optional<std::int64_t> max_experts;
-  std::optional<PWarmup> p_warmup;
+  std::optional<std::int64_t> max_experts{};
+  std::optional<PWarmup> p_warmup{};
   // attention_importance
   std::string importance =
       "attention_entropy";  // attention_received | attention_peak | ..._entropy
   double k_mean = 2.0;
   std::int64_t k_min = 1;
-  std::optional<std::int64_t> k_max;        // default: num_experts
+  std::optional<std::int64_t> k_max{};      // default: num_experts
   std::string allocation = "proportional";  // proportional | budget
   bool operator==(const RouterConfig&) const = default;
 };

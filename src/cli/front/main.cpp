@@ -64,7 +64,8 @@ int run(std::span<const std::string> command_line, char* const* argv) {
   }
   const switchyard::config::Command command = switchyard::config::find_command(command_line);
   if (answer(switchyard::config::parse_arguments(*command.verb, command.arguments))) {
-    if (std::fflush(stdout) != 0) throw switchyard::StorageError("cannot write to standard output");
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      throw switchyard::StorageError("cannot write to standard output");
     return switchyard::kExitDone;
   }
   switchyard::cli::exec_engine(argv);
