@@ -35,12 +35,17 @@ void add_gradient(const at::Tensor& dy, const at::Tensor& token_T, const at::Ten
   });
 }
 
+// Hides the buffer from autograd, which refuses undefined tensors as arguments.
+struct GradientBuffer {
+  at::Tensor weight_VH;
+};
+
 class Embedding : public torch::autograd::Function<Embedding> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& weight_VH,
-                            const at::Tensor& token_T, const at::Tensor& weight_grad_VH) {
+                            const at::Tensor& token_T, const GradientBuffer& buffer) {
     ctx->save_for_backward({token_T});
-    ctx->saved_data["sink"] = weight_grad_VH;
+    ctx->saved_data["buffer"] = buffer.weight_VH;
     ctx->saved_data["shape"] = weight_VH.sizes().vec();
     return at::index_select(weight_VH, 0, token_T);
   }
@@ -48,9 +53,9 @@ class Embedding : public torch::autograd::Function<Embedding> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const at::Tensor token_T = ctx->get_saved_variables()[0];
     const at::Tensor& dy = grads[0];
-    const at::Tensor sink = ctx->saved_data["sink"].toTensor();
-    if (sink.defined()) {
-      add_gradient(dy, token_T, sink);
+    const at::Tensor buffer_VH = ctx->saved_data["buffer"].toTensor();
+    if (buffer_VH.defined()) {
+      add_gradient(dy, token_T, buffer_VH);
       return {{}, {}, {}};
     }
     const at::Tensor dweight_VH =
@@ -78,7 +83,7 @@ at::Tensor embedding(const at::Tensor& token_T, const at::Tensor& weight_VH,
                       "prepare the data with the model's tokenizer");
     }
   }
-  return Embedding::apply(weight_VH, token_T, weight_grad_VH);
+  return Embedding::apply(weight_VH, token_T, GradientBuffer{weight_grad_VH});
 }
 
 }  // namespace switchyard::ops

@@ -115,7 +115,7 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
                             const LinearCrossEntropyOptions& options, GradientsWanted wanted) {
     const LossAndGradients out = run_chunks(x_TH, weight_VH, label_T, options.chunk_tokens, wanted);
     ctx->save_for_backward({out.dx_TH, out.dweight_VH});
-    ctx->saved_data["sink"] = options.weight_grad_VH;
+    ctx->saved_data["buffer"] = options.weight_grad_VH;
     ctx->saved_data["weight_dtype"] = weight_VH.scalar_type();
     // In double: the sum over a large micro-batch loses digits that single losses have.
     return out.loss_T.sum(at::kDouble).to(out.loss_T.scalar_type());
@@ -128,9 +128,9 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     at::Tensor dweight_VH = saved[1];
     if (dx_TH.defined()) dx_TH = at::mul(dx_TH, scale);
     if (dweight_VH.defined()) {
-      at::Tensor sink = ctx->saved_data["sink"].toTensor();
-      if (sink.defined()) {
-        sink.addcmul_(dweight_VH, scale);
+      const at::Tensor buffer_VH = ctx->saved_data["buffer"].toTensor();
+      if (buffer_VH.defined()) {
+        buffer_VH.addcmul_(dweight_VH, scale);
         dweight_VH.reset();
       } else {
         dweight_VH = at::mul(dweight_VH, scale).to(ctx->saved_data["weight_dtype"].toScalarType());

@@ -1,6 +1,7 @@
 // Random tensors that depend on a seed alone, and the comparison of tensors with a tolerance.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/abs.h>
 #include <ATen/ops/argmax.h>

@@ -12,7 +12,7 @@ struct LinearCrossEntropyOptions {
   std::int64_t chunk_tokens = 0;  // 0 = chosen to keep a chunk's logits in cache
   // Accumulation-type buffer [V, H] that weight_VH's gradient is added to during backward; when
   // undefined the gradient flows through autograd as usual.
-  at::Tensor weight_grad_VH;
+  at::Tensor weight_grad_VH = {};
 };
 
 // x_TH [T, H], weight_VH [V, H], label_T [T] int64 in [0, V) or -1 (no loss). Returns the sum over
