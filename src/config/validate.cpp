@@ -149,7 +149,7 @@ void check_router(const RouterConfig& router, std::int64_t num_experts,
     if (router.max_experts) at_most_experts(*router.max_experts, "max_experts");
     require(!router.p_warmup || router.p_warmup->steps > 0, "p_warmup", "p_warmup",
             "steps is required");
-  } else {
+  } else if (router.type == "attention_importance") {
     require(router.importance != "attention_received", "importance", "importance",
             "attention_received looks at later tokens, which a decoder must not; use "
             "attention_peak or attention_entropy");

@@ -2,7 +2,6 @@
 // attention of its block, decides how many experts K_t it gets; which ones, the probabilities do.
 // The mapping from attention to K_t is ours: docs/routers.md.
 #include <ATen/ops/cumsum.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/repeat_interleave.h>
 #include <ATen/ops/scalar_tensor.h>
@@ -95,13 +94,12 @@ class AttentionImportanceRouter final : public LinearRouter {
           input.valid_T.defined() ? input.valid_T
                                   : at::ones({num_tokens}, input.x_TH.options().dtype(at::kBool));
       const at::Tensor measure_T = at::where(valid_T, input.importance_T.to(at::kDouble), 0.0);
-      const at::Tensor relative_T =
+      const at::Tensor importance_T =
           causal_ ? relative_to_running_mean(measure_T, valid_T, input)
                   : relative_to_sequence_mean(measure_T, valid_T, input.sequence_offset_B1);
-      // Not finite only where attention was not: such a step is skipped, but must be routed.
-      const at::Tensor importance_T = at::where(at::isfinite(relative_T), relative_T, 0.0);
-      options.k_T = ops::expert_allocation(importance_T.to(logits_TE.scalar_type()), valid_T,
-                                           input.sequence_offset_B1, options_.allocation);
+      // NaN, only where attention was: the op gives such tokens k_min, and the step is skipped.
+      options.k_T = ops::expert_allocation(importance_T, valid_T, input.sequence_offset_B1,
+                                           options_.allocation);
       if (causal_ && input.training) {
         importance_sum = measure_T.sum();
       }

@@ -74,6 +74,14 @@ TEST(AttentionImportance, ATokenThatSeesOneKeyIsAverage) {
   EXPECT_THAT(experts(*router, input), ElementsAre(2, 1, 6, 0, 0, 2, 6));
 }
 
+TEST(AttentionImportance, ATokenThatSeesCachedKeysIsNotAloneInItsSequence) {
+  const auto router = build_router(importance_config("attention_entropy"));
+  RouterInput input = with_importance(make_input({1, 1}, {}), {2.0F, 2.0F});
+  EXPECT_THAT(experts(*router, input), ElementsAre(2, 2));
+  input.cached_keys_B = at::tensor(std::vector<std::int64_t>{0, 3}, at::kLong);
+  EXPECT_THAT(experts(*router, input), ElementsAre(2, 4));
+}
+
 TEST(AttentionImportance, NormaliserStartsAtTheMeanUnderUniformAttention) {
   // The fixture builds for sequences of 8: (1 + 1/2 + ... + 1/8) / 8.
   EXPECT_FLOAT_EQ(normaliser(*build_router(importance_config("attention_peak"))), 0.33973214F);

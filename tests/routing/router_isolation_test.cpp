@@ -2,6 +2,7 @@
 // later position's values reaching another's routing, or state changing when it should not.
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -120,6 +121,30 @@ TEST_P(CausalRouterIsolation, RoutingNeverDependsOnLaterTokens) {
     changed.importance_T.narrow(0, last + 1, 6 - last).mul_(0.1);
     changed.valid_T.narrow(0, last + 1, 6 - last).logical_not_();
     expect_same_choices(before, router->route(changed).routing, 0, last + 1);
+  }
+}
+
+// Generation: the keys of the first tokens are cached, the batch holds the others.
+TEST_P(CausalRouterIsolation, NewTokensBehindACacheGetTheirExpertsOfTheWholeSequence) {
+  const auto router = build();
+  const RouterInput whole = make_input({5, 3}, {});
+  const auto expected = choices(router->route(whole).routing);
+  RouterInput rest = whole;
+  const std::vector<std::int64_t> kept = {3, 4, 6, 7};
+  const at::Tensor kept_idx = at::tensor(kept, at::kLong);
+  rest.x_TH = whole.x_TH.index_select(0, kept_idx);
+  rest.importance_T = whole.importance_T.index_select(0, kept_idx);
+  rest.valid_T = at::Tensor();
+  rest.sequence_offset_B1 = offsets({2, 2});
+  rest.cached_keys_B = at::tensor(std::vector<std::int64_t>{3, 1}, at::kLong);
+  const auto got = choices(router->route(rest).routing);
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    const auto& other = expected[static_cast<std::size_t>(kept[i])];
+    ASSERT_EQ(got[i].size(), other.size()) << "token " << kept[i];
+    for (std::size_t j = 0; j < other.size(); ++j) {
+      EXPECT_EQ(got[i][j].expert, other[j].expert);
+      EXPECT_NEAR(got[i][j].weight, other[j].weight, 1e-6);
+    }
   }
 }
 
