@@ -3,9 +3,11 @@
 // When the model neither rewrites text nor lacks a byte, a text is cut wherever no piece of the
 // vocabulary spans the cut (almost every space). The segments are encoded alone and remembered:
 // words repeat, so that most of a text costs one table look-up per word, and the result is the
-// same as that of the library on the whole text. Bytes that SentencePiece cannot represent (what
-// is not UTF-8, NUL, and U+2581, its sign for a space) go straight to their byte pieces, which
-// makes such a tokenizer lossless for any input.
+// same as that of the library on the whole text (of a unigram model up to ties, which the library
+// breaks by rounding errors that grow with the length). Other BPE models are cut at single
+// spaces between ASCII words, where neither the rewriting nor a piece can reach across. Bytes that
+// SentencePiece cannot represent (what is not UTF-8, NUL, and U+2581, its sign for a space) go
+// straight to their byte pieces, which makes such a tokenizer lossless for any input.
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>
 
@@ -79,10 +81,10 @@ bool is_word(char byte) {
          (byte >= '0' && byte <= '9');
 }
 
-// The library's own model; exact models add the leading space themselves.
 struct LoadedModel {
   SentencePieceModel model;
-  bool exact = false;
+  bool exact = false;           // the leading space is then added here, not by the library
+  bool cuts_at_spaces = false;  // for the others: single spaces between two ASCII words
   sentencepiece::SentencePieceProcessor processor;
   JoinedBytes pairs;
   std::vector<std::int32_t> byte_id;  // [256] when exact
@@ -101,13 +103,45 @@ void encode_with_library(const LoadedModel& loaded, std::string_view text,
   ids.insert(ids.end(), part.begin(), part.end());
 }
 
-class ExactEncoder final : public TokenizerModel::Encoder {
+// Encodes segments, and remembers the short ones.
+class SegmentEncoder : public TokenizerModel::Encoder {
  public:
-  explicit ExactEncoder(const LoadedModel& loaded) : loaded_(loaded) {}
+  explicit SegmentEncoder(const LoadedModel& loaded) : loaded_(loaded) {}
+
+ protected:
+  void encode_segment(std::string_view segment, std::vector<std::int32_t>& ids) {
+    if (segment.size() > kMaxCachedBytes) {
+      encode_with_library(loaded_, segment, ids);
+      return;
+    }
+    const auto found = cache_.find(segment);
+    if (found != cache_.end()) {
+      ids.insert(ids.end(), found->second.begin(), found->second.end());
+      return;
+    }
+    std::vector<std::int32_t> part;
+    encode_with_library(loaded_, segment, part);
+    ids.insert(ids.end(), part.begin(), part.end());
+    if (cache_.size() < kMaxCachedSegments) cache_.emplace(segment, std::move(part));
+  }
+  [[nodiscard]] const LoadedModel& loaded() const { return loaded_; }
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return xxh3(text); }
+  };
+  const LoadedModel& loaded_;
+  std::unordered_map<std::string, std::vector<std::int32_t>, Hash, std::equal_to<>> cache_;
+};
+
+class ExactEncoder final : public SegmentEncoder {
+ public:
+  using SegmentEncoder::SegmentEncoder;
 
   void encode(std::string_view part, bool begins_text, std::vector<std::int32_t>& ids) override {
     if (part.empty()) return;
-    if (begins_text && loaded_.model.add_dummy_prefix) {
+    if (begins_text && loaded().model.add_dummy_prefix) {
       encode_any(" " + std::string(part), ids);
     } else {
       encode_any(part, ids);
@@ -149,80 +183,69 @@ class ExactEncoder final : public TokenizerModel::Encoder {
       const bool last = i == text.size();
       if (!last && is_continuation(text[i])) continue;
       // A segment that no cut ends for a megabyte is cut anyhow, between two characters.
-      if (last || !loaded_.pairs.joined(text[i - 1], text[i]) || i - begin >= kMaxSegmentBytes) {
+      if (last || !loaded().pairs.joined(text[i - 1], text[i]) || i - begin >= kMaxSegmentBytes) {
         encode_segment(text.substr(begin, i - begin), ids);
         begin = i;
       }
     }
   }
-  void encode_segment(std::string_view segment, std::vector<std::int32_t>& ids) {
-    if (segment.size() > kMaxCachedBytes) {
-      encode_with_library(loaded_, segment, ids);
-      return;
-    }
-    const auto found = cache_.find(segment);
-    if (found != cache_.end()) {
-      ids.insert(ids.end(), found->second.begin(), found->second.end());
-      return;
-    }
-    std::vector<std::int32_t> part;
-    encode_with_library(loaded_, segment, part);
-    ids.insert(ids.end(), part.begin(), part.end());
-    if (cache_.size() < kMaxCachedSegments) cache_.emplace(segment, std::move(part));
-  }
   void append_bytes(std::string_view bytes, std::vector<std::int32_t>& ids) {
-    for (const char byte : bytes) ids.push_back(loaded_.byte_id[static_cast<unsigned char>(byte)]);
+    for (const char byte : bytes) ids.push_back(loaded().byte_id[static_cast<unsigned char>(byte)]);
   }
-
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return xxh3(text); }
-  };
-  const LoadedModel& loaded_;
-  std::unordered_map<std::string, std::vector<std::int32_t>, Hash, std::equal_to<>> cache_;
 };
 
-class WholeTextEncoder final : public TokenizerModel::Encoder {
+// A model that rewrites text or has unknown characters: words between plain letters stand alone.
+class WordEncoder final : public SegmentEncoder {
  public:
-  explicit WholeTextEncoder(const LoadedModel& loaded) : loaded_(loaded) {}
+  using SegmentEncoder::SegmentEncoder;
 
   void encode(std::string_view part, bool begins_text, std::vector<std::int32_t>& ids) override {
-    if (part.size() > kMaxWholeBytes) {
-      throw DataError(
-          fmt::format("{} bytes of text without a space between two words: this "
-                      "tokenizer needs its text in one piece, at most {} bytes",
-                      part.size(), kMaxWholeBytes));
+    // cut() leaves a space at the beginning; the model's own prefix stands for it.
+    const std::size_t dropped = loaded().model.add_dummy_prefix ? 1 : 0;
+    if (!begins_text) part.remove_prefix(dropped);
+    std::size_t begin = 0;
+    // Unigram models are fast enough as they are, and their ties stay as the library breaks them.
+    const bool by_word =
+        loaded().cuts_at_spaces && loaded().model.algorithm == SentencePieceAlgorithm::kBpe;
+    for (std::size_t i = 1; by_word && i + 1 < part.size(); ++i) {
+      if (!is_cut(part, i)) continue;
+      encode_checked(part.substr(begin, i - begin), ids);
+      begin = i + dropped;
     }
-    // cut() put a space at the beginning; the model's own prefix stands for it.
-    if (!begins_text && loaded_.model.add_dummy_prefix) part.remove_prefix(1);
-    encode_with_library(loaded_, part, ids);
+    encode_checked(part.substr(begin), ids);
+  }
+  static bool is_cut(std::string_view text, std::size_t i) {
+    return text[i] == ' ' && is_word(text[i - 1]) && is_word(text[i + 1]);
   }
 
  private:
-  const LoadedModel& loaded_;
+  void encode_checked(std::string_view segment, std::vector<std::int32_t>& ids) {
+    if (segment.size() > kMaxWholeBytes) {
+      throw DataError(
+          fmt::format("{} bytes of text without a space between two words: this "
+                      "tokenizer takes at most {} bytes in one piece",
+                      segment.size(), kMaxWholeBytes));
+    }
+    encode_segment(segment, ids);
+  }
 };
 
 class SentencePieceTokenizer final : public TokenizerModel {
  public:
   SentencePieceTokenizer(TokenizerFacts facts, std::unique_ptr<LoadedModel> loaded)
-      : TokenizerModel(std::move(facts)), loaded_(std::move(loaded)) {
-    const SentencePieceModel& model = loaded_->model;
-    cuts_at_spaces_ = !loaded_->pairs.before_space() && !model.treat_whitespace_as_suffix &&
-                      (model.add_dummy_prefix || !model.remove_extra_whitespaces);
-  }
+      : TokenizerModel(std::move(facts)), loaded_(std::move(loaded)) {}
 
   [[nodiscard]] std::unique_ptr<Encoder> make_encoder() const override {
     if (loaded_->exact) return std::make_unique<ExactEncoder>(*loaded_);
-    return std::make_unique<WholeTextEncoder>(*loaded_);
+    return std::make_unique<WordEncoder>(*loaded_);
   }
   [[nodiscard]] std::size_t cut(std::string_view text, std::size_t target) const override {
-    if (!loaded_->exact && !cuts_at_spaces_) return text.size();
+    if (!loaded_->exact && !loaded_->cuts_at_spaces) return text.size();
     for (std::size_t i = std::max<std::size_t>(target, 1); i + 1 < text.size(); ++i) {
-      const bool here =
-          loaded_->exact
-              ? !is_continuation(text[i]) &&
-                    (!loaded_->pairs.joined(text[i - 1], text[i]) || i - target >= kMaxSegmentBytes)
-              : text[i] == ' ' && is_word(text[i - 1]) && is_word(text[i + 1]);
+      const bool here = loaded_->exact ? !is_continuation(text[i]) &&
+                                             (!loaded_->pairs.joined(text[i - 1], text[i]) ||
+                                              i - target >= kMaxSegmentBytes)
+                                       : WordEncoder::is_cut(text, i);
       if (here) return i;
     }
     return text.size();
@@ -230,7 +253,6 @@ class SentencePieceTokenizer final : public TokenizerModel {
 
  private:
   std::unique_ptr<LoadedModel> loaded_;
-  bool cuts_at_spaces_ = false;
 };
 
 std::optional<std::int32_t> find_control(const SentencePieceModel& model, std::string_view text,
@@ -299,6 +321,14 @@ std::shared_ptr<const TokenizerModel> make_sentencepiece_tokenizer(std::string b
       loaded->pairs.add(with_spaces(piece.text));
     }
   }
+
+  // The space's own piece keeps unknown characters on its two sides apart.
+  loaded->cuts_at_spaces =
+      !loaded->pairs.before_space() && !model.treat_whitespace_as_suffix &&
+      model.escape_whitespaces && (model.add_dummy_prefix || !model.remove_extra_whitespaces) &&
+      std::any_of(model.piece.begin(), model.piece.end(), [](const auto& piece) {
+        return piece.text == kSpaceSign && piece.type == PieceType::kNormal;
+      });
 
   TokenizerFacts facts;
   facts.kind = model.algorithm == SentencePieceAlgorithm::kBpe ? "bpe" : "unigram";

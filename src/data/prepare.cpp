@@ -1,0 +1,288 @@
+#include "switchyard/data/prepare.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "data/document_split.h"
+#include "data/output_folder.h"
+#include "data/source_files.h"
+#include "data/tokenizer_model.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/hash.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/parallel.h"
+#include "switchyard/core/philox.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/format/utf8.h"
+
+namespace switchyard::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kBatchBytes = std::size_t{32} << 20;
+constexpr std::size_t kSampledChunkBytes = std::size_t{1} << 16;
+constexpr std::int64_t kProgressBytes = std::int64_t{32} << 20;
+constexpr std::uint32_t kTrainingStream = 0x746F6B65;
+constexpr std::int64_t kSampleTokens = 48;
+
+void check_options(const PrepareOptions& options) {
+  const auto one_of = [](const std::string& value, std::initializer_list<const char*> known) {
+    return std::find(known.begin(), known.end(), value) != known.end();
+  };
+  if (options.inputs.empty()) throw UsageError("--input: give at least one file or folder");
+  const double share = options.validation.value_or(0.0);
+  if (!(share >= 0.0 && share < 1.0)) {
+    throw UsageError(fmt::format("--validation {}: expected a share from 0 to below 1", share));
+  }
+  if (!one_of(options.split, {"auto", "document", "tail"})) {
+    throw UsageError(fmt::format("--split {}: expected auto, document or tail", options.split));
+  }
+  if (!one_of(options.format, {"auto", "text", "jsonl"})) {
+    throw UsageError(fmt::format("--format {}: expected auto, text or jsonl", options.format));
+  }
+}
+
+DocumentSplit::Parts parts_of(const SourceFiles::Document& document, const DocumentSplit& split) {
+  if (document.source.validation) return {{}, document.text};
+  return split.split(document.index, document.text);
+}
+
+// How much of a large corpus a tokenizer is trained on.
+std::int64_t max_training_bytes(const TokenizerSpec& spec) {
+  return std::int64_t{spec.kind == TokenizerSpec::Kind::kBpe ? 64 : 16} << 20;
+}
+
+// Chunks of the training text, spread evenly when there is more than the trainer should see.
+std::vector<std::string> training_texts(const SourceFiles& sources, const DocumentSplit& split,
+                                        std::int64_t max_bytes, std::int64_t& num_bytes) {
+  const double keep = static_cast<double>(max_bytes) /
+                      static_cast<double>(std::max<std::int64_t>(sources.num_bytes(), 1));
+  std::vector<std::string> texts;
+  std::uint32_t chunk = 0;
+  sources.for_each_document([&](const SourceFiles::Document& document) {
+    const std::string_view train = parts_of(document, split).train;
+    if (keep >= 1.0) {
+      if (!train.empty()) texts.emplace_back(train);
+      return;
+    }
+    for (std::size_t at = 0; at < train.size(); at += kSampledChunkBytes) {
+      const auto word = philox({0, 0}, {chunk++, 0, kTrainingStream, 0})[0];
+      if (static_cast<double>(word) * 0x1.0p-32 >= keep) continue;
+      const std::size_t begin = format::floor_character_boundary(train, at);
+      const std::size_t end = format::floor_character_boundary(train, at + kSampledChunkBytes);
+      texts.emplace_back(train.substr(begin, end - begin));
+    }
+  });
+  num_bytes = 0;
+  for (const std::string& text : texts) num_bytes += static_cast<std::int64_t>(text.size());
+  return texts;
+}
+
+Tokenizer make_tokenizer(const TokenizerSpec& spec, const SourceFiles& sources,
+                         const DocumentSplit& split, std::vector<std::string>& notes) {
+  switch (spec.kind) {
+    case TokenizerSpec::Kind::kBytes:
+      return Tokenizer::byte_level();
+    case TokenizerSpec::Kind::kFile:
+      return Tokenizer::load(spec.path);
+    default:
+      break;
+  }
+  std::int64_t num_bytes = 0;
+  const auto texts = training_texts(sources, split, max_training_bytes(spec), num_bytes);
+  log::info("training a tokenizer of {} pieces on {} of text", spec.vocab_size,
+            format_bytes(static_cast<std::uint64_t>(num_bytes)));
+  Tokenizer tokenizer = train_tokenizer(spec, texts);
+  if (tokenizer.vocab_size() < spec.vocab_size) {
+    notes.push_back(fmt::format("the text gave {} pieces, fewer than the {} asked for",
+                                tokenizer.vocab_size(), spec.vocab_size));
+  }
+  return tokenizer;
+}
+
+// Collects parts of documents, encodes them together, and writes them.
+class SplitEncoder {
+ public:
+  SplitEncoder(const fs::path& folder, Split split, const Tokenizer& tokenizer)
+      : tokenizer_(tokenizer),
+        data_path_(folder / fmt::format("{}.bin", split_name(split))),
+        writer_(folder / fmt::format("{}.idx", split_name(split)), data_path_,
+                format::token_type_for(tokenizer.vocab_size())) {}
+
+  void add(std::string_view text, bool stays_mapped) {
+    if (text.empty()) return;
+    if (stays_mapped) {
+      batch_.push_back(text);
+    } else {
+      batch_.push_back(copies_.emplace_back(text));
+    }
+    batch_bytes_ += text.size();
+    if (batch_bytes_ >= kBatchBytes) flush();
+  }
+  void finish() {
+    flush();
+    counts_.tokens = writer_.num_tokens();
+    counts_.documents = writer_.num_documents();
+    writer_.commit();
+    counts_.hash = xxh3_of_file(data_path_);
+  }
+  [[nodiscard]] const SplitCounts& counts() const { return counts_; }
+  [[nodiscard]] bool same_again() const { return same_again_; }
+
+ private:
+  void flush() {
+    const auto ids = tokenizer_.encode_batch(batch_);
+    std::atomic<bool> same{true};
+    parallel_for(
+        static_cast<std::int64_t>(batch_.size()), 16, [&](std::int64_t begin, std::int64_t end) {
+          for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+            if (tokenizer_.decode(ids[i]) != batch_[i]) same = false;
+          }
+        });
+    same_again_ = same_again_ && same;
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      writer_.append(ids[i]);
+      if (const auto separator = tokenizer_.separator_id()) {
+        writer_.append(std::span(&*separator, 1));
+      }
+      writer_.end_document();
+    }
+    counts_.bytes += static_cast<std::int64_t>(batch_bytes_);
+    batch_.clear();
+    copies_.clear();
+    batch_bytes_ = 0;
+  }
+
+  const Tokenizer& tokenizer_;
+  fs::path data_path_;
+  format::IndexedDatasetWriter writer_;
+  SplitCounts counts_;
+  std::vector<std::string_view> batch_;
+  std::deque<std::string> copies_;  // of JSONL texts; addresses stay
+  std::size_t batch_bytes_ = 0;
+  bool same_again_ = true;
+};
+
+void encode_all(const SourceFiles& sources, const DocumentSplit& split, SplitEncoder& train,
+                SplitEncoder& validation) {
+  std::unique_ptr<ProgressBar> bar;
+  if (sources.num_bytes() >= kProgressBytes) {
+    bar =
+        std::make_unique<ProgressBar>("encoding", static_cast<std::uint64_t>(sources.num_bytes()));
+  }
+  std::uint64_t done = 0;
+  sources.for_each_document([&](const SourceFiles::Document& document) {
+    const DocumentSplit::Parts parts = parts_of(document, split);
+    train.add(parts.train, !document.source.jsonl);
+    validation.add(parts.validation, !document.source.jsonl);
+    done += document.text.size();
+    if (bar) bar->advance_to(done);
+  });
+  train.finish();
+  validation.finish();
+  if (bar) bar->finish();
+}
+
+std::vector<std::string> samples_of(const PreparedData& data, std::int64_t num_samples) {
+  const format::IndexedDataset& train = data.dataset(Split::kTrain);
+  const std::int64_t size = std::min(kSampleTokens, train.num_tokens());
+  std::vector<std::string> samples;
+  for (std::int64_t i = 0; i < num_samples && size > 0; ++i) {
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(size));
+    const double place = (static_cast<double>(i) + 0.5) / static_cast<double>(num_samples);
+    const auto begin =
+        static_cast<std::int64_t>(place * static_cast<double>(train.num_tokens() - size));
+    train.read(begin, data.sidecar().vocab_size, ids);
+    if (data.tokenizer().kind() == "bytes") {
+      samples.push_back(printable(data.tokenizer().decode(ids)));
+      continue;
+    }
+    std::string sample;
+    for (const std::int32_t id : ids) sample += "|" + data.tokenizer().piece(id);
+    samples.push_back(sample.substr(1));
+  }
+  return samples;
+}
+
+std::string hash_of(const MappedFile& file) {
+  return to_hex(xxh3(file.bytes()));
+}
+
+}  // namespace
+
+PrepareReport prepare(const PrepareOptions& options) {
+  check_options(options);
+  const TokenizerSpec spec = parse_tokenizer_spec(options.tokenizer);
+  OutputFolder output(options.output, options.overwrite);
+  PrepareReport report;
+
+  const fs::path spool_folder = output.temporary() / "spool";
+  fs::create_directory(spool_folder);
+  const SourceFiles sources(options, spool_folder);
+  report.notes = sources.notes();
+  std::int64_t num_inputs = 0;  // documents that may be training text; they come first
+  for (const SourceFile& source : sources.files()) {
+    if (!source.validation) num_inputs += source.num_documents;
+  }
+  if (num_inputs == 0) throw DataError("the input holds no text", "check the --input files");
+
+  const double share = options.validation.value_or(options.validation_inputs.empty() ? 0.05 : 0.0);
+  const DocumentSplit split(options.split, share, options.seed, num_inputs);
+  const Tokenizer tokenizer = make_tokenizer(spec, sources, split, report.notes);
+  write_file_atomically(output.temporary() / tokenizer.file_name(), tokenizer.serialized());
+
+  SplitEncoder train(output.temporary(), Split::kTrain, tokenizer);
+  SplitEncoder validation(output.temporary(), Split::kValidation, tokenizer);
+  encode_all(sources, split, train, validation);
+
+  Sidecar& sidecar = report.sidecar;
+  sidecar.tokenizer_file = tokenizer.file_name();
+  sidecar.tokenizer_hash = tokenizer.hash();
+  sidecar.tokenizer_kind = tokenizer.kind();
+  sidecar.vocab_size = tokenizer.vocab_size();
+  sidecar.separator_id = tokenizer.separator_id();
+  sidecar.lossless = train.same_again() && validation.same_again();
+  sidecar.split = split.kind();
+  sidecar.validation_share = share;
+  sidecar.seed = options.seed;
+  sidecar.train = train.counts();
+  sidecar.validation = validation.counts();
+  for (const SourceFile& source : sources.files()) {
+    sidecar.sources.push_back({source.name, static_cast<std::int64_t>(source.file.bytes().size()),
+                               hash_of(source.file), source.num_documents, source.validation});
+  }
+  SWITCHYARD_CHECK(sidecar.lossless || !tokenizer.lossless(),
+                   "a document came back changed from a lossless tokenizer");
+  if (!sidecar.lossless) {
+    report.notes.push_back(
+        "this tokenizer does not give the text back exactly: bits per byte will be marked as not "
+        "comparable");
+  }
+  if (!sidecar.separator_id.has_value()) {
+    report.notes.push_back("the tokenizer has no end piece: documents follow without a separator");
+  }
+
+  fs::remove_all(spool_folder);
+  write_file_atomically(output.temporary() / kSidecarName, write_sidecar(sidecar));
+  output.publish();
+
+  // What was written is opened as training will open it.
+  const PreparedData data = open_prepared(options.output);
+  report.samples = samples_of(data, options.num_samples);
+  const std::int64_t separators =
+      sidecar.separator_id.has_value() ? sidecar.train.documents + sidecar.validation.documents : 0;
+  const std::int64_t tokens = sidecar.train.tokens + sidecar.validation.tokens - separators;
+  report.bytes_per_token = static_cast<double>(sidecar.train.bytes + sidecar.validation.bytes) /
+                           static_cast<double>(std::max<std::int64_t>(tokens, 1));
+  return report;
+}
+
+}  // namespace switchyard::data

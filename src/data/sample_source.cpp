@@ -1,0 +1,234 @@
+#include "switchyard/data/sample_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/hash.h"
+#include "switchyard/core/philox.h"
+
+namespace switchyard::data {
+namespace {
+
+constexpr std::uint32_t kShuffleStream = 0x73687566;  // keeps these draws apart from others
+constexpr std::uint32_t kNumRounds = 8;
+constexpr unsigned kMinHalfBits = 3;
+constexpr std::int64_t kTurns = std::int64_t{1} << 16;
+constexpr unsigned kSetShift = 48;
+
+// Which set each of kTurns samples comes from: always the one furthest behind its share. Then the
+// turns repeat.
+class Turns {
+ public:
+  explicit Turns(const std::vector<double>& weights) : per_round_(weights.size(), 0) {
+    double total = 0.0;
+    for (const double weight : weights) total += weight;
+    set_.reserve(kTurns);
+    rank_.reserve(kTurns);
+    for (std::int64_t turn = 0; turn < kTurns; ++turn) {
+      std::size_t furthest = 0;
+      double most_behind = -1.0;
+      for (std::size_t set = 0; set < weights.size(); ++set) {
+        const double share = weights[set] / total * static_cast<double>(turn + 1);
+        const double behind = share - static_cast<double>(per_round_[set]);
+        if (behind > most_behind) {
+          most_behind = behind;
+          furthest = set;
+        }
+      }
+      set_.push_back(static_cast<std::uint32_t>(furthest));
+      rank_.push_back(static_cast<std::uint32_t>(per_round_[furthest]));
+      ++per_round_[furthest];
+    }
+  }
+  // The set of a sample, and how many samples the set gave before it.
+  [[nodiscard]] std::pair<std::size_t, std::int64_t> at(std::int64_t index) const {
+    const auto turn = static_cast<std::size_t>(index % kTurns);
+    const std::size_t set = set_[turn];
+    return {set, index / kTurns * per_round_[set] + rank_[turn]};
+  }
+
+ private:
+  std::vector<std::int64_t> per_round_;
+  std::vector<std::uint32_t> set_;
+  std::vector<std::uint32_t> rank_;
+};
+
+}  // namespace
+
+Permutation::Permutation(std::int64_t size, std::uint64_t key)
+    : size_(static_cast<std::uint64_t>(size)), key_(key), half_bits_(kMinHalfBits) {
+  SWITCHYARD_CHECK(size > 0 && size <= std::int64_t{1} << 62, "a permutation of {} items", size);
+  while (std::uint64_t{1} << (2 * half_bits_) < size_) ++half_bits_;
+}
+
+std::uint64_t Permutation::encrypt(std::uint64_t value) const {
+  const std::uint64_t mask = (std::uint64_t{1} << half_bits_) - 1;
+  std::uint64_t left = value >> half_bits_;
+  std::uint64_t right = value & mask;
+  for (std::uint32_t round = 0; round < kNumRounds; ++round) {
+    const auto word = philox(philox_key(key_), {static_cast<std::uint32_t>(right), round,
+                                                kShuffleStream, half_bits_})[0];
+    left = std::exchange(right, (left ^ word) & mask);
+  }
+  return left << half_bits_ | right;
+}
+
+std::int64_t Permutation::operator()(std::int64_t index) const {
+  SWITCHYARD_CHECK(index >= 0 && static_cast<std::uint64_t>(index) < size_, "item {} of {}", index,
+                   size_);
+  auto value = static_cast<std::uint64_t>(index);
+  // The network permutes all of its domain, so the walk comes back inside.
+  do {
+    value = encrypt(value);
+  } while (value >= size_);
+  return static_cast<std::int64_t>(value);
+}
+
+struct SampleSource::State {
+  Split split = Split::kTrain;
+  std::uint64_t seed = 0;
+  std::int64_t sequence_length = 0;
+  std::vector<PreparedData> set;
+  std::vector<double> weight;
+  std::vector<std::int64_t> num_windows;
+  std::unique_ptr<Turns> turns;  // training only
+};
+
+SampleSource::SampleSource(std::unique_ptr<State> state) : state_(std::move(state)) {}
+SampleSource::SampleSource(SampleSource&&) noexcept = default;
+SampleSource& SampleSource::operator=(SampleSource&&) noexcept = default;
+SampleSource::~SampleSource() = default;
+
+std::unique_ptr<SampleSource::State> SampleSource::open(const config::DataConfig& config,
+                                                        Split split) {
+  auto state = std::make_unique<State>();
+  state->split = split;
+  state->sequence_length = config.sequence_length;
+  if (config.sequence_length < 1) {
+    throw UsageError(fmt::format("data.sequence_length is {}", config.sequence_length),
+                     "it must be at least 1");
+  }
+  std::vector<config::BlendItem> items = config.blend;
+  if (items.empty() && !config.path.empty()) items.push_back({config.path, 1.0});
+  if (items.empty()) {
+    throw UsageError("no training data is named",
+                     "set data.path to a folder of `switchyard "
+                     "prepare`, or data.blend to several");
+  }
+  for (const config::BlendItem& item : items) {
+    if (!(item.weight > 0.0) || !std::isfinite(item.weight)) {
+      throw UsageError(fmt::format("data.blend: the weight of {} is {}", item.path, item.weight),
+                       "weights are positive numbers");
+    }
+    state->set.push_back(open_prepared(item.path));
+    state->weight.push_back(item.weight);
+    const PreparedData& data = state->set.back();
+    const PreparedData& first = state->set.front();
+    if (data.tokenizer().hash() != first.tokenizer().hash()) {
+      throw UsageError(fmt::format("{} and {} were prepared with different tokenizers",
+                                   first.folder().string(), data.folder().string()),
+                       fmt::format("prepare the second again with --tokenizer {}",
+                                   (first.folder() / first.tokenizer().file_name()).string()));
+    }
+    const std::int64_t num_tokens = data.dataset(split).num_tokens();
+    state->num_windows.push_back(std::max<std::int64_t>(num_tokens - 1, 0) /
+                                 config.sequence_length);
+    if (split == Split::kTrain && state->num_windows.back() == 0) {
+      throw DataError(fmt::format("{}/train.bin holds {} tokens, too few for one window of {} + 1",
+                                  data.folder().string(), num_tokens, config.sequence_length),
+                      "prepare more text, or lower data.sequence_length");
+    }
+  }
+  return state;
+}
+
+SampleSource::SampleSource(const config::DataConfig& config, std::uint64_t seed)
+    : state_(open(config, Split::kTrain)) {
+  state_->seed = seed;
+  state_->turns = std::make_unique<Turns>(state_->weight);
+}
+
+SampleSource SampleSource::validation(const config::DataConfig& config) {
+  return SampleSource(open(config, Split::kValidation));
+}
+
+std::int64_t SampleSource::num_samples_per_epoch() const {
+  std::int64_t total = 0;
+  for (const std::int64_t windows : state_->num_windows) total += windows;
+  return total;
+}
+
+SampleSource::Window SampleSource::window_of(std::int64_t global_index) const {
+  SWITCHYARD_CHECK(global_index >= 0, "sample {}", global_index);
+  if (state_->split == Split::kValidation) {
+    std::int64_t index = global_index;
+    for (std::size_t set = 0; set < state_->set.size(); ++set) {
+      if (index < state_->num_windows[set]) return {set, index};
+      index -= state_->num_windows[set];
+    }
+    SWITCHYARD_CHECK(false, "sample {} of {}", global_index, num_samples_per_epoch());
+  }
+  const auto [set, index] = state_->turns->at(global_index);
+  const std::int64_t num_windows = state_->num_windows[set];
+  const auto epoch = static_cast<std::uint64_t>(index / num_windows);
+  // Each (seed, set, epoch) has its own order.
+  const PhiloxCounter words =
+      philox(philox_key(state_->seed),
+             {static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(epoch >> 32U),
+              static_cast<std::uint32_t>(set), kShuffleStream});
+  const Permutation order(num_windows, std::uint64_t{words[1]} << 32U | words[0]);
+  return {set, order(index % num_windows)};
+}
+
+std::uint64_t SampleSource::id_of(std::int64_t global_index) const {
+  const Window window = window_of(global_index);
+  return (static_cast<std::uint64_t>(window.set) << kSetShift) +
+         static_cast<std::uint64_t>(window.index);
+}
+
+Sample SampleSource::get(std::int64_t global_index) const {
+  const Window window = window_of(global_index);
+  const PreparedData& data = state_->set[window.set];
+  const format::IndexedDataset& tokens = data.dataset(state_->split);
+  const std::int64_t begin = window.index * state_->sequence_length;
+  Sample sample;
+  sample.token.resize(static_cast<std::size_t>(state_->sequence_length) + 1);
+  tokens.read(begin, data.sidecar().vocab_size, sample.token);
+  const std::int64_t end = begin + state_->sequence_length;  // of the last label
+  for (std::int64_t document = tokens.document_of(begin);
+       document < tokens.num_documents() && tokens.document_begin(document) <= end; ++document) {
+    const std::int64_t offset = tokens.document_begin(document) - begin;
+    const bool empty = tokens.document_begin(document + 1) == tokens.document_begin(document);
+    if (offset >= 0 && !empty) sample.document_start.push_back(offset);
+  }
+  return sample;
+}
+
+const Tokenizer& SampleSource::tokenizer() const {
+  return state_->set.front().tokenizer();
+}
+std::int64_t SampleSource::sequence_length() const {
+  return state_->sequence_length;
+}
+
+std::vector<const PreparedData*> SampleSource::sets() const {
+  std::vector<const PreparedData*> result;
+  for (const PreparedData& data : state_->set) result.push_back(&data);
+  return result;
+}
+
+std::string SampleSource::fingerprint() const {
+  std::string text = fmt::format("{} {} {} {}", split_name(state_->split), state_->seed,
+                                 state_->sequence_length, tokenizer().hash());
+  for (std::size_t set = 0; set < state_->set.size(); ++set) {
+    text += fmt::format(" {} {:a}", state_->set[set].sidecar().counts(state_->split).hash,
+                        state_->weight[set]);
+  }
+  return to_hex(xxh3(text));
+}
+
+}  // namespace switchyard::data
