@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 #include "switchyard/ops/routing.h"
 
 namespace switchyard::ops {
@@ -11,9 +13,14 @@ namespace switchyard::ops {
 // x_TH -> x_NH with x_NH[r] = x_TH[row_token[r]]; same dtype.
 [[nodiscard]] at::Tensor row_gather(const at::Tensor& x_TH, const Routing& routing);
 
-// rows_NH -> y_TH with y[t] = sum over the token's rows r (ascending expert) of weight[r] * rows[r],
-// accumulated in the accumulation type and rounded once to rows_NH's dtype. `row_weight_N`
-// undefined means weight 1. A token without rows gives zeros.
+// The same for some rows, e.g. one expert's: row_token_n [n] int32. The result has padded_rows >= n
+// rows, of which those from n on are zero.
+[[nodiscard]] at::Tensor row_gather(const at::Tensor& x_TH, const at::Tensor& row_token_n,
+                                    std::int64_t padded_rows);
+
+// rows_NH -> y_TH with y[t] = sum over the token's rows r (ascending expert) of weight[r] *
+// rows[r], accumulated in the accumulation type and rounded once to rows_NH's dtype. `row_weight_N`
+// [N] accumulation type, or undefined: weight 1. A token without rows gives zeros.
 [[nodiscard]] at::Tensor row_gather_sum(const at::Tensor& rows_NH, const at::Tensor& row_weight_N,
                                         const Routing& routing);
 
