@@ -1,0 +1,44 @@
+// The folder of one run: what it is called, where its files are, and that only one process writes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace switchyard::train {
+
+class RunFolder {
+ public:
+  // Makes a new run of `path`: creates and locks the folder. Throws UsageError when it holds a run
+  // already or another process (named by its pid) works in it; StorageError when it cannot be made.
+  [[nodiscard]] static RunFolder create(const std::filesystem::path& path);
+  ~RunFolder();
+  RunFolder(RunFolder&& other) noexcept;
+  RunFolder& operator=(RunFolder&&) = delete;
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+  [[nodiscard]] std::filesystem::path samples() const { return path_ / "samples"; }
+  [[nodiscard]] std::filesystem::path metrics_file() const { return path_ / "metrics.jsonl"; }
+  [[nodiscard]] std::filesystem::path log_file() const { return path_ / "log.txt"; }
+
+  // config.resolved.yaml: from here on the folder holds a run.
+  void write_config(std::string_view yaml) const;
+  void write_environment(std::string_view json) const;
+  // samples/step-000500.txt
+  void write_sample(std::int64_t step, std::string_view text) const;
+
+ private:
+  RunFolder(std::filesystem::path path, int lock) : path_(std::move(path)), lock_(lock) {}
+  std::filesystem::path path_;
+  int lock_ = -1;
+};
+
+// "runs/quickstart-001": the first number whose folder does not exist, under runs/ of the working
+// directory, named after the config file.
+[[nodiscard]] std::filesystem::path next_free_run_folder(const std::filesystem::path& config_file);
+
+}  // namespace switchyard::train

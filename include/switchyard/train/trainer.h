@@ -1,0 +1,85 @@
+// One training step as numbered phases. What surrounds the steps (records, evaluation, samples,
+// checkpoints, stopping) is in train/pretrain.h.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "switchyard/comm/communicator.h"
+#include "switchyard/config/config.h"
+#include "switchyard/core/timing.h"
+#include "switchyard/data/sample_source.h"
+#include "switchyard/model/decoder.h"
+#include "switchyard/optim/adamw.h"
+#include "switchyard/optim/schedule.h"
+#include "switchyard/routing/losses.h"
+#include "switchyard/telemetry/step_statistics.h"
+#include "switchyard/train/batching.h"
+
+namespace switchyard::train {
+
+class StepAccumulator;
+
+struct TrainingData {
+  // Window number `idx` >= 0 of S + 1 tokens; epochs follow each other without end.
+  std::function<data::Sample(std::int64_t idx)> window;
+  std::optional<std::int32_t> separator = {};
+};
+
+// fp32, bf16 or fp64 compute on the CPU.
+[[nodiscard]] ops::PrecisionPolicy precision_policy(const std::string& precision);
+
+class Trainer {
+ public:
+  // Uses config.run.seed, .model, .optim, .schedule, .train and .data.sequence_length. The decoder
+  // must be initialised; it and the communicator must outlive this. Throws UsageError when the
+  // global batch cannot be cut into micro-batches over the ranks.
+  Trainer(const config::Config& config, model::Decoder& decoder, comm::Communicator& communicator,
+          TrainingData data);
+
+  // Phases 1 to 6 of the next step. Step s takes the windows [(s - 1) G, s G) of the data, with G
+  // the global batch size. A step whose loss or gradient norm is not finite is skipped: it uses up
+  // its windows and its number; weights, moments, update count and router state do not change.
+  // The losses returned are the objective's parts over all ranks, before the update.
+  telemetry::StepSums train_step();
+
+  [[nodiscard]] std::int64_t step() const { return step_; }  // steps done
+  [[nodiscard]] std::int64_t num_skipped_in_a_row() const { return num_skipped_in_a_row_; }
+  [[nodiscard]] const optim::AdamW& optimizer() const { return optimizer_; }
+  // Wall time by phase since the last reset.
+  [[nodiscard]] SpanTimer& phases() { return phases_; }
+
+ private:
+  // Over all ranks; known before the first forward pass.
+  struct Denominators {
+    std::int64_t num_labels = 0;  // at least 1
+    std::int64_t num_tokens = 0;
+    std::vector<std::int64_t> num_tokens_of_micro_step;
+  };
+  [[nodiscard]] std::vector<MicroBatch> fetch() const;
+  [[nodiscard]] Denominators count(const std::vector<MicroBatch>& micro_batches);
+  // This rank's share of the step's objective from one micro-batch.
+  [[nodiscard]] at::Tensor objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
+                                           const Denominators& step, StepAccumulator& sums);
+  void reduce_gradients();
+  void update(const std::vector<telemetry::LayerSums>& layers,
+              const std::vector<std::map<std::string, double>>& named, std::int64_t num_tokens);
+
+  config::Config config_;
+  model::Decoder& decoder_;
+  comm::Communicator& communicator_;
+  TrainingData data_;
+  std::vector<ops::Parameter*> parameters_;
+  std::map<std::int64_t, routing::Router*> routers_;
+  optim::AdamW optimizer_;
+  optim::Schedule schedule_;
+  SpanTimer phases_;
+  std::int64_t step_ = 0;
+  std::int64_t num_skipped_in_a_row_ = 0;
+};
+
+}  // namespace switchyard::train

@@ -1,0 +1,124 @@
+#include "switchyard/train/evaluate.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+#include "switchyard/core/error.h"
+
+namespace switchyard::train {
+namespace {
+
+// Tokens per forward pass: enough to fill matrix products, few enough to stay near the caches.
+constexpr std::int64_t kTokensPerBatch = 4096;
+
+struct TextWindow {
+  std::int64_t begin = 0;          // of the window's inputs in the token stream
+  std::int64_t num_uncounted = 0;  // labels that earlier windows counted
+};
+
+// num_inputs inputs, each with the next token of the stream as its label, into windows of `length`.
+std::vector<TextWindow> text_windows(std::int64_t num_inputs, std::int64_t length,
+                                     std::int64_t stride) {
+  std::vector<TextWindow> windows;
+  std::int64_t counted = 0;
+  while (counted < num_inputs) {
+    const std::int64_t end = counted == 0 ? length : std::min(counted + stride, num_inputs);
+    windows.push_back({.begin = end - length, .num_uncounted = counted - (end - length)});
+    counted = end;
+  }
+  return windows;
+}
+
+}  // namespace
+
+void LossSums::add(const LossSums& other) {
+  nats += other.nats;
+  num_tokens += other.num_tokens;
+  num_expert_rows += other.num_expert_rows;
+  num_moe_layers = std::max(num_moe_layers, other.num_moe_layers);
+}
+
+double LossSums::loss() const {
+  return num_tokens == 0 ? 0.0 : nats / static_cast<double>(num_tokens);
+}
+
+std::optional<double> LossSums::experts_per_token() const {
+  const std::int64_t num_pairs = num_tokens * num_moe_layers;
+  if (num_pairs == 0) return std::nullopt;
+  return static_cast<double>(num_expert_rows) / static_cast<double>(num_pairs);
+}
+
+LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& batch, std::int64_t step) {
+  const at::NoGradGuard no_grad;
+  const model::DecoderOutput output = decoder.forward(batch, {.step = step, .training = false});
+  const at::Tensor is_counted_T = batch.label_T.ge(0);
+  LossSums sums;
+  sums.nats = decoder.loss_sum(output.hidden_TH, batch.label_T).item<double>();
+  sums.num_tokens = is_counted_T.sum().item<std::int64_t>();
+  sums.num_moe_layers = static_cast<std::int64_t>(output.routes.size());
+  for (const model::LayerRoute& route : output.routes) {
+    const at::Tensor num_experts_T = route.routing.token_offset_T1.diff();
+    sums.num_expert_rows += num_experts_T.mul(is_counted_T).sum().item<std::int64_t>();
+  }
+  return sums;
+}
+
+TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tokenizer,
+                             std::string_view text, const TextEvaluationOptions& options) {
+  const std::int64_t window = options.sequence_length;
+  const std::int64_t stride =
+      options.stride > 0 ? options.stride : std::max<std::int64_t>(1, window / 2);
+  if (options.stride < 0 || stride > window) {
+    throw UsageError(
+        fmt::format("a stride of {} tokens does not fit windows of {}", options.stride, window),
+        fmt::format("--stride takes 1 to {}", window));
+  }
+  if (text.empty()) throw DataError("the text is empty: there is nothing to predict");
+
+  const std::vector<std::int32_t> ids = tokenizer.encode(text);
+  std::vector<std::int32_t> stream;
+  LossSums sums;
+  if (tokenizer.separator_id().has_value()) {
+    stream.push_back(*tokenizer.separator_id());
+  } else {
+    sums.nats = std::log(static_cast<double>(tokenizer.vocab_size()));
+    sums.num_tokens = 1;
+  }
+  stream.insert(stream.end(), ids.begin(), ids.end());
+
+  const auto num_inputs = static_cast<std::int64_t>(stream.size()) - 1;
+  const std::int64_t length = std::min(window, num_inputs);
+  const std::vector<TextWindow> windows = text_windows(num_inputs, length, stride);
+  const auto per_batch = static_cast<std::size_t>(
+      std::max<std::int64_t>(1, kTokensPerBatch / std::max<std::int64_t>(1, length)));
+  for (std::size_t first = 0; first < windows.size(); first += per_batch) {
+    const std::size_t end = std::min(windows.size(), first + per_batch);
+    std::vector<data::Sample> tokens;
+    BatchOptions batch_options;
+    for (std::size_t i = first; i < end; ++i) {
+      const auto begin = stream.begin() + windows[i].begin;
+      tokens.push_back({.token = {begin, begin + length + 1}, .document_start = {}});
+      batch_options.num_uncounted.push_back(windows[i].num_uncounted);
+    }
+    sums.add(evaluate_batch(decoder, make_batch(tokens, batch_options).batch, options.step));
+    if (options.progress) options.progress(sums.num_tokens, num_inputs);
+  }
+
+  TextEvaluation result;
+  result.loss = sums.loss();
+  result.perplexity = std::exp(result.loss);
+  result.num_tokens = sums.num_tokens;
+  result.num_bytes = static_cast<std::int64_t>(text.size());
+  result.bits_per_byte = sums.nats / std::numbers::ln2 / static_cast<double>(text.size());
+  result.experts_per_token = sums.experts_per_token();
+  result.lossless = tokenizer.lossless();
+  result.sequence_length = window;
+  result.stride = stride;
+  return result;
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,98 @@
+#include "switchyard/train/machine.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/mm.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "switchyard/ops/backend.h"
+
+namespace switchyard::train {
+namespace {
+
+int cores_of_affinity() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+// Cores of a cgroup's quota; 0 when there is none.
+int cores_of_quota() {
+  std::string quota;
+  double period = 0.0;
+  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period) {  // version 2
+    if (quota == "max") return 0;
+  } else {  // version 1
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+  }
+  const double allowed = std::atof(quota.c_str());
+  if (allowed <= 0.0 || period <= 0.0) return 0;
+  return std::max(1, static_cast<int>(std::ceil(allowed / period)));
+}
+
+}  // namespace
+
+int num_available_cores() {
+  const int allowed = std::max(1, cores_of_affinity());
+  const int quota = cores_of_quota();
+  return quota > 0 ? std::min(allowed, quota) : allowed;
+}
+
+void set_up_threads() {
+  if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(num_available_cores());
+  ops::install_parallel_backend();
+}
+
+std::uint64_t resident_bytes() {
+  std::uint64_t total_pages = 0;
+  std::uint64_t resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
+  return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::string cpu_model() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("model name")) continue;
+    const std::size_t colon = line.find(':');
+    if (colon != std::string::npos && colon + 2 <= line.size()) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+double measure_peak_flops(at::ScalarType dtype) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::int64_t kSize = 1024;
+  constexpr double kSeconds = 0.2;
+  const at::NoGradGuard no_grad;
+  const at::Tensor a = at::full({kSize, kSize}, 0.5, dtype);
+  const at::Tensor b = at::full({kSize, kSize}, 0.25, dtype);
+  at::Tensor product = at::empty({kSize, kSize}, dtype);
+  double best_seconds = 0.0;
+  double spent = 0.0;
+  // The first product also sets up the library; the best of all counts.
+  for (int repeat = 0; repeat < 3 || spent < kSeconds; ++repeat) {
+    const auto start = Clock::now();
+    at::mm_out(product, a, b);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    spent += seconds;
+    best_seconds = repeat == 0 ? seconds : std::min(best_seconds, seconds);
+  }
+  constexpr auto kFlops = 2.0 * kSize * kSize * kSize;
+  return kFlops / best_seconds;
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,60 @@
+#include "switchyard/train/stop_signal.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+
+#include "switchyard/core/error.h"
+
+namespace switchyard::train {
+namespace {
+
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1};
+
+volatile std::sig_atomic_t received = 0;
+std::array<struct sigaction, kSignals.size()> previous{};
+bool installed = false;
+
+void on_signal(int signal) {
+  if (received != 0) ::_exit(128 + signal);
+  received = signal;
+}
+
+}  // namespace
+
+StopSignal::StopSignal() {
+  SWITCHYARD_CHECK(!installed, "two StopSignals at a time");
+  installed = true;
+  received = 0;
+  struct sigaction action {};
+  action.sa_handler = &on_signal;
+  action.sa_flags = SA_RESTART;
+  ::sigemptyset(&action.sa_mask);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &action, &previous[i]);
+}
+
+StopSignal::~StopSignal() {
+  for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &previous[i], nullptr);
+  installed = false;
+}
+
+bool StopSignal::requested() const {
+  return received != 0;
+}
+
+std::string StopSignal::name() const {
+  switch (received) {
+    case 0:
+      return "";
+    case SIGINT:
+      return "SIGINT";
+    case SIGTERM:
+      return "SIGTERM";
+    default:
+      return "SIGUSR1";
+  }
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,215 @@
+#include "switchyard/train/trainer.h"
+
+#include <ATen/ops/tensor.h>
+
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "switchyard/core/error.h"
+#include "switchyard/optim/grad_norm.h"
+#include "train/step_accumulator.h"
+
+namespace switchyard::train {
+namespace {
+
+using telemetry::StepSums;
+
+bool is_finite(const StepSums& sums) {
+  bool finite = std::isfinite(sums.lm_loss) && std::isfinite(sums.grad_norm);
+  for (const telemetry::LayerSums& layer : sums.layers) {
+    const telemetry::LossTerms& losses = layer.losses;
+    finite = finite && std::isfinite(losses.load_balance) && std::isfinite(losses.dynamic) &&
+             std::isfinite(losses.z);
+  }
+  return finite;
+}
+
+at::Tensor weighted_sum(const routing::LossShares& shares, const config::MoeLossConfig& loss) {
+  at::Tensor sum;
+  const auto add = [&sum](const at::Tensor& share, double coefficient) {
+    if (coefficient == 0.0) return;  // nothing to differentiate
+    const at::Tensor term = share.mul(coefficient);
+    sum = sum.defined() ? sum.add(term) : term;
+  };
+  add(shares.load_balance, loss.load_balance);
+  add(shares.dynamic, loss.dynamic);
+  add(shares.z, loss.z);
+  return sum;
+}
+
+}  // namespace
+
+ops::PrecisionPolicy precision_policy(const std::string& precision) {
+  ops::PrecisionPolicy policy;
+  if (precision == "bf16") {
+    policy.compute = at::kBFloat16;
+  } else if (precision == "fp64") {
+    policy.compute = at::kDouble;
+  } else if (precision != "fp32") {
+    throw UsageError(fmt::format("unknown precision '{}'", precision), "known: fp32, bf16, fp64");
+  }
+  return policy;
+}
+
+Trainer::Trainer(const config::Config& config, model::Decoder& decoder,
+                 comm::Communicator& communicator, TrainingData data)
+    : config_(config),
+      decoder_(decoder),
+      communicator_(communicator),
+      data_(std::move(data)),
+      parameters_(decoder.parameters()),
+      routers_(decoder.routers()),
+      optimizer_(parameters_, config.optim),
+      schedule_(config.schedule, config.optim.learning_rate, config.train.steps) {
+  const std::int64_t micro_step = config.train.micro_batch_size * communicator.size();
+  if (config.train.global_batch_size % micro_step != 0) {
+    throw UsageError(
+        fmt::format("train.global_batch_size ({}) is not a multiple of train.micro_batch_size ({}) "
+                    "times {} rank(s)",
+                    config.train.global_batch_size, config.train.micro_batch_size,
+                    communicator.size()),
+        "choose a micro-batch size that divides it");
+  }
+}
+
+StepSums Trainer::train_step() {
+  const auto start = std::chrono::steady_clock::now();
+  StepSums sums;
+  sums.step = ++step_;
+  sums.learning_rate = schedule_.learning_rate(step_);
+
+  // 1 fetch: all micro-batches, so that every denominator is known.
+  std::vector<MicroBatch> micro_batches;
+  Denominators step;
+  {
+    const Span span(phases_, "fetch");
+    micro_batches = fetch();
+    step = count(micro_batches);
+    for (ops::Parameter* parameter : parameters_) ops::zero_grad(*parameter);
+  }
+  sums.num_tokens = step.num_tokens;
+
+  StepAccumulator accumulator(communicator_);
+  for (std::size_t m = 0; m < micro_batches.size(); ++m) {
+    at::Tensor objective;
+    // 2 forward
+    {
+      const Span span(phases_, "forward");
+      objective =
+          objective_share(micro_batches[m], step.num_tokens_of_micro_step[m], step, accumulator);
+    }
+    // 3 backward
+    {
+      const Span span(phases_, "backward");
+      objective.backward();
+      for (ops::Parameter* parameter : parameters_) ops::collect_grad(*parameter);
+    }
+  }
+
+  // 4 reduce gradients
+  StepAccumulator::Totals totals;
+  {
+    const Span span(phases_, "reduce_gradients");
+    reduce_gradients();
+    totals = accumulator.finish(step.num_tokens);
+  }
+  sums.lm_loss = totals.lm_loss_sum / static_cast<double>(step.num_labels);
+  sums.layers = std::move(totals.layers);
+
+  // 5 check finite and clip
+  {
+    const Span span(phases_, "clip");
+    sums.grad_norm = optim::global_grad_norm(parameters_);
+    sums.skipped = !is_finite(sums);
+    if (!sums.skipped) {
+      optim::clip_gradients(parameters_, sums.grad_norm, config_.optim.clip_norm);
+    }
+  }
+
+  // 6 update
+  {
+    const Span span(phases_, "update");
+    num_skipped_in_a_row_ = sums.skipped ? num_skipped_in_a_row_ + 1 : 0;
+    if (!sums.skipped) update(sums.layers, totals.named, step.num_tokens);
+  }
+  sums.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return sums;
+}
+
+std::vector<MicroBatch> Trainer::fetch() const {
+  const std::int64_t per_rank = config_.train.micro_batch_size;
+  const std::int64_t per_micro_step = per_rank * communicator_.size();
+  const std::int64_t global = config_.train.global_batch_size;
+  const std::int64_t cursor = (step_ - 1) * global;
+  std::vector<MicroBatch> micro_batches;
+  for (std::int64_t first = communicator_.rank() * per_rank; first < global;
+       first += per_micro_step) {
+    std::vector<data::Sample> windows;
+    for (std::int64_t i = first; i < first + per_rank; ++i) {
+      windows.push_back(data_.window(cursor + i));
+    }
+    micro_batches.push_back(
+        make_batch(windows, {.attend_across_documents = config_.data.attend_across_documents,
+                             .separator = data_.separator,
+                             .first_sequence_idx = first}));
+  }
+  return micro_batches;
+}
+
+Trainer::Denominators Trainer::count(const std::vector<MicroBatch>& micro_batches) {
+  std::vector<std::int64_t> local{0, 0};
+  for (const MicroBatch& micro : micro_batches) {
+    local[0] += micro.num_labels;
+    local[1] += micro.num_tokens;
+    local.push_back(micro.num_tokens);
+  }
+  at::Tensor counts = at::tensor(local, at::kLong);
+  communicator_.all_reduce_sum(counts, "token counts");
+  const std::int64_t* count = counts.const_data_ptr<std::int64_t>();
+  return {.num_labels = std::max<std::int64_t>(1, count[0]),
+          .num_tokens = count[1],
+          .num_tokens_of_micro_step = {count + 2, count + counts.numel()}};
+}
+
+at::Tensor Trainer::objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
+                                    const Denominators& step, StepAccumulator& sums) {
+  // Models count steps from 0.
+  const model::DecoderOutput output = decoder_.forward(
+      micro.batch, {.step = step_ - 1, .training = true, .seed = config_.run.seed});
+  const at::Tensor lm_loss_sum = decoder_.loss_sum(output.hidden_TH, micro.batch.label_T);
+  at::Tensor objective = lm_loss_sum.div(static_cast<double>(step.num_labels));
+
+  const std::vector<at::Tensor> count_E = sums.reduce_counts(output.routes);
+  std::vector<routing::LossShares> shares;
+  for (std::size_t i = 0; i < output.routes.size(); ++i) {
+    shares.push_back(routing::loss_shares(output.routes[i].sums,
+                                          {.count_E = count_E[i], .num_tokens = num_tokens_global},
+                                          step.num_tokens, config_.model.moe.loss));
+    const at::Tensor weighted = weighted_sum(shares.back(), config_.model.moe.loss);
+    if (weighted.defined()) objective = objective.add(weighted);
+  }
+  sums.add_losses(lm_loss_sum, output.routes, shares);
+  return objective;
+}
+
+void Trainer::reduce_gradients() {
+  for (ops::Parameter* parameter : parameters_) {
+    communicator_.all_reduce_sum(parameter->grad, parameter->name);
+  }
+}
+
+void Trainer::update(const std::vector<telemetry::LayerSums>& layers,
+                     const std::vector<std::map<std::string, double>>& named,
+                     std::int64_t num_tokens) {
+  optimizer_.step(schedule_.learning_rate(step_));
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    routers_.at(layers[i].layer)
+        ->after_step({.step = step_ - 1,
+                      .num_tokens = num_tokens,
+                      .count_E = layers[i].count_E,
+                      .named = named[i]});
+  }
+}
+
+}  // namespace switchyard::train
