@@ -12,12 +12,12 @@ namespace switchyard::model {
 // what attention stays inside: a window, or one document of it when
 // data.attend_across_documents is false.
 struct Batch {
-  at::Tensor token_T;                        // [T] int64
-  at::Tensor position_T;                     // [T] int64, restarts with each sequence
+  at::Tensor token_T;                         // [T] int64
+  at::Tensor position_T;                      // [T] int64, restarts with each sequence
   std::vector<std::int64_t> sequence_offset;  // [B+1], from 0 to T (host copy)
-  at::Tensor sequence_offset_B1;             // [B+1] int32
-  at::Tensor valid_T;                        // [T] bool, or undefined when all are valid
-  at::Tensor label_T;                        // [T] int64, -1 = no loss; undefined for generation
+  at::Tensor sequence_offset_B1;              // [B+1] int32
+  at::Tensor valid_T;                         // [T] bool, or undefined when all are valid
+  at::Tensor label_T;                         // [T] int64, -1 = no loss; undefined for generation
   at::Tensor token_idx_T;  // [T] int64, sequence in the global batch * S + position; dropout's
 
   [[nodiscard]] std::int64_t num_tokens() const { return token_T.size(0); }

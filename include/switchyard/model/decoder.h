@@ -24,8 +24,8 @@ class KvCache;  // model/kv_cache.h
 struct ForwardContext {
   std::int64_t step = 0;
   bool training = false;
-  std::uint64_t seed = 0;       // dropout
-  KvCache* cache = nullptr;     // generation: batch holds only the new tokens
+  std::uint64_t seed = 0;    // dropout
+  KvCache* cache = nullptr;  // generation: batch holds only the new tokens
 };
 
 struct LayerRoute {
@@ -60,6 +60,8 @@ class Decoder {
   [[nodiscard]] const config::ModelConfig& config() const { return config_; }
 
  private:
+  [[nodiscard]] const ops::Parameter& output_matrix() const;
+
   config::ModelConfig config_;
   ops::PrecisionPolicy precision_;
   ops::Parameter embedding_;
@@ -70,11 +72,11 @@ class Decoder {
 
 struct ParameterCounts {
   std::int64_t total = 0;
-  std::int64_t embedding = 0;       // input embedding (counted in total)
-  std::int64_t head = 0;            // output matrix when untied
-  std::int64_t per_expert = 0;      // one expert of one layer
+  std::int64_t embedding = 0;   // input embedding (counted in total)
+  std::int64_t head = 0;        // output matrix when untied
+  std::int64_t per_expert = 0;  // one expert of one layer
   std::int64_t num_moe_layers = 0;
-  std::int64_t dense_matmul = 0;    // matrix parameters every token uses (head included)
+  std::int64_t dense_matmul = 0;  // matrix parameters every token uses (head included)
   // Matrix parameters that one token uses when each MoE layer gives it k experts.
   [[nodiscard]] double activated(double k) const {
     return static_cast<double>(dense_matmul) +

@@ -1,0 +1,145 @@
+#include "model/block.h"
+
+#include <ATen/ops/linear.h>
+#include <ATen/ops/tensor.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "switchyard/model/kv_cache.h"
+#include "switchyard/ops/dropout.h"
+#include "switchyard/ops/rms_norm.h"
+#include "switchyard/ops/swiglu.h"
+
+namespace switchyard::model {
+namespace {
+
+// Host tensor [B].
+at::Tensor cached_keys(const KvCache& cache) {
+  std::vector<std::int64_t> count_B;
+  for (std::int64_t b = 0; b < cache.num_sequences(); ++b) count_B.push_back(cache.length(b));
+  return at::tensor(count_B, at::kLong);
+}
+
+}  // namespace
+
+ops::Parameter make_norm(const std::string& name, std::int64_t size,
+                         const ops::PrecisionPolicy& precision) {
+  return ops::make_parameter({.name = name,
+                              .shape = {size},
+                              .initializer = ops::Initializer::ones,
+                              .decay = false,
+                              .keep_accumulation_type = true},
+                             precision);
+}
+
+double residual_std(const config::ModelConfig& config) {
+  return config.init_std / std::sqrt(2.0 * static_cast<double>(config.num_layers));
+}
+
+at::Tensor residual_dropout(const at::Tensor& x_TH, const Batch& batch,
+                            const ForwardContext& context, double rate, std::int64_t layer,
+                            DropoutSite site) {
+  if (!context.training || rate == 0.0) return x_TH;
+  return ops::dropout(x_TH, batch.token_idx_T, rate,
+                      {.seed = context.seed,
+                       .step = context.step,
+                       .layer = layer,
+                       .site = static_cast<std::int64_t>(site)});
+}
+
+DenseMlp::DenseMlp(const config::ModelConfig& config, const BlockBuild& build,
+                   const std::string& name) {
+  const std::int64_t size = config.ffn_size;
+  const std::int64_t hidden = config.hidden_size;
+  gate_up_ = ops::make_parameter(
+      {.name = name + ".gate_up_proj.weight",
+       .shape = {2 * size, hidden},
+       .parts = {{.name = name + ".gate_proj.weight", .offset = 0, .shape = {size, hidden}},
+                 {.name = name + ".up_proj.weight",
+                  .offset = size * hidden,
+                  .shape = {size, hidden}}},
+       .init_std = config.init_std},
+      build.precision);
+  down_ = ops::make_parameter({.name = name + ".down_proj.weight",
+                               .shape = {hidden, size},
+                               .init_std = residual_std(config)},
+                              build.precision);
+}
+
+at::Tensor DenseMlp::forward(const at::Tensor& x_TH) const {
+  return at::linear(ops::swiglu(at::linear(x_TH, gate_up_.value)), down_.value);
+}
+
+Block::Block(const config::ModelConfig& config, const BlockBuild& build)
+    : layer_(build.layer),
+      dropout_(config.dropout),
+      norm_eps_(config.norm_eps),
+      input_norm_(make_norm(fmt::format("model.layers.{}.input_norm.weight", build.layer),
+                            config.hidden_size, build.precision)),
+      post_attention_norm_(
+          make_norm(fmt::format("model.layers.{}.post_attention_norm.weight", build.layer),
+                    config.hidden_size, build.precision)),
+      attention_(config, build, fmt::format("model.layers.{}.self_attn", build.layer)) {
+  const std::vector<std::int64_t>& moe_layers = config.moe.layers;
+  if (std::find(moe_layers.begin(), moe_layers.end(), layer_) != moe_layers.end()) {
+    moe_.emplace(config.moe, config.router_at(layer_),
+                 moe::MoeBuild{.name = fmt::format("model.layers.{}.moe", layer_),
+                               .layer = layer_,
+                               .hidden_size = config.hidden_size,
+                               .causal = true,
+                               .sequence_length = build.sequence_length,
+                               .init_std = config.init_std,
+                               .down_proj_std = residual_std(config),
+                               .precision = build.precision});
+  } else {
+    mlp_.emplace(config, build, fmt::format("model.layers.{}.mlp", layer_));
+  }
+}
+
+Block::Output Block::forward(const at::Tensor& x_TH, const Batch& batch,
+                             const ForwardContext& context) {
+  const auto measure = moe_ ? moe_->router().importance() : ops::ImportanceMeasure::none;
+  const Attention::Output attended = attention_.forward(
+      ops::rms_norm(x_TH, input_norm_.value, norm_eps_), batch, context, measure);
+  Output output;
+  output.x_TH = x_TH.add(
+      residual_dropout(attended.y_TH, batch, context, dropout_, layer_, DropoutSite::attention));
+  const at::Tensor normed_TH = ops::rms_norm(output.x_TH, post_attention_norm_.value, norm_eps_);
+  at::Tensor y_TH;
+  if (moe_) {
+    routing::RouterInput input;
+    input.x_TH = normed_TH;
+    input.importance_T = attended.importance_T;
+    input.valid_T = batch.valid_T;
+    input.sequence_offset_B1 = batch.sequence_offset_B1;
+    input.token_idx_T = batch.token_idx_T;
+    input.step = context.step;
+    input.layer = layer_;
+    input.training = context.training;
+    if (context.cache != nullptr) input.cached_keys_B = cached_keys(*context.cache);
+    moe::MoeOutput routed = moe_->forward(input);
+    y_TH = routed.y_TH;
+    output.route = LayerRoute{
+        .layer = layer_, .routing = std::move(routed.routing), .sums = std::move(routed.sums)};
+  } else {
+    y_TH = mlp_->forward(normed_TH);
+  }
+  output.x_TH =
+      output.x_TH.add(residual_dropout(y_TH, batch, context, dropout_, layer_, DropoutSite::mlp));
+  return output;
+}
+
+std::vector<ops::Parameter*> Block::parameters() {
+  std::vector<ops::Parameter*> list{&input_norm_};
+  const auto append = [&list](const std::vector<ops::Parameter*>& more) {
+    list.insert(list.end(), more.begin(), more.end());
+  };
+  append(attention_.parameters());
+  list.push_back(&post_attention_norm_);
+  append(moe_ ? moe_->parameters() : mlp_->parameters());
+  return list;
+}
+
+}  // namespace switchyard::model

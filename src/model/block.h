@@ -1,0 +1,111 @@
+// One transformer block: attention, then experts or a dense SwiGLU, each behind a norm and added to
+// the residual stream.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "switchyard/config/config.h"
+#include "switchyard/model/batch.h"
+#include "switchyard/model/decoder.h"
+#include "switchyard/moe/moe_layer.h"
+#include "switchyard/ops/attention_importance.h"
+#include "switchyard/ops/parameter.h"
+
+namespace switchyard::model {
+
+struct BlockBuild {
+  std::int64_t layer = 0;
+  std::int64_t sequence_length = 0;
+  ops::PrecisionPolicy precision;
+};
+
+// Parts are named `model.layers.{layer}.{...}.weight` as design and files have them.
+class Attention {
+ public:
+  Attention(const config::ModelConfig& config, const BlockBuild& build, const std::string& name);
+
+  struct Output {
+    at::Tensor y_TH;
+    at::Tensor importance_T;  // undefined for ImportanceMeasure::none
+  };
+  [[nodiscard]] Output forward(const at::Tensor& x_TH, const Batch& batch,
+                               const ForwardContext& context, ops::ImportanceMeasure measure);
+  [[nodiscard]] std::vector<ops::Parameter*> parameters();
+
+ private:
+  // Queries and keys after rotation, values.
+  struct Heads {
+    at::Tensor q_TAD;
+    at::Tensor k_TGD;
+    at::Tensor v_TGD;
+  };
+  [[nodiscard]] Heads project(const at::Tensor& x_TH, const at::Tensor& position_T) const;
+
+  std::int64_t layer_;
+  std::int64_t num_heads_;
+  std::int64_t num_kv_heads_;
+  std::int64_t head_dim_;
+  double rope_theta_;
+  double norm_eps_;
+  ops::Parameter qkv_;  // [(A + 2G) D, H]
+  std::optional<ops::Parameter> qkv_bias_;
+  std::optional<ops::Parameter> q_norm_;
+  std::optional<ops::Parameter> k_norm_;
+  ops::Parameter output_;  // [H, A D]
+};
+
+class DenseMlp {
+ public:
+  DenseMlp(const config::ModelConfig& config, const BlockBuild& build, const std::string& name);
+  [[nodiscard]] at::Tensor forward(const at::Tensor& x_TH) const;
+  [[nodiscard]] std::vector<ops::Parameter*> parameters() { return {&gate_up_, &down_}; }
+
+ private:
+  ops::Parameter gate_up_;  // [2F, H]
+  ops::Parameter down_;     // [H, F]
+};
+
+class Block {
+ public:
+  Block(const config::ModelConfig& config, const BlockBuild& build);
+
+  struct Output {
+    at::Tensor x_TH;
+    std::optional<LayerRoute> route;
+  };
+  [[nodiscard]] Output forward(const at::Tensor& x_TH, const Batch& batch,
+                               const ForwardContext& context);
+  [[nodiscard]] std::vector<ops::Parameter*> parameters();
+  // nullptr in a dense block.
+  [[nodiscard]] routing::Router* router() { return moe_ ? &moe_->router() : nullptr; }
+
+ private:
+  std::int64_t layer_;
+  double dropout_;
+  double norm_eps_;
+  ops::Parameter input_norm_;
+  ops::Parameter post_attention_norm_;
+  Attention attention_;
+  std::optional<moe::MoeLayer> moe_;
+  std::optional<DenseMlp> mlp_;
+};
+
+// Weights of an RMSNorm: ones, not decayed, in the accumulation type as the norm itself.
+[[nodiscard]] ops::Parameter make_norm(const std::string& name, std::int64_t size,
+                                       const ops::PrecisionPolicy& precision);
+// Initial deviation of the matrices that write to the residual stream: two per layer, scaled so
+// that the sum of all branches does not grow with depth (as GPT-2).
+[[nodiscard]] double residual_std(const config::ModelConfig& config);
+
+// Where dropout is applied, for the counter of its random numbers.
+enum class DropoutSite : std::int64_t { embedding = 0, attention = 1, mlp = 2 };
+[[nodiscard]] at::Tensor residual_dropout(const at::Tensor& x_TH, const Batch& batch,
+                                          const ForwardContext& context, double rate,
+                                          std::int64_t layer, DropoutSite site);
+
+}  // namespace switchyard::model
