@@ -33,7 +33,9 @@ std::uint64_t xxh3(std::string_view text, std::uint64_t seed) {
   return XXH3_64bits_withSeed(text.data(), text.size(), seed);
 }
 
-std::string to_hex(std::uint64_t value) { return fmt::format("{:016x}", value); }
+std::string to_hex(std::uint64_t value) {
+  return fmt::format("{:016x}", value);
+}
 
 std::string xxh3_of_file(const std::filesystem::path& path) {
   const auto fail = [&]() -> void {

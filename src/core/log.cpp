@@ -61,9 +61,15 @@ void write(spdlog::level::level_enum level, const std::string& message) {
 
 }  // namespace
 
-void write_info(const std::string& message) { write(spdlog::level::info, message); }
-void write_warning(const std::string& message) { write(spdlog::level::warn, message); }
-void write_error(const std::string& message) { write(spdlog::level::err, message); }
+void write_info(const std::string& message) {
+  write(spdlog::level::info, message);
+}
+void write_warning(const std::string& message) {
+  write(spdlog::level::warn, message);
+}
+void write_error(const std::string& message) {
+  write(spdlog::level::err, message);
+}
 
 void write_to_file(const std::string& message) {
   const spdlog::details::log_msg record("switchyard", spdlog::level::info,

@@ -56,8 +56,12 @@ std::string with_suffix(double value, double base, const std::array<const char*,
 
 }  // namespace
 
-bool stderr_is_terminal() { return is_terminal(STDERR_FILENO); }
-bool stdout_is_terminal() { return is_terminal(STDOUT_FILENO); }
+bool stderr_is_terminal() {
+  return is_terminal(STDERR_FILENO);
+}
+bool stdout_is_terminal() {
+  return is_terminal(STDOUT_FILENO);
+}
 
 void draw_status_line(std::string_view text) {
   const std::lock_guard lock(status_mutex);

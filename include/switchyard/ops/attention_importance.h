@@ -9,7 +9,8 @@ namespace switchyard::ops {
 
 enum class ImportanceMeasure {
   none,
-  received,  // mean over heads and valid queries of the attention a key receives; bidirectional only
+  received,  // mean over heads and valid queries of the attention a key receives; bidirectional
+             // only
   peak,      // mean over heads of the largest attention probability of the row
   entropy,   // mean over heads of the row's entropy / log(visible keys)
 };

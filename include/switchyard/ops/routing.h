@@ -37,12 +37,12 @@ void check_routing(const Routing& routing);
 // Sums are kept per sequence (B rows) because the `sequence` scope of the load-balance loss needs
 // them; a sum over dim 0 gives the micro-batch's.
 struct RouteSums {
-  at::Tensor count_BE;         // [B, E] int64, rows per sequence and expert
-  at::Tensor num_tokens_B;     // [B] int64, valid tokens
-  at::Tensor k_histogram_E1;   // [E+1] int64, valid tokens with k experts
-  at::Tensor prob_sum_BE;      // [B, E] accumulation type, differentiable: sum of probabilities
-  at::Tensor entropy_sum;      // [] differentiable: sum over tokens of -sum_e P log P (nats)
-  at::Tensor z_sum;            // [] differentiable: sum over tokens of logsumexp(logits)^2
+  at::Tensor count_BE;        // [B, E] int64, rows per sequence and expert
+  at::Tensor num_tokens_B;    // [B] int64, valid tokens
+  at::Tensor k_histogram_E1;  // [E+1] int64, valid tokens with k experts
+  at::Tensor prob_sum_BE;     // [B, E] accumulation type, differentiable: sum of probabilities
+  at::Tensor entropy_sum;     // [] differentiable: sum over tokens of -sum_e P log P (nats)
+  at::Tensor z_sum;           // [] differentiable: sum over tokens of logsumexp(logits)^2
   std::map<std::string, at::Tensor> named;  // router's own sums, [] fp64, not differentiable
 };
 
