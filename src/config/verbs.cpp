@@ -57,21 +57,38 @@ VerbSpec prepare_verb() {
                .help = "share of the text that is held back to evaluate on"},
               {.name = "--split",
                .kind = ValueKind::kChoice,
-               .metavar = "document|tail",
-               .default_text = "document",
-               .choices = {"document", "tail"},
-               .help = "hold back whole documents, or the end of the text"},
+               .metavar = "auto|document|tail",
+               .default_text = "auto",
+               .choices = {"auto", "document", "tail"},
+               .help =
+                   "hold back whole documents, or the end of each; auto: by document from 100 on"},
+              {.name = "--validation-input",
+               .kind = ValueKind::kInput,
+               .metavar = "FILE|DIR",
+               .repeatable = true,
+               .help = "text that is held back as it is; --validation is then 0 unless given"},
+              {.name = "--format",
+               .kind = ValueKind::kChoice,
+               .metavar = "auto|text|jsonl",
+               .default_text = "auto",
+               .choices = {"auto", "text", "jsonl"},
+               .help = "what the inputs hold; auto: jsonl when the name ends in .jsonl or .ndjson"},
               {.name = "--text-field",
                .kind = ValueKind::kText,
                .metavar = "NAME",
                .default_text = "text",
                .help = "member of a JSONL object that holds the text"},
+              {.name = "--document-separator",
+               .kind = ValueKind::kText,
+               .metavar = "TEXT",
+               .help =
+                   "cuts a text file into documents, e.g. <|endoftext|>; without it a file is one"},
               {.name = "--samples",
                .kind = ValueKind::kInteger,
                .metavar = "N",
-               .default_text = "0",
+               .default_text = "3",
                .range = between(0, 1000),
-               .help = "show the pieces of N samples of the text"},
+               .help = "show the pieces of N short stretches of the text"},
               {.name = "--overwrite",
                .kind = ValueKind::kSwitch,
                .help = "replace a data set that is already in the output folder"},
@@ -252,7 +269,7 @@ std::vector<std::string> verb_names(bool first_words) {
 
 // Also finds "pretrain" for "train", which is too far in letters.
 std::string verb_suggestion(const std::string& given, const std::vector<std::string>& names) {
-  const std::string near = suggestion(given, names);
+  std::string near = suggestion(given, names);
   if (!near.empty() || given.size() < 3) return near;
   const auto longer = std::find_if(names.begin(), names.end(), [&given](const std::string& name) {
     return name.find(given) != std::string::npos;
@@ -288,7 +305,7 @@ Command find_command(std::span<const std::string> command_line) {
     command.verb = find_verb(command_line[0] + " " + command_line[1]);
   }
   if (command.verb == nullptr) {
-    const std::string first = command_line[0];
+    const std::string& first = command_line[0];
     const auto known = verb_names(true);
     const bool is_group = std::find(known.begin(), known.end(), first) != known.end();
     const std::string given =

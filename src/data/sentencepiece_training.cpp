@@ -16,6 +16,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/data/tokenizer.h"
+#include "switchyard/format/sentencepiece_model.h"
 #include "switchyard/format/utf8.h"
 
 namespace switchyard::data {
@@ -24,6 +25,19 @@ namespace {
 constexpr std::size_t kMaxStretchBytes = 8192;
 // Signs that the trainer reserves for itself: a space, and an unknown character.
 constexpr std::string_view kReserved[] = {"\xE2\x96\x81", "\xE2\x96\x85"};
+
+// Control pieces by id: a name that no text holds (private-use characters), the usual name, and
+// another for texts in which the usual one became an ordinary piece.
+struct ControlPiece {
+  const char* while_training;
+  const char* usual;
+  const char* other;
+};
+constexpr ControlPiece kPlaceholders[] = {
+    {"\uE000unknown\uE001", "<unk>", "<|unknown|>"},
+    {"\uE000begin\uE001", "<s>", "<|begin|>"},
+    {"\uE000end\uE001", "</s>", "<|end|>"},
+};
 
 bool is_letter(char byte) {
   const auto value = static_cast<unsigned char>(byte);
@@ -94,12 +108,33 @@ sentencepiece::util::Status train(const TokenizerSpec& spec, std::span<const std
       // Runs of spaces and words with their punctuation may become pieces.
       {"allow_whitespace_only_pieces", "true"},
       {"split_by_unicode_script", "false"},
+      // The trainer never learns from text that spells a control piece ("<unk>" in WikiText).
+      {"unk_piece", kPlaceholders[0].while_training},
+      {"bos_piece", kPlaceholders[1].while_training},
+      {"eos_piece", kPlaceholders[2].while_training},
       // The sums of the unigram trainer depend on its number of threads: fixed.
       {"num_threads", "4"},
       {"minloglevel", "3"},
   };
   Stretches stretches(texts);
   return sentencepiece::SentencePieceTrainer::Train(options, &stretches, &model);
+}
+
+std::string name_control_pieces(const std::string& bytes) {
+  format::SentencePieceModel model = format::parse_sentencepiece_model(bytes, "trained model");
+  std::string* const names[] = {&model.unknown_piece, &model.begin_piece, &model.end_piece};
+  for (std::size_t id = 0; id < std::size(kPlaceholders); ++id) {
+    const ControlPiece& control = kPlaceholders[id];
+    const auto is_taken = [&model](std::string_view name) {
+      return std::any_of(model.piece.begin(), model.piece.end(),
+                         [name](const auto& piece) { return piece.text == name; });
+    };
+    SWITCHYARD_CHECK(model.piece.at(id).text == control.while_training, "piece {} is '{}'", id,
+                     model.piece[id].text);
+    *names[id] = is_taken(control.usual) ? control.other : control.usual;
+    model.piece[id].text = *names[id];
+  }
+  return format::serialize_sentencepiece_model(model);
 }
 
 }  // namespace
@@ -121,8 +156,8 @@ Tokenizer train_tokenizer(const TokenizerSpec& spec, std::span<const std::string
   sentencepiece::util::Status status;
   for (const char* coverage : {"0.9995", "0.995", "0.98"}) {
     status = train(spec, texts, coverage, model);
-    if (status.ok())
-      return Tokenizer::from_sentencepiece(std::move(model), "the trained tokenizer");
+    if (!status.ok()) continue;
+    return Tokenizer::from_sentencepiece(name_control_pieces(model), "the trained tokenizer");
   }
   const std::string reason = status.ToString();
   if (reason.find("smaller than required_chars") != std::string::npos) {

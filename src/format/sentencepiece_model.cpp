@@ -26,6 +26,7 @@ constexpr std::uint32_t kModelTrainer = 2;
 constexpr std::uint32_t kModelNormalizer = 3;
 constexpr std::uint32_t kModelDenormalizer = 5;
 constexpr std::uint32_t kTrainerAlgorithm = 3;
+constexpr std::uint32_t kTrainerVocabSize = 4;
 constexpr std::uint32_t kTrainerWhitespaceSuffix = 24;
 constexpr std::uint32_t kTrainerByteFallback = 35;
 constexpr std::uint32_t kTrainerUnknownSurface = 44;
@@ -338,6 +339,7 @@ std::string serialize_sentencepiece_model(const SentencePieceModel& model) {
   }
   MessageWriter trainer;
   trainer.number(kTrainerAlgorithm, static_cast<std::uint64_t>(model.algorithm));
+  trainer.number(kTrainerVocabSize, model.piece.size());
   trainer.number(kTrainerWhitespaceSuffix, model.treat_whitespace_as_suffix ? 1 : 0);
   trainer.number(kTrainerByteFallback, model.byte_fallback ? 1 : 0);
   trainer.bytes(kTrainerUnknownSurface, model.unknown_surface);

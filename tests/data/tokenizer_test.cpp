@@ -146,6 +146,19 @@ TEST(TrainedTokenizer, ControlPiecesHaveTheUsualIds) {
   EXPECT_EQ(tokenizer.piece(2), "</s>");
 }
 
+TEST(TrainedTokenizer, TextThatSpellsAControlPieceIsLearnedLikeAnyOther) {
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += "the <unk> of the <unk> said </s>, and ";
+  const Tokenizer tokenizer =
+      train_tokenizer(parse_tokenizer_spec("bpe:400"), std::vector<std::string>{text});
+  const auto ids = tokenizer.encode(" <unk>");
+  EXPECT_EQ(ids.size(), 1U);
+  EXPECT_NE(ids[0], tokenizer.unknown_id());
+  EXPECT_EQ(tokenizer.decode(ids), " <unk>");
+  EXPECT_EQ(tokenizer.decode(std::vector<std::int32_t>{2}), "");
+  EXPECT_EQ(tokenizer.end_id(), 2);
+}
+
 TEST(TrainedTokenizer, TrainingAgainGivesTheSameModel) {
   EXPECT_EQ(trained("bpe:400").hash(), trained("bpe:400").hash());
   EXPECT_EQ(trained("unigram:400").hash(), trained("unigram:400").hash());

@@ -151,7 +151,7 @@ TEST(SentencePieceModel, ATableThatWouldBeReadOutsideItsBoundsIsRefused) {
 
 TEST(SentencePieceModel, UnsupportedModelTypesAreNamed) {
   std::string bytes = serialize_sentencepiece_model(small_model());
-  const std::string trainer("\x18\x02\xC0\x01", 4);  // model_type: bpe, then field 24
+  const std::string trainer("\x18\x02\x20\x04", 4);  // model_type: bpe, then vocab_size: 4
   const auto at = bytes.find(trainer);
   ASSERT_NE(at, std::string::npos);
   bytes[at + 1] = 3;  // word

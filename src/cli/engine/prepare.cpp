@@ -1,0 +1,66 @@
+#include "cli/engine/prepare.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <string>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/train/prepare.h"
+
+namespace switchyard::cli {
+namespace {
+
+std::string counts_line(const data::SplitCounts& counts) {
+  return fmt::format("{} document{}, {} tokens, {} bytes", counts.documents,
+                     counts.documents == 1 ? "" : "s",
+                     format_count(static_cast<double>(counts.tokens)),
+                     format_count(static_cast<double>(counts.bytes)));
+}
+
+std::string summary(const std::string& output, const train::PrepareReport& report) {
+  const auto& sidecar = report.sidecar;
+  std::string text = fmt::format(
+      "{}\n"
+      "  tokenizer        {}, {} pieces{}\n"
+      "  train            {}\n"
+      "  validation       {}\n"
+      "  bytes per token  {:.3f}\n",
+      output, sidecar.tokenizer_kind, sidecar.vocab_size,
+      sidecar.lossless ? ", lossless" : ", NOT lossless", counts_line(sidecar.train),
+      counts_line(sidecar.validation), report.bytes_per_token);
+  for (std::size_t i = 0; i < report.samples.size(); ++i) {
+    text += fmt::format("  sample {:<9} {}\n", i + 1, report.samples[i]);
+  }
+  return text;
+}
+
+}  // namespace
+
+int run_prepare(const config::ParsedArguments& arguments) {
+  train::PrepareOptions options;
+  options.inputs = arguments.texts("--input");
+  options.validation_inputs = arguments.texts("--validation-input");
+  options.tokenizer = arguments.text("--tokenizer");
+  options.output = arguments.text("--output");
+  if (arguments.has("--validation")) options.validation = arguments.number("--validation");
+  options.split = arguments.text("--split");
+  options.format = arguments.text("--format");
+  options.text_field = arguments.text("--text-field");
+  options.document_separator = arguments.text("--document-separator");
+  options.overwrite = arguments.has("--overwrite");
+  options.num_samples = arguments.integer("--samples");
+
+  const train::PrepareReport report = train::prepare(options);
+  for (const std::string& note : report.notes) log::info("note: {}", note);
+  const std::string text = summary(arguments.text("--output"), report);
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw StorageError("cannot write to standard output");
+  }
+  return kExitDone;
+}
+
+}  // namespace switchyard::cli
