@@ -181,8 +181,9 @@ class TreeBuilder : public YAML::EventHandler {
     if (parent.skips_value) return;
     // An empty value is at the next token for yaml-cpp, which may be lines away.
     if (node.kind == Node::Kind::kNull) node.position = parent.key_position;
-    parent.node.entries.push_back(
-        {.key = std::move(parent.key), .position = parent.key_position, .value = std::move(node)});
+    node.key = std::move(parent.key);
+    node.key_position = parent.key_position;
+    parent.node.items.push_back(std::move(node));
   }
 
   std::shared_ptr<const std::string> name_;

@@ -25,25 +25,18 @@ struct Position {
 
 struct Node {
   enum class Kind { kNull, kScalar, kList, kMap };
-  struct Entry;
-
   Kind kind = Kind::kNull;
   Position position;
   std::string text{};  // of a scalar
   bool quoted = false;
-  std::vector<Node> items{};
-  std::vector<Entry> entries{};
+  std::vector<Node> items{};  // of a list, or the values of a map in their order
+  std::string key{};          // of a value in a map
+  Position key_position{};
 
   // "'0.4'", "the text \"0.4\"", "a list", "a map", "nothing": for messages.
   [[nodiscard]] std::string description() const;
   // No value: empty, `null`, or the word `none`.
   [[nodiscard]] bool is_none() const;
-};
-
-struct Node::Entry {
-  std::string key;
-  Position position;
-  Node value;
 };
 
 // The problems found so far, each a full line of text. Past the first 50 they are only counted.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -28,8 +29,8 @@ std::string flow_text(const Node& node) {
       for (const Node& item : node.items) parts.push_back(flow_text(item));
       return fmt::format("[{}]", join(parts, ", "));
     case Node::Kind::kMap:
-      for (const Node::Entry& entry : node.entries) {
-        parts.push_back(fmt::format("{}: {}", printable(entry.key), flow_text(entry.value)));
+      for (const Node& entry : node.items) {
+        parts.push_back(fmt::format("{}: {}", printable(entry.key), flow_text(entry)));
       }
       return fmt::format("{{{}}}", join(parts, ", "));
   }
@@ -39,19 +40,12 @@ std::string flow_text(const Node& node) {
 // Maps merge entry by entry.
 Node merged_node(const Node& below, Node above) {
   if (below.kind != Node::Kind::kMap || above.kind != Node::Kind::kMap) return above;
-  Node both = below;
-  for (Node::Entry& entry : above.entries) {
-    bool replaced = false;
-    for (Node::Entry& existing : both.entries) {
-      if (existing.key != entry.key) continue;
-      existing = std::move(entry);
-      replaced = true;
-      break;
-    }
-    if (!replaced) both.entries.push_back(std::move(entry));
+  for (const Node& entry : below.items) {
+    const bool replaced = std::any_of(above.items.begin(), above.items.end(),
+                                      [&](const Node& other) { return other.key == entry.key; });
+    if (!replaced) above.items.push_back(entry);
   }
-  both.position = above.position;
-  return both;
+  return above;
 }
 
 class Merger {

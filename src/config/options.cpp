@@ -282,11 +282,9 @@ class ArgumentParser {
 }  // namespace
 
 ParsedArguments::ParsedArguments(const VerbSpec& verb,
-                                 std::map<std::string, std::vector<std::string>> values,
+                                 const std::map<std::string, std::vector<std::string>>& values,
                                  std::vector<std::string> overrides)
-    : verb_(&verb), overrides_(std::move(overrides)) {
-  for (auto& [name, texts] : values) values_.emplace(name, std::move(texts));
-}
+    : verb_(&verb), values_(values.begin(), values.end()), overrides_(std::move(overrides)) {}
 
 const OptionSpec& ParsedArguments::spec_of(std::string_view name) const {
   for (const OptionSpec& positional : verb_->positionals) {

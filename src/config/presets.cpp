@@ -76,6 +76,7 @@ const Preset* find_preset(std::string_view name) {
 ModelConfig load_model_preset(std::string_view name) {
   if (find_preset(name) == nullptr) {
     std::vector<std::string> names;
+    names.reserve(kPresets.size());
     for (const Preset& preset : kPresets) names.emplace_back(preset.name);
     throw UsageError(fmt::format("no model preset '{}'", name),
                      fmt::format("presets: {}", join(names, ", ")));

@@ -64,7 +64,7 @@ class Writer {
   // Writes the headings between the last key and this one; returns the last part of the key.
   std::string open_groups(const std::string& key) {
     std::vector<std::string> parts = split(key);
-    const std::string name = parts.back();
+    std::string name = parts.back();
     parts.pop_back();
     std::size_t same = 0;
     while (same < std::min(parts.size(), groups_.size()) && parts[same] == groups_[same]) ++same;

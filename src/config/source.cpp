@@ -39,17 +39,17 @@ class Walk {
       source_.bad_keys.insert(key);
       return;
     }
-    for (const Node::Entry& entry : node.entries) {
+    for (const Node& entry : node.items) {
       const std::string name = child_key(key, entry.key);
       const Field* field = entry.key.find('.') == std::string::npos ? find_field(name) : nullptr;
       if (name == kPerLayerKey) {
-        per_layer(entry.value);
+        per_layer(entry);
       } else if (field != nullptr) {
-        value(*field, name, {}, entry.value, entry.position);
+        value(*field, name, {}, entry, entry.key_position);
       } else if (entry.key.find('.') == std::string::npos && is_group(name)) {
-        group(entry.value, name);
+        group(entry, name);
       } else {
-        unknown_key(key, entry.key, entry.position);
+        unknown_key(key, entry.key, entry.key_position);
       }
     }
   }
@@ -57,15 +57,16 @@ class Walk {
   void per_layer(const Node& node) {
     const std::string key(kPerLayerKey);
     if (!check(*find_field(key), key, node)) return;
-    for (const Node::Entry& entry : node.entries) {
+    for (const Node& entry : node.items) {
       const auto layer = layer_idx_of(entry.key);
       if (!layer) {
-        problems_.add(entry.position, fmt::format("{}: expected the number of a layer, got '{}'",
-                                                  key, printable(entry.key)));
+        problems_.add(
+            entry.key_position,
+            fmt::format("{}: expected the number of a layer, got '{}'", key, printable(entry.key)));
         source_.bad_keys.insert(key);
         continue;
       }
-      options_of_layer(*layer, fmt::format("{}.{}", key, *layer), entry.value);
+      options_of_layer(*layer, fmt::format("{}.{}", key, *layer), entry);
     }
   }
 
@@ -106,13 +107,14 @@ class Walk {
       source_.bad_keys.insert(key);
       return;
     }
-    for (const Node::Entry& entry : node.entries) {
+    for (const Node& entry : node.items) {
       const std::string option = std::string(kRouterPrefix) + entry.key;
       const Field* field = find_field(option);
       if (field == nullptr || option == kPerLayerKey) {
-        unknown_key(kRouterPrefix.substr(0, kRouterPrefix.size() - 1), entry.key, entry.position);
+        unknown_key(kRouterPrefix.substr(0, kRouterPrefix.size() - 1), entry.key,
+                    entry.key_position);
       } else {
-        value(*field, fmt::format("{}.{}", key, entry.key), layer, entry.value, entry.position);
+        value(*field, fmt::format("{}.{}", key, entry.key), layer, entry, entry.key_position);
       }
     }
   }
@@ -201,9 +203,9 @@ class OverrideReader {
     for (int depth = 0; depth < kDeepest && !path.empty(); ++depth) {
       const std::size_t dot = path.rfind('.');
       Node outer{.kind = Node::Kind::kMap, .position = position_};
-      outer.entries.push_back({.key = std::string(path.substr(dot + 1)),
-                               .position = position_,
-                               .value = std::move(node)});
+      node.key = std::string(path.substr(dot + 1));
+      node.key_position = position_;
+      outer.items.push_back(std::move(node));
       node = std::move(outer);
       path = path.substr(0, dot);
     }
@@ -239,7 +241,7 @@ std::string key_suggestion(std::string_view group, std::string_view name) {
   const std::vector<std::string> names = names_in_group(group);
   const bool known = std::find(names.begin(), names.end(), name) != names.end();
   if (known) return {};  // the right name one level too deep
-  const std::string near = suggestion(name, names);
+  std::string near = suggestion(name, names);
   if (!near.empty()) return near;
   // The right name in the wrong group.
   const std::string leaf = fmt::format(".{}", name);

@@ -56,12 +56,11 @@ class ChainReader {
     Node root = parse_document(yaml, name, problems_);
     std::optional<Node> base;
     if (root.kind == Node::Kind::kMap) {
-      const auto extends =
-          std::find_if(root.entries.begin(), root.entries.end(),
-                       [](const Node::Entry& entry) { return entry.key == "extends"; });
-      if (extends != root.entries.end()) {
-        base = std::move(extends->value);
-        root.entries.erase(extends);
+      const auto extends = std::find_if(root.items.begin(), root.items.end(),
+                                        [](const Node& entry) { return entry.key == "extends"; });
+      if (extends != root.items.end()) {
+        base = std::move(*extends);
+        root.items.erase(extends);
       }
     }
     if (root.position.name == nullptr) root.position.name = name;

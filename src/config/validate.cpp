@@ -64,6 +64,7 @@ class Rules {
 
 std::string list_text(const std::vector<std::int64_t>& values) {
   std::vector<std::string> parts;
+  parts.reserve(values.size());
   for (const std::int64_t value : values) parts.push_back(fmt::format("{}", value));
   return join(parts, ", ");
 }

@@ -224,12 +224,12 @@ class Assigner {
       fail(fmt::format("expected {}, got {}", expected, map.description()), map.position);
       return false;
     }
-    for (const Node::Entry& entry : map.entries) {
+    for (const Node& entry : map.items) {
       if (std::find(names.begin(), names.end(), entry.key) == names.end()) {
         fail(fmt::format("unknown key '{}'{}", printable(entry.key), suggestion(entry.key, names)),
-             entry.position);
+             entry.key_position);
       } else {
-        store_member(entry.key, entry.value);
+        store_member(entry.key, entry);
       }
     }
     return problems_.empty();
@@ -262,6 +262,7 @@ struct ToYaml {
   template <typename Value>
   std::string operator()(const std::vector<Value>& values) const {
     std::vector<std::string> parts;
+    parts.reserve(values.size());
     for (const Value& value : values) parts.push_back((*this)(value));
     return fmt::format("[{}]", join(parts, ", "));
   }

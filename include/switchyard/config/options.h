@@ -54,7 +54,8 @@ struct VerbSpec {
 // The arguments of one verb. A flag that was not given has its default.
 class ParsedArguments {
  public:
-  ParsedArguments(const VerbSpec& verb, std::map<std::string, std::vector<std::string>> values,
+  ParsedArguments(const VerbSpec& verb,
+                  const std::map<std::string, std::vector<std::string>>& values,
                   std::vector<std::string> overrides);
 
   [[nodiscard]] const VerbSpec& verb() const noexcept { return *verb_; }
