@@ -33,6 +33,19 @@ std::vector<TextWindow> text_windows(std::int64_t num_inputs, std::int64_t lengt
   return windows;
 }
 
+std::int64_t windows_per_batch(std::int64_t length) {
+  return std::max<std::int64_t>(1, kTokensPerBatch / std::max<std::int64_t>(1, length));
+}
+
+std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& tokenizer) {
+  const auto* label = batch.label_T.const_data_ptr<std::int64_t>();
+  std::size_t num_bytes = 0;
+  for (std::int64_t t = 0; t < batch.num_tokens(); ++t) {
+    if (label[t] >= 0) num_bytes += tokenizer.bytes_of(static_cast<std::int32_t>(label[t])).size();
+  }
+  return static_cast<std::int64_t>(num_bytes);
+}
+
 }  // namespace
 
 void LossSums::add(const LossSums& other) {
@@ -67,6 +80,30 @@ LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& batch, std:
   return sums;
 }
 
+std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
+                                                    const data::SampleSource& split,
+                                                    const ValidationOptions& options) {
+  const std::int64_t length = split.sequence_length();
+  std::int64_t num_windows = split.num_samples_per_epoch();
+  if (options.max_tokens > 0) {
+    num_windows = std::clamp<std::int64_t>(options.max_tokens / length, 1, num_windows);
+  }
+  const data::Tokenizer& tokenizer = split.tokenizer();
+  ValidationResult result;
+  for (std::int64_t first = 0; first < num_windows; first += windows_per_batch(length)) {
+    if (options.should_stop && options.should_stop()) return std::nullopt;
+    std::vector<data::Sample> windows;
+    const std::int64_t end = std::min(num_windows, first + windows_per_batch(length));
+    for (std::int64_t i = first; i < end; ++i) windows.push_back(split.get(i));
+    const MicroBatch micro =
+        make_batch(windows, {.attend_across_documents = options.attend_across_documents,
+                             .separator = tokenizer.separator_id()});
+    result.sums.add(evaluate_batch(decoder, micro.batch, options.step));
+    result.num_bytes += bytes_of_labels(micro.batch, tokenizer);
+  }
+  return result;
+}
+
 TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tokenizer,
                              std::string_view text, const TextEvaluationOptions& options) {
   const std::int64_t window = options.sequence_length;
@@ -93,8 +130,7 @@ TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tok
   const auto num_inputs = static_cast<std::int64_t>(stream.size()) - 1;
   const std::int64_t length = std::min(window, num_inputs);
   const std::vector<TextWindow> windows = text_windows(num_inputs, length, stride);
-  const auto per_batch = static_cast<std::size_t>(
-      std::max<std::int64_t>(1, kTokensPerBatch / std::max<std::int64_t>(1, length)));
+  const auto per_batch = static_cast<std::size_t>(windows_per_batch(length));
   for (std::size_t first = 0; first < windows.size(); first += per_batch) {
     const std::size_t end = std::min(windows.size(), first + per_batch);
     std::vector<data::Sample> tokens;

@@ -40,18 +40,6 @@ at::Tensor weighted_sum(const routing::LossShares& shares, const config::MoeLoss
 
 }  // namespace
 
-ops::PrecisionPolicy precision_policy(const std::string& precision) {
-  ops::PrecisionPolicy policy;
-  if (precision == "bf16") {
-    policy.compute = at::kBFloat16;
-  } else if (precision == "fp64") {
-    policy.compute = at::kDouble;
-  } else if (precision != "fp32") {
-    throw UsageError(fmt::format("unknown precision '{}'", precision), "known: fp32, bf16, fp64");
-  }
-  return policy;
-}
-
 Trainer::Trainer(const config::Config& config, model::Decoder& decoder,
                  comm::Communicator& communicator, TrainingData data)
     : config_(config),

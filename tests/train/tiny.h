@@ -9,6 +9,7 @@
 #include "switchyard/config/config.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/model/decoder.h"
+#include "switchyard/train/build.h"
 #include "switchyard/train/trainer.h"
 
 namespace switchyard::train {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string_view>
 
+#include "switchyard/data/sample_source.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/train/batching.h"
@@ -30,6 +31,23 @@ struct LossSums {
 // done, for routers with a warm-up.
 [[nodiscard]] LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& batch,
                                       std::int64_t step);
+
+struct ValidationOptions {
+  bool attend_across_documents = true;
+  std::int64_t max_tokens = 0;  // 0 = the whole split
+  std::int64_t step = 0;
+  std::function<bool()> should_stop = {};
+};
+
+struct ValidationResult {
+  LossSums sums;
+  std::int64_t num_bytes = 0;  // of the text that the labels stand for
+};
+
+// The windows of the validation split in their order, each once. None when should_stop said so.
+[[nodiscard]] std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
+                                                                  const data::SampleSource& split,
+                                                                  const ValidationOptions& options);
 
 struct TextEvaluationOptions {
   std::int64_t sequence_length = 0;  // S, the trained window

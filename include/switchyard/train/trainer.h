@@ -6,7 +6,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "switchyard/comm/communicator.h"
@@ -29,9 +28,6 @@ struct TrainingData {
   std::function<data::Sample(std::int64_t idx)> window;
   std::optional<std::int32_t> separator = {};
 };
-
-// fp32, bf16 or fp64 compute on the CPU.
-[[nodiscard]] ops::PrecisionPolicy precision_policy(const std::string& precision);
 
 class Trainer {
  public:

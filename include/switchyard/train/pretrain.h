@@ -1,0 +1,29 @@
+// A whole pretraining run in its run folder: steps, records, evaluations, samples, checkpoints.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include "switchyard/config/config.h"
+#include "switchyard/telemetry/record.h"
+
+namespace switchyard::train {
+
+struct PretrainResult {
+  std::int64_t num_steps = 0;
+  std::int64_t num_tokens = 0;
+  std::filesystem::path checkpoint;
+  std::optional<telemetry::EvaluationRecord> evaluation;  // at the end
+};
+
+// Trains config.train.steps steps in a new folder config.run.dir. When anything is due is a
+// function of the step alone. Throws
+//   UsageError      the folder holds a run or is in use, or settings do not fit the data;
+//   DataError       the data cannot be read;
+//   StorageError    a record, or three checkpoints in a row, could not be written;
+//   NonFiniteError  train.max_skipped_steps steps in a row were skipped;
+//   PreemptedError  after SIGINT, SIGTERM or SIGUSR1: the step was finished and saved.
+PretrainResult pretrain(const config::Config& config);
+
+}  // namespace switchyard::train

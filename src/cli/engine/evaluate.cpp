@@ -1,0 +1,93 @@
+// `switchyard evaluate`.
+#include "switchyard/train/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "cli/engine/verbs.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/train/build.h"
+
+namespace switchyard::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string as_json(const train::TextEvaluation& result, const train::LoadedModel& model,
+                    const std::string& text_path) {
+  // JSON has no NaN and no infinity: nlohmann writes null.
+  Json json;
+  json["checkpoint"] = model.folder.string();
+  json["step"] = model.step;
+  json["text"] = text_path;
+  json["loss"] = result.loss;
+  json["perplexity"] = result.perplexity;
+  json["bits_per_byte"] = result.bits_per_byte;
+  json["experts_per_token"] =
+      result.experts_per_token.has_value() ? Json(*result.experts_per_token) : Json(nullptr);
+  json["tokens"] = result.num_tokens;
+  json["bytes"] = result.num_bytes;
+  json["lossless"] = result.lossless;
+  json["sequence_length"] = result.sequence_length;
+  json["stride"] = result.stride;
+  return json.dump() + "\n";
+}
+
+std::string as_lines(const train::TextEvaluation& result, const train::LoadedModel& model) {
+  std::string text = fmt::format(
+      "{}\n"
+      "  loss               {:.4f} nats per token\n"
+      "  perplexity         {:.2f}\n"
+      "  bits per byte      {:.4f}{}\n",
+      model.folder.string(), result.loss, result.perplexity, result.bits_per_byte,
+      result.lossless ? "" : "  (the tokenizer loses bytes: not comparable)");
+  if (result.experts_per_token.has_value()) {
+    text += fmt::format("  experts per token  {:.3f}\n", *result.experts_per_token);
+  }
+  return text + fmt::format("  tokens, bytes      {}, {} (windows of {}, stride {})\n",
+                            result.num_tokens, result.num_bytes, result.sequence_length,
+                            result.stride);
+}
+
+}  // namespace
+
+int run_evaluate(const config::ParsedArguments& arguments) {
+  const std::string text_path = arguments.text("--text");
+  const std::string text = read_file(text_path);
+  if (text.empty()) throw DataError(fmt::format("{} is empty", text_path));
+  const train::LoadedModel model =
+      train::load_model(arguments.text("RUN|CHECKPOINT"), arguments.text("--precision"));
+
+  std::optional<ProgressBar> bar;
+  train::TextEvaluationOptions options;
+  options.sequence_length = model.config.data.sequence_length;
+  if (arguments.has("--stride")) options.stride = arguments.integer("--stride");
+  options.step = model.step;
+  options.progress = [&bar](std::int64_t done, std::int64_t total) {
+    if (!bar.has_value()) bar.emplace("evaluate", static_cast<std::uint64_t>(total));
+    bar->advance_to(static_cast<std::uint64_t>(done));
+  };
+  const train::TextEvaluation result =
+      train::evaluate_text(*model.decoder, model.tokenizer, text, options);
+  if (bar.has_value()) bar->finish();
+
+  const std::string output =
+      arguments.has("--json") ? as_json(result, model, text_path) : as_lines(result, model);
+  if (std::fputs(output.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw StorageError("cannot write to standard output");
+  }
+  if (!std::isfinite(result.loss)) {
+    throw NonFiniteError("the loss is not finite", "the checkpoint holds damaged weights");
+  }
+  return kExitDone;
+}
+
+}  // namespace switchyard::cli

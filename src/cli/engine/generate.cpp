@@ -1,0 +1,72 @@
+// `switchyard generate`.
+#include "switchyard/train/generate.h"
+
+#include <cstdio>
+#include <string>
+
+#include "cli/engine/expert_view.h"
+#include "cli/engine/verbs.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/train/build.h"
+#include "switchyard/train/printable.h"
+
+namespace switchyard::cli {
+namespace {
+
+// At once, so that the text appears as it is made.
+void print(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw StorageError("cannot write to standard output");
+  }
+}
+
+train::GenerateOptions options_of(const config::ParsedArguments& arguments,
+                                  const train::LoadedModel& model) {
+  train::GenerateOptions options;
+  options.sampling.temperature = arguments.number("--temperature");
+  options.sampling.top_k = arguments.integer("--top-k");
+  options.sampling.nucleus = arguments.number("--nucleus");
+  options.sampling.seed = static_cast<std::uint64_t>(arguments.integer("--seed"));
+  options.max_tokens = arguments.integer("--max-tokens");
+  options.sequence_length = model.config.data.sequence_length;
+  options.precision = model.precision;
+  options.step = model.step;
+  options.use_cache = !arguments.has("--no-cache");
+  return options;
+}
+
+}  // namespace
+
+int run_generate(const config::ParsedArguments& arguments) {
+  const train::LoadedModel model = train::load_model(arguments.text("RUN|CHECKPOINT"));
+  const train::GenerateOptions options = options_of(arguments, model);
+  const std::string prompt = arguments.text("--prompt");
+  const bool show_experts = arguments.has("--show-experts") && !model.decoder->routers().empty();
+  if (arguments.has("--show-experts") && !show_experts) {
+    log::warning("the model has no MoE layers: there are no experts to show");
+  }
+
+  ExpertView view(model.tokenizer, stdout_is_terminal());
+  train::PrintableStream stream;
+  if (!show_experts) print(stream.push(prompt));
+  const train::Generation generation = train::generate(
+      *model.decoder, model.tokenizer, prompt, options, [&](const train::GeneratedToken& token) {
+        if (show_experts) {
+          print(view.show(token));
+        } else if (!token.is_prompt) {
+          print(stream.push(model.tokenizer.bytes_of(token.id)));
+        }
+      });
+  print(show_experts ? view.finish() : stream.finish() + "\n");
+  if (generation.reached_end) log::info("the model ended the document");
+  if (generation.window_moved) {
+    log::info("the text outgrew the trained window of {} tokens: its beginning was forgotten",
+              options.sequence_length);
+  }
+  return kExitDone;
+}
+
+}  // namespace switchyard::cli

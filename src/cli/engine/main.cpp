@@ -1,0 +1,58 @@
+// `switchyard-engine`: every verb that needs LibTorch. `switchyard` starts it once the command line
+// is known to be right; it checks again, so that it can be started by itself.
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "cli/engine/prepare.h"
+#include "cli/engine/verbs.h"
+#include "switchyard/config/options.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+#include "switchyard/train/machine.h"
+
+namespace {
+
+using switchyard::config::ParsedArguments;
+
+int run(const std::vector<std::string>& command_line) {
+  const switchyard::config::Command command = switchyard::config::find_command(command_line);
+  const ParsedArguments arguments =
+      switchyard::config::parse_arguments(*command.verb, command.arguments);
+  switchyard::train::set_up_threads();
+  const std::string& verb = command.verb->name;
+  if (verb == "prepare") return switchyard::cli::run_prepare(arguments);
+  if (verb == "pretrain") return switchyard::cli::run_pretrain(arguments);
+  if (verb == "evaluate") return switchyard::cli::run_evaluate(arguments);
+  if (verb == "generate") return switchyard::cli::run_generate(arguments);
+  throw switchyard::UsageError("switchyard-engine does not know the verb '" + verb + "'",
+                               "run `switchyard " + verb + "`");
+}
+
+// LibTorch appends a stack trace to its messages.
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> command_line(argv + std::min(argc, 1), argv + argc);
+  const bool debug =
+      std::find(command_line.begin(), command_line.end(), "--debug") != command_line.end();
+  try {
+    return run(command_line);
+  } catch (const c10::Error& error) {
+    const std::string text = debug ? error.what() : first_line(error.what_without_backtrace());
+    return switchyard::report_error(
+        switchyard::InternalError("LibTorch: " + text, "--debug shows where"), debug);
+  } catch (const std::exception& error) {
+    return switchyard::report_error(error, debug);
+  } catch (...) {
+    return switchyard::report_error(switchyard::InternalError("an exception of unknown type"),
+                                    debug);
+  }
+}

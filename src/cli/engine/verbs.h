@@ -1,0 +1,12 @@
+// The verbs of the engine: each returns the exit code and throws typed errors.
+#pragma once
+
+#include "switchyard/config/options.h"
+
+namespace switchyard::cli {
+
+int run_pretrain(const config::ParsedArguments& arguments);
+int run_evaluate(const config::ParsedArguments& arguments);
+int run_generate(const config::ParsedArguments& arguments);
+
+}  // namespace switchyard::cli

@@ -1,0 +1,127 @@
+#include "switchyard/train/build.h"
+
+#include <fstream>
+#include <utility>
+
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/log.h"
+
+namespace switchyard::train {
+namespace {
+
+// bf16 products without hardware for them are slower than fp32.
+bool cpu_has_bf16() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("flags")) continue;
+    return line.find("avx512_bf16") != std::string::npos ||
+           line.find("amx_bf16") != std::string::npos;
+  }
+  return true;  // not an x86: unknown
+}
+
+void check_available(const config::Config& config) {
+  if (config.train.recompute) {
+    throw UsageError("train.recompute: true is not available yet", "leave it out");
+  }
+  if (config.parallel.expert != 1 || config.parallel.shard_optimizer) {
+    throw UsageError("training over several ranks is not available yet",
+                     "leave out the group `parallel`");
+  }
+}
+
+void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
+  const std::int64_t size = tokenizer.vocab_size();
+  if (config.model.vocab_size == 0) config.model.vocab_size = size;
+  if (config.model.vocab_size < size) {
+    throw UsageError(fmt::format("model.vocab_size is {}, but the data's tokenizer has {} pieces",
+                                 config.model.vocab_size, size),
+                     "leave model.vocab_size out to take the tokenizer's");
+  }
+}
+
+void warn_about_settings(const config::Config& config, const data::SampleSource& training) {
+  const double epochs = static_cast<double>(config.train.steps) *
+                        static_cast<double>(config.train.global_batch_size) /
+                        static_cast<double>(training.num_samples_per_epoch());
+  if (epochs > 20.0) {
+    log::warning("the run reads its {} training windows {:.0f} times: it may learn them by heart",
+                 training.num_samples_per_epoch(), epochs);
+  }
+  if (config.train.precision == "bf16" && !cpu_has_bf16()) {
+    log::warning(
+        "this CPU has no bf16 instructions: train.precision=fp32 is faster and more precise");
+  }
+}
+
+}  // namespace
+
+ops::PrecisionPolicy precision_policy(const std::string& precision) {
+  ops::PrecisionPolicy policy;
+  if (precision == "bf16") {
+    policy.compute = at::kBFloat16;
+  } else if (precision == "fp64") {
+    policy.compute = at::kDouble;
+  } else if (precision != "fp32") {
+    throw UsageError(fmt::format("unknown precision '{}'", precision), "known: fp32, bf16, fp64");
+  }
+  return policy;
+}
+
+Build build(const config::Config& given) {
+  check_available(given);
+  Build parts{.config = given,
+              .training = data::SampleSource(given.data, given.run.seed),
+              .validation = data::SampleSource::validation(given.data),
+              .decoder = nullptr};
+  config::Config& config = parts.config;
+  fill_vocab_size(config, parts.training.tokenizer());
+  warn_about_settings(config, parts.training);
+  if (parts.validation->num_samples_per_epoch() == 0) {
+    log::warning("the validation split has no full window of {} tokens: nothing is evaluated",
+                 config.data.sequence_length);
+    parts.validation.reset();
+  }
+  parts.decoder = std::make_unique<model::Decoder>(config.model, config.data.sequence_length,
+                                                   precision_policy(config.train.precision));
+  parts.decoder->initialize(config.run.seed);
+  return parts;
+}
+
+namespace {
+
+config::Config config_of(const checkpoint::Checkpoint& checkpoint) {
+  try {
+    return config::load(checkpoint.config(), {}).config;
+  } catch (const UsageError& error) {
+    throw DataError(error.what(), "the checkpoint was written by another version of switchyard");
+  }
+}
+
+}  // namespace
+
+LoadedModel load_model(const std::filesystem::path& path, const std::string& precision) {
+  const auto checkpoint = checkpoint::Checkpoint::open(path);
+  config::Config config = config_of(checkpoint);
+  if (!precision.empty()) config.train.precision = precision;
+  const ops::PrecisionPolicy policy = precision_policy(config.train.precision);
+  data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
+  if (config.model.vocab_size < tokenizer.vocab_size()) {
+    throw DataError(fmt::format("{}: the model knows {} tokens, its tokenizer {}",
+                                checkpoint.folder().string(), config.model.vocab_size,
+                                tokenizer.vocab_size()));
+  }
+  auto decoder =
+      std::make_unique<model::Decoder>(config.model, config.data.sequence_length, policy);
+  load_weights(*decoder, checkpoint.weights(), checkpoint.router_state(),
+               checkpoint.folder().string());
+  return {.folder = checkpoint.folder(),
+          .config = std::move(config),
+          .precision = policy,
+          .tokenizer = std::move(tokenizer),
+          .decoder = std::move(decoder),
+          .step = checkpoint.step()};
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,20 @@
+// What a run was made with: for environment.json and the manifest of checkpoints.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "switchyard/config/config.h"
+
+namespace switchyard::train {
+
+struct Environment {
+  double peak_flops = 0.0;  // see measure_peak_flops
+  std::map<std::string, std::string> facts;
+
+  [[nodiscard]] std::string to_json() const;
+};
+
+[[nodiscard]] Environment measure_environment(const config::Config& config);
+
+}  // namespace switchyard::train

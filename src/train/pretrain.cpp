@@ -1,0 +1,244 @@
+#include "switchyard/train/pretrain.h"
+
+#include <chrono>
+#include <cmath>
+#include <numbers>
+#include <string>
+#include <utility>
+
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/telemetry/metrics_writer.h"
+#include "switchyard/telemetry/step_line.h"
+#include "switchyard/train/build.h"
+#include "switchyard/train/evaluate.h"
+#include "switchyard/train/generate.h"
+#include "switchyard/train/machine.h"
+#include "switchyard/train/printable.h"
+#include "switchyard/train/run_folder.h"
+#include "switchyard/train/stop_signal.h"
+#include "switchyard/train/throughput.h"
+#include "switchyard/train/trainer.h"
+#include "train/checkpoint_keeper.h"
+#include "train/environment.h"
+
+namespace switchyard::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using telemetry::EvaluationRecord;
+using telemetry::StepRecord;
+using telemetry::StepSums;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+class Pretraining {
+ public:
+  Pretraining(Build parts, RunFolder folder)
+      : parts_(std::move(parts)),
+        config_(parts_.config),
+        folder_(std::move(folder)),
+        environment_(measure_environment(config_)),
+        communicator_(comm::make_self_communicator()),
+        trainer_(config_, *parts_.decoder, *communicator_, training_data()),
+        statistics_(statistics_options()),
+        metrics_(folder_.metrics_file()),
+        checkpoints_(folder_.checkpoints(), config_.train.keep_last) {
+    folder_.write_environment(environment_.to_json());
+    folder_.write_config(config::to_yaml(config_));
+  }
+
+  PretrainResult run() {
+    announce();
+    start_ = Clock::now();
+    while (trainer_.step() < config_.train.steps) {
+      // 1 fetch, 2 forward, 3 backward, 4 reduce gradients, 5 check and clip, 6 update
+      const StepSums sums = trainer_.train_step();
+      // 7 log
+      {
+        const Span span(trainer_.phases(), "log");
+        log_step(sums);
+      }
+      stop_if_not_finite();
+      // 8 save, evaluate, sample when due
+      if (stop_.requested()) stop();
+      if (is_due(config_.train.checkpoint_every)) save();
+      if (is_due(config_.train.evaluate_every)) evaluate();
+      if (is_due(config_.train.sample_every)) sample();
+      if (stop_.requested()) stop();
+    }
+    return summarize();
+  }
+
+ private:
+  TrainingData training_data() {
+    return {.window = [this](std::int64_t idx) { return parts_.training.get(idx); },
+            .separator = tokenizer().separator_id()};
+  }
+
+  [[nodiscard]] telemetry::StatisticsOptions statistics_options() const {
+    const TrainingFlops flops = count_training_flops(config_.model, config_.data.sequence_length);
+    return {.loss = config_.model.moe.loss,
+            .flops_per_token = [flops](double k) { return flops.per_token(k); },
+            .peak_flops = environment_.peak_flops};
+  }
+
+  [[nodiscard]] const data::Tokenizer& tokenizer() const { return parts_.training.tokenizer(); }
+
+  // 0 = only at the end.
+  [[nodiscard]] bool is_due(std::int64_t every) const {
+    const std::int64_t step = trainer_.step();
+    return step == config_.train.steps || (every > 0 && step % every == 0);
+  }
+
+  void announce() const {
+    const model::ParameterCounts counts = model::count_parameters(config_.model);
+    const auto activated = [&counts](double k) { return format_count(counts.activated(k)); };
+    log::info("run {}: {} parameters{}, {} training windows of {} tokens", folder_.path().string(),
+              format_count(static_cast<double>(counts.total)),
+              counts.num_moe_layers == 0 ? std::string()
+                                         : fmt::format(" ({} / {} used per token at 1 / 2 experts)",
+                                                       activated(1.0), activated(2.0)),
+              parts_.training.num_samples_per_epoch(), config_.data.sequence_length);
+    log::info("{} threads on {}, {} peak {:.0f} GFLOP/s; {} steps of {} tokens",
+              environment_.facts.at("threads"), environment_.facts.at("cpu"),
+              config_.train.precision, environment_.peak_flops / 1e9, config_.train.steps,
+              format_count(static_cast<double>(config_.train.global_batch_size *
+                                               config_.data.sequence_length)));
+  }
+
+  void log_step(const StepSums& sums) {
+    statistics_.add(sums);
+    num_tokens_ += sums.num_tokens;
+    if (sums.skipped) {
+      log::warning("step {}: loss or gradient is not finite: step skipped ({} in a row)", sums.step,
+                   trainer_.num_skipped_in_a_row());
+    }
+    if (sums.step != 1 && !is_due(config_.train.log_every)) return;
+    const StepRecord record = statistics_.take_record(trainer_.phases(), resident_bytes());
+    trainer_.phases().reset();
+    metrics_.write(telemetry::to_json(record));
+    const double eta = seconds_since(start_) / static_cast<double>(sums.step) *
+                       static_cast<double>(config_.train.steps - sums.step);
+    printer_.print(telemetry::format_step_line(
+        record, {.total_steps = config_.train.steps, .eta_seconds = eta}));
+  }
+
+  void save() {
+    const Span span(trainer_.phases(), "save");
+    checkpoint::SaveRequest request = save_request(*parts_.decoder);
+    request.step = trainer_.step();
+    request.tokenizer_file = tokenizer().file_name();
+    request.tokenizer_bytes = tokenizer().serialized();
+    request.resolved_config = config::to_yaml(config_);
+    request.environment = environment_.facts;
+    checkpoints_.save(request);
+  }
+
+  void evaluate() {
+    if (!parts_.validation.has_value()) return;
+    const Span span(trainer_.phases(), "evaluate");
+    const auto start = Clock::now();
+    const std::optional<ValidationResult> result =
+        evaluate_validation(*parts_.decoder, *parts_.validation,
+                            {.attend_across_documents = config_.data.attend_across_documents,
+                             .max_tokens = config_.train.evaluate_tokens,
+                             .step = trainer_.step(),
+                             .should_stop = [this] { return stop_.requested(); }});
+    if (!result.has_value()) return;
+    EvaluationRecord record;
+    record.step = trainer_.step();
+    record.loss = result->sums.loss();
+    record.perplexity = std::exp(record.loss);
+    if (result->num_bytes > 0) {
+      record.bits_per_byte =
+          result->sums.nats / std::numbers::ln2 / static_cast<double>(result->num_bytes);
+    }
+    record.experts_per_token = result->sums.experts_per_token();
+    record.tokens = result->sums.num_tokens;
+    record.seconds = seconds_since(start);
+    metrics_.write(telemetry::to_json(record));
+    log::write_info(
+        telemetry::format_evaluation_line(record, best_.judge(record.step, record.loss)));
+    evaluation_ = record;
+  }
+
+  void sample() {
+    const std::string& prompt = config_.train.sample_prompt;
+    if (prompt.empty() && !tokenizer().separator_id().has_value()) return;  // nothing to start from
+    const Span span(trainer_.phases(), "sample");
+    const Generation generation = generate(*parts_.decoder, tokenizer(), prompt,
+                                           {.sampling = {.seed = config_.run.seed},
+                                            .max_tokens = config_.train.sample_tokens,
+                                            .sequence_length = config_.data.sequence_length,
+                                            .precision = precision_policy(config_.train.precision),
+                                            .step = trainer_.step()});
+    folder_.write_sample(trainer_.step(), prompt + generation.text + "\n");
+    log::write_info(fmt::format("step {} sample: {}", trainer_.step(),
+                                printable_text(prompt + generation.text)));
+  }
+
+  void stop_if_not_finite() {
+    if (trainer_.num_skipped_in_a_row() < config_.train.max_skipped_steps) return;
+    save();
+    throw NonFiniteError(
+        fmt::format("step {}: loss or gradient was not finite for {} steps in a row; the weights "
+                    "before them are in {}",
+                    trainer_.step(), trainer_.num_skipped_in_a_row(), checkpoints_.last().string()),
+        "lower optim.learning_rate, or look at the data of these steps");
+  }
+
+  [[noreturn]] void stop() {
+    if (checkpoints_.last_step() != trainer_.step()) save();
+    checkpoints_.check_last_save();
+    throw PreemptedError(fmt::format("stopped by {} after step {} of {}; saved {}", stop_.name(),
+                                     trainer_.step(), config_.train.steps,
+                                     checkpoints_.last().string()));
+  }
+
+  PretrainResult summarize() {
+    checkpoints_.check_last_save();
+    const double seconds = seconds_since(start_);
+    const std::string run = folder_.path().string();
+    log::info("done: {} steps, {} tokens in {} ({} tok/s)", trainer_.step(),
+              format_count(static_cast<double>(num_tokens_)), format_duration(seconds),
+              format_count(static_cast<double>(num_tokens_) / seconds));
+    log::info("weights: {}", checkpoints_.last().string());
+    log::info("next:    switchyard evaluate {} --text FILE", run);
+    log::info("         switchyard generate {} --prompt TEXT --show-experts", run);
+    return {.num_steps = trainer_.step(),
+            .num_tokens = num_tokens_,
+            .checkpoint = checkpoints_.last(),
+            .evaluation = evaluation_};
+  }
+
+  const StopSignal stop_;
+  Build parts_;
+  const config::Config& config_;
+  RunFolder folder_;
+  Environment environment_;
+  std::unique_ptr<comm::Communicator> communicator_;
+  Trainer trainer_;
+  telemetry::StepStatistics statistics_;
+  telemetry::MetricsWriter metrics_;
+  telemetry::StepLinePrinter printer_;
+  telemetry::BestTracker best_;
+  CheckpointKeeper checkpoints_;
+  std::optional<EvaluationRecord> evaluation_;
+  std::int64_t num_tokens_ = 0;
+  Clock::time_point start_{};
+};
+
+}  // namespace
+
+PretrainResult pretrain(const config::Config& config) {
+  RunFolder folder = RunFolder::create(config.run.dir);
+  log::add_file(folder.log_file());
+  return Pretraining(build(config), std::move(folder)).run();
+}
+
+}  // namespace switchyard::train
