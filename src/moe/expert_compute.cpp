@@ -1,0 +1,53 @@
+#include "moe/expert_compute.h"
+
+#include <array>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/text.h"
+
+namespace switchyard::moe {
+namespace {
+
+struct Entry {
+  const char* name;
+  std::shared_ptr<ExpertCompute> (*make)();
+};
+
+// The loop takes everything, so `auto` always finds one.
+constexpr std::array kImplementations{Entry{"loop", make_loop_experts},
+                                      Entry{"grouped_mm", make_grouped_mm_experts}};
+
+// Measured on CPUs (expert_compute_benchmark.cpp): the loop is the faster one in every case. On a
+// GPU it would wait for the number of rows of each expert; the grouped product does not.
+std::shared_ptr<ExpertCompute> make_auto(const ExpertProblem& problem) {
+  if (problem.device.is_cuda()) {
+    std::shared_ptr<ExpertCompute> grouped = make_grouped_mm_experts();
+    if (grouped->supports(problem).ok) return grouped;
+  }
+  return make_loop_experts();
+}
+
+}  // namespace
+
+std::vector<std::string> expert_compute_names() {
+  std::vector<std::string> names;
+  for (const Entry& entry : kImplementations) names.emplace_back(entry.name);
+  return names;
+}
+
+std::shared_ptr<ExpertCompute> make_expert_compute(const std::string& name,
+                                                   const ExpertProblem& problem) {
+  if (name == "auto") return make_auto(problem);
+  for (const Entry& entry : kImplementations) {
+    if (name != entry.name) continue;
+    std::shared_ptr<ExpertCompute> compute = entry.make();
+    const Support support = compute->supports(problem);
+    if (support.ok) return compute;
+    throw UsageError(fmt::format("model.moe.compute: {} cannot run: {}", name, support.why_not),
+                     "use model.moe.compute: auto");
+  }
+  throw UsageError(fmt::format("model.moe.compute: unknown '{}'", name),
+                   "known: auto, " + join(expert_compute_names(), ", "));
+}
+
+}  // namespace switchyard::moe

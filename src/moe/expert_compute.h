@@ -1,0 +1,16 @@
+// The implementations of ExpertCompute; their registry is in expert_compute.cpp.
+#pragma once
+
+#include <memory>
+
+#include "switchyard/moe/expert_compute.h"
+
+namespace switchyard::moe {
+
+// One `mm` per expert and matrix: any dtype, the reference. Weight gradients go straight into the
+// sink where it has the compute dtype; bf16 ones are rounded to bf16 once per micro-batch.
+[[nodiscard]] std::shared_ptr<ExpertCompute> make_loop_experts();
+// at::_grouped_mm: fp32 and bf16. Rounds weight gradients as the loop does.
+[[nodiscard]] std::shared_ptr<ExpertCompute> make_grouped_mm_experts();
+
+}  // namespace switchyard::moe

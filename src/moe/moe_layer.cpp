@@ -1,0 +1,86 @@
+#include "switchyard/moe/moe_layer.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace switchyard::moe {
+namespace {
+
+// [E, 2F, H]: each expert's gate rows, then its up rows.
+ops::ParameterSpec w1_spec(const config::MoeConfig& config, const MoeBuild& build) {
+  const std::int64_t size = config.expert_size;
+  const std::int64_t hidden = build.hidden_size;
+  ops::ParameterSpec spec;
+  spec.name = build.name + ".experts.w1";
+  spec.shape = {config.num_experts, 2 * size, hidden};
+  for (std::int64_t expert = 0; expert < config.num_experts; ++expert) {
+    const std::int64_t offset = expert * 2 * size * hidden;
+    const std::string name = fmt::format("{}.experts.{}", build.name, expert);
+    spec.parts.push_back(
+        {.name = name + ".gate_proj.weight", .offset = offset, .shape = {size, hidden}});
+    spec.parts.push_back({.name = name + ".up_proj.weight",
+                          .offset = offset + size * hidden,
+                          .shape = {size, hidden}});
+  }
+  spec.init_std = build.init_std;
+  spec.is_expert = true;
+  return spec;
+}
+
+// [E, H, F]
+ops::ParameterSpec w2_spec(const config::MoeConfig& config, const MoeBuild& build) {
+  const std::int64_t size = config.expert_size;
+  const std::int64_t hidden = build.hidden_size;
+  ops::ParameterSpec spec;
+  spec.name = build.name + ".experts.w2";
+  spec.shape = {config.num_experts, hidden, size};
+  for (std::int64_t expert = 0; expert < config.num_experts; ++expert) {
+    spec.parts.push_back({.name = fmt::format("{}.experts.{}.down_proj.weight", build.name, expert),
+                          .offset = expert * hidden * size,
+                          .shape = {hidden, size}});
+  }
+  spec.init_std = build.down_proj_std;
+  spec.is_expert = true;
+  return spec;
+}
+
+}  // namespace
+
+MoeLayer::MoeLayer(const config::MoeConfig& config, const config::RouterConfig& router,
+                   const MoeBuild& build)
+    : router_(routing::make_router(router, {.name = build.name + ".router.weight",
+                                            .layer = build.layer,
+                                            .num_experts = config.num_experts,
+                                            .hidden_size = build.hidden_size,
+                                            .causal = build.causal,
+                                            .sequence_length = build.sequence_length,
+                                            .init_std = build.init_std,
+                                            .precision = build.precision})),
+      compute_(make_expert_compute(config.compute, {.dtype = build.precision.compute,
+                                                    .device = build.precision.device,
+                                                    .hidden_size = build.hidden_size,
+                                                    .expert_size = config.expert_size})),
+      w1_(ops::make_parameter(w1_spec(config, build), build.precision)),
+      w2_(ops::make_parameter(w2_spec(config, build), build.precision)) {
+  dispatcher_ = make_local_dispatcher(compute_);
+}
+
+MoeOutput MoeLayer::forward(const routing::RouterInput& input) {
+  routing::RouteResult routed = router_->route(input);
+  std::unique_ptr<Dispatcher::Pending> pending = dispatcher_->begin(input.x_TH, routed.routing);
+  MoeOutput output;
+  output.y_TH =
+      dispatcher_->finish(std::move(pending), {.w1_E2FH = w1_.value,
+                                               .w2_EHF = w2_.value,
+                                               .sink = {.w1_E2FH = w1_.grad, .w2_EHF = w2_.grad}});
+  output.routing = std::move(routed.routing);
+  output.sums = std::move(routed.sums);
+  return output;
+}
+
+std::vector<ops::Parameter*> MoeLayer::parameters() {
+  return {&router_->weight(), &w1_, &w2_};
+}
+
+}  // namespace switchyard::moe

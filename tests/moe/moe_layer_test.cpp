@@ -1,0 +1,128 @@
+#include "switchyard/moe/moe_layer.h"
+
+#include <ATen/ops/equal.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/ones.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "moe/moe_reference.h"
+#include "switchyard/routing/router.h"
+
+namespace switchyard::moe::testing {
+namespace {
+
+config::MoeConfig small_config() {
+  config::MoeConfig config;
+  config.num_experts = 4;
+  config.expert_size = 6;
+  return config;
+}
+
+config::RouterConfig router_of(const std::string& type) {
+  config::RouterConfig router;
+  router.type = type;
+  router.p = 0.6;
+  return router;
+}
+
+MoeBuild small_build(at::ScalarType dtype) {
+  return {.name = "model.layers.3.moe",
+          .layer = 3,
+          .hidden_size = 8,
+          .sequence_length = 10,
+          .precision = {.compute = dtype}};
+}
+
+routing::RouterInput input_of(const at::Tensor& x_TH) {
+  routing::RouterInput input;
+  input.x_TH = x_TH;
+  input.importance_T =
+      at::ones({x_TH.size(0)}, x_TH.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  input.sequence_offset_B1 = at::tensor({0, 10, 20}, at::kInt);
+  input.training = true;
+  return input;
+}
+
+TEST(MoeLayer, NamesThePartsOfItsWeightsByExpertAndProjection) {
+  MoeLayer layer(small_config(), router_of("top_p"), small_build(at::kFloat));
+  const auto parameters = layer.parameters();
+  ASSERT_EQ(parameters.size(), 3U);
+  EXPECT_EQ(parameters[0]->name, "model.layers.3.moe.router.weight");
+  const ops::Parameter& w1 = *parameters[1];
+  const ops::Parameter& w2 = *parameters[2];
+  EXPECT_TRUE(w1.is_expert && w2.is_expert);
+  ASSERT_EQ(w1.parts.size(), 8U);
+  EXPECT_EQ(w1.parts[5].name, "model.layers.3.moe.experts.2.up_proj.weight");
+  EXPECT_EQ(w1.parts[5].offset, 2 * 2 * 6 * 8 + 6 * 8);
+  EXPECT_EQ(w1.parts[5].shape, (std::vector<std::int64_t>{6, 8}));
+  EXPECT_EQ(w1.parts[4].name, "model.layers.3.moe.experts.2.gate_proj.weight");
+  ASSERT_EQ(w2.parts.size(), 4U);
+  EXPECT_EQ(w2.parts[3].name, "model.layers.3.moe.experts.3.down_proj.weight");
+  EXPECT_EQ(w2.parts[3].offset, 3 * 6 * 8);
+  EXPECT_EQ(w2.parts[3].shape, (std::vector<std::int64_t>{8, 6}));
+  for (const ops::Parameter* parameter : {&w1, &w2}) {
+    std::int64_t covered = 0;
+    for (const ops::LogicalTensor& part : parameter->parts) {
+      EXPECT_EQ(part.offset, covered) << part.name;
+      covered += part.shape[0] * part.shape[1];
+    }
+    EXPECT_EQ(covered, parameter->numel());
+  }
+}
+
+TEST(MoeLayer, TrainsEveryParameterUnderEveryRouterAndDtype) {
+  for (const std::string& type : routing::router_types()) {
+    for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(type + " " + at::toString(dtype));
+      MoeLayer layer(small_config(), router_of(type), small_build(dtype));
+      for (ops::Parameter* parameter : layer.parameters()) {
+        parameter->init_std = 0.5;
+        ops::initialize(*parameter, 1);
+        ops::zero_grad(*parameter);
+      }
+      const at::Tensor x_TH = with_grad(random_normal({20, 8}, 2, dtype));
+      const MoeOutput out = layer.forward(input_of(x_TH));
+      ops::check_routing(out.routing);
+      EXPECT_EQ(out.y_TH.scalar_type(), dtype);
+      EXPECT_EQ(out.sums.num_tokens_B.sum().item<std::int64_t>(), 20);
+      EXPECT_EQ(out.sums.count_BE.sum().item<std::int64_t>(), out.routing.num_rows());
+      out.y_TH.square().sum().backward();
+      EXPECT_TRUE(at::isfinite(x_TH.grad()).all().item<bool>());
+      for (ops::Parameter* parameter : layer.parameters()) {
+        ops::collect_grad(*parameter);
+        EXPECT_TRUE(at::isfinite(parameter->grad).all().item<bool>()) << parameter->name;
+        EXPECT_GT(parameter->grad.abs().sum().item<double>(), 0.0) << parameter->name;
+      }
+    }
+  }
+}
+
+TEST(MoeLayer, ComputesWhatItsPartsCompute) {
+  MoeLayer layer(small_config(), router_of("top_p"), small_build(at::kDouble));
+  for (ops::Parameter* parameter : layer.parameters()) {
+    parameter->init_std = 0.5;
+    ops::initialize(*parameter, 1);
+  }
+  const routing::RouterInput input = input_of(random_normal({20, 8}, 2));
+  const MoeOutput out = layer.forward(input);
+  const routing::RouteResult routed = layer.router().route(input);
+  EXPECT_TRUE(at::equal(out.routing.row_token_N, routed.routing.row_token_N));
+  switchyard::testing::expect_close(
+      out.y_TH,
+      moe_by_definition(input.x_TH, routed.routing, routed.routing.row_weight_N,
+                        layer.parameters()[1]->value, layer.parameters()[2]->value),
+      1e-13, 1e-12);
+}
+
+TEST(MoeLayer, CanBeBuiltOnTheMetaDeviceForShapesAlone) {
+  MoeBuild build = small_build(at::kBFloat16);
+  build.precision.device = at::kMeta;
+  MoeLayer layer(small_config(), router_of("top_k"), build);
+  EXPECT_EQ(layer.parameters()[1]->numel(), 4 * 2 * 6 * 8);
+}
+
+}  // namespace
+}  // namespace switchyard::moe::testing
