@@ -127,7 +127,7 @@ std::vector<Field> training_fields() {
       {.key = "train.recompute",
        .access = SWITCHYARD_AT(train.recompute),
        .default_text = "false",
-       .help = "recompute each block in the backward pass: less memory, about a third more time"},
+       .help = "recompute blocks in the backward pass to save memory; only false for now"},
       {.key = "train.deterministic",
        .access = SWITCHYARD_AT(train.deterministic),
        .default_text = "false",

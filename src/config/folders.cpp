@@ -33,8 +33,7 @@ bool is_file(const fs::path& path) {
 }  // namespace
 
 bool holds_prepared_data(const fs::path& folder) {
-  return any_entry(
-      folder, [](const fs::directory_entry& entry) { return entry.path().extension() == ".idx"; });
+  return is_file(folder / kPreparedDataName);
 }
 
 bool holds_run(const fs::path& folder) {
@@ -67,7 +66,7 @@ void check_folders_of_run(const Resolved& resolved) {
     std::error_code error;
     const std::string shown = printable(path);
     if (fs::exists(path, error)) {
-      add(key, fmt::format("'{}' holds no prepared data set (no .idx file)", shown));
+      add(key, fmt::format("'{}' holds no prepared data set (no {})", shown, kPreparedDataName));
     } else {
       add(key, fmt::format("no folder '{}'{}", shown, path_suggestion(path)));
     }

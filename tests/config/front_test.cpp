@@ -42,7 +42,7 @@ class Front : public ::testing::Test {
 
   Answer run(const std::string& arguments) {
     const fs::path errors = folder_ / "stderr";
-    const std::string command = "cd '" + folder_.path().string() + "' && ./switchyard " +
+    const std::string command = "cd '" + folder_.path().string() + "' && exec ./switchyard " +
                                 arguments + " 2>'" + errors.string() + "'";
     Answer answer;
     FILE* pipe = popen(command.c_str(), "r");
@@ -59,7 +59,7 @@ class Front : public ::testing::Test {
 
   void add_data(const std::string& name) {
     fs::create_directories(folder_ / name);
-    write_file_atomically(folder_ / name / "train.idx", "");
+    write_file_atomically(folder_ / name / "data.json", "");
   }
 
   switchyard::testing::TemporaryFolder folder_;
@@ -123,7 +123,7 @@ TEST_F(Front, PretrainChecksConfigAndFoldersBeforeTheEngine) {
 
   fs::create_directories(folder_ / "data");
   EXPECT_THAT(run("pretrain " + kConfigs + "tiny.yaml data.path=data").errors,
-              HasSubstr("data.path: 'data' holds no prepared data set (no .idx file)"));
+              HasSubstr("data.path: 'data' holds no prepared data set (no data.json)"));
 
   add_data("data");
   EXPECT_EQ(run("pretrain " + kConfigs + "tiny.yaml data.path=data").output, "started\n");

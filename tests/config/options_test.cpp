@@ -201,7 +201,7 @@ TEST_F(Options, TokenizersAreRecognised) {
 
 TEST_F(Options, PreparedDataIsNotOverwrittenUnasked) {
   std::filesystem::create_directories(folder_ / "data");
-  write_file_atomically(folder_ / "data" / "train.idx", "");
+  write_file_atomically(folder_ / "data" / "data.json", "");
   const Arguments arguments = {"--input",  at("text.txt"), "--output",
                                at("data"), "--tokenizer",  "bytes"};
   EXPECT_THAT(problems_of("prepare", arguments),

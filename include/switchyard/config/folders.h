@@ -8,11 +8,12 @@
 
 namespace switchyard::config {
 
+inline constexpr const char* kPreparedDataName = "data.json";  // written last by `prepare`
 inline constexpr const char* kResolvedConfigName = "config.resolved.yaml";
 inline constexpr const char* kCheckpointManifestName = "manifest.json";
 inline constexpr const char* kCheckpointsFolderName = "checkpoints";
 
-// Written by `prepare`: holds an .idx file.
+// Written by `prepare`, to the end.
 [[nodiscard]] bool holds_prepared_data(const std::filesystem::path& folder);
 // Holds a resolved config: a run, finished or not.
 [[nodiscard]] bool holds_run(const std::filesystem::path& folder);
