@@ -15,12 +15,13 @@ namespace switchyard::moe {
 namespace {
 
 // How many rows an expert's operands get. oneDNN, which does bf16 on CPUs, prepares code for every
-// new shape, and the number of rows changes all the time: rounding it up, by a sixteenth at most
-// once there are many, leaves few shapes to prepare. Zero rows change no result.
+// new shape, and the number of rows changes all the time: rounding it up, to a power of two while
+// there are few and later by a sixteenth at most, leaves few shapes to prepare. Zero rows change no
+// result.
 std::int64_t padded_count(std::int64_t count, const at::Tensor& x) {
   if (!x.is_cpu() || x.scalar_type() != at::kBFloat16) return count;
   const auto power = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(count)));
-  const std::int64_t multiple = std::max<std::int64_t>(64, power / 32);
+  const std::int64_t multiple = std::max(std::min<std::int64_t>(power, 64), power / 32);
   return (count + multiple - 1) / multiple * multiple;
 }
 

@@ -131,8 +131,7 @@ TEST(ExpertAllocation, StaysInRangeForAnyBits) {
 TEST(ExpertAllocation, SpendsTheBudgetByLargestRemainder) {
   auto c = one_sequence({0.7, 1.3, 1.05});  // q: 1.4, 2.6, 2.1 -> 1, 2, 2; budget 6
   c.budget = true;
-  EXPECT_EQ(run(c),
-            (std::vector<std::int32_t>{1, 3, 2}));
+  EXPECT_EQ(run(c), (std::vector<std::int32_t>{1, 3, 2}));
 }
 
 TEST(ExpertAllocation, BreaksTiesTowardsLowerPositionsUpAndHigherPositionsDown) {
