@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 
@@ -72,6 +73,23 @@ TEST_F(FileTest, UncommittedFileLeavesTheOldOneAndNoTemporary) {
   }
   EXPECT_EQ(read_file(folder_ / "a"), "old");
   EXPECT_EQ(num_files(), 1U);
+}
+
+TEST_F(FileTest, LeftoversOfAKilledProcessWithTheSamePidAreNoObstacle) {
+  // The next names in this process's sequence, found by looking at one.
+  std::string name;
+  {
+    const AtomicFile probe(folder_ / "a");
+    name = fs::directory_iterator(folder_)->path().string();
+  }
+  const std::size_t dash = name.rfind('-');
+  const int next = std::stoi(name.substr(dash + 1)) + 1;
+  for (int i = next; i < next + 3; ++i) {
+    std::ofstream(name.substr(0, dash + 1) + std::to_string(i)) << "leftover";
+  }
+  write_file_atomically(folder_ / "a", "new");
+  EXPECT_EQ(read_file(folder_ / "a"), "new");
+  EXPECT_EQ(num_files(), 4U);
 }
 
 TEST_F(FileTest, FailedRenameLeavesNoTemporary) {

@@ -13,7 +13,8 @@ namespace switchyard {
 [[nodiscard]] std::string read_file(const std::filesystem::path& path);
 
 // Replaces `path` with `bytes`: temporary file beside it, fsync, rename, fsync of the folder.
-// On any failure the old file is intact, the temporary gone, and StorageError is thrown.
+// On any failure the old file is intact, the temporary gone, and StorageError is thrown. (Only when
+// the last fsync fails, of the folder, is the new file there already, complete.)
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
 // Gives a finished folder its final name, durably; an empty folder of that name is replaced. Throws

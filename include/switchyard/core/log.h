@@ -13,7 +13,8 @@ namespace switchyard::log {
 void write_info(const std::string& message);
 void write_warning(const std::string& message);
 void write_error(const std::string& message);
-// Also append every message, with time stamps, to this file (a run's log.txt).
+// Also append every message, with time stamps, to this file (a run's log.txt). Not while other
+// threads log. Throws StorageError when it cannot be opened.
 void add_file(const std::filesystem::path& path);
 // Only to the files: for what standard error already shows in another form.
 void write_to_file(const std::string& message);
