@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "cpu/attention_tile.h"
-#include "cpu/exp.h"
 #include "cpu/tile_matmul.h"
 #include "switchyard/core/parallel.h"
+#include "switchyard/kernels/exp.h"
 #include "switchyard/kernels/simd.h"
 
 namespace switchyard::kernels::cpu {

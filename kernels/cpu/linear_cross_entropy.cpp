@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "cpu/exp.h"
 #include "switchyard/core/parallel.h"
+#include "switchyard/kernels/exp.h"
 #include "switchyard/kernels/simd.h"
 
 namespace switchyard::kernels::cpu {

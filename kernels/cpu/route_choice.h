@@ -10,9 +10,9 @@
 #include <optional>
 #include <vector>
 
-#include "cpu/exp.h"
 #include "cpu/route_order.h"
 #include "switchyard/core/parallel.h"
+#include "switchyard/kernels/exp.h"
 #include "switchyard/kernels/route.h"
 #include "switchyard/kernels/simd.h"
 

@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <vector>
 
-#include "cpu/exp.h"
 #include "cpu/route_order.h"
 #include "switchyard/core/parallel.h"
+#include "switchyard/kernels/exp.h"
 #include "switchyard/kernels/simd.h"
 
 namespace switchyard::kernels::cpu {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "cpu/exp.h"
 #include "cpu/row_block.h"
 #include "switchyard/core/parallel.h"
+#include "switchyard/kernels/exp.h"
 #include "switchyard/kernels/simd.h"
 
 namespace switchyard::kernels::cpu {

@@ -1,4 +1,4 @@
-#include "../kernels/cpu/exp.h"
+#include "switchyard/kernels/exp.h"
 
 #include <gtest/gtest.h>
 
