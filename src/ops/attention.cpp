@@ -101,7 +101,6 @@ class Attention : public torch::autograd::Function<Attention> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return {{}, {}, {}, {}};
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor& q_TAD = saved[0];
     const at::Tensor& k_TGD = saved[1];

@@ -5,6 +5,7 @@
 
 #include "model/decoder_fixture.h"
 #include "switchyard/config/presets.h"
+#include "switchyard/ops/backend.h"
 
 namespace switchyard::model {
 namespace {
@@ -51,6 +52,7 @@ TEST(ParameterCount, EverySecondLayerOfExpertsHalvesThem) {
 
 // Two of the 24 layers at full width: 350 M parameters.
 TEST(ParameterCount, ASliceOfHuangsModelTrainsOneStep) {
+  ops::install_parallel_backend();  // half the time of 350 M random numbers
   config::ModelConfig config = config::load_model_preset("huang-3.5b");
   config.num_layers = 2;
   config.moe.layers = {0, 1};
