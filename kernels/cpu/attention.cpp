@@ -113,8 +113,6 @@ SWITCHYARD_SIMD_CLONES void forward_unit(const AttentionParams<Storage>& params,
   }
 }
 
-// One sequence and key/value head: the gradients of k and v sum over the query heads that share
-// them, so one thread does all of those, in order.
 template <typename T>
 struct BackwardBuffers {
   T* key_SD;
@@ -178,6 +176,8 @@ template <typename T>
   }
 }
 
+// One sequence and key/value head: the gradients of k and v sum over the query heads that share
+// them, so one thread does all of those, in order.
 template <typename Storage>
 SWITCHYARD_SIMD_CLONES void backward_unit(const AttentionBackwardParams<Storage>& params,
                                           std::int64_t sequence_idx, std::int64_t group) {

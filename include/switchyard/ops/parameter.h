@@ -52,7 +52,7 @@ struct ParameterSpec {
   double init_std = 0.02;
   bool decay = true;
   bool is_expert = false;
-  bool keep_accumulation_type = false;  // routers compute in the accumulation type always
+  bool keep_accumulation_type = false;  // routers and norms compute in it always
 };
 
 // Allocates value and master (uninitialised; nothing for kMeta).
