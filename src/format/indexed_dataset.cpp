@@ -28,7 +28,7 @@ constexpr const char* kPrepareAgain = "write the files again with `switchyard pr
 }  // namespace
 
 IndexedDataset::IndexedDataset(std::span<const std::byte> index, std::span<const std::byte> data,
-                               std::string index_name, std::string data_name)
+                               const std::string& index_name, std::string data_name)
     : data_(data), data_name_(std::move(data_name)) {
   const std::string& name = index_name;
   if (index.size() < kHeaderBytes) {

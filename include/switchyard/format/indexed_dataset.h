@@ -37,7 +37,7 @@ class IndexedDataset {
   // The spans must outlive the view; the names are for errors. Throws DataError naming the file
   // and the byte offset of whatever does not hold.
   IndexedDataset(std::span<const std::byte> index, std::span<const std::byte> data,
-                 std::string index_name, std::string data_name);
+                 const std::string& index_name, std::string data_name);
 
   [[nodiscard]] TokenType token_type() const noexcept { return type_; }
   [[nodiscard]] std::int64_t num_tokens() const noexcept { return num_tokens_; }
