@@ -65,13 +65,17 @@ if [[ ! -d $tokens ]]; then
   prepare_tokens
 fi
 
+# Without bf16 instructions, bf16 is emulated and slower than fp32.
+precision=bf16
+grep -qE 'amx_bf16|avx512_bf16' /proc/cpuinfo || precision=fp32
+
 run=$(new_run_folder)
 say "train: $run (configs/quickstart.yaml)"
 status=0
 "$switchyard" pretrain "$repository/configs/quickstart.yaml" \
-  data.path="$tokens" run.dir="$run" "$@" || status=$?
+  data.path="$tokens" run.dir="$run" train.precision="$precision" "$@" || status=$?
 if [[ $status -eq 75 ]]; then
-  echo "Stopped. Go on with: $switchyard resume $run"
+  echo "Stopped; the weights so far are in $run/checkpoints"
 fi
 [[ $status -eq 0 ]] || exit "$status"
 
