@@ -1,0 +1,248 @@
+#include "switchyard/train/pretrain.h"
+
+#include <ATen/ops/equal.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/temporary_folder.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/format/json.h"
+#include "switchyard/train/build.h"
+#include "switchyard/train/prepare.h"
+#include "train/tiny.h"
+
+namespace switchyard::train {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Prepared data of a few kilobytes and a config of a run on it.
+class Pretrain : public ::testing::Test {
+ protected:
+  Pretrain() {
+    std::string text;
+    for (int i = 0; i < 400; ++i) text += "line " + std::to_string(i % 10) + " of the book\n";
+    std::ofstream(folder_ / "text.txt") << text;
+    PrepareOptions prepare_options;
+    prepare_options.inputs = {(folder_ / "text.txt").string()};
+    prepare_options.tokenizer = "bytes";
+    prepare_options.output = folder_ / "data";
+    prepare_options.validation = 0.1;
+    (void)prepare(prepare_options);
+
+    config_ = tiny_config();
+    config_.model.vocab_size = 0;  // the tokenizer's
+    config_.data.path = (folder_ / "data").string();
+    config_.run.dir = (folder_ / "run").string();
+    config_.schedule.warmup_steps = 0;
+    config_.train.steps = 20;
+    config_.train.log_every = 1;
+    config_.train.sample_prompt = "line";
+    config_.train.sample_tokens = 4;
+  }
+
+  [[nodiscard]] std::vector<format::Json> records() const {
+    std::vector<format::Json> lines;
+    std::istringstream stream(read_file(folder_ / "run/metrics.jsonl"));
+    for (std::string line; std::getline(stream, line);) {
+      lines.push_back(format::parse_json(line, "metrics.jsonl"));
+    }
+    return lines;
+  }
+
+  [[nodiscard]] std::vector<format::Json> step_records() const {
+    std::vector<format::Json> steps;
+    for (const format::Json& record : records()) {
+      if (!record.contains("event")) steps.push_back(record);
+    }
+    return steps;
+  }
+
+  const testing::TemporaryFolder folder_;
+  config::Config config_;
+};
+
+TEST_F(Pretrain, LearnsEvaluatesAndSavesIntoItsRunFolder) {
+  config_.train.evaluate_every = 10;
+  config_.train.checkpoint_every = 8;
+  config_.train.keep_last = 2;
+  config_.train.sample_every = 15;
+  const PretrainResult result = pretrain(config_);
+  EXPECT_EQ(result.num_steps, 20);
+  EXPECT_EQ(result.num_tokens, 20 * 8 * 16);
+  const auto steps = step_records();
+  ASSERT_EQ(steps.size(), 20U);
+  EXPECT_LT(steps.back()["lm_loss"].get<double>(), 0.8 * steps.front()["lm_loss"].get<double>());
+
+  std::vector<std::int64_t> evaluated;
+  for (const format::Json& record : records()) {
+    if (record.contains("event")) evaluated.push_back(record["step"].get<std::int64_t>());
+  }
+  EXPECT_EQ(evaluated, (std::vector<std::int64_t>{10, 20}));
+  ASSERT_TRUE(result.evaluation.has_value());
+  EXPECT_LT(result.evaluation->bits_per_byte.value(), 8.0);
+
+  // Kept: the newest two of 8, 16 and 20.
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run/checkpoints/step-000008"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "run/checkpoints/step-000016/manifest.json"));
+  EXPECT_EQ(result.checkpoint, folder_ / "run/checkpoints/step-000020");
+  EXPECT_TRUE(read_file(folder_ / "run/samples/step-000015.txt").starts_with("line"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "run/samples/step-000020.txt"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "run/config.resolved.yaml"));
+  EXPECT_THAT(read_file(folder_ / "run/log.txt"), HasSubstr("step 20/20 100% | loss"));
+  const format::Json environment =
+      format::parse_json(read_file(folder_ / "run/environment.json"), "environment.json");
+  for (const char* key : {"switchyard", "libtorch", "cpu", "threads", "precision", "peak_flops"}) {
+    EXPECT_TRUE(environment.contains(key)) << key;
+  }
+}
+
+TEST_F(Pretrain, RecordsHaveAllStableKeysAndStepsFollowLogEvery) {
+  config_.train.steps = 7;
+  config_.train.log_every = 3;
+  (void)pretrain(config_);
+  std::vector<std::int64_t> logged;
+  for (const format::Json& record : step_records()) {
+    logged.push_back(record["step"].get<std::int64_t>());
+    for (const char* key : {"step",
+                            "tokens",
+                            "loss",
+                            "lm_loss",
+                            "load_balance_loss",
+                            "dynamic_loss",
+                            "z_loss",
+                            "load_balance_loss_weighted",
+                            "dynamic_loss_weighted",
+                            "z_loss_weighted",
+                            "learning_rate",
+                            "grad_norm",
+                            "tokens_per_second",
+                            "step_ms",
+                            "mfu",
+                            "memory_bytes",
+                            "experts_per_token",
+                            "experts_per_token_p5",
+                            "experts_per_token_p95",
+                            "router_entropy",
+                            "max_violation",
+                            "dead_experts",
+                            "skipped_steps"}) {
+      ASSERT_TRUE(record.contains(key)) << key;
+      EXPECT_TRUE(record[key].is_number()) << key;
+    }
+    EXPECT_EQ(record["layers"].size(), 1U);
+    EXPECT_GT(record["mfu"].get<double>(), 0.0);
+  }
+  EXPECT_EQ(logged, (std::vector<std::int64_t>{1, 3, 6, 7}));
+}
+
+TEST_F(Pretrain, RepeatsItselfBitForBit) {
+  config_.train.steps = 6;
+  (void)pretrain(config_);
+  const auto first = step_records();
+  std::filesystem::remove_all(folder_ / "run");
+  (void)pretrain(config_);
+  const auto second = step_records();
+  ASSERT_EQ(first.size(), second.size());
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(first[i]["loss"].get<double>(), second[i]["loss"].get<double>());
+    EXPECT_EQ(first[i]["grad_norm"].get<double>(), second[i]["grad_norm"].get<double>());
+  }
+}
+
+TEST_F(Pretrain, CheckpointAloneGivesTheSameModelBack) {
+  config_.model.moe.router.type = "attention_importance";  // has state
+  config_.train.steps = 5;
+  const PretrainResult result = pretrain(config_);
+  std::filesystem::rename(result.checkpoint, folder_ / "moved");
+  std::filesystem::remove_all(folder_ / "run");
+  std::filesystem::remove_all(folder_ / "data");
+  const LoadedModel model = load_model(folder_ / "moved");
+  EXPECT_EQ(model.step, 5);
+  EXPECT_EQ(model.tokenizer.kind(), "bytes");
+  EXPECT_EQ(model.config.model.vocab_size, model.tokenizer.vocab_size());
+  // The evaluation at the end of training saw the same weights and router state.
+  const TinyRun again(model.config);
+  const checkpoint::SaveRequest saved = save_request(*model.decoder);
+  ASSERT_FALSE(saved.router_state.empty());
+  std::map<std::string, at::Tensor> weights;
+  std::map<std::string, at::Tensor> state;
+  for (const auto& [name, tensor] : saved.weights) weights.emplace(name, tensor);
+  for (const auto& [name, tensor] : saved.router_state) state.emplace(name, tensor);
+  load_weights(*again.decoder, weights, state, "memory");
+  const auto a = model.decoder->parameters();
+  const auto b = again.decoder->parameters();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_TRUE(at::equal(a[i]->master.detach(), b[i]->master.detach())) << a[i]->name;
+    EXPECT_TRUE(at::equal(a[i]->value.detach(), b[i]->value.detach())) << a[i]->name;
+  }
+}
+
+TEST_F(Pretrain, RefusesToOverwriteARun) {
+  config_.train.steps = 1;
+  (void)pretrain(config_);
+  const std::string metrics = read_file(folder_ / "run/metrics.jsonl");
+  EXPECT_THROW((void)pretrain(config_), UsageError);
+  EXPECT_EQ(read_file(folder_ / "run/metrics.jsonl"), metrics);
+}
+
+TEST_F(Pretrain, SignalFinishesTheStepSavesItAndSaysSo) {
+  config_.train.steps = 1000000;
+  config_.train.log_every = 1000000;
+  // Step 1 is always logged; the signal comes as soon as it is there.
+  std::thread sender([this] {
+    while (!std::filesystem::exists(folder_ / "run/metrics.jsonl") ||
+           std::filesystem::file_size(folder_ / "run/metrics.jsonl") == 0) {
+      std::this_thread::yield();
+    }
+    ::kill(::getpid(), SIGTERM);
+  });
+  try {
+    (void)pretrain(config_);
+    ADD_FAILURE() << "the signal was ignored";
+  } catch (const PreemptedError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("SIGTERM"));
+  }
+  sender.join();
+  const LoadedModel model = load_model(folder_ / "run");
+  EXPECT_GE(model.step, 1);
+  EXPECT_LT(model.step, 1000000);
+}
+
+TEST_F(Pretrain, LossThatStaysNonFiniteStopsTheRunWithTheLastGoodWeights) {
+  config_.optim.learning_rate = 1e30;  // the first update destroys the model
+  config_.optim.clip_norm = 0.0;
+  config_.train.max_skipped_steps = 3;
+  EXPECT_THROW((void)pretrain(config_), NonFiniteError);
+  const auto steps = step_records();
+  EXPECT_EQ(steps.back()["skipped_steps"].get<std::int64_t>(), 3);
+  EXPECT_TRUE(steps.back()["loss"].is_null());
+  EXPECT_LT(steps.size(), 20U);
+}
+
+TEST_F(Pretrain, UsageErrorsComeBeforeTheRunExists) {
+  config_.train.micro_batch_size = 3;
+  EXPECT_THROW((void)pretrain(config_), UsageError);
+  config_.train.micro_batch_size = 8;
+  config_.model.vocab_size = 100;  // fewer than the tokenizer's 257
+  EXPECT_THROW((void)pretrain(config_), UsageError);
+  config_.model.vocab_size = 0;
+  config_.train.recompute = true;
+  EXPECT_THROW((void)pretrain(config_), UsageError);
+  config_.train.recompute = false;
+  config_.train.steps = 1;
+  EXPECT_EQ(pretrain(config_).num_steps, 1);  // the folder is still free
+}
+
+}  // namespace
+}  // namespace switchyard::train
