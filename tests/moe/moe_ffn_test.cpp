@@ -144,6 +144,23 @@ TEST(MoeFfn, GivesExpertsWithoutRowsZeroGradientsNotMissingOnes) {
   }
 }
 
+TEST(MoeFfn, DifferentiatesWhenExpertsRunOnThreadsOfTheirOwn) {
+  at::set_num_threads(2);
+  const Shape shape{.num_tokens = 128, .hidden = 6, .size = 5, .num_experts = 8};
+  const MoeInputs in = random_inputs(shape, std::vector<std::int32_t>(128, 4), at::kDouble);
+  run(in).square().sum().backward();
+  const at::Tensor dw1 = in.w1_E2FH.grad().clone();
+  const at::Tensor dx = in.x_TH.grad().clone();
+  in.w1_E2FH.mutable_grad().reset();
+  in.x_TH.mutable_grad().reset();
+  moe_by_definition(in.x_TH, in.routing, in.routing.row_weight_N, in.w1_E2FH, in.w2_EHF)
+      .square()
+      .sum()
+      .backward();
+  expect_near_in_norm(dw1, in.w1_E2FH.grad(), 1e-13, "dW1");
+  expect_near_in_norm(dx, in.x_TH.grad(), 1e-13, "dx");
+}
+
 TEST(MoeFfn, ShowsANaNWeightInItsTokenOnly) {
   const Shape shape{.num_tokens = 4, .hidden = 3, .size = 2, .num_experts = 3};
   MoeInputs in = random_inputs(shape, {1, 2, 1, 1}, at::kDouble);

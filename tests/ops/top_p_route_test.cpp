@@ -75,11 +75,13 @@ TEST(TopPRoute, IgnoresWhatPaddingTokensHold) {
   EXPECT_TRUE(at::equal(clean.grad()[1], at::zeros({4}, at::kDouble)));
 }
 
-TEST(TopPRoute, HasFiniteGradientsAtProbabilityZero) {
+TEST(TopPRoute, HasFiniteSumsAndGradientsAtProbabilityZero) {
   constexpr double kInf = std::numeric_limits<double>::infinity();
   const at::Tensor logits_TE =
       at::tensor({0.0, -kInf, 1.0, -5000.0}, at::kDouble).reshape({1, 4}).requires_grad_();
   const RouteOutput out = top_p_route(logits_TE, {}, int32_tensor({0, 1}), {.p = 1.0});
+  // Two experts share all the probability, 1 / (1 + e) and e / (1 + e).
+  EXPECT_NEAR(out.sums.entropy_sum.item<double>(), 0.58220310, 1e-8);
   scalar_loss(out, {}).backward();
   EXPECT_TRUE(at::isfinite(logits_TE.grad()).all().item<bool>());
   EXPECT_EQ(logits_TE.grad()[0][1].item<double>(), 0.0);
