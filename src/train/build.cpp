@@ -21,16 +21,6 @@ bool cpu_has_bf16() {
   return true;  // not an x86: unknown
 }
 
-void check_available(const config::Config& config) {
-  if (config.train.recompute) {
-    throw UsageError("train.recompute: true is not available yet", "leave it out");
-  }
-  if (config.parallel.expert != 1 || config.parallel.shard_optimizer) {
-    throw UsageError("training over several ranks is not available yet",
-                     "leave out the group `parallel`");
-  }
-}
-
 void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
   const std::int64_t size = tokenizer.vocab_size();
   if (config.model.vocab_size == 0) config.model.vocab_size = size;
@@ -70,7 +60,10 @@ ops::PrecisionPolicy precision_policy(const std::string& precision) {
 }
 
 Build build(const config::Config& given) {
-  check_available(given);
+  // Reading a config refuses these; a run must not ignore them.
+  SWITCHYARD_CHECK(!given.train.recompute, "train.recompute is not built");
+  SWITCHYARD_CHECK(given.parallel.expert == 1 && !given.parallel.shard_optimizer,
+                   "training over several ranks is not built");
   Build parts{.config = given,
               .training = data::SampleSource(given.data, given.run.seed),
               .validation = data::SampleSource::validation(given.data),

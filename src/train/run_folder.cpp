@@ -97,12 +97,4 @@ void RunFolder::write_sample(std::int64_t step, std::string_view text) const {
   write_file_atomically(samples() / fmt::format("step-{:06}.txt", step), text);
 }
 
-fs::path next_free_run_folder(const fs::path& config_file) {
-  for (int number = 1;; ++number) {
-    fs::path folder =
-        fs::path("runs") / fmt::format("{}-{:03}", config_file.stem().string(), number);
-    if (!fs::exists(folder)) return folder;
-  }
-}
-
 }  // namespace switchyard::train

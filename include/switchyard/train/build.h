@@ -29,8 +29,7 @@ struct Build {
 };
 
 // Opens the data and makes the model. Warns of settings that surely are not meant. Throws
-// UsageError for settings that do not fit the data or are not available yet, DataError for data
-// that cannot be read.
+// UsageError for settings that do not fit the data, DataError for data that cannot be read.
 [[nodiscard]] Build build(const config::Config& config);
 
 // A checkpoint, ready to compute.

@@ -37,8 +37,4 @@ class RunFolder {
   int lock_ = -1;
 };
 
-// "runs/quickstart-001": the first number whose folder does not exist, under runs/ of the working
-// directory, named after the config file.
-[[nodiscard]] std::filesystem::path next_free_run_folder(const std::filesystem::path& config_file);
-
 }  // namespace switchyard::train
