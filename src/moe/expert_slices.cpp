@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstddef>
 
+#include "switchyard/core/parallel.h"
+
 namespace switchyard::moe {
 namespace {
 
@@ -48,7 +50,7 @@ void for_each_expert(const std::vector<ExpertSlice>& slices, at::Device device,
                    [](const ExpertSlice& a, const ExpertSlice& b) { return a.count > b.count; });
   // Which thread takes an expert is left to chance; what it computes does not depend on that.
   std::atomic<std::size_t> next{0};
-  at::parallel_for(0, num_threads, 1, [&](std::int64_t /*begin*/, std::int64_t /*end*/) {
+  parallel_for(num_threads, 1, [&](std::int64_t /*begin*/, std::int64_t /*end*/) {
     const at::NoGradGuard no_grad;  // gradient mode is per thread
     for (std::size_t i = next++; i < largest_first.size(); i = next++) fn(largest_first[i]);
   });

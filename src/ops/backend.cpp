@@ -1,6 +1,7 @@
 #include "switchyard/ops/backend.h"
 
-#include <ATen/Parallel.h>
+#include <ATen/TensorIterator.h>
+#include <ATen/ops/empty.h>
 
 #include <cstdint>
 #include <functional>
@@ -8,14 +9,36 @@
 #include "switchyard/core/parallel.h"
 
 namespace switchyard::ops {
+namespace {
+
+// at::parallel_for is a template that uses threads only in files compiled with OpenMP, and runs
+// everything on the calling thread in ours, without a word. TensorIterator's loop is compiled into
+// LibTorch, so it does reach torch's threads: here over one byte per block, whose address is the
+// block's number.
+void run_on_torch_threads(std::int64_t num_blocks,
+                          const std::function<void(std::int64_t block)>& body) {
+  const at::Tensor bytes = at::empty({num_blocks}, at::kByte);
+  const char* const first = static_cast<const char*>(bytes.const_data_ptr());
+  at::TensorIterator iterator = at::TensorIteratorConfig()
+                                    .add_borrowed_output(bytes)
+                                    .resize_outputs(false)
+                                    .check_all_same_dtype(false)
+                                    .build();
+  iterator.for_each(
+      [&](char** data, const std::int64_t* strides, std::int64_t inner, std::int64_t outer) {
+        for (std::int64_t j = 0; j < outer; ++j) {
+          for (std::int64_t i = 0; i < inner; ++i) {
+            body(data[0] + i * strides[0] + j * strides[1] - first);
+          }
+        }
+      },
+      /*grain_size=*/1);
+}
+
+}  // namespace
 
 void install_parallel_backend() {
-  set_parallel_backend(
-      [](std::int64_t num_blocks, const std::function<void(std::int64_t block)>& body) {
-        at::parallel_for(0, num_blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-          for (std::int64_t block = begin; block < end; ++block) body(block);
-        });
-      });
+  set_parallel_backend(&run_on_torch_threads);
 }
 
 }  // namespace switchyard::ops

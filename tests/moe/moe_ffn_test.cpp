@@ -15,6 +15,8 @@
 #include "moe/moe_reference.h"
 #include "support/gradient.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/parallel.h"
+#include "switchyard/ops/backend.h"
 
 namespace switchyard::moe::testing {
 namespace {
@@ -146,8 +148,10 @@ TEST(MoeFfn, GivesExpertsWithoutRowsZeroGradientsNotMissingOnes) {
 
 TEST(MoeFfn, DifferentiatesWhenExpertsRunOnThreadsOfTheirOwn) {
   at::set_num_threads(2);
-  const Shape shape{.num_tokens = 128, .hidden = 6, .size = 5, .num_experts = 8};
-  const MoeInputs in = random_inputs(shape, std::vector<std::int32_t>(128, 4), at::kDouble);
+  ops::install_parallel_backend();
+  // Enough work for the second thread to wake up before the first has done everything.
+  const Shape shape{.num_tokens = 1024, .hidden = 64, .size = 48, .num_experts = 8};
+  const MoeInputs in = random_inputs(shape, std::vector<std::int32_t>(1024, 4), at::kDouble);
   run(in).square().sum().backward();
   const at::Tensor dw1 = in.w1_E2FH.grad().clone();
   const at::Tensor dx = in.x_TH.grad().clone();
@@ -159,6 +163,7 @@ TEST(MoeFfn, DifferentiatesWhenExpertsRunOnThreadsOfTheirOwn) {
       .backward();
   expect_near_in_norm(dw1, in.w1_E2FH.grad(), 1e-13, "dW1");
   expect_near_in_norm(dx, in.x_TH.grad(), 1e-13, "dx");
+  set_parallel_backend(nullptr);
 }
 
 TEST(MoeFfn, ShowsANaNWeightInItsTokenOnly) {
