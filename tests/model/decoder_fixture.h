@@ -1,6 +1,7 @@
 // A decoder small enough for differences in double, and batches for it.
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
@@ -59,6 +60,7 @@ inline config::ModelConfig small_config(const config::RouterConfig& router = {.p
 inline std::unique_ptr<Decoder> make_decoder(const config::ModelConfig& config,
                                              at::ScalarType compute = at::kDouble,
                                              std::uint64_t seed = 3) {
+  at::set_num_threads(1);  // tensors this small only wait for other threads
   auto decoder =
       std::make_unique<Decoder>(config, kSequenceLength, ops::PrecisionPolicy{.compute = compute});
   decoder->initialize(seed);
