@@ -33,6 +33,9 @@ std::string as_json(const train::TextEvaluation& result, const train::LoadedMode
   json["bits_per_byte"] = result.bits_per_byte;
   json["experts_per_token"] =
       result.experts_per_token.has_value() ? Json(*result.experts_per_token) : Json(nullptr);
+  // Matrix parameters that one token uses at the k measured.
+  json["activated_parameters"] = model::count_parameters(model.decoder->config())
+                                     .activated(result.experts_per_token.value_or(0.0));
   json["tokens"] = result.num_tokens;
   json["bytes"] = result.num_bytes;
   json["lossless"] = result.lossless;
