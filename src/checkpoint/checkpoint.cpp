@@ -270,6 +270,10 @@ Checkpoint Checkpoint::open(const fs::path& path) {
   return checkpoint;
 }
 
+fs::path Checkpoint::config() const {
+  return folder_ / kConfig;
+}
+
 std::map<std::string, at::Tensor> Checkpoint::weights() const {
   return read_tensors(folder_ / kWeights);
 }

@@ -119,7 +119,7 @@ StepSums Trainer::train_step() {
   {
     const Span span(phases_, "update");
     num_skipped_in_a_row_ = sums.skipped ? num_skipped_in_a_row_ + 1 : 0;
-    if (!sums.skipped) update(sums.layers, totals.named, step.num_tokens);
+    if (!sums.skipped) update(sums, totals.named);
   }
   sums.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return sums;
@@ -187,15 +187,14 @@ void Trainer::reduce_gradients() {
   }
 }
 
-void Trainer::update(const std::vector<telemetry::LayerSums>& layers,
-                     const std::vector<std::map<std::string, double>>& named,
-                     std::int64_t num_tokens) {
-  optimizer_.step(schedule_.learning_rate(step_));
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    routers_.at(layers[i].layer)
+void Trainer::update(const StepSums& sums,
+                     const std::vector<std::map<std::string, double>>& named) {
+  optimizer_.step(sums.learning_rate);
+  for (std::size_t i = 0; i < sums.layers.size(); ++i) {
+    routers_.at(sums.layers[i].layer)
         ->after_step({.step = step_ - 1,
-                      .num_tokens = num_tokens,
-                      .count_E = layers[i].count_E,
+                      .num_tokens = sums.num_tokens,
+                      .count_E = sums.layers[i].count_E,
                       .named = named[i]});
   }
 }

@@ -44,7 +44,7 @@ class Checkpoint {
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] std::int64_t step() const { return step_; }
   [[nodiscard]] std::filesystem::path tokenizer() const { return folder_ / tokenizer_file_; }
-  [[nodiscard]] std::filesystem::path config() const { return folder_ / "config.resolved.yaml"; }
+  [[nodiscard]] std::filesystem::path config() const;
   // Copies by name. Throws DataError for a broken file.
   [[nodiscard]] std::map<std::string, at::Tensor> weights() const;
   [[nodiscard]] std::map<std::string, at::Tensor> router_state() const;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "switchyard/config/folders.h"
 #include "switchyard/core/file.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/format/indexed_dataset.h"
@@ -52,7 +53,8 @@ struct Sidecar {
   }
 };
 
-inline constexpr const char* kSidecarName = "data.json";
+// What the front program looks for before the engine starts.
+inline constexpr const char* kSidecarName = config::kPreparedDataName;
 
 [[nodiscard]] std::string write_sidecar(const Sidecar& sidecar);
 // Throws DataError naming `name` and the key.

@@ -62,8 +62,9 @@ class Trainer {
   [[nodiscard]] at::Tensor objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
                                            const Denominators& step, StepAccumulator& sums);
   void reduce_gradients();
-  void update(const std::vector<telemetry::LayerSums>& layers,
-              const std::vector<std::map<std::string, double>>& named, std::int64_t num_tokens);
+  // `named`: the routers' own sums, one map per layer of `sums`.
+  void update(const telemetry::StepSums& sums,
+              const std::vector<std::map<std::string, double>>& named);
 
   config::Config config_;
   model::Decoder& decoder_;
