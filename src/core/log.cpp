@@ -44,7 +44,7 @@ spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
     auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
     auto formatter = std::make_unique<spdlog::pattern_formatter>();
-    formatter->add_flag<LevelPrefix>('*', stderr_is_terminal()).set_pattern("%*%v");
+    formatter->add_flag<LevelPrefix>('*', stderr_has_color()).set_pattern("%*%v");
     sink->set_formatter(std::move(formatter));
     auto created = std::make_shared<spdlog::logger>("switchyard", std::move(sink));
     created->set_level(spdlog::level::info);

@@ -24,11 +24,18 @@ std::mutex status_mutex;
 bool status_shown = false;
 
 bool is_terminal(int descriptor) {
-  const char* no_color = std::getenv("NO_COLOR");
-  if (no_color != nullptr && *no_color != '\0') return false;
   const char* kind = std::getenv("TERM");
   if (kind != nullptr && std::string_view(kind) == "dumb") return false;
   return ::isatty(descriptor) == 1;
+}
+
+bool has_color(int descriptor) {
+  const char* no_color = std::getenv("NO_COLOR");
+  return (no_color == nullptr || *no_color == '\0') && is_terminal(descriptor);
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // `value` in [1, 1000) with three significant digits at most: 5.1, 38, 1.41.
@@ -61,6 +68,12 @@ bool stderr_is_terminal() {
 }
 bool stdout_is_terminal() {
   return is_terminal(STDOUT_FILENO);
+}
+bool stderr_has_color() {
+  return has_color(STDERR_FILENO);
+}
+bool stdout_has_color() {
+  return has_color(STDOUT_FILENO);
 }
 
 void draw_status_line(std::string_view text) {
@@ -97,11 +110,16 @@ std::string format_duration(double seconds) {
   return fmt::format("{}d{:02}h", minutes / 1440, minutes % 1440 / 60);
 }
 
-ProgressBar::ProgressBar(std::string label, std::uint64_t total)
+ProgressBar::ProgressBar(std::string label, std::uint64_t total,
+                         std::chrono::milliseconds between_lines)
     : label_(std::move(label)),
       total_(total),
+      between_lines_(between_lines),
       terminal_(stderr_is_terminal()),
-      start_(std::chrono::steady_clock::now()) {}
+      start_(Clock::now()),
+      last_line_(start_) {
+  if (terminal_) draw(0, 0.0);
+}
 
 ProgressBar::~ProgressBar() {
   if (terminal_ && !finished_) clear_status_line();
@@ -113,34 +131,64 @@ void ProgressBar::advance_to(std::uint64_t done) {
       total_ == 0 ? 1.0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total_));
   const int percent = static_cast<int>(share * 100.0);
   if (!terminal_) {
-    // A log keeps one line per ten per cent.
-    if (percent / 10 == last_percent_ / 10 && last_percent_ >= 0) return;
-    if (last_percent_ < 0 && percent < 10) {
-      last_percent_ = 0;
-      return;
-    }
+    write_line(percent);
+  } else if (percent != last_percent_) {
     last_percent_ = percent;
-    put(fmt::format("{} {}%\n", label_, percent));
-    return;
+    draw(percent, share);
   }
-  if (percent == last_percent_) return;
+}
+
+void ProgressBar::write_line(int percent) {
+  const auto now = Clock::now();
+  if (percent / 10 == last_percent_ / 10 || now - last_line_ < between_lines_) return;
   last_percent_ = percent;
+  last_line_ = now;
+  put(fmt::format("{} {}%\n", label_, percent));
+}
+
+void ProgressBar::draw(int percent, double share) const {
   constexpr int kWidth = 30;
   const int filled = percent * kWidth / 100;
-  const double elapsed =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  const std::string left =
-      share > 0.02 ? format_duration(elapsed / share * (1.0 - share)) : std::string("?");
+  const std::string left = share > 0.02
+                               ? format_duration(seconds_since(start_) / share * (1.0 - share))
+                               : std::string("?");
   draw_status_line(fmt::format("{} [{:#>{}}{:.>{}}] {}% eta {}", label_, "", filled, "",
                                kWidth - filled, percent, left));
 }
 
 void ProgressBar::finish() {
   if (std::exchange(finished_, true)) return;
-  const double elapsed =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   if (terminal_) clear_status_line();
-  put(fmt::format("{} done in {}\n", label_, format_duration(elapsed)));
+  put(fmt::format("{} done in {}\n", label_, format_duration(seconds_since(start_))));
+}
+
+Activity::Activity(std::string label)
+    : Activity(std::move(label),
+               stderr_is_terminal() ? std::chrono::seconds(1) : std::chrono::minutes(1)) {}
+
+Activity::Activity(std::string label, std::chrono::milliseconds interval)
+    : label_(std::move(label)),
+      terminal_(stderr_is_terminal()),
+      thread_([this, interval](const std::stop_token& stop) { run(stop, interval); }) {}
+
+Activity::~Activity() {
+  thread_.request_stop();
+  thread_.join();
+  if (terminal_) clear_status_line();
+}
+
+void Activity::run(const std::stop_token& stop, std::chrono::milliseconds interval) {
+  const auto start = std::chrono::steady_clock::now();
+  std::unique_lock lock(mutex_);
+  while (!wake_.wait_for(lock, stop, interval, [&stop] { return stop.stop_requested(); })) {
+    const std::string text =
+        fmt::format("{}: {}", label_, format_duration(seconds_since(start)));
+    if (terminal_) {
+      draw_status_line(text);
+    } else {
+      put(text + " so far\n");
+    }
+  }
 }
 
 }  // namespace switchyard

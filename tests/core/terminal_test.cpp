@@ -1,11 +1,24 @@
 #include "switchyard/core/terminal.h"
 
+#include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
+#include <optional>
+#include <string>
 
 namespace switchyard {
 namespace {
+
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 TEST(FormatCount, KeepsAboutThreeDigits) {
   EXPECT_EQ(format_count(0), "0");
@@ -37,15 +50,166 @@ TEST(FormatDuration, ChoosesTheUnit) {
   EXPECT_EQ(format_duration(std::numeric_limits<double>::quiet_NaN()), "?");
 }
 
+// Standard error goes elsewhere for the life of this object.
+class StderrTo {
+ public:
+  explicit StderrTo(int descriptor) : saved_(::dup(STDERR_FILENO)) {
+    std::fflush(stderr);
+    ::dup2(descriptor, STDERR_FILENO);
+  }
+  ~StderrTo() {
+    std::fflush(stderr);
+    ::dup2(saved_, STDERR_FILENO);
+    ::close(saved_);
+  }
+  StderrTo(const StderrTo&) = delete;
+  StderrTo& operator=(const StderrTo&) = delete;
+
+ private:
+  int saved_;
+};
+
+// A terminal: what is written to `screen` can be read from `keyboard`.
+class PseudoTerminal {
+ public:
+  PseudoTerminal() : keyboard_(::posix_openpt(O_RDWR | O_NOCTTY)) {
+    if (keyboard_ < 0 || ::grantpt(keyboard_) != 0 || ::unlockpt(keyboard_) != 0) return;
+    screen_ = ::open(::ptsname(keyboard_), O_RDWR | O_NOCTTY);
+  }
+  ~PseudoTerminal() {
+    ::close(screen_);
+    ::close(keyboard_);
+  }
+  PseudoTerminal(const PseudoTerminal&) = delete;
+  PseudoTerminal& operator=(const PseudoTerminal&) = delete;
+  [[nodiscard]] int screen() const { return screen_; }
+  [[nodiscard]] int keyboard() const { return keyboard_; }
+
+ private:
+  int keyboard_;
+  int screen_ = -1;
+};
+
+// Waits for `wanted` and gives all text until it came.
+std::string read_until(int descriptor, const std::string& wanted) {
+  std::string text;
+  std::array<char, 256> buffer{};
+  while (text.find(wanted) == std::string::npos) {
+    const ssize_t count = ::read(descriptor, buffer.data(), buffer.size());
+    if (count <= 0) return text + " (no more text)";
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+  return text;
+}
+
+class Environment {
+ public:
+  Environment(const char* name, const char* value) : name_(name) {
+    if (const char* old = std::getenv(name)) old_ = old;
+    ::setenv(name, value, 1);
+  }
+  ~Environment() {
+    if (old_.has_value()) {
+      ::setenv(name_, old_->c_str(), 1);
+    } else {
+      ::unsetenv(name_);
+    }
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> old_;
+};
+
+TEST(Terminal, ColorsNeedATerminalThatWantsThem) {
+  const PseudoTerminal terminal;
+  ASSERT_GE(terminal.screen(), 0);
+  const StderrTo screen(terminal.screen());
+  const Environment kind("TERM", "xterm");
+  {
+    const Environment color("NO_COLOR", "");
+    EXPECT_TRUE(stderr_is_terminal());
+    EXPECT_TRUE(stderr_has_color());
+  }
+  {
+    const Environment color("NO_COLOR", "1");
+    EXPECT_TRUE(stderr_is_terminal());  // lines may still be redrawn
+    EXPECT_FALSE(stderr_has_color());
+  }
+  const Environment dumb("TERM", "dumb");
+  EXPECT_FALSE(stderr_is_terminal());
+  EXPECT_FALSE(stderr_has_color());
+}
+
 TEST(ProgressBar, WritesOneLinePerTenPercentToAPipe) {
-  if (stderr_is_terminal()) GTEST_SKIP() << "standard error is a terminal";
   testing::internal::CaptureStderr();
-  ProgressBar bar("encoding", 1000);
+  ProgressBar bar("encoding", 1000, std::chrono::milliseconds(0));
   for (std::uint64_t done = 0; done <= 1000; done += 5) bar.advance_to(done);
   const std::string text = testing::internal::GetCapturedStderr();
   EXPECT_EQ(text,
             "encoding 10%\nencoding 20%\nencoding 30%\nencoding 40%\nencoding 50%\n"
             "encoding 60%\nencoding 70%\nencoding 80%\nencoding 90%\nencoding 100%\n");
+}
+
+TEST(ProgressBar, ShortJobWritesOnlyItsEndToAPipe) {
+  testing::internal::CaptureStderr();
+  ProgressBar bar("encoding", 1000, std::chrono::hours(1));
+  for (std::uint64_t done = 0; done <= 1000; done += 5) bar.advance_to(done);
+  bar.finish();
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(text, StartsWith("encoding done in "));
+  EXPECT_EQ(text.find('\n'), text.size() - 1) << text;
+}
+
+TEST(ProgressBar, IsRedrawnInPlaceOnATerminalAndGoesAway) {
+  const PseudoTerminal terminal;
+  ASSERT_GE(terminal.screen(), 0);
+  const StderrTo screen(terminal.screen());
+  const Environment kind("TERM", "xterm");
+  {
+    ProgressBar bar("encoding", 200);
+    bar.advance_to(100);
+  }
+  clear_status_line();  // nothing is left to clear
+  std::fputs("END", stderr);
+  const std::string text = read_until(terminal.keyboard(), "END");
+  EXPECT_THAT(text, StartsWith("\rencoding [..............................] 0% eta ?\033[K"
+                               "\rencoding [###############...............] 50% eta "));
+  EXPECT_THAT(text, EndsWith("s\033[K\r\033[KEND"));
+}
+
+TEST(Activity, SaysOnATerminalThatTheJobStillRuns) {
+  const PseudoTerminal terminal;
+  ASSERT_GE(terminal.screen(), 0);
+  const StderrTo screen(terminal.screen());
+  const Environment kind("TERM", "xterm");
+  std::string text;
+  {
+    const Activity activity("training", std::chrono::milliseconds(1));
+    text = read_until(terminal.keyboard(), "s\033[K");
+  }
+  EXPECT_THAT(text, StartsWith("\rtraining: "));
+  std::fputs("END", stderr);
+  EXPECT_THAT(read_until(terminal.keyboard(), "END"), EndsWith("\r\033[KEND"));
+}
+
+TEST(Activity, WritesLinesToAPipeAndNothingForAShortJob) {
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
+  {
+    const StderrTo writer(pipe[1]);
+    { const Activity activity("training"); }
+    std::fputs("START ", stderr);
+    EXPECT_EQ(read_until(pipe[0], "START "), "START ");
+    const Activity activity("training", std::chrono::milliseconds(1));
+    const std::string text = read_until(pipe[0], "\n");
+    EXPECT_THAT(text, StartsWith("training: "));
+    EXPECT_THAT(text, HasSubstr("s so far\n"));
+  }
+  ::close(pipe[0]);
+  ::close(pipe[1]);
 }
 
 }  // namespace

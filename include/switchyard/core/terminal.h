@@ -2,15 +2,21 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace switchyard {
 
-// True when standard error is a terminal (colours, redrawing in place) and NO_COLOR is unset.
+// A terminal on which lines can be redrawn in place.
 [[nodiscard]] bool stderr_is_terminal();
 [[nodiscard]] bool stdout_is_terminal();
+// Such a terminal, and the environment does not ask for NO_COLOR (https://no-color.org).
+[[nodiscard]] bool stderr_has_color();
+[[nodiscard]] bool stdout_has_color();
 
 [[nodiscard]] std::string format_count(double value);         // 5.1k, 1.41M, 3.5B
 [[nodiscard]] std::string format_bytes(std::uint64_t bytes);  // 1.2G
@@ -21,23 +27,52 @@ namespace switchyard {
 void draw_status_line(std::string_view text);
 void clear_status_line();
 
-// A bar redrawn in place on a terminal; on a pipe one line per 10 %.
+// How far a job is. On a terminal a bar redrawn in place; elsewhere a line for every 10 %, but none
+// sooner than `between_lines` after the one before.
 class ProgressBar {
  public:
-  ProgressBar(std::string label, std::uint64_t total);
+  ProgressBar(std::string label, std::uint64_t total,
+              std::chrono::milliseconds between_lines = std::chrono::seconds(5));
   ~ProgressBar();
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
   void advance_to(std::uint64_t done);
+  // Says how long it took. Without it the bar goes away and says nothing.
   void finish();
 
  private:
+  using Clock = std::chrono::steady_clock;
+  void draw(int percent, double share) const;
+  void write_line(int percent);
+
   std::string label_;
   std::uint64_t total_;
+  std::chrono::milliseconds between_lines_;
   bool terminal_;
   bool finished_ = false;
-  int last_percent_ = -1;
-  std::chrono::steady_clock::time_point start_;
+  int last_percent_ = 0;
+  Clock::time_point start_;
+  Clock::time_point last_line_;
+};
+
+// That a job of unknown length still runs, and for how long: on a terminal a status line redrawn
+// every second, elsewhere a line every minute. It goes away with the object.
+class Activity {
+ public:
+  explicit Activity(std::string label);
+  Activity(std::string label, std::chrono::milliseconds interval);
+  ~Activity();
+  Activity(const Activity&) = delete;
+  Activity& operator=(const Activity&) = delete;
+
+ private:
+  void run(const std::stop_token& stop, std::chrono::milliseconds interval);
+
+  std::string label_;
+  bool terminal_;
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::jthread thread_;  // last: it uses the others
 };
 
 }  // namespace switchyard

@@ -49,7 +49,7 @@ int run_generate(const config::ParsedArguments& arguments) {
     log::warning("the model has no MoE layers: there are no experts to show");
   }
 
-  ExpertView view(model.tokenizer, stdout_is_terminal());
+  ExpertView view(model.tokenizer, stdout_has_color());
   train::PrintableStream stream;
   if (!show_experts) print(stream.push(prompt));
   const train::Generation generation = train::generate(
