@@ -182,6 +182,21 @@ void AtomicFile::commit() {
   sync_folder(folder_of(path_));
 }
 
+AppendFile::AppendFile(std::filesystem::path path, Mode mode) : path_(std::move(path)) {
+  const int create = mode == Mode::kCreateNew ? O_CREAT | O_EXCL : O_CREAT;
+  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | create, 0666);
+  if (descriptor_ < 0) throw_storage("open", path_, errno);
+}
+
+AppendFile::~AppendFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void AppendFile::write(std::string_view bytes) {
+  const int error_number = write_all(descriptor_, bytes.data(), bytes.size());
+  if (error_number != 0) throw_storage("write", path_, error_number);
+}
+
 MappedFile::MappedFile(const std::filesystem::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) throw_storage("open", path, errno);

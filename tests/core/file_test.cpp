@@ -144,6 +144,20 @@ TEST_F(FileTest, FilesWithoutASizeAreReadToTheEnd) {
   EXPECT_THAT(read_file("/proc/self/status"), testing::HasSubstr("Name:"));
 }
 
+TEST_F(FileTest, AppendedBytesAreThereAtOnceAndAfterThoseOfEarlier) {
+  const fs::path path = folder_ / "log";
+  {
+    AppendFile file(path, AppendFile::Mode::kCreateNew);
+    file.write("one ");
+    EXPECT_EQ(read_file(path), "one ");
+  }
+  AppendFile file(path, AppendFile::Mode::kContinue);
+  file.write("two");
+  EXPECT_EQ(read_file(path), "one two");
+  EXPECT_THROW(AppendFile(path, AppendFile::Mode::kCreateNew), StorageError);
+  EXPECT_EQ(read_file(path), "one two");
+}
+
 TEST_F(FileTest, MapShowsTheBytesAndMoves) {
   write_file_atomically(folder_ / "a", "mapped");
   MappedFile first(folder_ / "a");

@@ -44,6 +44,25 @@ class AtomicFile {
   std::string buffer_;
 };
 
+// A file that grows: every write hands all its bytes to the operating system before it returns.
+class AppendFile {
+ public:
+  enum class Mode { kContinue, kCreateNew };  // kCreateNew: the file must not be there yet
+  // Throws StorageError.
+  AppendFile(std::filesystem::path path, Mode mode);
+  ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+
+  // Throws StorageError; part of the bytes may be in the file then.
+  void write(std::string_view bytes);
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+};
+
 // Read-only memory map of a file; an empty file gives an empty span.
 class MappedFile {
  public:

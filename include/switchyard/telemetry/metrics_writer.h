@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "switchyard/core/file.h"
 #include "switchyard/format/json.h"
 
 namespace switchyard::telemetry {
@@ -11,20 +12,13 @@ class MetricsWriter {
  public:
   // Opens for appending. A last line that a killed run left without its end is cut off, so that
   // every line parses. Throws StorageError.
-  explicit MetricsWriter(std::filesystem::path path);
-  ~MetricsWriter();
-  MetricsWriter(const MetricsWriter&) = delete;
-  MetricsWriter& operator=(const MetricsWriter&) = delete;
+  explicit MetricsWriter(const std::filesystem::path& path);
 
   // Appends one line in one write. Throws StorageError.
   void write(const format::Json& record);
 
  private:
-  void cut_torn_line();
-  [[noreturn]] void fail(const char* action) const;
-
-  std::filesystem::path path_;
-  int descriptor_ = -1;
+  AppendFile file_;
 };
 
 }  // namespace switchyard::telemetry
