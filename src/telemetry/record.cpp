@@ -59,6 +59,7 @@ Json to_json(const StepRecord& record) {
     add_routing(entry, layer.routing);
     add_losses(entry, layer.losses, "");
     entry["load"] = layer.load;
+    entry["k_histogram"] = layer.k_histogram;
     json["layers"].push_back(std::move(entry));
   }
   json["phase_ms"] = record.phase_ms;

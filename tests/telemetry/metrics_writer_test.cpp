@@ -39,14 +39,16 @@ TEST(MetricsWriter, UnwritableFileIsAStorageError) {
 TEST(StepRecordJson, HasEveryStableKey) {
   StepRecord record;
   record.routing = RoutingRecord{};
-  record.layers.push_back({.layer = 2, .routing = {}, .losses = {}, .load = {0.5, 0.5}});
+  record.layers.push_back(
+      {.layer = 2, .routing = {}, .losses = {}, .load = {0.5, 0.5}, .k_histogram = {}});
   const format::Json json = to_json(record);
   for (const char* key : testing::kStepRecordNumbers) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
   ASSERT_TRUE(json.contains("layers"));
-  for (const char* key : {"layer", "experts_per_token", "router_entropy", "max_violation",
-                          "dead_experts", "load_balance_loss", "dynamic_loss", "z_loss", "load"}) {
+  for (const char* key :
+       {"layer", "experts_per_token", "router_entropy", "max_violation", "dead_experts",
+        "load_balance_loss", "dynamic_loss", "z_loss", "load", "k_histogram"}) {
     EXPECT_TRUE(json["layers"][0].contains(key)) << key;
   }
 }

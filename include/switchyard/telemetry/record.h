@@ -31,8 +31,9 @@ struct LossTerms {
 struct LayerRecord {
   std::int64_t layer = 0;
   RoutingRecord routing = {};
-  LossTerms losses = {};          // raw
-  std::vector<double> load = {};  // [E] share of the window's rows
+  LossTerms losses = {};                       // raw
+  std::vector<double> load = {};               // [E] share of the window's rows
+  std::vector<std::int64_t> k_histogram = {};  // [E + 1] tokens of the window with k experts
 };
 
 // One logged step; statistics cover the steps since the last record. Non-finite numbers become
