@@ -29,8 +29,9 @@ constexpr int kVersion = 1;
 constexpr const char* kManifest = config::kCheckpointManifestName;
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kRouterState = "router_state.safetensors";
+constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr const char* kTrainingState = "training_state.json";
 constexpr const char* kConfig = config::kResolvedConfigName;
-constexpr const char* kLatest = "LATEST";
 constexpr std::string_view kStepPrefix = "step-";
 constexpr std::string_view kTemporarySuffix = ".tmp";
 
@@ -85,16 +86,22 @@ std::map<std::string, at::Tensor> read_tensors(const fs::path& path) {
   return tensors;
 }
 
-// What a save that was killed left behind. One process writes in a run, so all of it is old.
-void remove_unfinished(const fs::path& checkpoints) {
+fs::path temporary_name(const fs::path& step) {
+  return step.parent_path() /
+         fmt::format(".{}.{}{}", step.filename().string(), ::getpid(), kTemporarySuffix);
+}
+
+bool is_step_name(const std::string& name) {
+  return name.starts_with(kStepPrefix) && name.size() > kStepPrefix.size() &&
+         name.find_first_not_of("0123456789", kStepPrefix.size()) == std::string::npos;
+}
+
+void rename_folder(const fs::path& from, const fs::path& to) {
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(fmt::format(".{}", kStepPrefix)) || !name.ends_with(kTemporarySuffix)) {
-      continue;
-    }
-    log::info("removing {}, a checkpoint that was not finished", entry.path().string());
-    fs::remove_all(entry.path(), error);
+  fs::rename(from, to, error);
+  if (error) {
+    throw StorageError(
+        fmt::format("cannot rename {} to {}: {}", from.string(), to.string(), error.message()));
   }
 }
 
@@ -123,7 +130,8 @@ class TemporaryFolder {
 struct Manifest {
   std::int64_t step = 0;
   std::string tokenizer_file;
-  bool has_router_state = false;
+  std::set<std::string> files;
+  std::map<std::string, std::string> environment;
 };
 
 DataError damaged(const fs::path& file, const std::string& reason) {
@@ -167,8 +175,11 @@ Manifest verify(const fs::path& folder) {
         throw damaged(path, fmt::format("lists '{}', which is no file name", name));
       }
       verify_file(folder / name, entry);
+      manifest.files.insert(name);
     }
-    manifest.has_router_state = files.contains(kRouterState);
+    for (const auto& [name, value] : json.at("environment").items()) {
+      if (value.is_string()) manifest.environment.emplace(name, value.get<std::string>());
+    }
   } catch (const nlohmann::json::exception& error) {
     throw damaged(path, error.what());
   }
@@ -177,19 +188,9 @@ Manifest verify(const fs::path& folder) {
 
 // The finished checkpoint of the highest step, or an empty path.
 fs::path newest_step(const fs::path& checkpoints) {
-  fs::path newest;
-  std::error_code error;
-  // Six digits and more sort by length, then by text.
-  const auto key = [](const fs::path& path) {
-    const std::string name = path.filename().string();
-    return std::pair(name.size(), name);
-  };
-  for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
-    if (!entry.path().filename().string().starts_with(kStepPrefix)) continue;
-    if (!config::is_checkpoint(entry.path())) continue;
-    if (newest.empty() || key(entry.path()) > key(newest)) newest = entry.path();
-  }
-  return newest;
+  const std::vector<fs::path> steps = steps_in(checkpoints);
+  const auto newest = std::find_if(steps.rbegin(), steps.rend(), &config::is_checkpoint);
+  return newest == steps.rend() ? fs::path() : *newest;
 }
 
 // The folder of one step that `path` stands for.
@@ -200,9 +201,7 @@ fs::path step_folder(const fs::path& path) {
     if (fs::is_regular_file(latest)) {
       std::string name = read_file(latest);
       while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
-      if (name.starts_with(kStepPrefix) && name.find('/') == std::string::npos) {
-        return checkpoints / name;
-      }
+      if (is_step_name(name)) return checkpoints / name;
       throw DataError(fmt::format("{}: holds '{}', expected a name such as step-000500",
                                   latest.string(), name.substr(0, 80)),
                       "name the step's folder instead of the run");
@@ -225,8 +224,7 @@ fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
                        "a checkpoint is never overwritten; move it away");
   }
   remove_unfinished(checkpoints);
-  const TemporaryFolder temporary(checkpoints /
-                                  fmt::format(".{}.{}{}", name, ::getpid(), kTemporarySuffix));
+  const TemporaryFolder temporary(temporary_name(final_name));
   const fs::path& folder = temporary.path();
 
   std::vector<std::string> files{kWeights, kConfig, request.tokenizer_file};
@@ -234,6 +232,14 @@ fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
   if (!request.router_state.empty()) {
     write_tensors(folder / kRouterState, request.router_state, {});
     files.emplace_back(kRouterState);
+  }
+  if (!request.optimizer.empty()) {
+    write_tensors(folder / kOptimizer, request.optimizer, {});
+    files.emplace_back(kOptimizer);
+  }
+  if (!request.training_state.empty()) {
+    write_file_atomically(folder / kTrainingState, request.training_state);
+    files.emplace_back(kTrainingState);
   }
   write_file_atomically(folder / kConfig, request.resolved_config);
   write_file_atomically(folder / request.tokenizer_file, request.tokenizer_bytes);
@@ -256,18 +262,90 @@ fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
   }
 
   publish_folder(folder, final_name);
-  write_file_atomically(checkpoints / kLatest, name + "\n");
+  point_at(final_name, kLatest);
   return final_name;
+}
+
+void remove_unfinished(const fs::path& checkpoints) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(fmt::format(".{}", kStepPrefix)) || !name.ends_with(kTemporarySuffix)) {
+      continue;
+    }
+    log::info("removing {}, a checkpoint that was not finished", entry.path().string());
+    fs::remove_all(entry.path(), error);
+  }
+}
+
+std::vector<fs::path> steps_in(const fs::path& checkpoints) {
+  std::vector<fs::path> steps;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
+    if (is_step_name(entry.path().filename().string())) steps.push_back(entry.path());
+  }
+  // Six digits and more sort by length, then by text.
+  std::sort(steps.begin(), steps.end(), [](const fs::path& a, const fs::path& b) {
+    const std::string left = a.filename().string();
+    const std::string right = b.filename().string();
+    return left.size() != right.size() ? left.size() < right.size() : left < right;
+  });
+  return steps;
+}
+
+void remove_step(const fs::path& folder) {
+  const fs::path hidden = temporary_name(folder);
+  rename_folder(folder, hidden);
+  std::error_code error;
+  fs::remove_all(hidden, error);
+  if (error) {
+    throw StorageError(fmt::format("cannot remove {}: {}", hidden.string(), error.message()));
+  }
+}
+
+fs::path set_aside(const fs::path& folder) {
+  fs::path name = folder;
+  name += ".damaged";
+  for (int number = 2; fs::exists(name); ++number) {
+    name = folder;
+    name += fmt::format(".damaged-{}", number);
+  }
+  rename_folder(folder, name);
+  return name;
+}
+
+void point_at(const fs::path& folder, const char* pointer) {
+  write_file_atomically(folder.parent_path() / pointer, folder.filename().string() + "\n");
 }
 
 Checkpoint Checkpoint::open(const fs::path& path) {
   Checkpoint checkpoint;
   checkpoint.folder_ = step_folder(path);
-  const Manifest manifest = verify(checkpoint.folder_);
+  Manifest manifest = verify(checkpoint.folder_);
   checkpoint.step_ = manifest.step;
   checkpoint.tokenizer_file_ = manifest.tokenizer_file;
-  checkpoint.has_router_state_ = manifest.has_router_state;
+  checkpoint.files_ = std::move(manifest.files);
+  checkpoint.environment_ = std::move(manifest.environment);
   return checkpoint;
+}
+
+NewestSound open_newest_sound(const fs::path& checkpoints) {
+  NewestSound found;
+  std::vector<fs::path> steps = steps_in(checkpoints);
+  for (; !steps.empty(); steps.pop_back()) {
+    try {
+      if (!config::is_checkpoint(steps.back())) throw damaged(steps.back() / kManifest, "missing");
+      found.checkpoint = Checkpoint::open(steps.back());
+      return found;
+    } catch (const Error& error) {
+      found.damaged.push_back({.folder = steps.back(), .reason = error.what()});
+    }
+  }
+  if (found.damaged.empty()) return found;
+  std::string reasons;
+  for (const NewestSound::Damaged& each : found.damaged) reasons += "\n" + each.reason;
+  throw DataError(fmt::format("{} holds no sound checkpoint:{}", checkpoints.string(), reasons),
+                  "nothing was changed; restore one of them, or start a new run");
 }
 
 fs::path Checkpoint::config() const {
@@ -279,8 +357,18 @@ std::map<std::string, at::Tensor> Checkpoint::weights() const {
 }
 
 std::map<std::string, at::Tensor> Checkpoint::router_state() const {
-  if (!has_router_state_) return {};
+  if (!files_.contains(kRouterState)) return {};
   return read_tensors(folder_ / kRouterState);
+}
+
+std::map<std::string, at::Tensor> Checkpoint::optimizer() const {
+  if (!files_.contains(kOptimizer)) return {};
+  return read_tensors(folder_ / kOptimizer);
+}
+
+std::string Checkpoint::training_state() const {
+  if (!files_.contains(kTrainingState)) return {};
+  return read_file(folder_ / kTrainingState);
 }
 
 }  // namespace switchyard::checkpoint

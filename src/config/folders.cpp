@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "config/plain_text.h"
@@ -30,6 +31,47 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, error);
 }
 
+class FolderProblems {
+ public:
+  explicit FolderProblems(const Resolved& resolved) : resolved_(resolved) {}
+
+  // The first hint is the one that is shown.
+  void add(const std::string& key, const std::string& message, const std::string& hint) {
+    const auto origin = resolved_.origin_of_key.find(key);
+    const std::string where = origin == resolved_.origin_of_key.end() ? "config" : origin->second;
+    lines_.push_back(fmt::format("{}: {}: {}", where, key, message));
+    if (hint_.empty()) hint_ = hint;
+  }
+
+  void check_data() {
+    const DataConfig& data = resolved_.config.data;
+    if (!data.path.empty()) check_data("data.path", data.path);
+    for (const BlendItem& item : data.blend) check_data("data.blend", item.path);
+  }
+
+  void raise_if_any() {
+    if (!lines_.empty()) throw ConfigError(std::move(lines_), hint_);
+  }
+
+ private:
+  void check_data(const std::string& key, const std::string& path) {
+    if (holds_prepared_data(path)) return;
+    std::error_code error;
+    const std::string shown = printable(path);
+    const std::string message =
+        fs::exists(path, error)
+            ? fmt::format("'{}' holds no prepared data set (no {})", shown, kPreparedDataName)
+            : fmt::format("no folder '{}'{}", shown, path_suggestion(path));
+    add(key, message,
+        fmt::format("make one: switchyard prepare --input FILE --tokenizer bpe:4096 --output {}",
+                    shown));
+  }
+
+  const Resolved& resolved_;
+  std::vector<std::string> lines_;
+  std::string hint_;
+};
+
 }  // namespace
 
 bool holds_prepared_data(const fs::path& folder) {
@@ -53,34 +95,21 @@ bool holds_run_with_checkpoint(const fs::path& folder) {
 }
 
 void check_folders_of_run(const Resolved& resolved) {
-  const Config& config = resolved.config;
-  std::vector<std::string> problems;
-  std::string hint;
-  const auto add = [&](const std::string& key, const std::string& message) {
-    const auto origin = resolved.origin_of_key.find(key);
-    const std::string where = origin == resolved.origin_of_key.end() ? "config" : origin->second;
-    problems.push_back(fmt::format("{}: {}: {}", where, key, message));
-  };
-  const auto check_data = [&](const std::string& key, const std::string& path) {
-    if (holds_prepared_data(path)) return;
-    std::error_code error;
-    const std::string shown = printable(path);
-    if (fs::exists(path, error)) {
-      add(key, fmt::format("'{}' holds no prepared data set (no {})", shown, kPreparedDataName));
-    } else {
-      add(key, fmt::format("no folder '{}'{}", shown, path_suggestion(path)));
-    }
-    hint = fmt::format("make one: switchyard prepare --input FILE --tokenizer bpe:4096 --output {}",
-                       shown);
-  };
-  if (!config.data.path.empty()) check_data("data.path", config.data.path);
-  for (const BlendItem& item : config.data.blend) check_data("data.blend", item.path);
-  if (holds_run(config.run.dir)) {
-    add("run.dir", fmt::format("'{}' already holds a run", printable(config.run.dir)));
-    if (hint.empty())
-      hint = "choose another folder with run.dir=...; a run never overwrites another";
+  FolderProblems problems(resolved);
+  problems.check_data();
+  if (const std::string& dir = resolved.config.run.dir; holds_run(dir)) {
+    problems.add("run.dir", fmt::format("'{}' already holds a run", printable(dir)),
+                 fmt::format("choose another folder with run.dir=..., or go on with that run: "
+                             "switchyard resume {}",
+                             printable(dir)));
   }
-  if (!problems.empty()) throw ConfigError(std::move(problems), hint);
+  problems.raise_if_any();
+}
+
+void check_data_of_run(const Resolved& resolved) {
+  FolderProblems problems(resolved);
+  problems.check_data();
+  problems.raise_if_any();
 }
 
 std::string path_suggestion(const fs::path& missing) {

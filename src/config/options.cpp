@@ -58,15 +58,25 @@ std::optional<std::string> problem_of_tokenizer(const std::string& value) {
                      printable(value));
 }
 
-std::optional<std::string> problem_of_run(const std::string& value) {
+// `finished`: a checkpoint has to be there, or be it.
+std::optional<std::string> problem_of_run(const std::string& value, bool finished) {
   const fs::path path(value);
   const std::string shown = printable(value);
   std::error_code error;
   if (!fs::exists(path, error)) {
-    return fmt::format("no such run or checkpoint '{}'{}", shown, path_suggestion(path));
+    return fmt::format("no such run{} '{}'{}", finished ? " or checkpoint" : "", shown,
+                       path_suggestion(path));
   }
   if (!fs::is_directory(path, error)) {
-    return fmt::format("'{}' is a file; expected the folder of a run or checkpoint", shown);
+    return fmt::format("'{}' is a file; expected the folder of a run{}", shown,
+                       finished ? " or checkpoint" : "");
+  }
+  if (!finished) {
+    if (holds_run(path)) return std::nullopt;
+    if (is_checkpoint(path)) {
+      return fmt::format("'{}' is a checkpoint; expected the folder of its run", shown);
+    }
+    return fmt::format("'{}' holds no run (no {})", shown, kResolvedConfigName);
   }
   if (is_checkpoint(path) || holds_run_with_checkpoint(path)) return std::nullopt;
   if (holds_run(path)) return fmt::format("'{}' is a run without a finished checkpoint", shown);
@@ -75,6 +85,13 @@ std::optional<std::string> problem_of_run(const std::string& value) {
   }
   return fmt::format("'{}' is neither a run (no {}) nor a checkpoint (no {})", shown,
                      kResolvedConfigName, kCheckpointManifestName);
+}
+
+std::optional<std::string> problem_of_key(const std::string& value) {
+  if (find_field(value) != nullptr || is_group(value)) return std::nullopt;
+  std::vector<std::string> keys;
+  for (const Field& field : all_fields()) keys.push_back(field.key);
+  return fmt::format("unknown key '{}'{}", printable(value), suggestion(value, keys));
 }
 
 std::optional<std::string> problem_of_path(const OptionSpec& option, const std::string& value) {
@@ -125,8 +142,12 @@ std::optional<std::string> problem_of(const OptionSpec& option, const std::strin
     }
     case ValueKind::kTokenizer:
       return problem_of_tokenizer(value);
+    case ValueKind::kRun:
+      return problem_of_run(value, false);
     case ValueKind::kRunOrCheckpoint:
-      return problem_of_run(value);
+      return problem_of_run(value, true);
+    case ValueKind::kKey:
+      return problem_of_key(value);
     case ValueKind::kFile:
     case ValueKind::kInput:
     case ValueKind::kFolder:
@@ -214,6 +235,8 @@ class ArgumentParser {
 
   // Text may begin with a dash, as long as it is not one of our flags.
   [[nodiscard]] bool is_value_of(const OptionSpec& flag, const std::string& argument) const {
+    // After a key may come an override of it.
+    if (flag.kind == ValueKind::kKey && argument.find('=') != std::string::npos) return false;
     if (!looks_like_flag(argument)) return true;
     const std::string name = argument.substr(0, argument.find('='));
     return flag.kind == ValueKind::kText && argument != "-h" && find_flag(verb_, name) == nullptr;

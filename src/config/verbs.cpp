@@ -122,6 +122,28 @@ VerbSpec pretrain_verb() {
               "run.dir=runs/book"};
 }
 
+VerbSpec resume_verb() {
+  return {
+      .name = "resume",
+      .summary = "go on with a run that was stopped, from its newest sound checkpoint",
+      .positionals =
+          {{.name = "RUN", .kind = ValueKind::kRun, .required = true, .help = "folder of the run"}},
+      .flags =
+          {
+              {.name = "--allow-change",
+               .kind = ValueKind::kKey,
+               .metavar = "KEY",
+               .repeatable = true,
+               .help = "let this key, or group of keys, differ from what the run began with"},
+              {.name = "--allow-router-change",
+               .kind = ValueKind::kSwitch,
+               .help = "let model.moe.router differ; the router's state starts afresh"},
+          },
+      .takes_overrides = true,
+      .example = "switchyard resume runs/book train.steps=4000",
+  };
+}
+
 VerbSpec evaluate_verb() {
   return {
       .name = "evaluate",
@@ -209,6 +231,7 @@ std::vector<VerbSpec> build_verbs() {
   return {
       prepare_verb(),
       pretrain_verb(),
+      resume_verb(),
       evaluate_verb(),
       generate_verb(),
       {.name = "config show",

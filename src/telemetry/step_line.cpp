@@ -70,17 +70,18 @@ void StepLinePrinter::print(const std::string& line) {
 }
 
 std::string BestTracker::judge(std::int64_t step, double loss) {
-  if (std::isfinite(loss) && (!has_best() || loss < best_)) {
-    best_ = loss;
-    best_step_ = step;
-    num_without_improvement_ = 0;
+  if (std::isfinite(loss) && (!has_best() || loss < state_.loss)) {
+    state_.loss = loss;
+    state_.step = step;
+    state_.num_without_improvement = 0;
     return "new best";
   }
-  ++num_without_improvement_;
+  ++state_.num_without_improvement;
   const std::string count =
-      fmt::format("no improvement for {} evaluation{}", num_without_improvement_,
-                  num_without_improvement_ == 1 ? "" : "s");
-  return has_best() ? fmt::format("{} (best {:.4g} at step {})", count, best_, best_step_) : count;
+      fmt::format("no improvement for {} evaluation{}", state_.num_without_improvement,
+                  state_.num_without_improvement == 1 ? "" : "s");
+  return has_best() ? fmt::format("{} (best {:.4g} at step {})", count, state_.loss, state_.step)
+                    : count;
 }
 
 std::string format_evaluation_line(const EvaluationRecord& record, const std::string& verdict) {

@@ -95,10 +95,10 @@ void StepStatistics::add(const StepSums& sums) {
   ++num_steps_;
   window_tokens_ += sums.num_tokens;
   window_seconds_ += sums.seconds;
-  total_tokens_ += sums.num_tokens;
+  totals_.tokens += sums.num_tokens;
   last_ = sums;
   if (sums.skipped) {
-    ++total_skipped_;
+    ++totals_.skipped;
     return;
   }
   ++num_applied_;
@@ -130,10 +130,10 @@ StepRecord StepStatistics::take_record(const SpanTimer& phases, std::uint64_t me
   SWITCHYARD_CHECK(num_steps_ > 0, "a record of no steps");
   StepRecord record;
   record.step = last_.step;
-  record.tokens = total_tokens_;
+  record.tokens = totals_.tokens;
   record.learning_rate = last_.learning_rate;
   record.memory_bytes = memory_bytes;
-  record.skipped_steps = total_skipped_;
+  record.skipped_steps = totals_.skipped;
   const auto num_steps = static_cast<double>(num_steps_);
   record.step_ms = window_seconds_ * 1e3 / num_steps;
   record.tokens_per_second = ratio(static_cast<double>(window_tokens_), window_seconds_);

@@ -82,8 +82,6 @@ Build build(const config::Config& given) {
   return parts;
 }
 
-namespace {
-
 config::Config config_of(const checkpoint::Checkpoint& checkpoint) {
   try {
     return config::load(checkpoint.config(), {}).config;
@@ -91,8 +89,6 @@ config::Config config_of(const checkpoint::Checkpoint& checkpoint) {
     throw DataError(error.what(), "the checkpoint was written by another version of switchyard");
   }
 }
-
-}  // namespace
 
 LoadedModel load_model(const std::filesystem::path& path, const std::string& precision) {
   const auto checkpoint = checkpoint::Checkpoint::open(path);
@@ -107,8 +103,8 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
   }
   auto decoder =
       std::make_unique<model::Decoder>(config.model, config.data.sequence_length, policy);
-  load_weights(*decoder, checkpoint.weights(), checkpoint.router_state(),
-               checkpoint.folder().string());
+  load_weights(*decoder, checkpoint.weights(), checkpoint.folder().string());
+  load_router_state(*decoder, checkpoint.router_state(), checkpoint.folder().string());
   return {.folder = checkpoint.folder(),
           .config = std::move(config),
           .precision = policy,

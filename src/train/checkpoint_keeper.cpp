@@ -8,13 +8,35 @@
 
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
 
 CheckpointKeeper::CheckpointKeeper(fs::path folder, std::int64_t keep_last)
     : folder_(std::move(folder)), keep_last_(keep_last) {}
+
+void CheckpointKeeper::start_from(const checkpoint::Checkpoint& checkpoint) {
+  last_ = checkpoint.folder();
+  last_step_ = checkpoint.step();
+}
+
+void CheckpointKeeper::check_free_space(const checkpoint::SaveRequest& request) const {
+  std::uint64_t estimated_bytes = request.tokenizer_bytes.size();
+  for (const auto* tensors : {&request.weights, &request.optimizer, &request.router_state}) {
+    for (const checkpoint::NamedTensor& named : *tensors) estimated_bytes += named.tensor.nbytes();
+  }
+  std::error_code error;
+  const fs::space_info space = fs::space(folder_, error);
+  if (error || space.available >= 2 * estimated_bytes) return;  // not every file system tells
+  throw StorageError(
+      fmt::format("{}: {} are free, but a checkpoint takes about {}, and the old one is only "
+                  "removed once the new one is whole",
+                  folder_.string(), format_bytes(space.available), format_bytes(estimated_bytes)),
+      "free some space, or choose a folder on another disk with run.dir=...");
+}
 
 void CheckpointKeeper::save(const checkpoint::SaveRequest& request) {
   constexpr int kMostFailures = 3;
@@ -37,21 +59,36 @@ void CheckpointKeeper::check_last_save() const {
   if (failure_) std::rethrow_exception(failure_);
 }
 
-void CheckpointKeeper::remove_old() const {
-  // Six digits and more sort by length, then by text.
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder_, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("step-") && config::is_checkpoint(entry.path())) names.push_back(name);
+void CheckpointKeeper::mark_best() {
+  try {
+    checkpoint::point_at(last_, checkpoint::kBest);
+  } catch (const StorageError& error) {
+    log::warning("{}", error.what());
+    return;
   }
-  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
-    return a.size() != b.size() ? a.size() < b.size() : a < b;
-  });
+  remove_old();
+}
+
+fs::path CheckpointKeeper::best() const {
+  const fs::path pointer = folder_ / checkpoint::kBest;
+  if (!fs::is_regular_file(pointer)) return {};
+  std::string name = read_file(pointer);
+  while (!name.empty() && name.back() == '\n') name.pop_back();
+  return folder_ / name;
+}
+
+void CheckpointKeeper::remove_old() const {
+  std::vector<fs::path> steps = checkpoint::steps_in(folder_);
+  std::erase_if(steps, [](const fs::path& step) { return !config::is_checkpoint(step); });
+  const fs::path best_step = best();
   const auto num_kept = static_cast<std::size_t>(std::max<std::int64_t>(1, keep_last_));
-  for (std::size_t i = 0; i + num_kept < names.size(); ++i) {
-    fs::remove_all(folder_ / names[i], error);
-    if (error) log::warning("cannot remove {}: {}", (folder_ / names[i]).string(), error.message());
+  for (std::size_t i = 0; i + num_kept < steps.size(); ++i) {
+    if (steps[i] == best_step) continue;
+    try {
+      checkpoint::remove_step(steps[i]);
+    } catch (const StorageError& error) {
+      log::warning("{}", error.what());
+    }
   }
 }
 

@@ -9,30 +9,72 @@
 namespace switchyard::train {
 namespace {
 
-at::Tensor part_of(const ops::Parameter& parameter, const ops::LogicalTensor& part) {
+constexpr const char* kFirstMoment = ".exp_avg";
+constexpr const char* kSecondMoment = ".exp_avg_sq";
+
+// Of a tensor that is laid out as the parameter: its master or a moment.
+at::Tensor part_of(const at::Tensor& whole, const ops::LogicalTensor& part) {
   std::int64_t numel = 1;
   for (const std::int64_t size : part.shape) numel *= size;
-  return parameter.master.detach().view({-1}).narrow(0, part.offset, numel).view(part.shape);
+  return whole.detach().view({-1}).narrow(0, part.offset, numel).view(part.shape);
 }
 
 std::string router_prefix(std::int64_t layer) {
   return fmt::format("model.layers.{}.moe.router.", layer);
 }
 
-void load_part(const ops::Parameter& parameter, const ops::LogicalTensor& part,
-               const std::map<std::string, at::Tensor>& weights, const std::string& source) {
-  const auto found = weights.find(part.name);
-  if (found == weights.end()) {
-    throw DataError(fmt::format("{}: the tensor '{}' is missing", source, part.name),
+// Into a tensor that is laid out as the parameter; the file's name of the part ends in `suffix`.
+void load_part(const at::Tensor& whole, const ops::LogicalTensor& part, const char* suffix,
+               const std::map<std::string, at::Tensor>& tensors, const std::string& source) {
+  const std::string name = part.name + suffix;
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) {
+    throw DataError(fmt::format("{}: the tensor '{}' is missing", source, name),
                     "the weights belong to a model of another shape");
   }
   const at::Tensor& tensor = found->second;
   if (tensor.sizes() != at::IntArrayRef(part.shape)) {
-    throw DataError(fmt::format("{}: '{}' has the shape [{}], expected [{}]", source, part.name,
+    throw DataError(fmt::format("{}: '{}' has the shape [{}], expected [{}]", source, name,
                                 fmt::join(tensor.sizes(), ", "), fmt::join(part.shape, ", ")),
                     "the weights belong to a model of another shape");
   }
-  part_of(parameter, part).copy_(tensor);
+  part_of(whole, part).copy_(tensor);
+}
+
+}  // namespace
+
+checkpoint::SaveRequest save_request(model::Decoder& decoder) {
+  checkpoint::SaveRequest request;
+  for (const ops::Parameter* parameter : decoder.parameters()) {
+    for (const ops::LogicalTensor& part : parameter->parts) {
+      request.weights.push_back({.name = part.name, .tensor = part_of(parameter->master, part)});
+    }
+  }
+  for (const auto& [layer, router] : decoder.routers()) {
+    for (const auto& [name, tensor] : router->state()) {
+      request.router_state.push_back({.name = router_prefix(layer) + name, .tensor = tensor});
+    }
+  }
+  return request;
+}
+
+void load_weights(model::Decoder& decoder, const std::map<std::string, at::Tensor>& weights,
+                  const std::string& source) {
+  const at::NoGradGuard no_grad;
+  std::set<std::string> known;
+  for (ops::Parameter* parameter : decoder.parameters()) {
+    for (const ops::LogicalTensor& part : parameter->parts) {
+      load_part(parameter->master, part, "", weights, source);
+      known.insert(part.name);
+    }
+    ops::publish(*parameter);
+  }
+  for (const auto& [name, tensor] : weights) {
+    if (!known.contains(name)) {
+      throw DataError(fmt::format("{}: the model has no tensor '{}'", source, name),
+                      "the weights belong to a model of another shape");
+    }
+  }
 }
 
 void load_router_state(model::Decoder& decoder, const std::map<std::string, at::Tensor>& state,
@@ -58,42 +100,35 @@ void load_router_state(model::Decoder& decoder, const std::map<std::string, at::
   }
 }
 
-}  // namespace
-
-checkpoint::SaveRequest save_request(model::Decoder& decoder) {
-  checkpoint::SaveRequest request;
-  for (const ops::Parameter* parameter : decoder.parameters()) {
-    for (const ops::LogicalTensor& part : parameter->parts) {
-      request.weights.push_back({.name = part.name, .tensor = part_of(*parameter, part)});
+void add_moments(checkpoint::SaveRequest& request, const optim::AdamW& optimizer) {
+  for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
+    const optim::AdamW::Moments& moments = optimizer.moments()[i];
+    for (const ops::LogicalTensor& part : optimizer.parameters()[i]->parts) {
+      request.optimizer.push_back(
+          {.name = part.name + kFirstMoment, .tensor = part_of(moments.first, part)});
+      request.optimizer.push_back(
+          {.name = part.name + kSecondMoment, .tensor = part_of(moments.second, part)});
     }
   }
-  for (const auto& [layer, router] : decoder.routers()) {
-    for (const auto& [name, tensor] : router->state()) {
-      request.router_state.push_back({.name = router_prefix(layer) + name, .tensor = tensor});
-    }
-  }
-  return request;
 }
 
-void load_weights(model::Decoder& decoder, const std::map<std::string, at::Tensor>& weights,
-                  const std::map<std::string, at::Tensor>& router_state,
+void load_moments(const optim::AdamW& optimizer, const std::map<std::string, at::Tensor>& moments,
                   const std::string& source) {
   const at::NoGradGuard no_grad;
-  std::set<std::string> known;
-  for (ops::Parameter* parameter : decoder.parameters()) {
-    for (const ops::LogicalTensor& part : parameter->parts) {
-      load_part(*parameter, part, weights, source);
-      known.insert(part.name);
-    }
-    ops::publish(*parameter);
-  }
-  for (const auto& [name, tensor] : weights) {
-    if (!known.contains(name)) {
-      throw DataError(fmt::format("{}: the model has no tensor '{}'", source, name),
-                      "the weights belong to a model of another shape");
+  std::size_t num_used = 0;
+  for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
+    const optim::AdamW::Moments& own = optimizer.moments()[i];
+    for (const ops::LogicalTensor& part : optimizer.parameters()[i]->parts) {
+      load_part(own.first, part, kFirstMoment, moments, source);
+      load_part(own.second, part, kSecondMoment, moments, source);
+      num_used += 2;
     }
   }
-  load_router_state(decoder, router_state, source);
+  if (num_used != moments.size()) {
+    throw DataError(fmt::format("{}: {} of {} moments belong to no parameter of the model", source,
+                                moments.size() - num_used, moments.size()),
+                    "the weights belong to a model of another shape");
+  }
 }
 
 }  // namespace switchyard::train

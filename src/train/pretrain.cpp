@@ -23,6 +23,8 @@
 #include "switchyard/train/trainer.h"
 #include "train/checkpoint_keeper.h"
 #include "train/environment.h"
+#include "train/resume_point.h"
+#include "train/training_state.h"
 
 namespace switchyard::train {
 namespace {
@@ -48,14 +50,36 @@ class Pretraining {
         statistics_(statistics_options()),
         metrics_(folder_.metrics_file()),
         checkpoints_(folder_.checkpoints(), config_.train.keep_last) {
+    checkpoints_.check_free_space(checkpoint_request());
     folder_.write_environment(environment_.to_json());
     folder_.write_config(config::to_yaml(config_));
   }
 
+  // Before run(): the weights, moments and counters of a checkpoint of this run.
+  void restore(const checkpoint::Checkpoint& saved, bool same_routers) {
+    const TrainingState state = restore_training(saved, same_routers, *parts_.decoder, trainer_);
+    statistics_.restore(state.totals);
+    best_.restore(state.best);
+    evaluated_step_ = state.evaluated_step;
+    sampled_step_ = state.sampled_step;
+    checkpoints_.start_from(saved);
+    for (const std::string& line :
+         differences_of_environment(saved.environment(), environment_.facts)) {
+      log::warning("{}: the run goes on, but not bit for bit as if it had not stopped", line);
+    }
+    if (config_.train.keep_best && state.best.step == trainer_.step()) checkpoints_.mark_best();
+  }
+
+  // Marks the records after the step to go on from as void.
+  void record_resume() { metrics_.write({{"event", "resume"}, {"step", trainer_.step()}}); }
+
   PretrainResult run() {
     announce();
     start_ = Clock::now();
-    while (trainer_.step() < config_.train.steps) {
+    first_step_ = trainer_.step();
+    first_tokens_ = statistics_.totals().tokens;
+    if (first_step_ > 0) do_what_is_due();  // a stop may have come before it
+    while (!is_finished()) {
       // 1 fetch, 2 forward, 3 backward, 4 reduce gradients, 5 check and clip, 6 update
       const StepSums sums = trainer_.train_step();
       // 7 log
@@ -64,12 +88,8 @@ class Pretraining {
         log_step(sums);
       }
       stop_if_not_finite();
-      // 8 save, evaluate, sample when due
-      if (stop_.requested()) stop();
-      if (is_due(config_.train.checkpoint_every)) save();
-      if (is_due(config_.train.evaluate_every)) evaluate();
-      if (is_due(config_.train.sample_every)) sample();
-      if (stop_.requested()) stop();
+      // 8 evaluate, sample, save when due
+      do_what_is_due();
     }
     return summarize();
   }
@@ -89,10 +109,28 @@ class Pretraining {
 
   [[nodiscard]] const data::Tokenizer& tokenizer() const { return parts_.training.tokenizer(); }
 
+  [[nodiscard]] bool stopped_early() const {
+    const std::int64_t patience = config_.train.early_stop_patience;
+    return patience > 0 && best_.state().num_without_improvement >= patience;
+  }
+
+  [[nodiscard]] bool is_finished() const {
+    return trainer_.step() >= config_.train.steps || stopped_early();
+  }
+
   // 0 = only at the end.
   [[nodiscard]] bool is_due(std::int64_t every) const {
+    return is_finished() || (every > 0 && trainer_.step() % every == 0);
+  }
+
+  // The save comes last, so that what it saves has all of this step done.
+  void do_what_is_due() {
     const std::int64_t step = trainer_.step();
-    return step == config_.train.steps || (every > 0 && step % every == 0);
+    if (stop_.requested()) stop();
+    if (is_due(config_.train.evaluate_every) && evaluated_step_ != step) evaluate();
+    if (is_due(config_.train.sample_every) && sampled_step_ != step) sample();
+    if (stop_.requested()) stop();
+    if (is_due(config_.train.checkpoint_every) && checkpoints_.last_step() != step) save();
   }
 
   void announce() const {
@@ -113,30 +151,42 @@ class Pretraining {
 
   void log_step(const StepSums& sums) {
     statistics_.add(sums);
-    num_tokens_ += sums.num_tokens;
     if (sums.skipped) {
       log::warning("step {}: loss or gradient is not finite: step skipped ({} in a row)", sums.step,
                    trainer_.num_skipped_in_a_row());
     }
-    if (sums.step != 1 && !is_due(config_.train.log_every)) return;
+    // The first step is always logged: it tells that all is well, and how fast.
+    if (sums.step != first_step_ + 1 && !is_due(config_.train.log_every)) return;
     const StepRecord record = statistics_.take_record(trainer_.phases(), resident_bytes());
     trainer_.phases().reset();
     metrics_.write(telemetry::to_json(record));
-    const double eta = seconds_since(start_) / static_cast<double>(sums.step) *
+    const double eta = seconds_since(start_) / static_cast<double>(sums.step - first_step_) *
                        static_cast<double>(config_.train.steps - sums.step);
     printer_.print(telemetry::format_step_line(
         record, {.total_steps = config_.train.steps, .eta_seconds = eta}));
   }
 
-  void save() {
-    const Span span(trainer_.phases(), "save");
+  [[nodiscard]] checkpoint::SaveRequest checkpoint_request() const {
     checkpoint::SaveRequest request = save_request(*parts_.decoder);
+    add_moments(request, trainer_.optimizer());
+    request.training_state =
+        to_json(TrainingState{.trainer = trainer_.state(),
+                              .totals = statistics_.totals(),
+                              .best = best_.state(),
+                              .evaluated_step = evaluated_step_,
+                              .sampled_step = sampled_step_,
+                              .data_fingerprint = parts_.training.fingerprint()});
     request.step = trainer_.step();
     request.tokenizer_file = tokenizer().file_name();
     request.tokenizer_bytes = tokenizer().serialized();
     request.resolved_config = config::to_yaml(config_);
     request.environment = environment_.facts;
-    checkpoints_.save(request);
+    return request;
+  }
+
+  void save() {
+    const Span span(trainer_.phases(), "save");
+    checkpoints_.save(checkpoint_request());
   }
 
   void evaluate() {
@@ -165,6 +215,15 @@ class Pretraining {
     log::write_info(
         telemetry::format_evaluation_line(record, best_.judge(record.step, record.loss)));
     evaluation_ = record;
+    evaluated_step_ = record.step;
+    if (stopped_early()) {
+      log::info("stopping early: no improvement for {} evaluations",
+                best_.state().num_without_improvement);
+    }
+    if (config_.train.keep_best && best_.state().step == record.step) {
+      save();
+      if (checkpoints_.last_step() == record.step) checkpoints_.mark_best();
+    }
   }
 
   void sample() {
@@ -180,6 +239,7 @@ class Pretraining {
     folder_.write_sample(trainer_.step(), prompt + generation.text + "\n");
     log::write_info(fmt::format("step {} sample: {}", trainer_.step(),
                                 printable_text(prompt + generation.text)));
+    sampled_step_ = trainer_.step();
   }
 
   void stop_if_not_finite() {
@@ -204,14 +264,28 @@ class Pretraining {
     checkpoints_.check_last_save();
     const double seconds = seconds_since(start_);
     const std::string run = folder_.path().string();
-    log::info("done: {} steps, {} tokens in {} ({} tok/s)", trainer_.step(),
-              format_count(static_cast<double>(num_tokens_)), format_duration(seconds),
-              format_count(static_cast<double>(num_tokens_) / seconds));
+    const std::int64_t num_steps = trainer_.step() - first_step_;
+    const std::int64_t num_tokens = statistics_.totals().tokens - first_tokens_;
+    if (num_steps > 0) {
+      log::info("done: {} steps, {} tokens in {} ({} tok/s)", num_steps,
+                format_count(static_cast<double>(num_tokens)), format_duration(seconds),
+                format_count(static_cast<double>(num_tokens) / seconds));
+    } else if (stopped_early()) {
+      log::info(
+          "done already: the run stopped early at step {}; a larger "
+          "train.early_stop_patience goes on",
+          trainer_.step());
+    } else {
+      log::info("done already: all {} steps were made; train.steps=N goes on", trainer_.step());
+    }
     log::info("weights: {}", checkpoints_.last().string());
+    if (const std::filesystem::path best = checkpoints_.best(); !best.empty()) {
+      log::info("best:    {}", best.string());
+    }
     log::info("next:    switchyard evaluate {} --text FILE", run);
     log::info("         switchyard generate {} --prompt TEXT --show-experts", run);
     return {.num_steps = trainer_.step(),
-            .num_tokens = num_tokens_,
+            .num_tokens = statistics_.totals().tokens,
             .checkpoint = checkpoints_.last(),
             .evaluation = evaluation_};
   }
@@ -229,7 +303,11 @@ class Pretraining {
   telemetry::BestTracker best_;
   CheckpointKeeper checkpoints_;
   std::optional<EvaluationRecord> evaluation_;
-  std::int64_t num_tokens_ = 0;
+  std::int64_t evaluated_step_ = 0;  // 0 = none yet
+  std::int64_t sampled_step_ = 0;
+  // Where this process began.
+  std::int64_t first_step_ = 0;
+  std::int64_t first_tokens_ = 0;
   Clock::time_point start_{};
 };
 
@@ -239,6 +317,19 @@ PretrainResult pretrain(const config::Config& config) {
   RunFolder folder = RunFolder::create(config.run.dir);
   log::add_file(folder.log_file());
   return Pretraining(build(config), std::move(folder)).run();
+}
+
+PretrainResult resume(const config::Config& config, const config::AllowedChanges& allowed) {
+  RunFolder folder = RunFolder::reopen(config.run.dir);
+  const ResumePoint point = find_resume_point(folder, config, allowed);
+  Build parts = build(config);
+  check_data(point, parts.training, allowed);
+  log::add_file(folder.log_file());
+  tidy_and_tell(point, config, folder);
+  Pretraining run(std::move(parts), std::move(folder));
+  if (point.checkpoint.has_value()) run.restore(*point.checkpoint, point.same_routers);
+  run.record_resume();
+  return run.run();
 }
 
 }  // namespace switchyard::train

@@ -18,18 +18,28 @@ namespace {
 
 constexpr const char* kLockName = "run.lock";
 
+// Empty when the file does not tell.
 std::string pid_in(const fs::path& lock) {
   try {
-    std::string text = read_file(lock);
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    return text.empty() ? "unknown" : text;
+    const std::string text = read_file(lock);
+    return text.substr(0, text.find_first_not_of("0123456789"));
   } catch (const StorageError&) {
-    return "unknown";
+    return {};
   }
 }
 
-// The kernel drops the lock when the process ends, however it ends: no lock is ever stale.
-int take_lock(const fs::path& folder) {
+// Temporary files of writes that were killed (core/file.h names them).
+void remove_temporary_files(const fs::path& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().filename().string().find(".tmp-") == std::string::npos) continue;
+    if (entry.is_regular_file(error)) fs::remove(entry.path(), error);
+  }
+}
+
+// The kernel drops the lock when the process ends, however it ends: no lock is ever stale. The pid
+// in the file is for people; a process that ends in order takes it out. `left_by` is the pid found.
+int take_lock(const fs::path& folder, std::string& left_by) {
   const fs::path file = folder / kLockName;
   const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor < 0) {
@@ -41,10 +51,12 @@ int take_lock(const fs::path& folder) {
     if (reason != EWOULDBLOCK) {
       throw StorageError(fmt::format("cannot lock {}: {}", file.string(), std::strerror(reason)));
     }
-    throw UsageError(
-        fmt::format("process {} is working in the run folder {}", pid_in(file), folder.string()),
-        "wait for it, or choose another folder with run.dir=...");
+    const std::string pid = pid_in(file);
+    throw UsageError(fmt::format("process {} is working in the run folder {}",
+                                 pid.empty() ? "(unknown)" : pid, folder.string()),
+                     "wait for it, or choose another folder with run.dir=...");
   }
+  left_by = pid_in(file);
   const std::string pid = std::to_string(::getpid()) + "\n";
   if (::ftruncate(descriptor, 0) != 0 ||
       ::pwrite(descriptor, pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
@@ -66,9 +78,13 @@ void make_folder(const fs::path& path) {
 
 }  // namespace
 
+RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
+  lock_ = take_lock(path_, left_by_);
+}
+
 RunFolder RunFolder::create(const fs::path& path) {
   make_folder(path);
-  RunFolder folder(path, take_lock(path));
+  RunFolder folder(path);
   if (config::holds_run(path)) {
     throw UsageError(fmt::format("{} already holds a run", path.string()),
                      "choose another folder with run.dir=...; a run never overwrites another");
@@ -78,11 +94,30 @@ RunFolder RunFolder::create(const fs::path& path) {
   return folder;
 }
 
+RunFolder RunFolder::reopen(const fs::path& path) {
+  if (!config::holds_run(path)) {
+    throw UsageError(fmt::format("{} holds no run", path.string()),
+                     "`switchyard pretrain` starts one");
+  }
+  RunFolder folder(path);
+  make_folder(folder.checkpoints());
+  make_folder(folder.samples());
+  for (const fs::path& each : {path, folder.checkpoints(), folder.samples()}) {
+    remove_temporary_files(each);
+  }
+  return folder;
+}
+
 RunFolder::RunFolder(RunFolder&& other) noexcept
-    : path_(std::move(other.path_)), lock_(std::exchange(other.lock_, -1)) {}
+    : path_(std::move(other.path_)),
+      lock_(std::exchange(other.lock_, -1)),
+      left_by_(std::move(other.left_by_)) {}
 
 RunFolder::~RunFolder() {
-  if (lock_ >= 0) ::close(lock_);
+  if (lock_ < 0) return;
+  if (::ftruncate(lock_, 0) != 0) {  // the pid then stays, which only costs a note
+  }
+  ::close(lock_);
 }
 
 void RunFolder::write_config(std::string_view yaml) const {

@@ -61,11 +61,22 @@ Trainer::Trainer(const config::Config& config, model::Decoder& decoder,
   }
 }
 
+TrainerState Trainer::state() const {
+  TrainerState state = state_;
+  state.num_updates = optimizer_.num_updates();
+  return state;
+}
+
+void Trainer::restore(const TrainerState& state) {
+  state_ = state;
+  optimizer_.set_num_updates(state.num_updates);
+}
+
 StepSums Trainer::train_step() {
   const auto start = std::chrono::steady_clock::now();
   StepSums sums;
-  sums.step = ++step_;
-  sums.learning_rate = schedule_.learning_rate(step_);
+  sums.step = ++state_.step;
+  sums.learning_rate = schedule_.learning_rate(state_.step);
 
   // 1 fetch: all micro-batches, so that every denominator is known.
   std::vector<MicroBatch> micro_batches;
@@ -73,6 +84,7 @@ StepSums Trainer::train_step() {
   {
     const Span span(phases_, "fetch");
     micro_batches = fetch();
+    state_.next_window += config_.train.global_batch_size;
     step = count(micro_batches);
     for (ops::Parameter* parameter : parameters_) ops::zero_grad(*parameter);
   }
@@ -118,7 +130,7 @@ StepSums Trainer::train_step() {
   // 6 update
   {
     const Span span(phases_, "update");
-    num_skipped_in_a_row_ = sums.skipped ? num_skipped_in_a_row_ + 1 : 0;
+    state_.num_skipped_in_a_row = sums.skipped ? state_.num_skipped_in_a_row + 1 : 0;
     if (!sums.skipped) update(sums, totals.named);
   }
   sums.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -129,13 +141,12 @@ std::vector<MicroBatch> Trainer::fetch() const {
   const std::int64_t per_rank = config_.train.micro_batch_size;
   const std::int64_t per_micro_step = per_rank * communicator_.size();
   const std::int64_t global = config_.train.global_batch_size;
-  const std::int64_t cursor = (step_ - 1) * global;
   std::vector<MicroBatch> micro_batches;
   for (std::int64_t first = communicator_.rank() * per_rank; first < global;
        first += per_micro_step) {
     std::vector<data::Sample> windows;
     for (std::int64_t i = first; i < first + per_rank; ++i) {
-      windows.push_back(data_.window(cursor + i));
+      windows.push_back(data_.window(state_.next_window + i));
     }
     micro_batches.push_back(
         make_batch(windows, {.attend_across_documents = config_.data.attend_across_documents,
@@ -164,7 +175,7 @@ at::Tensor Trainer::objective_share(const MicroBatch& micro, std::int64_t num_to
                                     const Denominators& step, StepAccumulator& sums) {
   // Models count steps from 0.
   const model::DecoderOutput output = decoder_.forward(
-      micro.batch, {.step = step_ - 1, .training = true, .seed = config_.run.seed});
+      micro.batch, {.step = state_.step - 1, .training = true, .seed = config_.run.seed});
   const at::Tensor lm_loss_sum = decoder_.loss_sum(output.hidden_TH, micro.batch.label_T);
   at::Tensor objective = lm_loss_sum.div(static_cast<double>(step.num_labels));
 
@@ -192,7 +203,7 @@ void Trainer::update(const StepSums& sums,
   optimizer_.step(sums.learning_rate);
   for (std::size_t i = 0; i < sums.layers.size(); ++i) {
     routers_.at(sums.layers[i].layer)
-        ->after_step({.step = step_ - 1,
+        ->after_step({.step = state_.step - 1,
                       .num_tokens = sums.num_tokens,
                       .count_E = sums.layers[i].count_E,
                       .named = named[i]});

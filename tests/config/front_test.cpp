@@ -134,7 +134,7 @@ TEST_F(Front, PretrainChecksConfigAndFoldersBeforeTheEngine) {
   EXPECT_EQ(taken.code, 2);
   EXPECT_EQ(taken.errors,
             "switchyard: error: command line: run.dir: 'taken' already holds a run\n  hint: choose "
-            "another folder with run.dir=...; a run never overwrites another\n");
+            "another folder with run.dir=..., or go on with that run: switchyard resume taken\n");
 }
 
 TEST_F(Front, EngineGetsTheSameArgumentsAndDecidesTheExitCode) {

@@ -32,7 +32,8 @@ config::Config stateful_config() {
 std::string message_of(model::Decoder& decoder, const std::map<std::string, at::Tensor>& weights,
                        const std::map<std::string, at::Tensor>& state) {
   try {
-    load_weights(decoder, weights, state, "some/checkpoint");
+    load_weights(decoder, weights, "some/checkpoint");
+    load_router_state(decoder, state, "some/checkpoint");
   } catch (const DataError& error) {
     return error.what();
   }
@@ -72,7 +73,8 @@ TEST(LoadWeights, GivesBackEveryBitAndTheRouterState) {
   const TinyRun target(other);
   const checkpoint::SaveRequest saved = save_request(*source.decoder);
   ASSERT_FALSE(saved.router_state.empty());
-  load_weights(*target.decoder, by_name(saved.weights), by_name(saved.router_state), "memory");
+  load_weights(*target.decoder, by_name(saved.weights), "memory");
+  load_router_state(*target.decoder, by_name(saved.router_state), "memory");
   const checkpoint::SaveRequest loaded = save_request(*target.decoder);
   for (std::size_t i = 0; i < saved.weights.size(); ++i) {
     EXPECT_TRUE(at::equal(saved.weights[i].tensor, loaded.weights[i].tensor));

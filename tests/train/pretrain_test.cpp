@@ -7,70 +7,30 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "support/step_record_keys.h"
-#include "support/temporary_folder.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/format/json.h"
 #include "switchyard/train/build.h"
-#include "switchyard/train/prepare.h"
-#include "train/tiny.h"
+#include "train/tiny_run_folder.h"
 
 namespace switchyard::train {
 namespace {
 
 using ::testing::HasSubstr;
 
-// Prepared data of a few kilobytes and a config of a run on it.
 class Pretrain : public ::testing::Test {
  protected:
-  Pretrain() {
-    std::string text;
-    for (int i = 0; i < 400; ++i) text += "line " + std::to_string(i % 10) + " of the book\n";
-    std::ofstream(folder_ / "text.txt") << text;
-    PrepareOptions prepare_options;
-    prepare_options.inputs = {(folder_ / "text.txt").string()};
-    prepare_options.tokenizer = "bytes";
-    prepare_options.output = folder_ / "data";
-    prepare_options.validation = 0.1;
-    (void)prepare(prepare_options);
+  [[nodiscard]] std::vector<format::Json> records() const { return tiny_.records(); }
+  [[nodiscard]] std::vector<format::Json> step_records() const { return tiny_.step_records(); }
 
-    config_ = tiny_config();
-    config_.model.vocab_size = 0;  // the tokenizer's
-    config_.data.path = (folder_ / "data").string();
-    config_.run.dir = (folder_ / "run").string();
-    config_.schedule.warmup_steps = 0;
-    config_.train.steps = 20;
-    config_.train.log_every = 1;
-    config_.train.sample_prompt = "line";
-    config_.train.sample_tokens = 4;
-  }
-
-  [[nodiscard]] std::vector<format::Json> records() const {
-    std::vector<format::Json> lines;
-    std::istringstream stream(read_file(folder_ / "run/metrics.jsonl"));
-    for (std::string line; std::getline(stream, line);) {
-      lines.push_back(format::parse_json(line, "metrics.jsonl"));
-    }
-    return lines;
-  }
-
-  [[nodiscard]] std::vector<format::Json> step_records() const {
-    std::vector<format::Json> steps;
-    for (const format::Json& record : records()) {
-      if (!record.contains("event")) steps.push_back(record);
-    }
-    return steps;
-  }
-
-  const testing::TemporaryFolder folder_;
-  config::Config config_;
+  TinyRunFolder tiny_;
+  const testing::TemporaryFolder& folder_ = tiny_.folder;
+  config::Config& config_ = tiny_.config;
 };
 
 TEST_F(Pretrain, LearnsEvaluatesAndSavesIntoItsRunFolder) {
@@ -158,7 +118,8 @@ TEST_F(Pretrain, CheckpointAloneGivesTheSameModelBack) {
   std::map<std::string, at::Tensor> state;
   for (const auto& [name, tensor] : saved.weights) weights.emplace(name, tensor);
   for (const auto& [name, tensor] : saved.router_state) state.emplace(name, tensor);
-  load_weights(*again.decoder, weights, state, "memory");
+  load_weights(*again.decoder, weights, "memory");
+  load_router_state(*again.decoder, state, "memory");
   const auto a = model.decoder->parameters();
   const auto b = again.decoder->parameters();
   for (std::size_t i = 0; i < a.size(); ++i) {

@@ -46,8 +46,26 @@ TEST(RunFolder, TakesOverTheLockOfADeadProcess) {
   const testing::TemporaryFolder folder;
   std::filesystem::create_directories(folder / "run");
   std::ofstream(folder / "run/run.lock") << "999999999\n";
-  (void)RunFolder::create(folder / "run");
-  EXPECT_EQ(read_file(folder / "run/run.lock"), std::to_string(::getpid()) + "\n");
+  {
+    const RunFolder run = RunFolder::create(folder / "run");
+    EXPECT_EQ(run.left_by(), "999999999");
+    EXPECT_EQ(read_file(folder / "run/run.lock"), std::to_string(::getpid()) + "\n");
+  }
+  // A process that ends in order leaves no pid to wonder about.
+  EXPECT_EQ(RunFolder::create(folder / "run").left_by(), "");
+}
+
+TEST(RunFolder, ReopenedItIsRidOfTheRemainsOfKilledWrites) {
+  const testing::TemporaryFolder folder;
+  EXPECT_THROW((void)RunFolder::reopen(folder / "run"), UsageError);
+  RunFolder::create(folder / "run").write_config("{}\n");
+  for (const char* name : {"config.resolved.yaml.tmp-12-0", "samples/step-000001.txt.tmp-12-1"}) {
+    std::ofstream(folder / (std::string("run/") + name)) << "half";
+  }
+  (void)RunFolder::reopen(folder / "run");
+  EXPECT_FALSE(std::filesystem::exists(folder / "run/config.resolved.yaml.tmp-12-0"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "run/samples/step-000001.txt.tmp-12-1"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "run/config.resolved.yaml"));
 }
 
 TEST(RunFolder, WritesSamplesUnderTheirStep) {

@@ -1,6 +1,7 @@
-// A checkpoint is a folder of plain files that together suffice to evaluate, generate or fine-tune:
-// weights and router state as safetensors by global name, the tokenizer, the resolved config, and
-// manifest.json, written last, with every file's size and checksum. Nothing in it can run code.
+// A checkpoint is a folder of plain files that together suffice to evaluate, generate, fine-tune or
+// go on training: weights, router state and the optimizer's moments as safetensors by global name,
+// the training state, the tokenizer, the resolved config, and manifest.json, written last, with
+// every file's size and checksum. Nothing in it can run code.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,6 +9,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +25,8 @@ struct SaveRequest {
   std::int64_t step = 0;
   std::vector<NamedTensor> weights = {};       // e.g. model.layers.3.moe.experts.5.up_proj.weight
   std::vector<NamedTensor> router_state = {};  // e.g. model.layers.3.moe.router.importance_mean
+  std::vector<NamedTensor> optimizer = {};     // e.g. model.norm.weight.exp_avg
+  std::string training_state = {};             // JSON of the trainer's; empty = weights only
   std::string tokenizer_file = {};             // its name in the folder
   std::string tokenizer_bytes = {};
   std::string resolved_config = {};  // YAML
@@ -33,6 +38,23 @@ struct SaveRequest {
 // StorageError (also when that step is there already); older checkpoints and LATEST are untouched
 // then. What a killed save left behind is removed first.
 std::filesystem::path save(const std::filesystem::path& checkpoints, const SaveRequest& request);
+
+// Removes what a killed save or removal left behind, and logs it. One process at a time writes in a
+// run, so all of it is old.
+void remove_unfinished(const std::filesystem::path& checkpoints);
+// The folders of steps, oldest first, whether or not they are sound.
+[[nodiscard]] std::vector<std::filesystem::path> steps_in(const std::filesystem::path& checkpoints);
+// Removes the folder of one step so that, killed at any moment, no half of it is taken for a
+// checkpoint. Throws StorageError.
+void remove_step(const std::filesystem::path& folder);
+// Gives the folder of a damaged step another name (step-000500.damaged), so that the step can be
+// saved again; nothing is deleted. Returns the new name. Throws StorageError.
+std::filesystem::path set_aside(const std::filesystem::path& folder);
+// Points LATEST, or another name, at a step that is there.
+void point_at(const std::filesystem::path& folder, const char* pointer);
+
+inline constexpr const char* kLatest = "LATEST";
+inline constexpr const char* kBest = "BEST";
 
 class Checkpoint {
  public:
@@ -48,12 +70,33 @@ class Checkpoint {
   // Copies by name. Throws DataError for a broken file.
   [[nodiscard]] std::map<std::string, at::Tensor> weights() const;
   [[nodiscard]] std::map<std::string, at::Tensor> router_state() const;
+  [[nodiscard]] std::map<std::string, at::Tensor> optimizer() const;
+  // JSON; empty when the checkpoint holds weights only.
+  [[nodiscard]] std::string training_state() const;
+  // What it was written with, by name.
+  [[nodiscard]] const std::map<std::string, std::string>& environment() const {
+    return environment_;
+  }
 
  private:
   std::filesystem::path folder_;
   std::int64_t step_ = 0;
   std::string tokenizer_file_;
-  bool has_router_state_ = false;
+  std::set<std::string> files_;
+  std::map<std::string, std::string> environment_;
 };
+
+// The newest checkpoint of a run that is whole, and why each newer one is not.
+struct NewestSound {
+  struct Damaged {
+    std::filesystem::path folder;
+    std::string reason;
+  };
+  std::optional<Checkpoint> checkpoint;  // none: no step was ever saved
+  std::vector<Damaged> damaged = {};     // newest first
+};
+
+// Throws DataError listing every reason when steps are there but none is sound.
+[[nodiscard]] NewestSound open_newest_sound(const std::filesystem::path& checkpoints);
 
 }  // namespace switchyard::checkpoint

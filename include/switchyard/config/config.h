@@ -134,7 +134,9 @@ struct TrainConfig {
   std::int64_t evaluate_tokens = 0;  // 0 = the whole validation split
   std::int64_t checkpoint_every = 0;
   std::int64_t keep_last = 2;
-  std::int64_t sample_every = 0;  // 0 = only at the end
+  bool keep_best = false;
+  std::int64_t early_stop_patience = 0;  // evaluations; 0 = never
+  std::int64_t sample_every = 0;         // 0 = only at the end
   std::string sample_prompt;
   std::int64_t sample_tokens = 64;
   std::int64_t max_skipped_steps = 20;

@@ -53,6 +53,7 @@ struct Field {
   std::string unit{};                       // every number has one
   std::string help{};                       // one line
   std::vector<std::string> router_types{};  // router options: the types that know it; empty = all
+  bool free_on_resume = false;              // a resumed run may change it without being asked
 
   [[nodiscard]] std::string type_name() const;  // "integer", "list of numbers", ...
   [[nodiscard]] bool known_to(std::string_view router_type) const;

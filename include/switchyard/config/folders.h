@@ -23,6 +23,8 @@ inline constexpr const char* kCheckpointsFolderName = "checkpoints";
 
 // A new run can start: its data is there and its folder is free. Throws ConfigError.
 void check_folders_of_run(const Resolved& resolved);
+// Only its data. Throws ConfigError.
+void check_data_of_run(const Resolved& resolved);
 
 // " (did you mean 'configs/quickstart.yaml'?)" from the names beside a missing path, or empty.
 [[nodiscard]] std::string path_suggestion(const std::filesystem::path& missing);

@@ -22,7 +22,9 @@ enum class ValueKind {
   kFile,             // an existing file
   kInput,            // an existing file or folder, or "-" for standard input
   kFolder,           // a folder, existing or not
+  kRun,              // a run, with or without a checkpoint in it
   kRunOrCheckpoint,  // a run with a checkpoint in it, or a checkpoint
+  kKey,              // a key of the configuration or a group of them
   kTokenizer,        // bytes, bpe:N, unigram:N or an existing FILE.model
 };
 

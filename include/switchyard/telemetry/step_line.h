@@ -31,19 +31,25 @@ class StepLinePrinter {
   bool in_place_;
 };
 
+struct BestState {
+  double loss = 0.0;
+  std::int64_t step = -1;                    // -1 = none yet
+  std::int64_t num_without_improvement = 0;  // evaluations since
+};
+
 // Compares evaluations of one split over a run.
 class BestTracker {
  public:
   // "new best", or "no improvement for 3 evaluations (best 4.78 at step 800)". A loss that is not
   // finite is never the best.
   [[nodiscard]] std::string judge(std::int64_t step, double loss);
-  [[nodiscard]] bool has_best() const { return best_step_ >= 0; }
-  [[nodiscard]] double best() const { return best_; }
+  [[nodiscard]] bool has_best() const { return state_.step >= 0; }
+  [[nodiscard]] double best() const { return state_.loss; }
+  [[nodiscard]] const BestState& state() const { return state_; }
+  void restore(const BestState& state) { state_ = state; }
 
  private:
-  double best_ = 0.0;
-  std::int64_t best_step_ = -1;
-  std::int64_t num_without_improvement_ = 0;
+  BestState state_;
 };
 
 // step 400 validation: loss 3.402 perplexity 30.02 bits per byte 1.62 k 1.80 | new best

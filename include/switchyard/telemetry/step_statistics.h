@@ -32,6 +32,12 @@ struct StepSums {
   std::vector<LayerSums> layers = {};
 };
 
+// Since the run began, resumed or not.
+struct RunTotals {
+  std::int64_t tokens = 0;
+  std::int64_t skipped = 0;  // steps
+};
+
 struct StatisticsOptions {
   config::MoeLossConfig loss;  // coefficients
   // Floating-point operations of training on one token that gets k experts in every MoE layer.
@@ -44,6 +50,8 @@ class StepStatistics {
   explicit StepStatistics(StatisticsOptions options);
 
   void add(const StepSums& sums);
+  [[nodiscard]] const RunTotals& totals() const { return totals_; }
+  void restore(const RunTotals& totals) { totals_ = totals; }
   [[nodiscard]] bool empty() const { return num_steps_ == 0; }
   // The record of the window, which then starts anew; `phases` are the spans of the same window.
   // Losses, gradient norm: means over the steps that were applied (NaN when none was).
@@ -67,8 +75,7 @@ class StepStatistics {
   std::int64_t num_applied_ = 0;  // of the window
   std::int64_t window_tokens_ = 0;
   double window_seconds_ = 0.0;
-  std::int64_t total_tokens_ = 0;   // of the run
-  std::int64_t total_skipped_ = 0;  // of the run
+  RunTotals totals_;
 };
 
 // The smallest k that at least `share` of the histogram's tokens do not exceed; 0 when it is empty.

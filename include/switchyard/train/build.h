@@ -14,6 +14,7 @@
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/ops/parameter.h"
+#include "switchyard/optim/adamw.h"
 
 namespace switchyard::train {
 
@@ -48,12 +49,24 @@ struct LoadedModel {
 [[nodiscard]] LoadedModel load_model(const std::filesystem::path& path,
                                      const std::string& precision = "");
 
+// The config of the run that wrote a checkpoint. Throws DataError when this version cannot read it.
+[[nodiscard]] config::Config config_of(const checkpoint::Checkpoint& checkpoint);
+
 // The weights and router state of a decoder under the names that files use; the request's other
 // members are left empty. Tensors are views of the masters.
 [[nodiscard]] checkpoint::SaveRequest save_request(model::Decoder& decoder);
 
-// The opposite; publishes every parameter. Throws DataError naming `source` and the tensor.
+// Adam's moments under the names NAME.exp_avg and NAME.exp_avg_sq; views.
+void add_moments(checkpoint::SaveRequest& request, const optim::AdamW& optimizer);
+// The opposite, in place. Throws DataError naming `source` and the tensor.
+void load_moments(const optim::AdamW& optimizer, const std::map<std::string, at::Tensor>& moments,
+                  const std::string& source);
+
+// The opposite of save_request; load_weights publishes every parameter. Throw DataError
+// naming `source` and the tensor.
 void load_weights(model::Decoder& decoder, const std::map<std::string, at::Tensor>& weights,
-                  const std::map<std::string, at::Tensor>& router_state, const std::string& source);
+                  const std::string& source);
+void load_router_state(model::Decoder& decoder, const std::map<std::string, at::Tensor>& state,
+                       const std::string& source);
 
 }  // namespace switchyard::train

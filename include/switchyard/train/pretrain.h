@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "switchyard/config/config.h"
+#include "switchyard/config/resume.h"
 #include "switchyard/telemetry/record.h"
 
 namespace switchyard::train {
@@ -25,5 +26,13 @@ struct PretrainResult {
 //   NonFiniteError  train.max_skipped_steps steps in a row were skipped;
 //   PreemptedError  after SIGINT, SIGTERM or SIGUSR1: the step was finished and saved.
 PretrainResult pretrain(const config::Config& config);
+
+// Goes on with the run in config.run.dir from its newest sound checkpoint (without any: from the
+// start) as if it had never stopped. `config` is compared with the checkpoint's; what may differ is
+// in config/resume.h. A run whose steps are all done only makes up for what its last step missed.
+// Throws as pretrain does, and
+//   UsageError      the folder holds no run, or a change of the config is not allowed;
+//   DataError       no checkpoint is sound, or the data is not what the run was trained on.
+PretrainResult resume(const config::Config& config, const config::AllowedChanges& allowed);
 
 }  // namespace switchyard::train

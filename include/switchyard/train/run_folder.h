@@ -13,6 +13,10 @@ class RunFolder {
   // Makes a new run of `path`: creates and locks the folder. Throws UsageError when it holds a run
   // already or another process (named by its pid) works in it; StorageError when it cannot be made.
   [[nodiscard]] static RunFolder create(const std::filesystem::path& path);
+  // Goes on with the run in `path`: locks it and removes what killed writes left behind. When the
+  // process that worked in it last ended without letting go, `left_by` is its pid. Throws
+  // UsageError when there is no run or another process works in it; StorageError.
+  [[nodiscard]] static RunFolder reopen(const std::filesystem::path& path);
   ~RunFolder();
   RunFolder(RunFolder&& other) noexcept;
   RunFolder& operator=(RunFolder&&) = delete;
@@ -20,6 +24,7 @@ class RunFolder {
   RunFolder& operator=(const RunFolder&) = delete;
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] const std::string& left_by() const { return left_by_; }  // empty = nobody
   [[nodiscard]] std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   [[nodiscard]] std::filesystem::path samples() const { return path_ / "samples"; }
   [[nodiscard]] std::filesystem::path metrics_file() const { return path_ / "metrics.jsonl"; }
@@ -32,9 +37,10 @@ class RunFolder {
   void write_sample(std::int64_t step, std::string_view text) const;
 
  private:
-  RunFolder(std::filesystem::path path, int lock) : path_(std::move(path)), lock_(lock) {}
+  explicit RunFolder(std::filesystem::path path);
   std::filesystem::path path_;
   int lock_ = -1;
+  std::string left_by_;
 };
 
 }  // namespace switchyard::train

@@ -29,6 +29,14 @@ struct TrainingData {
   std::optional<std::int32_t> separator = {};
 };
 
+// What a trainer knows besides tensors.
+struct TrainerState {
+  std::int64_t step = 0;         // steps done
+  std::int64_t next_window = 0;  // of the data
+  std::int64_t num_updates = 0;  // steps that were not skipped
+  std::int64_t num_skipped_in_a_row = 0;
+};
+
 class Trainer {
  public:
   // Uses config.run.seed, .model, .optim, .schedule, .train and .data.sequence_length. The decoder
@@ -37,14 +45,18 @@ class Trainer {
   Trainer(const config::Config& config, model::Decoder& decoder, comm::Communicator& communicator,
           TrainingData data);
 
-  // Phases 1 to 6 of the next step. Step s takes the windows [(s - 1) G, s G) of the data, with G
-  // the global batch size. A step whose loss or gradient norm is not finite is skipped: it uses up
+  // Phases 1 to 6 of the next step, which takes the next G windows of the data, with G the global
+  // batch size. A step whose loss or gradient norm is not finite is skipped: it uses up
   // its windows and its number; weights, moments, update count and router state do not change.
   // The losses returned are the objective's parts over all ranks, before the update.
   telemetry::StepSums train_step();
 
-  [[nodiscard]] std::int64_t step() const { return step_; }  // steps done
-  [[nodiscard]] std::int64_t num_skipped_in_a_row() const { return num_skipped_in_a_row_; }
+  [[nodiscard]] std::int64_t step() const { return state_.step; }  // steps done
+  [[nodiscard]] std::int64_t num_skipped_in_a_row() const { return state_.num_skipped_in_a_row; }
+  [[nodiscard]] TrainerState state() const;
+  // The next step is then the one that followed `state`, if weights, moments and router state are
+  // those of that time as well.
+  void restore(const TrainerState& state);
   [[nodiscard]] const optim::AdamW& optimizer() const { return optimizer_; }
   // Wall time by phase since the last reset.
   [[nodiscard]] SpanTimer& phases() { return phases_; }
@@ -75,8 +87,7 @@ class Trainer {
   optim::AdamW optimizer_;
   optim::Schedule schedule_;
   SpanTimer phases_;
-  std::int64_t step_ = 0;
-  std::int64_t num_skipped_in_a_row_ = 0;
+  TrainerState state_;  // but for num_updates, which the optimizer counts
 };
 
 }  // namespace switchyard::train

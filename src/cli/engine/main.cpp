@@ -26,6 +26,7 @@ int run(const std::vector<std::string>& command_line) {
   const std::string& verb = command.verb->name;
   if (verb == "prepare") return switchyard::cli::run_prepare(arguments);
   if (verb == "pretrain") return switchyard::cli::run_pretrain(arguments);
+  if (verb == "resume") return switchyard::cli::run_resume(arguments);
   if (verb == "evaluate") return switchyard::cli::run_evaluate(arguments);
   if (verb == "generate") return switchyard::cli::run_generate(arguments);
   throw switchyard::UsageError("switchyard-engine does not know the verb '" + verb + "'",

@@ -6,6 +6,7 @@
 namespace switchyard::cli {
 
 int run_pretrain(const config::ParsedArguments& arguments);
+int run_resume(const config::ParsedArguments& arguments);
 int run_evaluate(const config::ParsedArguments& arguments);
 int run_generate(const config::ParsedArguments& arguments);
 

@@ -11,6 +11,7 @@
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
+#include "switchyard/config/resume.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/version.h"
@@ -42,6 +43,10 @@ bool answer(const ParsedArguments& arguments) {
     print(arguments.has("--markdown") ? config::reference_markdown() : config::reference_text());
   } else {
     if (verb == "pretrain") config::check_folders_of_run(load_config(arguments));
+    if (verb == "resume") {
+      (void)config::load_for_resume(arguments.text("RUN"), arguments.overrides(),
+                                    config::allowed_changes(arguments));
+    }
     return false;
   }
   return true;

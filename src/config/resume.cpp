@@ -1,0 +1,85 @@
+#include "switchyard/config/resume.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "config/value.h"
+#include "switchyard/config/field_table.h"
+#include "switchyard/config/folders.h"
+#include "switchyard/config/load.h"
+
+namespace switchyard::config {
+namespace {
+
+bool is_under(std::string_view key, std::string_view group) {
+  return key.size() > group.size() && key.starts_with(group) && key[group.size()] == '.';
+}
+
+bool is_allowed(const Change& change, const AllowedChanges& allowed) {
+  const Field* field = find_field(change.key);
+  if (field != nullptr && field->free_on_resume) return true;
+  if (allowed.router && change.key.starts_with(kRouterPrefix)) return true;
+  return std::any_of(allowed.keys.begin(), allowed.keys.end(), [&](const std::string& key) {
+    return change.key == key || is_under(change.key, key);
+  });
+}
+
+}  // namespace
+
+std::vector<Change> changes(const Config& before, const Config& after) {
+  std::vector<Change> found;
+  const std::string& type_before = before.model.moe.router.type;
+  const std::string& type_after = after.model.moe.router.type;
+  for (const Field& field : all_fields()) {
+    if (field.key == kPerLayerKey) {
+      if (before.model.moe.router_of_layer != after.model.moe.router_of_layer) {
+        found.push_back({.key = field.key, .before = "as it was", .after = "other routers"});
+      }
+      continue;
+    }
+    if (!field.known_to(type_before) || !field.known_to(type_after)) continue;
+    std::string old_value = value_text(field, before);
+    std::string new_value = value_text(field, after);
+    if (old_value == new_value) continue;
+    found.push_back(
+        {.key = field.key, .before = std::move(old_value), .after = std::move(new_value)});
+  }
+  return found;
+}
+
+AllowedChanges allowed_changes(const ParsedArguments& arguments) {
+  return {.keys = arguments.texts("--allow-change"),
+          .router = arguments.has("--allow-router-change")};
+}
+
+void check_changes_on_resume(std::span<const Change> changes, const AllowedChanges& allowed) {
+  std::vector<std::string> problems;
+  bool only_router = true;
+  for (const Change& change : changes) {
+    if (is_allowed(change, allowed)) continue;
+    problems.push_back(fmt::format("{}: the run was started with {}, now it is {}", change.key,
+                                   change.before, change.after));
+    only_router = only_router && change.key.starts_with(kRouterPrefix);
+  }
+  if (problems.empty()) return;
+  throw ConfigError(std::move(problems),
+                    only_router
+                        ? "--allow-router-change goes on with another router, whose state "
+                          "starts afresh"
+                        : "--allow-change KEY goes on with a changed value; the run is then "
+                          "no longer what an uninterrupted one would be");
+}
+
+Config load_for_resume(const std::filesystem::path& run, std::span<const std::string> overrides,
+                       const AllowedChanges& allowed) {
+  const std::filesystem::path file = run / kResolvedConfigName;
+  const Config before = load(file, {}).config;
+  Resolved resolved = load(file, overrides);
+  check_changes_on_resume(changes(before, resolved.config), allowed);
+  check_data_of_run(resolved);
+  resolved.config.run.dir = run.string();
+  return resolved.config;
+}
+
+}  // namespace switchyard::config

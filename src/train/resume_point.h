@@ -1,0 +1,50 @@
+// From where a run goes on, and whether it may.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/config/config.h"
+#include "switchyard/config/resume.h"
+#include "switchyard/data/sample_source.h"
+#include "switchyard/model/decoder.h"
+#include "switchyard/train/run_folder.h"
+#include "switchyard/train/trainer.h"
+#include "train/training_state.h"
+
+namespace switchyard::train {
+
+struct ResumePoint {
+  std::optional<checkpoint::Checkpoint> checkpoint;  // none: from the start
+  std::vector<checkpoint::NewestSound::Damaged> damaged;
+  std::vector<config::Change> changes;  // since the checkpoint, all allowed
+  std::string data_fingerprint;         // of the checkpoint
+  bool same_routers = true;
+};
+
+// Changes nothing in the folder. Throws UsageError for changes that are not allowed, DataError when
+// no checkpoint is sound or the newest one holds weights only.
+[[nodiscard]] ResumePoint find_resume_point(const RunFolder& folder, const config::Config& config,
+                                            const config::AllowedChanges& allowed);
+
+// Is it the data that the run was trained on? Throws DataError; with data.path among the allowed
+// keys it is only said.
+void check_data(const ResumePoint& point, const data::SampleSource& training,
+                const config::AllowedChanges& allowed);
+
+// Sets damaged checkpoints aside, removes unfinished ones, and tells what was found.
+void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder);
+
+// Weights, moments, router state (with `same_routers`) and counters of the checkpoint.
+[[nodiscard]] TrainingState restore_training(const checkpoint::Checkpoint& saved, bool same_routers,
+                                             model::Decoder& decoder, Trainer& trainer);
+
+// What this process has against what the checkpoint was written with: results may differ in the
+// last bits. One line per difference.
+[[nodiscard]] std::vector<std::string> differences_of_environment(
+    const std::map<std::string, std::string>& then, const std::map<std::string, std::string>& now);
+
+}  // namespace switchyard::train

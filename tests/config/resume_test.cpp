@@ -1,0 +1,117 @@
+#include "switchyard/config/resume.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "support/temporary_folder.h"
+#include "switchyard/config/load.h"
+#include "switchyard/core/file.h"
+
+namespace switchyard::config {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class ResumeConfig : public ::testing::Test {
+ protected:
+  ResumeConfig() {
+    fs::create_directories(run_);
+    fs::create_directories(data_);
+    write_file_atomically(data_ / "data.json", "{}");
+    const std::string data = "data.path=" + data_.string();
+    const Config config =
+        load_text("extends: tiny.yaml\n", std::string(SWITCHYARD_SOURCE_DIR) + "/configs/x.yaml",
+                  std::vector<std::string>{data})
+            .config;
+    write_file_atomically(run_ / "config.resolved.yaml", to_yaml(config));
+  }
+
+  [[nodiscard]] Config resumed(const std::vector<std::string>& overrides,
+                               const AllowedChanges& allowed = {}) const {
+    return load_for_resume(run_, overrides, allowed);
+  }
+
+  // The problems that a resume is refused with.
+  [[nodiscard]] std::vector<std::string> refused(const std::vector<std::string>& overrides,
+                                                 const AllowedChanges& allowed = {}) const {
+    try {
+      (void)resumed(overrides, allowed);
+    } catch (const ConfigError& error) {
+      return error.problems();
+    }
+    return {};
+  }
+
+  testing::TemporaryFolder folder_;
+  fs::path run_ = folder_ / "run";
+  fs::path data_ = folder_ / "data";
+};
+
+TEST_F(ResumeConfig, WithoutOverridesItIsTheRunsOwnConfigInTheFolderWhereItIsNow) {
+  const Config config = resumed({});
+  EXPECT_EQ(config.run.dir, run_.string());
+  EXPECT_EQ(config.train.steps, 40);
+}
+
+TEST_F(ResumeConfig, CadenceMicroBatchAndStepsAreFreeToChange) {
+  const Config config = resumed({"train.steps=80", "train.log_every=5", "train.evaluate_every=7",
+                                 "train.checkpoint_every=9", "train.micro_batch_size=2",
+                                 "train.keep_last=5", "train.sample_every=3"});
+  EXPECT_EQ(config.train.steps, 80);
+  // The schedule is the one that the run began with.
+  EXPECT_EQ(config.schedule.steps, 40);
+}
+
+TEST_F(ResumeConfig, WhatDecidesTheResultIsNotAndEveryKeyIsNamed) {
+  const auto problems = refused({"optim.learning_rate=0.1", "run.seed=9", "train.precision=bf16",
+                                 "model.moe.router.p=0.3", "train.steps=50"});
+  ASSERT_EQ(problems.size(), 4U);
+  EXPECT_THAT(problems,
+              ::testing::Contains(HasSubstr("run.seed: the run was started with 1, now it is 9")));
+  EXPECT_THAT(problems, ::testing::Contains(HasSubstr("model.moe.router.p")));
+}
+
+TEST_F(ResumeConfig, AllowedKeysAndGroupsPass) {
+  EXPECT_TRUE(refused({"optim.learning_rate=0.1"}, {.keys = {"optim.learning_rate"}}).empty());
+  EXPECT_TRUE(refused({"optim.learning_rate=0.1", "optim.eps=1e-6"}, {.keys = {"optim"}}).empty());
+  EXPECT_EQ(refused({"optim.learning_rate=0.1"}, {.keys = {"optim.learning"}}).size(), 1U);
+}
+
+TEST_F(ResumeConfig, AnotherRouterIsOneChangeAndHasItsOwnFlag) {
+  const std::vector<std::string> overrides{"model.moe.router.type=top_k", "model.moe.router.k=1"};
+  const auto problems = refused(overrides);
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_THAT(problems[0], HasSubstr("model.moe.router.type"));
+  try {
+    (void)resumed(overrides);
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.hint(), HasSubstr("--allow-router-change"));
+  }
+  EXPECT_EQ(resumed(overrides, {.router = true}).model.moe.router.type, "top_k");
+}
+
+TEST_F(ResumeConfig, AnotherRunFolderIsRefused) {
+  EXPECT_THAT(refused({"run.dir=elsewhere"}), ::testing::ElementsAre(HasSubstr("run.dir")));
+}
+
+TEST_F(ResumeConfig, DataThatIsGoneIsNamed) {
+  fs::remove_all(data_);
+  EXPECT_THAT(refused({}), ::testing::ElementsAre(HasSubstr("data.path: no folder")));
+}
+
+TEST_F(ResumeConfig, TheTableSaysWhichFieldsAreFree) {
+  for (const Field& field : all_fields()) {
+    if (field.key.starts_with("model.") || field.key.starts_with("optim.") ||
+        field.key.starts_with("schedule.")) {
+      EXPECT_FALSE(field.free_on_resume) << field.key;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace switchyard::config

@@ -1,0 +1,107 @@
+#include "train/checkpoint_keeper.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "support/temporary_folder.h"
+#include "switchyard/core/error.h"
+
+namespace switchyard::train {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+checkpoint::SaveRequest request(std::int64_t step) {
+  checkpoint::SaveRequest result;
+  result.step = step;
+  result.weights = {{"model.norm.weight", at::arange(4, at::kFloat)}};
+  result.tokenizer_file = "tokenizer.json";
+  result.tokenizer_bytes = "{}\n";
+  result.resolved_config = "{}\n";
+  return result;
+}
+
+class KeeperTest : public ::testing::Test {
+ protected:
+  // A file where the folder should be: every save fails.
+  void block() { std::ofstream(folder_ / "checkpoints") << "x"; }
+  void unblock() { fs::remove(folder_ / "checkpoints"); }
+  [[nodiscard]] bool holds(const char* step) const {
+    return fs::exists(folder_ / "checkpoints" / step / "manifest.json");
+  }
+
+  testing::TemporaryFolder folder_;
+  CheckpointKeeper keeper_{folder_ / "checkpoints", 2};
+};
+
+TEST_F(KeeperTest, OneFailedSaveIsNoReasonToStopAndTheThirdInARowIs) {
+  block();
+  EXPECT_NO_THROW(keeper_.save(request(1)));
+  EXPECT_THROW(keeper_.check_last_save(), StorageError);
+  EXPECT_NO_THROW(keeper_.save(request(2)));
+  EXPECT_EQ(keeper_.last_step(), -1);
+  EXPECT_THROW(keeper_.save(request(3)), StorageError);
+}
+
+TEST_F(KeeperTest, ASaveThatWorksForgetsTheFailuresBefore) {
+  block();
+  keeper_.save(request(1));
+  keeper_.save(request(2));
+  unblock();
+  keeper_.save(request(3));
+  EXPECT_NO_THROW(keeper_.check_last_save());
+  EXPECT_EQ(keeper_.last_step(), 3);
+  fs::remove_all(folder_ / "checkpoints");
+  block();
+  EXPECT_NO_THROW(keeper_.save(request(4)));
+  EXPECT_NO_THROW(keeper_.save(request(5)));
+}
+
+TEST_F(KeeperTest, KeepsTheNewestAndTheBest) {
+  for (const std::int64_t step : {1, 2, 3, 4, 5}) {
+    keeper_.save(request(step));
+    if (step == 2) keeper_.mark_best();
+  }
+  EXPECT_FALSE(holds("step-000001"));
+  EXPECT_TRUE(holds("step-000002"));
+  EXPECT_FALSE(holds("step-000003"));
+  EXPECT_TRUE(holds("step-000004"));
+  EXPECT_TRUE(holds("step-000005"));
+  keeper_.mark_best();  // the step saved last
+  EXPECT_FALSE(holds("step-000002"));
+  EXPECT_EQ(keeper_.best(), folder_ / "checkpoints/step-000005");
+}
+
+TEST_F(KeeperTest, UnfinishedFoldersDoNotCountAmongTheKept) {
+  keeper_.save(request(1));
+  fs::create_directories(folder_ / "checkpoints/step-000002");  // without a manifest
+  fs::create_directories(folder_ / "checkpoints/.step-000003.77.tmp");
+  keeper_.save(request(4));
+  EXPECT_TRUE(holds("step-000001"));
+  EXPECT_TRUE(holds("step-000004"));
+  EXPECT_FALSE(fs::exists(folder_ / "checkpoints/.step-000003.77.tmp"));
+}
+
+TEST_F(KeeperTest, RefusesADiskThatCannotHoldTwoCheckpoints) {
+  fs::create_directories(folder_ / "checkpoints");
+  EXPECT_NO_THROW(keeper_.check_free_space(request(1)));
+  checkpoint::SaveRequest huge = request(1);
+  // An exabyte, of which one element is there.
+  huge.optimizer = {{"large", at::empty({1}, at::kFloat).expand({std::int64_t{1} << 58})}};
+  try {
+    keeper_.check_free_space(huge);
+    ADD_FAILURE() << "would have started";
+  } catch (const StorageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("a checkpoint takes about"));
+    EXPECT_THAT(error.hint(), HasSubstr("run.dir"));
+  }
+}
+
+}  // namespace
+}  // namespace switchyard::train
