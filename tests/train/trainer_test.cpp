@@ -3,6 +3,7 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -191,6 +192,55 @@ TEST(Trainer, SkippedStepUsesItsNumberAndChangesNothingElse) {
   EXPECT_EQ(good.step, 5);
   EXPECT_EQ(run.trainer->num_skipped_in_a_row(), 0);
   EXPECT_EQ(run.trainer->optimizer().num_updates(), 4);
+}
+
+// A parameter whose gradient autograd hands over as a tensor.
+ops::Parameter& a_norm_of(model::Decoder& decoder) {
+  for (ops::Parameter* parameter : decoder.parameters()) {
+    if (parameter->name.find("input_norm") != std::string::npos) return *parameter;
+  }
+  throw InternalError("the model has no norm");
+}
+
+TEST(Trainer, AFiniteLossWithAnInfiniteGradientIsSkippedToo) {
+  const TinyRun run(tiny_config());
+  (void)run.train(2);
+  const auto weights = run.weights();
+  ops::Parameter& parameter = a_norm_of(*run.decoder);
+  const unsigned hook = parameter.value.register_hook([](const at::Tensor& grad) {
+    at::Tensor poisoned = grad.clone();
+    poisoned.view({-1})[0].fill_(std::numeric_limits<double>::infinity());
+    return poisoned;
+  });
+  const StepSums bad = run.trainer->train_step();
+  parameter.value.remove_hook(hook);
+  EXPECT_TRUE(std::isfinite(bad.lm_loss));
+  EXPECT_TRUE(bad.skipped);
+  const auto after = run.weights();
+  for (std::size_t i = 0; i < weights.size(); ++i) EXPECT_TRUE(at::equal(after[i], weights[i]));
+  EXPECT_FALSE(run.trainer->train_step().skipped);
+}
+
+TEST(Trainer, ANaNInTheGradientOfOneExpertIsSkipped) {
+  const TinyRun run(tiny_config());
+  (void)run.train(2);
+  const auto weights = run.weights();
+  const auto parameters = run.decoder->parameters();
+  ops::Parameter& expert = **std::find_if(parameters.begin(), parameters.end(),
+                                          [](const auto* each) { return each->is_expert; });
+  // Any point of the backward pass will do: experts add to their buffer in place.
+  ops::Parameter& norm = a_norm_of(*run.decoder);
+  const unsigned hook = norm.value.register_hook([&expert](const at::Tensor& grad) {
+    expert.grad[2].fill_(std::numeric_limits<double>::quiet_NaN());
+    return grad;
+  });
+  const StepSums bad = run.trainer->train_step();
+  norm.value.remove_hook(hook);
+  EXPECT_TRUE(std::isfinite(bad.lm_loss));
+  EXPECT_TRUE(bad.skipped);
+  const auto after = run.weights();
+  for (std::size_t i = 0; i < weights.size(); ++i) EXPECT_TRUE(at::equal(after[i], weights[i]));
+  EXPECT_FALSE(run.trainer->train_step().skipped);
 }
 
 TEST(Trainer, StepTakesItsOwnWindowsOfTheData) {
