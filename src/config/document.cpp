@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "config/plain_text.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::config {
 namespace {
@@ -218,6 +219,18 @@ std::size_t indenting_tab(std::string_view text) {
   return std::string_view::npos;
 }
 
+// Whatever is in it: its own problems would only distract.
+bool has_another_document(YAML::Parser& parser, const std::shared_ptr<const std::string>& name,
+                          const Position* fixed) {
+  Problems ignored;
+  TreeBuilder builder(name, fixed, ignored);
+  try {
+    return parser.HandleNextDocument(builder);
+  } catch (const StopParsing&) {
+    return true;
+  }
+}
+
 // Runs yaml-cpp over `yaml`; `label` goes in front of what it complains about.
 std::optional<Node> parse(std::string_view yaml, const std::shared_ptr<const std::string>& name,
                           const Position* fixed, std::string_view label, Problems& problems) {
@@ -230,9 +243,7 @@ std::optional<Node> parse(std::string_view yaml, const std::shared_ptr<const std
   try {
     YAML::Parser parser(stream);
     if (parser.HandleNextDocument(builder)) {
-      Problems ignored;
-      TreeBuilder second(name, fixed, ignored);
-      if (parser.HandleNextDocument(second)) {
+      if (has_another_document(parser, name, fixed)) {
         problems.add({.name = name}, fmt::format("{}more than one YAML document", label));
       }
     }

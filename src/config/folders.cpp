@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "config/plain_text.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {

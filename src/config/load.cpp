@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "config/merge.h"
-#include "config/plain_text.h"
 #include "config/resolve.h"
 #include "config/source.h"
 #include "config/validate.h"

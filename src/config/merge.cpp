@@ -6,7 +6,6 @@
 #include <memory>
 #include <utility>
 
-#include "config/plain_text.h"
 #include "config/value.h"
 #include "switchyard/config/presets.h"
 #include "switchyard/core/text.h"

@@ -7,7 +7,6 @@
 #include <optional>
 #include <utility>
 
-#include "config/plain_text.h"
 #include "config/value.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"

@@ -1,32 +1,9 @@
 #include "config/plain_text.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 
 namespace switchyard::config {
-
-std::string printable(std::string_view text) {
-  constexpr std::size_t kLongest = 80;
-  std::size_t length = std::min(text.size(), kLongest);
-  // Do not cut inside a UTF-8 character.
-  while (length < text.size() && length > 0 &&
-         (static_cast<unsigned char>(text[length]) >> 6) == 2) {
-    --length;
-  }
-  std::string out;
-  for (const char c : text.substr(0, length)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  if (text.size() > length) out += "...";
-  return out;
-}
 
 std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
   // RFC 3629: the lead byte fixes the length and the range of the second byte.

@@ -1,15 +1,11 @@
-// Checks that bytes are text, and text that is safe to print in a message.
+// Checks that bytes are text.
 #pragma once
 
 #include <cstddef>
 #include <optional>
-#include <string>
 #include <string_view>
 
 namespace switchyard::config {
-
-// Control characters escaped, long text cut.
-[[nodiscard]] std::string printable(std::string_view text);
 
 // Offset of the first byte that is not part of valid UTF-8, or none.
 [[nodiscard]] std::optional<std::size_t> first_invalid_utf8(std::string_view text);

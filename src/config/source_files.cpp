@@ -8,9 +8,9 @@
 #include <memory>
 #include <utility>
 
-#include "config/plain_text.h"
 #include "config/source.h"
 #include "switchyard/config/folders.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::config {
 namespace {

@@ -4,12 +4,12 @@
 #include <algorithm>
 
 #include "config/fields.h"
-#include "config/plain_text.h"
 #include "config/value.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::config {
 namespace {

@@ -1,5 +1,7 @@
 #include "switchyard/core/text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -49,6 +51,25 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
     }
   }
   return nearest;
+}
+
+std::string printable(std::string_view text, std::size_t max_bytes) {
+  std::size_t length = std::min(text.size(), max_bytes);
+  while (length < text.size() && length > 0 &&
+         (static_cast<unsigned char>(text[length]) >> 6) == 2) {
+    --length;
+  }
+  std::string out;
+  for (const char c : text.substr(0, length)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      out += fmt::format("\\x{:02x}", byte);
+    } else {
+      out += c;
+    }
+  }
+  if (text.size() > length) out += "...";
+  return out;
 }
 
 std::string join(std::span<const std::string> parts, std::string_view separator) {

@@ -107,13 +107,14 @@ void SourceFiles::add_folder(const fs::path& folder, bool validation) {
   std::vector<fs::path> paths;
   std::set<std::string> other_extensions;
   std::size_t num_others = 0;
-  const auto options = fs::directory_options::none;
-  for (auto it = fs::recursive_directory_iterator(folder, options);
-       it != fs::recursive_directory_iterator(); ++it) {
+  std::error_code failed;
+  auto it = fs::recursive_directory_iterator(folder, failed);
+  for (; !failed && it != fs::recursive_directory_iterator(); it.increment(failed)) {
     const bool hidden = it->path().filename().string().starts_with('.');
-    if (it->is_directory()) {
+    std::error_code broken_link;
+    if (it->is_directory(broken_link)) {
       if (hidden) it.disable_recursion_pending();
-    } else if (!hidden && it->is_regular_file()) {
+    } else if (!hidden && it->is_regular_file(broken_link)) {
       if (has_text_name(it->path())) {
         paths.push_back(it->path());
       } else {
@@ -121,6 +122,10 @@ void SourceFiles::add_folder(const fs::path& folder, bool validation) {
         if (other_extensions.size() < 8) other_extensions.insert(it->path().extension().string());
       }
     }
+  }
+  if (failed) {
+    throw StorageError(
+        fmt::format("cannot read the folder {}: {}", folder.string(), failed.message()));
   }
   if (paths.empty()) {
     throw UsageError(

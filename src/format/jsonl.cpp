@@ -47,7 +47,7 @@ class FieldExtractor : public nlohmann::json_sax<Json> {
         throw DataError(fmt::format("{}: the field '{}' appears twice", where_, field_));
       }
       seen_ = seen_ || is_field_;
-      if (keys_.size() < kMaxListedKeys) keys_.push_back(name);
+      if (keys_.size() < kMaxListedKeys) keys_.push_back(printable(name));
     }
     return true;
   }
@@ -60,7 +60,8 @@ class FieldExtractor : public nlohmann::json_sax<Json> {
       const auto colon = reason.find(": ", end);
       if (colon != std::string_view::npos) reason.remove_prefix(colon + 2);
     }
-    throw DataError(fmt::format("{}:{}: not valid JSON: {}", where_, position, reason));
+    throw DataError(
+        fmt::format("{}:{}: not valid JSON: {}", where_, position, printable(reason, 240)));
   }
 
   [[nodiscard]] std::string take() {

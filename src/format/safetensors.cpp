@@ -11,7 +11,8 @@
 
 #include "format/little_endian.h"
 #include "switchyard/core/error.h"
-#include "switchyard/format/json.h"
+#include "switchyard/core/text.h"
+#include "switchyard/format/sorted_json.h"
 
 namespace switchyard::format {
 namespace {
@@ -57,10 +58,10 @@ std::optional<std::uint64_t> size_in_bytes(const std::vector<std::int64_t>& shap
   return empty ? 0 : bytes;
 }
 
-std::vector<std::uint64_t> unsigned_list(const Json& list, const std::string& where) {
+std::vector<std::uint64_t> unsigned_list(const SortedJson& list, const std::string& where) {
   std::vector<std::uint64_t> values;
   values.reserve(list.size());
-  for (const Json& item : list) {
+  for (const SortedJson& item : list) {
     if (!item.is_number_unsigned() || item.get<std::uint64_t>() > INT64_MAX) {
       throw DataError(fmt::format("{}: expected whole numbers of 63 bits in a list", where));
     }
@@ -75,14 +76,14 @@ struct Extent {
   const std::string* tensor = nullptr;
 };
 
-TensorView parse_tensor(const Json& value, std::span<const std::byte> data,
+TensorView parse_tensor(const SortedJson& value, std::span<const std::byte> data,
                         const std::string& where, Extent& extent) {
   const std::string dtype = json_string(value, "dtype", where);
   const auto* const scalar =
       std::find_if(kScalarTypes.begin(), kScalarTypes.end(),
                    [&dtype](const auto& entry) { return dtype == entry.name; });
   if (scalar == kScalarTypes.end()) {
-    throw DataError(fmt::format("{}: dtype '{}' is not supported", where, dtype));
+    throw DataError(fmt::format("{}: dtype '{}' is not supported", where, printable(dtype)));
   }
   TensorView view;
   view.type = scalar->type;
@@ -93,12 +94,12 @@ TensorView parse_tensor(const Json& value, std::span<const std::byte> data,
   if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size()) {
     throw DataError(
         fmt::format("{}: data_offsets must be [begin, end] with begin <= end <= {}, got {}", where,
-                    data.size(), value.at("data_offsets").dump()));
+                    data.size(), printable(value.at("data_offsets").dump())));
   }
   const auto bytes = size_in_bytes(view.shape, view.type);
   if (!bytes.has_value() || *bytes != offsets[1] - offsets[0]) {
     throw DataError(fmt::format("{}: dtype {} and shape {} need {} bytes, data_offsets hold {}",
-                                where, dtype, value.at("shape").dump(),
+                                where, dtype, printable(value.at("shape").dump()),
                                 bytes.has_value() ? std::to_string(*bytes) : "more than 2^63",
                                 offsets[1] - offsets[0]));
   }
@@ -134,7 +135,7 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> file, const std::st
   }
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, header_bytes);
   const auto data = file.subspan(8 + header_bytes);
-  const Json header = parse_json(text, name + ": header");
+  const SortedJson header = parse_sorted_json(text, name + ": header");
   if (!header.is_object()) {
     throw DataError(fmt::format("{}: the header is no JSON object", name));
   }
@@ -143,11 +144,15 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> file, const std::st
   std::vector<Extent> extents;
   extents.reserve(header.size());
   for (const auto& [key, value] : header.items()) {
-    const std::string where = fmt::format("{}: {}", name, key);
+    const std::string where = fmt::format("{}: {}", name, printable(key));
     if (key == kMetadataKey) {
       if (!value.is_object()) throw DataError(fmt::format("{}: expected an object", where));
       for (const auto& [item, content] : value.items()) {
-        result.metadata[item] = json_string(value, item.c_str(), where);
+        if (!content.is_string()) {
+          throw DataError(
+              fmt::format("{}: '{}' is not text, expected a string", where, printable(item)));
+        }
+        result.metadata[item] = content.get<std::string>();
       }
       continue;
     }
@@ -166,7 +171,7 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> file, const std::st
   for (const Extent& extent : extents) {
     if (extent.begin != covered) {
       throw DataError(fmt::format("{}: {}: begins at byte {} of the data, where {} ends at byte {}",
-                                  name, *extent.tensor, extent.begin,
+                                  name, printable(*extent.tensor), extent.begin,
                                   covered == 0 ? "the header" : "the tensor before it", covered));
     }
     covered = extent.end;
@@ -182,7 +187,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      std::vector<TensorInfo> tensors,
                                      const std::map<std::string, std::string>& metadata)
     : file_(path), tensors_(std::move(tensors)) {
-  Json header = Json::object();
+  SortedJson header = SortedJson::object();
   if (!metadata.empty()) header[std::string(kMetadataKey)] = metadata;
   std::uint64_t offset = 0;
   for (const TensorInfo& tensor : tensors_) {

@@ -76,6 +76,11 @@ TEST(Document, KeysMustBePlainText) {
 TEST(Document, OneDocumentOnly) {
   EXPECT_THAT(problems_of_minimal({}, "---\nrun: {}\n"),
               ElementsAre("x.yaml: more than one YAML document"));
+  // A second one that would be refused itself.
+  for (const char* second : {"---\nrun: &a {}\n", "---\n!!map x\n"}) {
+    EXPECT_THAT(problems_of_minimal({}, second),
+                ElementsAre("x.yaml: more than one YAML document"));
+  }
 }
 
 TEST(Document, BytesThatAreNoTextAreRefused) {

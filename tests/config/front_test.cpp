@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "support/temporary_folder.h"
 #include "switchyard/config/load.h"
@@ -101,6 +102,39 @@ TEST_F(Front, ConfigCheckAnswersWithItsExitCode) {
   EXPECT_THAT(answer.errors,
               ::testing::EndsWith("  hint: `switchyard config reference` lists every "
                                   "key\n"));
+}
+
+TEST_F(Front, EveryKindOfBrokenConfigExitsWithTwoItsPositionAndAHint) {
+  const std::string head = "run: {dir: r}\ndata: {path: d}\ntrain: {steps: 1}\nmodel:\n";
+  struct Case {
+    std::string yaml;
+    std::string message;
+  };
+  std::string bomb = "a: &a [x, x]\n";
+  for (char c = 'b'; c <= 'j'; ++c) {
+    const std::string last(1, static_cast<char>(c - 1));
+    bomb += std::string(1, c) + ": &" + c + " [*" + last + ", *" + last + ", *" + last + "]\n";
+  }
+  const std::string router = head + "  moe:\n    router:\n";
+  for (const auto& [yaml, message] : std::vector<Case>{
+           {head + "  hiden_size: 8\n", "x.yaml:5:3: unknown key 'hiden_size' (did you mean"},
+           {head + "  dropout: 0\n  dropout: 0\n", "x.yaml:6:3: duplicate key 'dropout'"},
+           {head + "  num_layers: many\n", "x.yaml:5:15: model.num_layers: "},
+           {head + "  dropout: .nan\n", "x.yaml:5:12: model.dropout: "},
+           {head + "\tdropout: 0\n", "x.yaml:5:1: a tab in the indentation"},
+           {head + "  dropout: " + std::string(1000, '[') + "\n", "nested deeper than 20 levels"},
+           {bomb, "x.yaml:1:4: anchors and aliases"},
+           {router + "      p: -0.5\n", "x.yaml:7:10: model.moe.router.p: must be in (0, 1]"},
+           {router + "      p: 1.5\n", "x.yaml:7:10: model.moe.router.p: must be in (0, 1]"},
+           {head + "  moe:\n    num_experts: -1\n", "x.yaml:6:18: model.moe.num_experts: "},
+           {router + "      type: top_k\n      p: 0.5\n", "x.yaml:8:7: model.moe.router.p: "}}) {
+    write_file_atomically(folder_ / "x.yaml", yaml);
+    const Answer answer = run("config check x.yaml");
+    EXPECT_EQ(answer.code, 2) << yaml;
+    EXPECT_EQ(answer.output, "") << yaml;
+    EXPECT_THAT(answer.errors, HasSubstr(message)) << yaml;
+    EXPECT_THAT(answer.errors, HasSubstr("\n  hint: ")) << yaml;
+  }
 }
 
 TEST_F(Front, ConfigReferencePrintsThePage) {

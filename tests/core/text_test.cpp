@@ -29,6 +29,16 @@ TEST(NearestName, PrefersTheCloserThenTheEarlierName) {
   EXPECT_EQ(nearest_name("steps_c", names), "steps_a");
 }
 
+TEST(Printable, EscapesControlCharactersAndKeepsOtherScripts) {
+  EXPECT_EQ(printable("tab\t bell\a del\x7f \xC3\xA9"), "tab\\x09 bell\\x07 del\\x7f \xC3\xA9");
+}
+
+TEST(Printable, CutsLongTextBetweenCharacters) {
+  EXPECT_EQ(printable(std::string(80, 'a')), std::string(80, 'a'));
+  EXPECT_EQ(printable(std::string(81, 'a')), std::string(80, 'a') + "...");
+  EXPECT_EQ(printable("abc\xE6\x96\x87", 5), "abc...");
+}
+
 TEST(Join, PutsTheSeparatorBetweenParts) {
   EXPECT_EQ(join(std::vector<std::string>{"a", "b", "c"}, ", "), "a, b, c");
   EXPECT_EQ(join(std::vector<std::string>{"a"}, ", "), "a");

@@ -161,10 +161,13 @@ TEST_F(Prepare, TextThatIsNotUtf8IsRefusedWithFileAndOffset) {
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
-TEST_F(Prepare, ALineOfSeveralMegabytesIsFine) {
+TEST_F(Prepare, ALineOf50MegabytesIsFine) {
   std::string line;
-  while (line.size() < (std::size_t{5} << 20)) line += "word ";
-  EXPECT_THAT(all_of(options({file("a.txt", line)})), ::testing::ElementsAre(line));
+  while (line.size() < (std::size_t{50} << 20)) line += "word ";
+  EXPECT_TRUE(all_of(options({file("a.txt", line)})) == std::vector<std::string>{line});
+  PrepareOptions jsonl = options({file("a.jsonl", "{\"text\": \"" + line + "\"}\n")});
+  jsonl.overwrite = true;
+  EXPECT_TRUE(all_of(jsonl) == std::vector<std::string>{line});
 }
 
 TEST_F(Prepare, EmptyFilesAreNotedAndNothingAtAllIsRefused) {
@@ -189,6 +192,14 @@ TEST_F(Prepare, AFolderStandsForItsTextFilesInTheOrderOfTheirPaths) {
   what.overwrite = true;
   what.validation = 0.0;
   EXPECT_THAT(prepare(what).notes, Contains(AllOf(HasSubstr("left out 1"), HasSubstr(".png"))));
+}
+
+TEST_F(Prepare, LinksThatLeadNowhereOrInACircleAreLeftOut) {
+  file("in/a.txt", "text");
+  fs::create_symlink("absent.txt", folder_ / "in" / "dangling.txt");
+  fs::create_symlink("circle.txt", folder_ / "in" / "circle.txt");
+  EXPECT_THAT(all_of(options({(folder_ / "in").string()})), ::testing::ElementsAre("text"));
+  EXPECT_THROW((void)prepare(options({(folder_ / "in" / "circle.txt").string()})), UsageError);
 }
 
 TEST_F(Prepare, AFolderWithoutTextAndAMissingFileAreRefused) {

@@ -7,6 +7,7 @@
 
 #include "support/damage.h"
 #include "switchyard/core/error.h"
+#include "switchyard/format/sorted_json.h"
 
 namespace switchyard::format {
 namespace {
@@ -29,6 +30,44 @@ TEST(Json, ARepeatedKeyIsRefusedButTheSameKeyInAnotherObjectIsNot) {
   EXPECT_THAT([] { (void)parse_json(R"({"a": {"b": 1, "b": 2}})", "x"); },
               ThrowsMessage<DataError>(HasSubstr("'b' appears twice")));
   EXPECT_NO_THROW((void)parse_json(R"({"a": {"b": 1}, "b": {"a": 2}})", "x"));
+}
+
+TEST(Json, MembersOfOneObjectAreBoundedUnlessTheyAreSorted) {
+  const auto object_of = [](std::size_t members) {
+    std::string text = "{";
+    for (std::size_t i = 0; i < members; ++i) {
+      text += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":0";
+    }
+    return text + "}";
+  };
+  EXPECT_EQ(parse_json(object_of(kMaxJsonMembers), "x").size(), kMaxJsonMembers);
+  EXPECT_THAT([&] { (void)parse_json(object_of(kMaxJsonMembers + 1), "x"); },
+              ThrowsMessage<DataError>(HasSubstr("more than 10000 members")));
+  EXPECT_EQ(parse_sorted_json(object_of(100'000), "x").size(), 100'000U);
+}
+
+TEST(Json, ValuesAreBoundedSoThatAFileCannotTakeManyTimesItsSize) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < kMaxJsonValues; ++i) text += i == 0 ? "0" : ",0";
+  text += "]";
+  EXPECT_THAT([&] { (void)parse_sorted_json(text, "big.json"); },
+              ThrowsMessage<DataError>(HasSubstr("big.json: more than 2000000 values")));
+}
+
+TEST(Json, ErrorsAboutLongOrOddTextStayShortAndPrintable) {
+  for (const std::string& text :
+       {"{\"" + std::string(100'000, 'k') + "\": 1, \"" + std::string(100'000, 'k') + "\": 2}",
+        "\"" + std::string(100'000, 'x') + "\\q\"",
+        std::string("{\"a\\u001bb\":1,\"a\\u001bb\":1}")}) {
+    try {
+      (void)parse_json(text, "x.json");
+      ADD_FAILURE() << "accepted";
+    } catch (const DataError& error) {
+      const std::string_view message = error.what();
+      EXPECT_LT(message.size(), 400U);
+      EXPECT_EQ(message.find('\x1b'), std::string_view::npos);
+    }
+  }
 }
 
 TEST(Json, SyntaxErrorsNameTheFileAndThePlace) {

@@ -72,6 +72,19 @@ TEST(TextField, ErrorsSayWhereAndWhat) {
   EXPECT_THROW((void)text_of("{\"text\": \"\xFF\"}"), DataError);
 }
 
+TEST(TextField, ErrorsAboutVeryLongLinesStayShort) {
+  const std::string large(std::size_t{50} << 20U, 'x');
+  for (const std::string& line : {"{\"" + large + "\": 1}", "{\"text\": \"" + large + "\\q\"}"}) {
+    try {
+      (void)text_of(line);
+      ADD_FAILURE() << "accepted";
+    } catch (const DataError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("corpus.jsonl:7"));
+      EXPECT_LT(std::string_view(error.what()).size(), 500U);
+    }
+  }
+}
+
 TEST(TextField, DeepNestingIsRefused) {
   const std::string deep(200000, '[');
   EXPECT_THAT([&] { (void)text_of(R"({"a": )" + deep); },

@@ -120,6 +120,29 @@ TEST(Safetensors, ShapesThatDisagreeWithTheBytesAreRefused) {
   expect_refused(tensor("F32", "[0,4611686018427387904]"), 8, "more than 2^63");
 }
 
+TEST(Safetensors, AHeaderOfVeryManyTensorsIsReadWithoutLookingAtEachPair) {
+  constexpr int kTensors = 60'000;  // pairs would be 1.8e9
+  std::string header = "{";
+  for (int i = 0; i < kTensors; ++i) {
+    header += (i == 0 ? "\"" : ",\"") + std::to_string(i) +
+              R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
+  }
+  EXPECT_EQ(parse(file_with(header + "}", 0)).tensor.size(), std::size_t{kTensors});
+}
+
+TEST(Safetensors, ErrorsShowForeignNamesShortAndWithoutControlCharacters) {
+  const std::string name = "\\u001b[2J" + std::string(100'000, 'n');
+  try {
+    (void)parse(file_with("{\"" + name + "\":{\"dtype\":\"U8\"}}", 0));
+    ADD_FAILURE() << "accepted";
+  } catch (const DataError& error) {
+    const std::string_view message = error.what();
+    EXPECT_LT(message.size(), 400U);
+    EXPECT_EQ(message.find('\x1b'), std::string_view::npos);
+  }
+  expect_refused(R"({"__metadata__":{"a":"x","a\u0000b":1}})", 0, "expected a string");
+}
+
 TEST(Safetensors, HeadersOfTheWrongFormAreRefused) {
   expect_refused("[]", 0, "no JSON object");
   expect_refused("{\"a\":1}", 0, "expected a JSON object");
