@@ -29,3 +29,9 @@ if(SWITCHYARD_SANITIZE)
                       -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS)
   add_link_options(-fsanitize=address,undefined)
 endif()
+
+if(SWITCHYARD_FUZZ)
+  # Coverage for libFuzzer; optimised, because executions per second are what fuzzing is about.
+  set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

@@ -33,8 +33,10 @@ function(switchyard_import_library target library header debian_package)
 endfunction()
 
 switchyard_import_library(xxhash xxhash xxhash.h libxxhash-dev)
-if(SWITCHYARD_TORCH)
+if(SWITCHYARD_TORCH OR SWITCHYARD_FUZZ)
   switchyard_import_library(sentencepiece sentencepiece sentencepiece_processor.h libsentencepiece-dev)
+endif()
+if(SWITCHYARD_TORCH)
   switchyard_import_library(sentencepiece_train sentencepiece_train sentencepiece_trainer.h
                             libsentencepiece-dev)
 endif()
