@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "checkpoint/manifest.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
@@ -25,14 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kVersion = 1;
-constexpr const char* kManifest = config::kCheckpointManifestName;
-constexpr const char* kWeights = "model.safetensors";
-constexpr const char* kRouterState = "router_state.safetensors";
-constexpr const char* kOptimizer = "optimizer.safetensors";
-constexpr const char* kTrainingState = "training_state.json";
-constexpr const char* kConfig = config::kResolvedConfigName;
-constexpr std::string_view kStepPrefix = "step-";
 constexpr std::string_view kTemporarySuffix = ".tmp";
 
 format::ScalarType file_type(const NamedTensor& named) {
@@ -91,11 +85,6 @@ fs::path temporary_name(const fs::path& step) {
          fmt::format(".{}.{}{}", step.filename().string(), ::getpid(), kTemporarySuffix);
 }
 
-bool is_step_name(const std::string& name) {
-  return name.starts_with(kStepPrefix) && name.size() > kStepPrefix.size() &&
-         name.find_first_not_of("0123456789", kStepPrefix.size()) == std::string::npos;
-}
-
 void rename_folder(const fs::path& from, const fs::path& to) {
   std::error_code error;
   fs::rename(from, to, error);
@@ -127,65 +116,6 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-struct Manifest {
-  std::int64_t step = 0;
-  std::string tokenizer_file;
-  std::set<std::string> files;
-  std::map<std::string, std::string> environment;
-};
-
-DataError damaged(const fs::path& file, const std::string& reason) {
-  return DataError(fmt::format("{}: {}", file.string(), reason),
-                   "the checkpoint is incomplete or damaged; use another step of the run");
-}
-
-void verify_file(const fs::path& file, const nlohmann::json& entry) {
-  if (!fs::is_regular_file(file)) throw damaged(file, "missing");
-  const auto bytes = entry.at("bytes").get<std::uint64_t>();
-  if (fs::file_size(file) != bytes) {
-    throw damaged(file, fmt::format("{} bytes, the manifest says {}", fs::file_size(file), bytes));
-  }
-  if (xxh3_of_file(file) != entry.at("xxh3").get<std::string>()) {
-    throw damaged(file, "its checksum differs from the manifest's");
-  }
-}
-
-// Reads the manifest and checks every file that it lists; nothing else in the folder is read.
-Manifest verify(const fs::path& folder) {
-  const fs::path path = folder / kManifest;
-  if (!fs::is_regular_file(path)) throw damaged(path, "missing");
-  const nlohmann::json json = format::parse_json(read_file(path), path.string());
-  Manifest manifest;
-  try {
-    const int version = json.at("version").get<int>();
-    if (version != kVersion) {
-      throw DataError(
-          fmt::format("{}: version {} is not known, expected {}", path.string(), version, kVersion),
-          "it was written by another version of switchyard");
-    }
-    manifest.step = json.at("step").get<std::int64_t>();
-    manifest.tokenizer_file = json.at("tokenizer").get<std::string>();
-    const nlohmann::json& files = json.at("files");
-    for (const char* name : {kWeights, kConfig, manifest.tokenizer_file.c_str()}) {
-      if (!files.contains(name)) throw damaged(path, fmt::format("does not list '{}'", name));
-    }
-    for (const auto& [name, entry] : files.items()) {
-      if (name.empty() || name[0] == '.' ||
-          name.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
-        throw damaged(path, fmt::format("lists '{}', which is no file name", name));
-      }
-      verify_file(folder / name, entry);
-      manifest.files.insert(name);
-    }
-    for (const auto& [name, value] : json.at("environment").items()) {
-      if (value.is_string()) manifest.environment.emplace(name, value.get<std::string>());
-    }
-  } catch (const nlohmann::json::exception& error) {
-    throw damaged(path, error.what());
-  }
-  return manifest;
-}
-
 // The finished checkpoint of the highest step, or an empty path.
 fs::path newest_step(const fs::path& checkpoints) {
   const std::vector<fs::path> steps = steps_in(checkpoints);
@@ -198,7 +128,8 @@ fs::path step_folder(const fs::path& path) {
   if (config::is_checkpoint(path)) return path;
   for (const fs::path& checkpoints : {path / config::kCheckpointsFolderName, path}) {
     const fs::path latest = checkpoints / kLatest;
-    if (fs::is_regular_file(latest)) {
+    std::error_code unreadable;
+    if (fs::is_regular_file(latest, unreadable)) {
       std::string name = read_file(latest);
       while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
       if (is_step_name(name)) return checkpoints / name;
@@ -219,7 +150,8 @@ fs::path step_folder(const fs::path& path) {
 fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
   const std::string name = fmt::format("{}{:06}", kStepPrefix, request.step);
   const fs::path final_name = checkpoints / name;
-  if (fs::exists(final_name)) {
+  std::error_code unknown;
+  if (fs::exists(final_name, unknown)) {
     throw StorageError(fmt::format("{} is there already", final_name.string()),
                        "a checkpoint is never overwritten; move it away");
   }
@@ -250,12 +182,12 @@ fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
   manifest["tokenizer"] = request.tokenizer_file;
   manifest["environment"] = request.environment;
   for (const std::string& file : files) {
-    manifest["files"][file] = {{"bytes", fs::file_size(folder / file)},
+    manifest["files"][file] = {{"bytes", size_of(folder / file)},
                                {"xxh3", xxh3_of_file(folder / file)}};
   }
-  write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
+  write_file_atomically(folder / kManifest, manifest_text(manifest));
   try {
-    verify(folder);
+    (void)verify(folder);
   } catch (const DataError& error) {
     throw StorageError(fmt::format("what was written does not read back: {}", error.what()),
                        "the disk may be failing");
@@ -281,8 +213,12 @@ void remove_unfinished(const fs::path& checkpoints) {
 std::vector<fs::path> steps_in(const fs::path& checkpoints) {
   std::vector<fs::path> steps;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
-    if (is_step_name(entry.path().filename().string())) steps.push_back(entry.path());
+  fs::directory_iterator entry(checkpoints, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    if (is_step_name(entry->path().filename().string())) steps.push_back(entry->path());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw StorageError(fmt::format("cannot read {}: {}", checkpoints.string(), error.message()));
   }
   // Six digits and more sort by length, then by text.
   std::sort(steps.begin(), steps.end(), [](const fs::path& a, const fs::path& b) {
@@ -291,6 +227,14 @@ std::vector<fs::path> steps_in(const fs::path& checkpoints) {
     return left.size() != right.size() ? left.size() < right.size() : left < right;
   });
   return steps;
+}
+
+std::int64_t step_of(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  SWITCHYARD_CHECK(is_step_name(name), "{} is no step", folder.string());
+  std::int64_t step = -1;  // stays when there are more digits than a number has
+  std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
+  return step;
 }
 
 void remove_step(const fs::path& folder) {
@@ -319,8 +263,12 @@ void point_at(const fs::path& folder, const char* pointer) {
 }
 
 Checkpoint Checkpoint::open(const fs::path& path) {
+  return open_step(step_folder(path));
+}
+
+Checkpoint Checkpoint::open_step(const fs::path& folder) {
   Checkpoint checkpoint;
-  checkpoint.folder_ = step_folder(path);
+  checkpoint.folder_ = folder;
   Manifest manifest = verify(checkpoint.folder_);
   checkpoint.step_ = manifest.step;
   checkpoint.tokenizer_file_ = manifest.tokenizer_file;
@@ -334,10 +282,9 @@ NewestSound open_newest_sound(const fs::path& checkpoints) {
   std::vector<fs::path> steps = steps_in(checkpoints);
   for (; !steps.empty(); steps.pop_back()) {
     try {
-      if (!config::is_checkpoint(steps.back())) throw damaged(steps.back() / kManifest, "missing");
-      found.checkpoint = Checkpoint::open(steps.back());
+      found.checkpoint = Checkpoint::open_step(steps.back());
       return found;
-    } catch (const Error& error) {
+    } catch (const Damaged& error) {
       found.damaged.push_back({.folder = steps.back(), .reason = error.what()});
     }
   }

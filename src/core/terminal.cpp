@@ -181,8 +181,7 @@ void Activity::run(const std::stop_token& stop, std::chrono::milliseconds interv
   const auto start = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, stop, interval, [&stop] { return stop.stop_requested(); })) {
-    const std::string text =
-        fmt::format("{}: {}", label_, format_duration(seconds_since(start)));
+    const std::string text = fmt::format("{}: {}", label_, format_duration(seconds_since(start)));
     if (terminal_) {
       draw_status_line(text);
     } else {

@@ -66,9 +66,10 @@ std::string ExpertChange::message(const config::MoeLossConfig& loss) const {
       return fmt::format("layer {}: the load has collapsed: {} took {:.0f}% of the last {} steps{}",
                          layer, experts_named, share * 100.0, num_steps, advice);
     case Kind::kSpread:
-      return fmt::format("layer {}: the load is spread again: the fullest, {}, took {:.0f}% of the "
-                         "last {} steps",
-                         layer, experts_named, share * 100.0, num_steps);
+      return fmt::format(
+          "layer {}: the load is spread again: the fullest, {}, took {:.0f}% of the "
+          "last {} steps",
+          layer, experts_named, share * 100.0, num_steps);
   }
   return {};
 }
@@ -92,9 +93,8 @@ std::vector<ExpertChange> ExpertWatch::add(const StepSums& sums) {
 
 void ExpertWatch::watch_tokens(const LayerSums& sums, Layer& layer,
                                std::vector<ExpertChange>& changes) const {
-  ExpertChange dead{.kind = ExpertChange::Kind::kDead,
-                    .layer = sums.layer,
-                    .num_steps = options_.dead_steps};
+  ExpertChange dead{
+      .kind = ExpertChange::Kind::kDead, .layer = sums.layer, .num_steps = options_.dead_steps};
   for (std::size_t expert = 0; expert < sums.count_E.size(); ++expert) {
     std::int64_t& num_idle_steps = layer.num_idle_steps_E[expert];
     const auto id = static_cast<std::int64_t>(expert);
@@ -124,8 +124,7 @@ void ExpertWatch::watch_load(const LayerSums& sums, Layer& layer,
   const auto count_E = std::exchange(layer.window_count_E, {});
   const std::int64_t num_tokens = std::exchange(layer.window_tokens, 0);
   const std::int64_t num_steps = std::exchange(layer.window_steps, 0);
-  const std::int64_t num_rows =
-      std::accumulate(count_E.begin(), count_E.end(), std::int64_t{0});
+  const std::int64_t num_rows = std::accumulate(count_E.begin(), count_E.end(), std::int64_t{0});
   const auto num_experts = static_cast<double>(count_E.size());
   // Even less than one expert per token needs one.
   const double k = static_cast<double>(num_rows) / static_cast<double>(num_tokens);

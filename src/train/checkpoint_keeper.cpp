@@ -74,7 +74,8 @@ fs::path CheckpointKeeper::best() const {
   if (!fs::is_regular_file(pointer)) return {};
   std::string name = read_file(pointer);
   while (!name.empty() && name.back() == '\n') name.pop_back();
-  return folder_ / name;
+  const fs::path step = folder_ / name;
+  return config::is_checkpoint(step) ? step : fs::path();
 }
 
 void CheckpointKeeper::remove_old() const {

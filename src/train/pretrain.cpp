@@ -11,6 +11,7 @@
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/telemetry/metrics_writer.h"
+#include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/telemetry/step_line.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/evaluate.h"
@@ -51,29 +52,20 @@ class Pretraining {
         metrics_(folder_.metrics_file()),
         checkpoints_(folder_.checkpoints(), config_.train.keep_last) {
     checkpoints_.check_free_space(checkpoint_request());
-    folder_.write_environment(environment_.to_json());
-    folder_.write_config(config::to_yaml(config_));
   }
 
-  // Before run(): the weights, moments and counters of a checkpoint of this run.
-  void restore(const checkpoint::Checkpoint& saved, bool same_routers) {
-    const TrainingState state = restore_training(saved, same_routers, *parts_.decoder, trainer_);
-    statistics_.restore(state.totals);
-    best_.restore(state.best);
-    evaluated_step_ = state.evaluated_step;
-    sampled_step_ = state.sampled_step;
-    checkpoints_.start_from(saved);
-    for (const std::string& line :
-         differences_of_environment(saved.environment(), environment_.facts)) {
-      log::warning("{}: the run goes on, but not bit for bit as if it had not stopped", line);
-    }
-    if (config_.train.keep_best && state.best.step == trainer_.step()) checkpoints_.mark_best();
+  // Before run(): the weights, moments and counters of the checkpoint to go on from, if there is
+  // one. Marks the records after it as void.
+  void restore(const ResumePoint& point) {
+    if (point.checkpoint.has_value()) restore_from(*point.checkpoint, point);
+    metrics_.write({{"event", "resume"}, {"step", trainer_.step()}});
   }
-
-  // Marks the records after the step to go on from as void.
-  void record_resume() { metrics_.write({{"event", "resume"}, {"step", trainer_.step()}}); }
 
   PretrainResult run() {
+    // Not before: a folder where nothing could start stays free, a run that could not be resumed
+    // keeps its config.
+    folder_.write_environment(environment_.to_json());
+    folder_.write_config(config::to_yaml(config_));
     announce();
     start_ = Clock::now();
     first_step_ = trainer_.step();
@@ -95,6 +87,38 @@ class Pretraining {
   }
 
  private:
+  void restore_from(const checkpoint::Checkpoint& saved, const ResumePoint& point) {
+    const TrainingState state =
+        restore_training(saved, point.same_routers, *parts_.decoder, trainer_);
+    statistics_.restore(state.totals);
+    evaluated_step_ = state.evaluated_step;
+    sampled_step_ = state.sampled_step;
+    if (point.same_evaluations) {
+      best_.restore(state.best);
+    } else {
+      log::info("evaluations are not comparable with those before: the best starts afresh");
+    }
+    take_what_was_done_after_the_save();
+    checkpoints_.start_from(saved);
+    for (const std::string& line :
+         differences_of_environment(saved.environment(), environment_.facts)) {
+      log::warning("{}: the run goes on, but not bit for bit as if it had not stopped", line);
+    }
+  }
+
+  // A step that a signal saved before it was evaluated and sampled may have been so by an earlier
+  // resume; the files tell.
+  void take_what_was_done_after_the_save() {
+    const std::int64_t step = trainer_.step();
+    for (const EvaluationRecord& record :
+         telemetry::read_metrics(folder_.metrics_file()).evaluations) {
+      if (record.step != step || evaluated_step_ == step) continue;
+      (void)best_.judge(step, record.loss);
+      evaluated_step_ = step;
+    }
+    if (std::filesystem::exists(folder_.sample_file(step))) sampled_step_ = step;
+  }
+
   TrainingData training_data() {
     return {.window = [this](std::int64_t idx) { return parts_.training.get(idx); },
             .separator = tokenizer().separator_id()};
@@ -128,9 +152,15 @@ class Pretraining {
     const std::int64_t step = trainer_.step();
     if (stop_.requested()) stop();
     if (is_due(config_.train.evaluate_every) && evaluated_step_ != step) evaluate();
+    if (stop_.requested()) stop();
     if (is_due(config_.train.sample_every) && sampled_step_ != step) sample();
     if (stop_.requested()) stop();
-    if (is_due(config_.train.checkpoint_every) && checkpoints_.last_step() != step) save();
+    const bool is_best = config_.train.keep_best && best_.state().step == step;
+    if ((is_best || is_due(config_.train.checkpoint_every)) && checkpoints_.last_step() != step) {
+      save();
+    }
+    if (is_best && checkpoints_.last_step() == step) checkpoints_.mark_best();
+    if (stop_.requested() && !is_finished()) stop();
   }
 
   void announce() const {
@@ -156,12 +186,17 @@ class Pretraining {
                    trainer_.num_skipped_in_a_row());
     }
     // The first step is always logged: it tells that all is well, and how fast.
-    if (sums.step != first_step_ + 1 && !is_due(config_.train.log_every)) return;
+    if (sums.step == first_step_ + 1 || is_due(config_.train.log_every)) write_record();
+  }
+
+  // Of the steps since the last one.
+  void write_record() {
+    if (statistics_.empty()) return;
     const StepRecord record = statistics_.take_record(trainer_.phases(), resident_bytes());
     trainer_.phases().reset();
     metrics_.write(telemetry::to_json(record));
-    const double eta = seconds_since(start_) / static_cast<double>(sums.step - first_step_) *
-                       static_cast<double>(config_.train.steps - sums.step);
+    const double eta = seconds_since(start_) / static_cast<double>(record.step - first_step_) *
+                       static_cast<double>(config_.train.steps - record.step);
     printer_.print(telemetry::format_step_line(
         record, {.total_steps = config_.train.steps, .eta_seconds = eta}));
   }
@@ -220,10 +255,6 @@ class Pretraining {
       log::info("stopping early: no improvement for {} evaluations",
                 best_.state().num_without_improvement);
     }
-    if (config_.train.keep_best && best_.state().step == record.step) {
-      save();
-      if (checkpoints_.last_step() == record.step) checkpoints_.mark_best();
-    }
   }
 
   void sample() {
@@ -244,7 +275,9 @@ class Pretraining {
 
   void stop_if_not_finite() {
     if (trainer_.num_skipped_in_a_row() < config_.train.max_skipped_steps) return;
+    write_record();
     save();
+    checkpoints_.check_last_save();
     throw NonFiniteError(
         fmt::format("step {}: loss or gradient was not finite for {} steps in a row; the weights "
                     "before them are in {}",
@@ -253,6 +286,7 @@ class Pretraining {
   }
 
   [[noreturn]] void stop() {
+    write_record();
     if (checkpoints_.last_step() != trainer_.step()) save();
     checkpoints_.check_last_save();
     throw PreemptedError(fmt::format("stopped by {} after step {} of {}; saved {}", stop_.name(),
@@ -261,6 +295,7 @@ class Pretraining {
   }
 
   PretrainResult summarize() {
+    write_record();  // after an early stop
     checkpoints_.check_last_save();
     const double seconds = seconds_since(start_);
     const std::string run = folder_.path().string();
@@ -321,14 +356,13 @@ PretrainResult pretrain(const config::Config& config) {
 
 PretrainResult resume(const config::Config& config, const config::AllowedChanges& allowed) {
   RunFolder folder = RunFolder::reopen(config.run.dir);
-  const ResumePoint point = find_resume_point(folder, config, allowed);
+  log::add_file(folder.log_file());
+  ResumePoint point = find_resume_point(folder, config, allowed);
   Build parts = build(config);
   check_data(point, parts.training, allowed);
-  log::add_file(folder.log_file());
   tidy_and_tell(point, config, folder);
   Pretraining run(std::move(parts), std::move(folder));
-  if (point.checkpoint.has_value()) run.restore(*point.checkpoint, point.same_routers);
-  run.record_resume();
+  run.restore(point);
   return run.run();
 }
 

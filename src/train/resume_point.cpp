@@ -1,15 +1,13 @@
 #include "train/resume_point.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
-#include <set>
-#include <sstream>
 
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
-#include "switchyard/format/json.h"
+#include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/build.h"
 
 namespace switchyard::train {
@@ -25,18 +23,26 @@ bool routers_differ(const config::Config& before, const config::Config& after) {
          before.model.moe.router_of_layer != after.model.moe.router_of_layer;
 }
 
-// The last step that the run recorded, saved or not.
-std::int64_t last_recorded_step(const fs::path& metrics) {
+// The last step that is known to have been made, saved or not.
+std::int64_t last_step_made(const fs::path& metrics, const ResumePoint& point) {
   std::int64_t last = 0;
-  if (!fs::exists(metrics)) return last;
-  std::istringstream lines(read_file(metrics));
-  for (std::string line; std::getline(lines, line);) {
-    const format::Json record = format::Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!record.is_object()) continue;  // torn by a kill
-    const auto step = record.find("step");
-    if (step != record.end() && step->is_number_integer()) last = step->get<std::int64_t>();
+  if (fs::exists(metrics)) {
+    const telemetry::Metrics records = telemetry::read_metrics(metrics);
+    if (!records.steps.empty()) last = records.steps.back().step;
+  }
+  for (const auto& [folder, reason] : point.damaged) {
+    last = std::max(last, checkpoint::step_of(folder));
   }
   return last;
+}
+
+// Did the user ask for other windows of data?
+bool asks_for_other_data(const config::AllowedChanges& allowed) {
+  constexpr std::array kKeys = {"run",       "run.seed",   "data",
+                                "data.path", "data.blend", "data.sequence_length"};
+  return std::any_of(allowed.keys.begin(), allowed.keys.end(), [&](const std::string& key) {
+    return std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
+  });
 }
 
 }  // namespace
@@ -54,24 +60,29 @@ ResumePoint find_resume_point(const RunFolder& folder, const config::Config& con
     throw DataError(fmt::format("{} holds weights only", saved.folder().string()),
                     "the moments of the optimizer are needed to go on training");
   }
-  point.data_fingerprint = parse_training_state(state, state_source(saved)).data_fingerprint;
+  const TrainingState known = parse_training_state(state, state_source(saved));
+  if (known.trainer.step != saved.step()) {
+    throw DataError(fmt::format("{}: step {}, but the manifest says {}", state_source(saved),
+                                known.trainer.step, saved.step()));
+  }
+  point.data_fingerprint = known.data_fingerprint;
   config::Config before = config_of(saved);
-  before.run.dir = config.run.dir;  // the folder may have been moved
+  config::Config own = config::load(folder.config_file(), {}).config;
+  before.run.dir = own.run.dir = config.run.dir;  // the folder may have been moved
   point.changes = config::changes(before, config);
-  config::check_changes_on_resume(point.changes, allowed);
+  config::check_changes_on_resume(config::changes(own, config), allowed);
   point.same_routers = !routers_differ(before, config);
+  point.same_evaluations = before.train.evaluate_tokens == config.train.evaluate_tokens;
   return point;
 }
 
-void check_data(const ResumePoint& point, const data::SampleSource& training,
+void check_data(ResumePoint& point, const data::SampleSource& training,
                 const config::AllowedChanges& allowed) {
   if (!point.checkpoint.has_value()) return;
   if (point.data_fingerprint == training.fingerprint()) return;
-  const bool asked =
-      std::any_of(allowed.keys.begin(), allowed.keys.end(),
-                  [](const std::string& key) { return key == "data" || key.starts_with("data."); });
-  if (asked) {
+  if (asks_for_other_data(allowed)) {
     log::warning("the data is not what the run was trained on so far: it goes on with new windows");
+    point.same_data = point.same_evaluations = false;
     return;
   }
   throw DataError("the data is not what the run was trained on so far",
@@ -85,6 +96,10 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
     log::info("process {} ended without letting go of {}; taking over", folder.left_by(),
               folder.path().string());
   }
+  // First, so that LATEST never names a folder that is gone.
+  if (point.checkpoint.has_value()) {
+    checkpoint::point_at(point.checkpoint->folder(), checkpoint::kLatest);
+  }
   checkpoint::remove_unfinished(folder.checkpoints());
   for (const auto& [step_folder, reason] : point.damaged) {
     const fs::path aside = checkpoint::set_aside(step_folder);
@@ -93,18 +108,17 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
   }
   const std::int64_t step = point.checkpoint.has_value() ? point.checkpoint->step() : 0;
   const std::int64_t later =
-      std::max<std::int64_t>(0, last_recorded_step(folder.metrics_file()) - step);
+      std::max<std::int64_t>(0, last_step_made(folder.metrics_file(), point) - step);
   const std::string lost =
       later == 0 ? std::string()
                  : fmt::format("; {} later step{} {} not saved and {} made again", later,
                                later == 1 ? "" : "s", later == 1 ? "was" : "were",
                                later == 1 ? "is" : "are");
   if (point.checkpoint.has_value()) {
-    checkpoint::point_at(point.checkpoint->folder(), checkpoint::kLatest);
-    log::info("resuming {} at step {} of {}{}; data position verified", folder.path().string(),
-              step, config.train.steps, lost);
+    log::info("resuming {} at step {} of {}{}{}", folder.path().string(), step, config.train.steps,
+              lost, point.same_data ? "; data position verified" : "");
   } else {
-    log::info("{} holds no checkpoint: starting at step 0{}", folder.path().string(), lost);
+    log::warning("{} holds no checkpoint: starting at step 0{}", folder.path().string(), lost);
   }
   for (const config::Change& change : point.changes) {
     log::info("changed: {}: {} -> {}", change.key, change.before, change.after);

@@ -22,17 +22,20 @@ struct ResumePoint {
   std::vector<checkpoint::NewestSound::Damaged> damaged;
   std::vector<config::Change> changes;  // since the checkpoint, all allowed
   std::string data_fingerprint;         // of the checkpoint
+  bool same_data = true;
   bool same_routers = true;
+  bool same_evaluations = true;  // losses before and after are comparable
 };
 
-// Changes nothing in the folder. Throws UsageError for changes that are not allowed, DataError when
-// no checkpoint is sound or the newest one holds weights only.
+// Changes nothing in the folder. Changes that the run's own resolved config has already were
+// allowed by a resume that saved nothing since, and stay so. Throws UsageError for others that are
+// not allowed, DataError when no checkpoint is sound or the newest one holds weights only.
 [[nodiscard]] ResumePoint find_resume_point(const RunFolder& folder, const config::Config& config,
                                             const config::AllowedChanges& allowed);
 
-// Is it the data that the run was trained on? Throws DataError; with data.path among the allowed
-// keys it is only said.
-void check_data(const ResumePoint& point, const data::SampleSource& training,
+// Is it the data that the run was trained on? Throws DataError; when a key that decides the data is
+// allowed to change, it is only said.
+void check_data(ResumePoint& point, const data::SampleSource& training,
                 const config::AllowedChanges& allowed);
 
 // Sets damaged checkpoints aside, removes unfinished ones, and tells what was found.

@@ -120,8 +120,12 @@ RunFolder::~RunFolder() {
   ::close(lock_);
 }
 
+fs::path RunFolder::config_file() const {
+  return path_ / config::kResolvedConfigName;
+}
+
 void RunFolder::write_config(std::string_view yaml) const {
-  write_file_atomically(path_ / config::kResolvedConfigName, yaml);
+  write_file_atomically(config_file(), yaml);
 }
 
 void RunFolder::write_environment(std::string_view json) const {
@@ -129,7 +133,11 @@ void RunFolder::write_environment(std::string_view json) const {
 }
 
 void RunFolder::write_sample(std::int64_t step, std::string_view text) const {
-  write_file_atomically(samples() / fmt::format("step-{:06}.txt", step), text);
+  write_file_atomically(sample_file(step), text);
+}
+
+fs::path RunFolder::sample_file(std::int64_t step) const {
+  return samples() / fmt::format("step-{:06}.txt", step);
 }
 
 }  // namespace switchyard::train

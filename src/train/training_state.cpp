@@ -7,8 +7,12 @@ namespace switchyard::train {
 namespace {
 
 std::int64_t count_at(const format::Json& json, const char* key) {
-  const auto value = json.at(key).get<std::int64_t>();
-  if (value < 0) throw DataError(fmt::format("'{}' is {}, expected 0 or more", key, value));
+  constexpr std::int64_t kMost = std::int64_t{1} << 53;  // sums of a few stay in range
+  const format::Json& entry = json.at(key);
+  const auto value = entry.is_number_integer() ? entry.get<std::int64_t>() : -1;
+  if (value < 0 || value > kMost) {
+    throw DataError(fmt::format("'{}' is {}, expected an integer of 0 or more", key, entry.dump()));
+  }
   return value;
 }
 

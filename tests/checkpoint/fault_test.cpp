@@ -213,12 +213,10 @@ TEST_F(CheckpointFault, ADamagedNewestCheckpointFallsBackToTheOneBeforeAndNamesT
     expect_fallback("is missing");
     overwrite(file, good.substr(0, good.size() / 2));
     expect_fallback("is truncated");
-    if (file.filename() != "manifest.json") {
-      std::string flipped = good;
-      flipped[good.size() / 2] = static_cast<char>(flipped[good.size() / 2] ^ 0x01);
-      overwrite(file, flipped);
-      expect_fallback("has a flipped bit");
-    }
+    std::string flipped = good;
+    flipped[good.size() / 2] = static_cast<char>(flipped[good.size() / 2] ^ 0x01);
+    overwrite(file, flipped);
+    expect_fallback("has a flipped bit");
     overwrite(file, good);
     EXPECT_EQ(open_newest_sound(checkpoints_).checkpoint->step(), 10);
   }
@@ -237,6 +235,21 @@ TEST_F(CheckpointFault, WhenNoCheckpointIsSoundEveryReasonIsListedAndNothingIsTo
     EXPECT_THAT(error.what(), HasSubstr("step-000010/optimizer.safetensors: missing"));
   }
   EXPECT_EQ(steps_in(checkpoints_).size(), 2U);
+}
+
+TEST_F(CheckpointFault, ARenamedStepIsNotTakenForAnotherOne) {
+  start_afresh();
+  fs::rename(checkpoints_ / "step-000005", checkpoints_ / "step-000050");
+  EXPECT_THROW((void)open_newest_sound(checkpoints_), DataError);
+  fs::rename(checkpoints_ / "step-000050", run_ / "elsewhere");  // any other name is fine
+  EXPECT_EQ(Checkpoint::open(run_ / "elsewhere").step(), 5);
+}
+
+TEST_F(CheckpointFault, AFolderThatCannotBeReadIsNoEmptyFolder) {
+  EXPECT_TRUE(steps_in(checkpoints_).empty());  // not there
+  std::ofstream(checkpoints_) << "a file";
+  EXPECT_THROW((void)steps_in(checkpoints_), StorageError);
+  EXPECT_THROW((void)open_newest_sound(checkpoints_), StorageError);
 }
 
 TEST_F(CheckpointFault, AStepThatIsSetAsideIsNoLongerOneAndIsNotLost) {

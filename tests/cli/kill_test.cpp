@@ -144,16 +144,30 @@ class Killed : public ::testing::Test {
     return found;
   }
 
-  void expect_same_end(const std::string& a, const std::string& b) const {
+  void expect_same_end(const std::string& a, const std::string& b,
+                       bool with_router_state = false) const {
     EXPECT_EQ(losses(a), losses(b));
     EXPECT_EQ(losses(a).size(), static_cast<std::size_t>(kSteps));
-    for (const char* name : {"model.safetensors", "optimizer.safetensors", "training_state.json"}) {
-      const std::string file = "/checkpoints/step-000040/" + std::string(name);
+    const bool has_state =
+        fs::exists(folder_ / (a + "/checkpoints/step-000040/router_state.safetensors"));
+    EXPECT_EQ(has_state, with_router_state);
+    Strings names{"model.safetensors", "optimizer.safetensors"};
+    if (has_state) names.emplace_back("router_state.safetensors");
+    for (const std::string& name : names) {
+      const std::string file = "/checkpoints/step-000040/" + name;
       EXPECT_EQ(read_file(folder_ / (a + file)), read_file(folder_ / (b + file))) << name;
     }
   }
 
-  void kill_again_and_again(const Strings& settings) {
+  // True once the run has saved and gone on for a moment.
+  [[nodiscard]] bool wait_for_a_checkpoint(Program& program) const {
+    while (!fs::exists(folder_ / "killed/checkpoints/LATEST")) {
+      if (program.ends_within(std::chrono::milliseconds(1))) return false;
+    }
+    return !program.ends_within(std::chrono::milliseconds(5));
+  }
+
+  void kill_again_and_again(const Strings& settings, bool with_router_state) {
     const auto seed =
         static_cast<unsigned>(number_from_environment("SWITCHYARD_KILL_SEED", ::getpid()));
     const int num_kills = number_from_environment("SWITCHYARD_KILLS", 3);
@@ -170,10 +184,13 @@ class Killed : public ::testing::Test {
       Program program(command, folder_ / "messages.txt");
       // From before the first step to after the last; most of it while training.
       const auto wait_ms = std::uniform_int_distribution<long>(whole_ms / 8, whole_ms)(random);
-      if (program.ends_within(std::chrono::milliseconds(wait_ms))) {
+      // The first one surely leaves something to resume from.
+      const bool ended = killed == 0 ? !wait_for_a_checkpoint(program)
+                                     : program.ends_within(std::chrono::milliseconds(wait_ms));
+      if (ended) {
         ASSERT_EQ(program.wait(), 0) << messages();
         // Done before its kill came: from the beginning, as long as kills are left.
-        expect_same_end("whole", "killed");
+        expect_same_end("whole", "killed", with_router_state);
         fs::remove_all(folder_ / "killed");
         command = pretrain("killed", settings);
         continue;
@@ -186,7 +203,9 @@ class Killed : public ::testing::Test {
       }
     }
     ASSERT_EQ(run(command), 0) << messages();
-    expect_same_end("whole", "killed");
+    expect_same_end("whole", "killed", with_router_state);
+    EXPECT_THAT(read_file(folder_ / "killed/metrics.jsonl"),
+                ::testing::ContainsRegex("\"event\":\"resume\",\"step\":[1-9]"));
     // Nothing is left of the writes that were cut off.
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "killed")) {
       EXPECT_THAT(entry.path().filename().string(), ::testing::Not(HasSubstr(".tmp")));
@@ -197,11 +216,12 @@ class Killed : public ::testing::Test {
 };
 
 TEST_F(Killed, InFp32AtRandomMomentsItEndsAsIfItHadNotBeen) {
-  kill_again_and_again({"train.precision=fp32"});
+  kill_again_and_again({"train.precision=fp32"}, false);
 }
 
 TEST_F(Killed, InBf16WithARouterThatHasStateItEndsAsIfItHadNotBeen) {
-  kill_again_and_again({"train.precision=bf16", "model.moe.router.type=attention_importance"});
+  kill_again_and_again({"train.precision=bf16", "model.moe.router.type=attention_importance"},
+                       true);
 }
 
 TEST_F(Killed, ASignalSavesTheStepAndTheResumedRunEndsAsIfThereHadBeenNone) {

@@ -157,6 +157,8 @@ TEST_F(Pretrain, SignalFinishesTheStepSavesItAndSaysSo) {
   const LoadedModel model = load_model(folder_ / "run");
   EXPECT_GE(model.step, 1);
   EXPECT_LT(model.step, 1000000);
+  // The steps since the last record are told as well.
+  EXPECT_EQ(step_records().back()["step"].get<std::int64_t>(), model.step);
 }
 
 TEST_F(Pretrain, LossThatStaysNonFiniteStopsTheRunWithTheLastGoodWeights) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/manifest.h"
+#include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
@@ -30,18 +32,19 @@ class Resume : public ::testing::Test {
     config_.train.checkpoint_every = 7;
     config_.train.evaluate_every = 4;
     config_.train.keep_last = 10;
+    tiny_.prepare_lines("other", 300);
   }
 
-  // Trains to `stop`, then resumes to the end.
-  void train_in_two_parts(const std::string& run, std::int64_t stop,
-                          const config::AllowedChanges& allowed = {},
-                          const std::function<void(config::Config&)>& change = {}) const {
-    config::Config config = config_;
-    config.run.dir = (tiny_.folder / run).string();
-    config.train.steps = stop;
-    (void)pretrain(config);
-    config.train.steps = config_.train.steps;
-    config.model.vocab_size = kBytesVocab;  // as the resolved config has it
+  // Resumes from the checkpoint of step `stop`, as after a kill before the next one: later ones are
+  // removed.
+  void resume_after(const std::string& run, std::int64_t stop,
+                    const config::AllowedChanges& allowed = {},
+                    const std::function<void(config::Config&)>& change = {}) const {
+    const fs::path checkpoints = tiny_.folder / (run + "/checkpoints");
+    for (const fs::path& step : checkpoint::steps_in(checkpoints)) {
+      if (checkpoint::step_of(step) > stop) fs::remove_all(step);
+    }
+    config::Config config = config::load(tiny_.folder / (run + "/config.resolved.yaml"), {}).config;
     if (change) change(config);
     (void)resume(config, allowed);
   }
@@ -60,9 +63,12 @@ class Resume : public ::testing::Test {
     for (const char* name : {"model.safetensors", "optimizer.safetensors", "training_state.json"}) {
       EXPECT_EQ(read_file(last_checkpoint(a) / name), read_file(last_checkpoint(b) / name)) << name;
     }
-    const fs::path state = last_checkpoint(a) / "router_state.safetensors";
-    if (fs::exists(state)) {
-      EXPECT_EQ(read_file(state), read_file(last_checkpoint(b) / "router_state.safetensors"));
+    const char* const state = "router_state.safetensors";
+    const config::RouterConfig& router = config_.model.moe.router;
+    ASSERT_EQ(fs::exists(last_checkpoint(a) / state),
+              router.type == "attention_importance" || router.p_warmup.has_value());
+    if (fs::exists(last_checkpoint(a) / state)) {
+      EXPECT_EQ(read_file(last_checkpoint(a) / state), read_file(last_checkpoint(b) / state));
     }
   }
 
@@ -78,6 +84,16 @@ class Resume : public ::testing::Test {
     }
   }
 
+  // Takes its record out of the metrics.
+  void forget_evaluation(std::int64_t step) const {
+    std::string kept;
+    for (const format::Json& record : tiny_.records()) {
+      if (record.value("event", "") == "evaluation" && record["step"] == step) continue;
+      kept += record.dump() + "\n";
+    }
+    write_file_atomically(tiny_.folder / "run/metrics.jsonl", kept);
+  }
+
   static constexpr std::int64_t kBytesVocab = 257;
   TinyRunFolder tiny_;
   config::Config& config_ = tiny_.config;
@@ -90,15 +106,19 @@ struct Case {
 
 class ResumeIsBitExact : public Resume, public ::testing::WithParamInterface<Case> {};
 
-TEST_P(ResumeIsBitExact, WhereverItStopped) {
+TEST_P(ResumeIsBitExact, WhereverItWasKilled) {
+  config_.train.checkpoint_every = 1;
+  config_.train.keep_last = 20;
   GetParam().set(config_);
   train_at_once("whole");
-  for (const std::int64_t stop : {1, 7, 12, 19}) {
-    SCOPED_TRACE("stopped after step " + std::to_string(stop));
-    const std::string run = "stopped-" + std::to_string(stop);
-    train_in_two_parts(run, stop);
-    expect_same_losses("whole", run);
-    expect_same_files("whole", run);
+  // The same run, resumed again and again, each time from further back.
+  train_at_once("killed");
+  for (const std::int64_t stop : {19, 16, 15, 8, 1}) {
+    SCOPED_TRACE("went on from step " + std::to_string(stop));
+    resume_after("killed", stop);
+    expect_same_losses("whole", "killed");
+    expect_same_files("whole", "killed");
+    EXPECT_EQ(tiny_.records("killed").back()["step"].get<std::int64_t>(), 20);
   }
 }
 
@@ -107,6 +127,19 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"fp32", [](config::Config&) {}},
                       Case{"bf16", [](config::Config& config) { config.train.precision = "bf16"; }},
                       Case{"fp64", [](config::Config& config) { config.train.precision = "fp64"; }},
+                      Case{"blend",
+                           [](config::Config& config) {
+                             const fs::path first = config.data.path;
+                             config.data.blend = {
+                                 {.path = first.string(), .weight = 2.0},
+                                 {.path = (first.parent_path() / "other").string()}};
+                             config.data.path = "";
+                           }},
+                      Case{"best_kept",
+                           [](config::Config& config) {
+                             config.train.keep_best = true;
+                             config.train.evaluate_every = 3;
+                           }},
                       Case{"two_micro_batches",
                            [](config::Config& c) { c.train.micro_batch_size = 4; }},
                       // There are about 380 windows: with 25 a step they are used up after 15.
@@ -179,6 +212,7 @@ TEST_F(Resume, ARunWithoutAnyCheckpointStartsAgain) {
 
 TEST_F(Resume, AnEvaluationThatAStopCutShortIsMadeUpFor) {
   config_.train.checkpoint_every = 4;
+  config_.train.keep_best = true;
   train_at_once("run");
   const fs::path saved = tiny_.folder / "run/checkpoints/step-000016";
   fs::remove_all(last_checkpoint("run"));
@@ -186,22 +220,34 @@ TEST_F(Resume, AnEvaluationThatAStopCutShortIsMadeUpFor) {
   format::Json state = format::parse_json(read_file(saved / "training_state.json"), "state");
   EXPECT_EQ(state["evaluated_step"], 16);
   state["evaluated_step"] = 12;
+  state["best"] = {{"step", 12}, {"loss", 100.0}};
+  forget_evaluation(16);
   write_file_atomically(saved / "training_state.json", state.dump());
   format::Json manifest = format::parse_json(read_file(saved / "manifest.json"), "manifest");
   manifest["files"]["training_state.json"] = {
       {"bytes", fs::file_size(saved / "training_state.json")},
       {"xxh3", xxh3_of_file(saved / "training_state.json")}};
-  write_file_atomically(saved / "manifest.json", manifest.dump());
+  write_file_atomically(saved / "manifest.json", checkpoint::manifest_text(manifest));
+  const auto evaluated_after_resume = [this] {
+    std::vector<std::int64_t> steps;
+    for (const format::Json& record : tiny_.records()) {
+      const std::string event = record.value("event", "");
+      if (event == "resume") steps.clear();
+      if (event == "evaluation") steps.push_back(record["step"].get<std::int64_t>());
+    }
+    return steps;
+  };
   config_.model.vocab_size = kBytesVocab;
-  (void)resume(config_, {});
-  std::vector<std::int64_t> evaluated;
-  bool resumed = false;
-  for (const format::Json& record : tiny_.records()) {
-    const std::string event = record.value("event", "");
-    resumed = resumed || event == "resume";
-    if (resumed && event == "evaluation") evaluated.push_back(record["step"].get<std::int64_t>());
-  }
-  EXPECT_EQ(evaluated, (std::vector<std::int64_t>{16, 20}));
+  config_.train.steps = 16;  // it is the last step
+  EXPECT_NO_THROW((void)resume(config_, {}));
+  EXPECT_EQ(evaluated_after_resume(), (std::vector<std::int64_t>{16}));
+  EXPECT_EQ(read_file(tiny_.folder / "run/checkpoints/BEST"), "step-000016\n");
+  // Once is enough.
+  EXPECT_NO_THROW((void)resume(config_, {}));
+  EXPECT_TRUE(evaluated_after_resume().empty());
+  config_.train.steps = 20;
+  EXPECT_NO_THROW((void)resume(config_, {}));
+  EXPECT_EQ(evaluated_after_resume(), (std::vector<std::int64_t>{20}));
 }
 
 TEST_F(Resume, ChangesThatWouldMakeItAnotherRunAreRefusedAllAtOnceAndNothingIsTouched) {
@@ -225,27 +271,69 @@ TEST_F(Resume, ChangesThatWouldMakeItAnotherRunAreRefusedAllAtOnceAndNothingIsTo
 }
 
 TEST_F(Resume, AllowedChangesGoOn) {
-  train_in_two_parts("run", 10, {.keys = {"optim.learning_rate"}, .router = true},
-                     [](config::Config& config) {
-                       config.optim.learning_rate = 1e-3;
-                       config.model.moe.router.type = "attention_importance";
-                       config.model.moe.router.k_max = 4;
-                       config.train.micro_batch_size = 4;
-                       config.train.log_every = 5;
-                     });
+  train_at_once("run");
+  resume_after("run", 7, {.keys = {"optim.learning_rate"}, .router = true},
+               [](config::Config& config) {
+                 config.optim.learning_rate = 1e-3;
+                 config.model.moe.router.type = "attention_importance";
+                 config.model.moe.router.k_max = 4;
+                 config.train.micro_batch_size = 4;
+                 config.train.log_every = 5;
+               });
   const auto steps = tiny_.step_records();
   EXPECT_NEAR(steps.back()["learning_rate"].get<double>(), 1e-4, 1e-5);  // a tenth at the end
   EXPECT_TRUE(fs::exists(last_checkpoint("run") / "router_state.safetensors"));
   EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("their state starts afresh"));
 }
 
+TEST_F(Resume, AnotherMicroBatchSizeSeesTheSameSamples) {
+  config_.model.moe.loss.load_balance = 0.0;  // the only loss that depends on it
+  config_.model.dropout = 0.0;
+  config_.train.precision = "fp64";
+  train_at_once("whole");
+  train_at_once("run");
+  resume_after("run", 7, {}, [](config::Config& config) { config.train.micro_batch_size = 2; });
+  const auto whole = tiny_.step_records("whole");
+  const auto steps = tiny_.step_records("run");
+  ASSERT_EQ(whole.size(), steps.size());
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    const auto loss = whole[i]["lm_loss"].get<double>();
+    EXPECT_NEAR(steps[i]["lm_loss"].get<double>(), loss, 1e-9 * loss);
+  }
+}
+
+TEST_F(Resume, AResumeThatFailsLeavesTheRunAsItWas) {
+  train_at_once("run");
+  const std::string own = read_file(tiny_.folder / "run/config.resolved.yaml");
+  EXPECT_THROW(resume_after("run", 20, {.keys = {"model.hidden_size"}},
+                            [](config::Config& config) { config.model.hidden_size = 64; }),
+               DataError);
+  EXPECT_EQ(read_file(tiny_.folder / "run/config.resolved.yaml"), own);
+  EXPECT_NO_THROW(resume_after("run", 14));
+}
+
+TEST_F(Resume, AChangeThatWasAllowedNeedNotBeAllowedAgainWhenNothingWasSavedSince) {
+  train_at_once("run");
+  resume_after("run", 7, {.keys = {"optim.learning_rate"}},
+               [](config::Config& config) { config.optim.learning_rate = 1e-3; });
+  // Killed before step 14 was saved: the run's config has the new rate, the checkpoint the old one.
+  EXPECT_NO_THROW(resume_after("run", 7));
+  EXPECT_THAT(
+      config::load(tiny_.folder / "run/config.resolved.yaml", {}).config.optim.learning_rate,
+      ::testing::DoubleEq(1e-3));
+}
+
 TEST_F(Resume, OtherDataIsRefusedUnlessAskedFor) {
-  tiny_.prepare_lines("other", 300);
   const auto change = [this](config::Config& config) {
     config.data.path = (tiny_.folder / "other").string();
   };
-  EXPECT_THROW(train_in_two_parts("refused", 10, {}, change), DataError);
-  EXPECT_NO_THROW(train_in_two_parts("asked", 10, {.keys = {"data.path"}}, change));
+  train_at_once("run");
+  EXPECT_THROW(resume_after("run", 7, {}, change), DataError);
+  EXPECT_THROW(resume_after("run", 7, {.keys = {"data.attend_across_documents"}}, change),
+               DataError);
+  EXPECT_NO_THROW(resume_after("run", 7, {.keys = {"data.path"}}, change));
+  EXPECT_NO_THROW(resume_after("run", 7, {.keys = {"run.seed", "data.path"}},
+                               [](config::Config& config) { config.run.seed = 8; }));
 }
 
 TEST_F(Resume, AFolderWithoutARunAndARunInUseAreRefused) {

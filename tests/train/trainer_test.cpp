@@ -177,6 +177,9 @@ TEST(Trainer, SkippedStepUsesItsNumberAndChangesNothingElse) {
   EXPECT_EQ(bad.step, 4);
   EXPECT_EQ(run.trainer->num_skipped_in_a_row(), 1);
   EXPECT_EQ(run.trainer->optimizer().num_updates(), 3);
+  EXPECT_EQ(run.trainer->state().num_updates, 3);
+  EXPECT_EQ(run.trainer->state().step, 4);
+  EXPECT_EQ(run.trainer->state().next_window, 32);
   const auto after = run.weights();
   for (std::size_t i = 0; i < weights.size(); ++i) {
     EXPECT_TRUE(at::equal(after[i], weights[i]));

@@ -42,8 +42,11 @@ std::filesystem::path save(const std::filesystem::path& checkpoints, const SaveR
 // Removes what a killed save or removal left behind, and logs it. One process at a time writes in a
 // run, so all of it is old.
 void remove_unfinished(const std::filesystem::path& checkpoints);
-// The folders of steps, oldest first, whether or not they are sound.
+// The folders of steps, oldest first, whether or not they are sound; none when `checkpoints` does
+// not exist. Throws StorageError when it cannot be read.
 [[nodiscard]] std::vector<std::filesystem::path> steps_in(const std::filesystem::path& checkpoints);
+// 500 of .../step-000500.
+[[nodiscard]] std::int64_t step_of(const std::filesystem::path& folder);
 // Removes the folder of one step so that, killed at any moment, no half of it is taken for a
 // checkpoint. Throws StorageError.
 void remove_step(const std::filesystem::path& folder);
@@ -62,6 +65,8 @@ class Checkpoint {
   // newest finished one) or one step's folder.
   // Every file is verified. Throws DataError naming the file that is missing or damaged.
   [[nodiscard]] static Checkpoint open(const std::filesystem::path& path);
+  // One step's folder, whatever it is called.
+  [[nodiscard]] static Checkpoint open_step(const std::filesystem::path& folder);
 
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] std::int64_t step() const { return step_; }
@@ -96,7 +101,9 @@ struct NewestSound {
   std::vector<Damaged> damaged = {};     // newest first
 };
 
-// Throws DataError listing every reason when steps are there but none is sound.
+// Damaged means that a file is missing or not what was written. Throws DataError listing every
+// reason when steps are there but none is sound, or for a checkpoint of another version;
+// StorageError when a file cannot be read.
 [[nodiscard]] NewestSound open_newest_sound(const std::filesystem::path& checkpoints);
 
 }  // namespace switchyard::checkpoint

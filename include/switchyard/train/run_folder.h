@@ -27,6 +27,7 @@ class RunFolder {
   [[nodiscard]] const std::string& left_by() const { return left_by_; }  // empty = nobody
   [[nodiscard]] std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   [[nodiscard]] std::filesystem::path samples() const { return path_ / "samples"; }
+  [[nodiscard]] std::filesystem::path config_file() const;
   [[nodiscard]] std::filesystem::path metrics_file() const { return path_ / "metrics.jsonl"; }
   [[nodiscard]] std::filesystem::path log_file() const { return path_ / "log.txt"; }
 
@@ -34,6 +35,7 @@ class RunFolder {
   void write_config(std::string_view yaml) const;
   void write_environment(std::string_view json) const;
   // samples/step-000500.txt
+  [[nodiscard]] std::filesystem::path sample_file(std::int64_t step) const;
   void write_sample(std::int64_t step, std::string_view text) const;
 
  private:

@@ -1,0 +1,103 @@
+#include "checkpoint/manifest.h"
+
+#include <system_error>
+
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/hash.h"
+
+namespace switchyard::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kChecksum = "checksum";
+
+std::string checksum_of(format::Json members) {
+  members.erase(kChecksum);
+  return to_hex(xxh3(members.dump()));
+}
+
+void verify_file(const fs::path& file, const format::Json& entry) {
+  const auto bytes = entry.at("bytes").get<std::uint64_t>();
+  if (const std::uint64_t size = size_of(file); size != bytes) {
+    throw Damaged(file, fmt::format("{} bytes, the manifest says {}", size, bytes));
+  }
+  if (xxh3_of_file(file) != entry.at("xxh3").get<std::string>()) {
+    throw Damaged(file, "its checksum differs from the manifest's");
+  }
+}
+
+}  // namespace
+
+Damaged::Damaged(const fs::path& file, const std::string& reason)
+    : DataError(fmt::format("{}: {}", file.string(), reason),
+                "the checkpoint is incomplete or damaged; use another step of the run") {}
+
+bool is_step_name(const std::string& name) {
+  return name.starts_with(kStepPrefix) && name.size() > kStepPrefix.size() &&
+         name.find_first_not_of("0123456789", kStepPrefix.size()) == std::string::npos;
+}
+
+std::uint64_t size_of(const fs::path& file) {
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  if (status.type() == fs::file_type::not_found) throw Damaged(file, "missing");
+  if (!error && status.type() != fs::file_type::regular) throw Damaged(file, "not a file");
+  const std::uintmax_t size = error ? 0 : fs::file_size(file, error);
+  if (error) throw StorageError(fmt::format("cannot read {}: {}", file.string(), error.message()));
+  return size;
+}
+
+std::string manifest_text(format::Json members) {
+  members[kChecksum] = checksum_of(members);
+  return members.dump(2) + "\n";
+}
+
+Manifest verify(const fs::path& folder) {
+  const fs::path path = folder / kManifest;
+  (void)size_of(path);
+  format::Json json;
+  try {
+    json = format::parse_json(read_file(path), path.string());
+  } catch (const DataError& error) {
+    throw Damaged(path, error.what());
+  }
+  if (!json.is_object() || json.value(kChecksum, format::Json()) != checksum_of(json)) {
+    throw Damaged(path, "its own checksum is wrong");
+  }
+  Manifest manifest;
+  try {
+    const int version = json.at("version").get<int>();
+    if (version != kVersion) {
+      throw DataError(
+          fmt::format("{}: version {} is not known, expected {}", path.string(), version, kVersion),
+          "it was written by another version of switchyard");
+    }
+    manifest.step = json.at("step").get<std::int64_t>();
+    if (is_step_name(folder.filename().string()) && step_of(folder) != manifest.step) {
+      throw Damaged(path, fmt::format("holds step {}: the folder was renamed", manifest.step));
+    }
+    manifest.tokenizer_file = json.at("tokenizer").get<std::string>();
+    const format::Json& files = json.at("files");
+    for (const char* name : {kWeights, kConfig, manifest.tokenizer_file.c_str()}) {
+      if (!files.contains(name)) throw Damaged(path, fmt::format("does not list '{}'", name));
+    }
+    for (const auto& [name, entry] : files.items()) {
+      if (name.empty() || name[0] == '.' ||
+          name.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
+        throw Damaged(path, fmt::format("lists '{}', which is no file name", name));
+      }
+      verify_file(folder / name, entry);
+      manifest.files.insert(name);
+    }
+    for (const auto& [name, value] : json.at("environment").items()) {
+      if (value.is_string()) manifest.environment.emplace(name, value.get<std::string>());
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw Damaged(path, error.what());
+  }
+  return manifest;
+}
+
+}  // namespace switchyard::checkpoint

@@ -1,0 +1,53 @@
+// manifest.json of a checkpoint: what the folder must hold.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "switchyard/config/folders.h"
+#include "switchyard/core/error.h"
+#include "switchyard/format/json.h"
+
+namespace switchyard::checkpoint {
+
+inline constexpr int kVersion = 1;
+inline constexpr const char* kManifest = config::kCheckpointManifestName;
+inline constexpr const char* kWeights = "model.safetensors";
+inline constexpr const char* kRouterState = "router_state.safetensors";
+inline constexpr const char* kOptimizer = "optimizer.safetensors";
+inline constexpr const char* kTrainingState = "training_state.json";
+inline constexpr const char* kConfig = config::kResolvedConfigName;
+inline constexpr std::string_view kStepPrefix = "step-";
+
+// A file is missing or not what was written.
+class Damaged : public DataError {
+ public:
+  Damaged(const std::filesystem::path& file, const std::string& reason);
+};
+
+struct Manifest {
+  std::int64_t step = 0;
+  std::string tokenizer_file;
+  std::set<std::string> files;
+  std::map<std::string, std::string> environment;
+};
+
+// step-000500?
+[[nodiscard]] bool is_step_name(const std::string& name);
+
+// Bytes of a file. Throws Damaged when it is missing, StorageError when it cannot be read.
+[[nodiscard]] std::uint64_t size_of(const std::filesystem::path& file);
+
+// The file's text: the members with a checksum over them, so that damage to the manifest itself is
+// told from another version.
+[[nodiscard]] std::string manifest_text(format::Json members);
+
+// Reads the manifest and checks every file that it lists; nothing else in the folder is read.
+// Throws Damaged, DataError for another version, StorageError.
+[[nodiscard]] Manifest verify(const std::filesystem::path& folder);
+
+}  // namespace switchyard::checkpoint
