@@ -49,6 +49,27 @@ std::string with_spaces(std::string_view piece) {
   return text;
 }
 
+// For space_after_newline: what encodes as `text`. A newline at the end or before another one gets
+// no space.
+std::string with_spaces_after_newlines(std::string_view text) {
+  std::string spaced;
+  spaced.reserve(text.size() + text.size() / 32);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    spaced += text[i];
+    if (text[i] == '\n' && i + 1 < text.size() && text[i + 1] != '\n') spaced += ' ';
+  }
+  return spaced;
+}
+
+// The opposite, for the bytes of one piece.
+std::string without_spaces_after_newlines(std::string_view spaced) {
+  std::string text;
+  for (const char byte : spaced) {
+    if (byte != ' ' || text.empty() || text.back() != '\n') text += byte;
+  }
+  return text;
+}
+
 // Which pairs of bytes stand next to each other inside some piece.
 class JoinedBytes {
  public:
@@ -86,6 +107,7 @@ struct LoadedModel {
   bool exact = false;           // the leading space is then added here, not by the library
   bool cuts_at_spaces = false;  // for the others: single spaces between two ASCII words
   sentencepiece::SentencePieceProcessor processor;
+  bool space_after_newline = false;  // only when exact: other models rewrite text anyway
   JoinedBytes pairs;
   std::vector<std::int32_t> byte_id;  // [256] when exact
 };
@@ -141,6 +163,8 @@ class ExactEncoder final : public SegmentEncoder {
 
   void encode(std::string_view part, bool begins_text, std::vector<std::int32_t>& ids) override {
     if (part.empty()) return;
+    std::string rewritten;
+    if (loaded().space_after_newline) part = rewritten = with_spaces_after_newlines(part);
     if (begins_text && loaded().model.add_dummy_prefix) {
       encode_any(" " + std::string(part), ids);
     } else {
@@ -242,6 +266,8 @@ class SentencePieceTokenizer final : public TokenizerModel {
   [[nodiscard]] std::size_t cut(std::string_view text, std::size_t target) const override {
     if (!loaded_->exact && !loaded_->cuts_at_spaces) return text.size();
     for (std::size_t i = std::max<std::size_t>(target, 1); i + 1 < text.size(); ++i) {
+      // What follows a newline decides whether a space goes in between.
+      if (loaded_->space_after_newline && text[i - 1] == '\n') continue;
       const bool here = loaded_->exact ? !is_continuation(text[i]) &&
                                              (!loaded_->pairs.joined(text[i - 1], text[i]) ||
                                               i - target >= kMaxSegmentBytes)
@@ -289,6 +315,7 @@ void describe_pieces(const SentencePieceModel& model, TokenizerFacts& facts) {
         break;
       default:
         bytes = with_spaces(piece.text);
+        if (model.space_after_newline) bytes = without_spaces_after_newlines(bytes);
         break;
     }
     facts.bytes.push_back(std::move(bytes));
@@ -308,6 +335,7 @@ std::shared_ptr<const TokenizerModel> make_sentencepiece_tokenizer(std::string b
   loaded->exact = model.byte_fallback && model.character_map.empty() &&
                   !model.remove_extra_whitespaces && model.escape_whitespaces &&
                   !model.treat_whitespace_as_suffix && !model.has_denormalizer;
+  loaded->space_after_newline = model.space_after_newline && loaded->exact;
 
   // The library gets only what was checked.
   SentencePieceModel for_library = model;
@@ -336,6 +364,7 @@ std::shared_ptr<const TokenizerModel> make_sentencepiece_tokenizer(std::string b
   facts.hash = to_hex(xxh3(bytes));
   facts.serialized = std::move(bytes);
   facts.lossless = loaded->exact;
+  facts.space_after_newline = loaded->space_after_newline;
   describe_pieces(model, facts);
   if (loaded->exact) {
     loaded->byte_id.resize(256);

@@ -3,7 +3,9 @@
 // The library normally learns from lines without their newline, so that a newline would cost a
 // byte piece of its own. Here it learns from stretches of text that keep it: a stretch ends after
 // a run of newlines, and before a newline that follows a letter. So ".\n" and "\n\n" can become
-// pieces, while no piece glues a line break to a word that happened to stand there.
+// pieces, while no piece glues a line break to a word that happened to stand there. A stretch that
+// follows a newline is learned with a space before it, as it is encoded (space_after_newline): the
+// first word of a line is the same pieces as anywhere else.
 #include <fmt/format.h>
 #include <sentencepiece_trainer.h>
 
@@ -62,23 +64,28 @@ class Stretches final : public sentencepiece::SentenceIterator {
       done_ = text_ == texts_.size();
       if (done_) return;
       const std::size_t end = end_of_stretch(texts_[text_], at_);
-      value_.assign(texts_[text_], at_, end - at_);
+      const bool after_newline = at_ > 0 && texts_[text_][at_ - 1] == '\n';
+      const bool spaced =
+          after_newline && texts_[text_][at_] != '\n' && !starts_reserved(texts_[text_], at_);
+      value_.assign(spaced ? " " : "");
+      value_.append(texts_[text_], at_, end - at_);
       at_ = end;
     } while (std::any_of(std::begin(kReserved), std::end(kReserved),
                          [this](std::string_view sign) { return value_ == sign; }));
   }
 
  private:
+  static bool starts_reserved(std::string_view text, std::size_t at) {
+    return std::any_of(std::begin(kReserved), std::end(kReserved),
+                       [&](std::string_view sign) { return text.substr(at).starts_with(sign); });
+  }
+
   static std::size_t end_of_stretch(std::string_view text, std::size_t begin) {
-    const auto starts_reserved = [&text](std::size_t at) {
-      return std::any_of(std::begin(kReserved), std::end(kReserved),
-                         [&](std::string_view sign) { return text.substr(at).starts_with(sign); });
-    };
-    if (starts_reserved(begin)) return begin + kReserved[0].size();
+    if (starts_reserved(text, begin)) return begin + kReserved[0].size();
     for (std::size_t i = begin + 1; i < text.size(); ++i) {
       if ((text[i] == '\n' || text[i] == '\r') && is_letter(text[i - 1])) return i;
       if (text[i - 1] == '\n' && text[i] != '\n' && text[i] != '\r') return i;
-      if (text[i] == '\xE2' && starts_reserved(i)) return i;
+      if (text[i] == '\xE2' && starts_reserved(text, i)) return i;
       if (i - begin >= kMaxStretchBytes) return format::floor_character_boundary(text, i);
     }
     return text.size();
@@ -134,6 +141,7 @@ std::string name_control_pieces(const std::string& bytes) {
     *names[id] = is_taken(control.usual) ? control.other : control.usual;
     model.piece[id].text = *names[id];
   }
+  model.space_after_newline = true;
   return format::serialize_sentencepiece_model(model);
 }
 

@@ -197,8 +197,10 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
   using LeadingSpace = TokenizerFacts::LeadingSpace;
   LeadingSpace leading = model_->facts().leading_space;
   std::string text;
+  std::optional<std::int32_t> previous;
   for (const std::int32_t id : ids) {
-    std::string_view bytes = bytes_of(id);
+    std::string_view bytes = bytes_of(id, previous);
+    previous = id;
     if (leading != LeadingSpace::kKeep && text.empty() && id != model_->facts().unknown &&
         bytes.starts_with(' ')) {
       bytes.remove_prefix(1);
@@ -209,15 +211,23 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
   return text;
 }
 
-const std::string& Tokenizer::bytes_of(std::int32_t id) const {
-  if (id < 0 || id >= vocab_size()) {
-    throw DataError(fmt::format("token {} is outside the vocabulary of {}", id, vocab_size()));
+std::string_view Tokenizer::bytes_of(std::int32_t id, std::optional<std::int32_t> previous) const {
+  const auto raw = [this](std::int32_t any) -> std::string_view {
+    if (any < 0 || any >= vocab_size()) {
+      throw DataError(fmt::format("token {} is outside the vocabulary of {}", any, vocab_size()));
+    }
+    return model_->facts().bytes[static_cast<std::size_t>(any)];
+  };
+  std::string_view bytes = raw(id);
+  if (model_->facts().space_after_newline && previous.has_value() &&
+      raw(*previous).ends_with('\n') && bytes.starts_with(' ')) {
+    bytes.remove_prefix(1);
   }
-  return model_->facts().bytes[static_cast<std::size_t>(id)];
+  return bytes;
 }
 
 std::string Tokenizer::piece(std::int32_t id) const {
-  (void)bytes_of(id);
+  (void)bytes_of(id, std::nullopt);
   return model_->facts().piece[static_cast<std::size_t>(id)];
 }
 

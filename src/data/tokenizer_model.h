@@ -28,6 +28,8 @@ struct TokenizerFacts {
   // decode() drops one space (or all) at the beginning, which encode() put there.
   enum class LeadingSpace { kKeep, kDropOne, kDropAll };
   LeadingSpace leading_space = LeadingSpace::kKeep;
+  // encode() put a space behind every newline that other text follows; decoding drops it.
+  bool space_after_newline = false;
 };
 
 class TokenizerModel {

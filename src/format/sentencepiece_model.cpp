@@ -34,6 +34,7 @@ constexpr std::uint32_t kTrainerUnknownPiece = 45;
 constexpr std::uint32_t kTrainerBeginPiece = 46;
 constexpr std::uint32_t kTrainerEndPiece = 47;
 constexpr std::uint32_t kTrainerPaddingPiece = 48;
+constexpr std::uint32_t kNormalizerName = 1;
 constexpr std::uint32_t kNormalizerMap = 2;
 constexpr std::uint32_t kNormalizerDummyPrefix = 3;
 constexpr std::uint32_t kNormalizerRemoveSpaces = 4;
@@ -188,6 +189,9 @@ void parse_normalizer(std::string_view bytes, const std::string& name, SentenceP
   MessageReader reader(bytes, name);
   for (Field field; reader.next(field);) {
     switch (field.number) {
+      case kNormalizerName:
+        model.space_after_newline = bytes_field(field, reader) == kSpaceAfterNewline;
+        break;
       case kNormalizerMap:
         model.character_map = bytes_field(field, reader);
         break;
@@ -349,6 +353,7 @@ std::string serialize_sentencepiece_model(const SentencePieceModel& model) {
   trainer.bytes(kTrainerPaddingPiece, model.padding_piece);
   out.bytes(kModelTrainer, trainer.take());
   MessageWriter normalizer;
+  if (model.space_after_newline) normalizer.bytes(kNormalizerName, kSpaceAfterNewline);
   if (!model.character_map.empty()) normalizer.bytes(kNormalizerMap, model.character_map);
   normalizer.number(kNormalizerDummyPrefix, model.add_dummy_prefix ? 1 : 0);
   normalizer.number(kNormalizerRemoveSpaces, model.remove_extra_whitespaces ? 1 : 0);

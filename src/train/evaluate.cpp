@@ -39,9 +39,13 @@ std::int64_t windows_per_batch(std::int64_t length) {
 
 std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& tokenizer) {
   const auto* label = batch.label_T.const_data_ptr<std::int64_t>();
+  const auto* token = batch.token_T.const_data_ptr<std::int64_t>();
   std::size_t num_bytes = 0;
   for (std::int64_t t = 0; t < batch.num_tokens(); ++t) {
-    if (label[t] >= 0) num_bytes += tokenizer.bytes_of(static_cast<std::int32_t>(label[t])).size();
+    if (label[t] < 0) continue;
+    num_bytes +=
+        tokenizer.bytes_of(static_cast<std::int32_t>(label[t]), static_cast<std::int32_t>(token[t]))
+            .size();
   }
   return static_cast<std::int64_t>(num_bytes);
 }

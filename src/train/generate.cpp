@@ -145,10 +145,14 @@ Generation generate(model::Decoder& decoder, const data::Tokenizer& tokenizer,
 
   Window window(decoder, options);
   const std::vector<double> prompt_experts = window.append(ids);
-  if (on_token) {
-    for (std::size_t i = num_before; i < ids.size(); ++i) {
-      on_token({.id = ids[i], .is_prompt = true, .experts = prompt_experts[i]});
-    }
+  std::optional<std::int32_t> previous;
+  const auto bytes_of = [&](std::int32_t id) {
+    return tokenizer.bytes_of(id, std::exchange(previous, id));
+  };
+  for (std::size_t i = num_before; i < ids.size(); ++i) {
+    const std::string_view bytes = bytes_of(ids[i]);
+    if (!on_token) continue;
+    on_token({.id = ids[i], .bytes = bytes, .is_prompt = true, .experts = prompt_experts[i]});
   }
   Generation result;
   while (result.num_tokens < options.max_tokens) {
@@ -161,9 +165,12 @@ Generation generate(model::Decoder& decoder, const data::Tokenizer& tokenizer,
       break;
     }
     ++result.num_tokens;
-    result.text += tokenizer.bytes_of(id);
+    const std::string_view bytes = bytes_of(id);
+    result.text += bytes;
     const std::vector<double> experts = window.append(std::span(&id, 1));
-    if (on_token) on_token({.id = id, .is_prompt = false, .experts = experts.front()});
+    if (on_token) {
+      on_token({.id = id, .bytes = bytes, .is_prompt = false, .experts = experts.front()});
+    }
   }
   result.window_moved = window.moved();
   return result;

@@ -92,7 +92,7 @@ TEST_F(Prepare, ATokenizerTrainedHereSeesNothingOfTheValidationText) {
   const PreparedData data = open_prepared(folder_ / "out");
   EXPECT_THAT(documents(data, Split::kValidation).front(), HasSubstr("zyzzyva"));
   for (std::int32_t id = 0; id < data.tokenizer().vocab_size(); ++id) {
-    EXPECT_EQ(data.tokenizer().bytes_of(id).find("zy"), std::string::npos);
+    EXPECT_EQ(data.tokenizer().bytes_of(id, std::nullopt).find("zy"), std::string_view::npos);
   }
 }
 

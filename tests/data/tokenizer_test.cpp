@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/small_text.h"
@@ -42,6 +43,7 @@ Tokenizer foreign(bool dummy_prefix, bool remove_spaces, bool byte_fallback) {
   model.add_dummy_prefix = dummy_prefix;
   model.remove_extra_whitespaces = remove_spaces;
   model.byte_fallback = byte_fallback;
+  model.space_after_newline = false;
   if (!byte_fallback) {
     std::erase_if(model.piece,
                   [](const auto& piece) { return piece.type == format::PieceType::kByte; });
@@ -114,11 +116,49 @@ TEST(TrainedTokenizer, AnyBytesComeBackUnchanged) {
   }
 }
 
+TEST(TrainedTokenizer, AWordIsTheSamePiecesAtTheStartOfALineAsInsideIt) {
+  const Tokenizer& tokenizer = trained_bpe();
+  const auto inside = tokenizer.encode("of the earth");
+  auto wrapped = tokenizer.encode("of\nthe earth");
+  const auto newline = tokenizer.encode("\n");
+  ASSERT_EQ(newline.size(), 1U);
+  EXPECT_EQ(std::erase(wrapped, newline.front()), 1U);
+  EXPECT_EQ(wrapped, inside);
+  // And it survives being written to a file.
+  const Tokenizer again = Tokenizer::from_sentencepiece(tokenizer.serialized(), "again");
+  EXPECT_EQ(again.encode("of\nthe earth"), tokenizer.encode("of\nthe earth"));
+}
+
+TEST(TrainedTokenizer, NewlinesAndSpacesComeBackHoweverTheyStandTogether) {
+  const Tokenizer& tokenizer = trained_bpe();
+  // All texts of up to seven of these.
+  constexpr std::string_view kAlphabet = "\n a";
+  for (std::size_t length = 1; length <= 7; ++length) {
+    std::size_t count = 1;
+    for (std::size_t i = 0; i < length; ++i) count *= kAlphabet.size();
+    for (std::size_t number = 0; number < count; ++number) {
+      std::string text;
+      for (std::size_t rest = number; text.size() < length; rest /= kAlphabet.size()) {
+        text += kAlphabet[rest % kAlphabet.size()];
+      }
+      const auto ids = tokenizer.encode(text);
+      ASSERT_EQ(tokenizer.decode(ids), text) << ::testing::PrintToString(text);
+      // Token by token as well, as text is generated.
+      std::string streamed;
+      std::optional<std::int32_t> previous;
+      for (const std::int32_t id : ids) {
+        streamed += tokenizer.bytes_of(id, std::exchange(previous, id));
+      }
+      ASSERT_EQ(streamed, text) << ::testing::PrintToString(text);
+    }
+  }
+}
+
 TEST(TrainedTokenizer, NewlinesArePiecesThatGlueToNoWord) {
   const Tokenizer& tokenizer = trained_bpe();
   bool newline = false;
   for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    const std::string& bytes = tokenizer.bytes_of(id);
+    const std::string_view bytes = tokenizer.bytes_of(id, std::nullopt);
     const auto at = bytes.find('\n');
     if (at == std::string::npos || tokenizer.piece(id).starts_with("<0x")) continue;
     newline = newline || bytes == "\n";

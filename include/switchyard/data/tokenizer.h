@@ -35,8 +35,10 @@ class Tokenizer {
   // The text of ids that begin a document; control ids give nothing. Throws DataError for an id
   // outside the vocabulary.
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids) const;
-  // The bytes that one id adds in the middle of a text (possibly a part of a character).
-  [[nodiscard]] const std::string& bytes_of(std::int32_t id) const;
+  // The bytes that an id adds to a text, given the id before it: none at the text's beginning
+  // (possibly a part of a character).
+  [[nodiscard]] std::string_view bytes_of(std::int32_t id,
+                                          std::optional<std::int32_t> previous) const;
   // For people: spaces as U+2581, control characters escaped, lone bytes as <0xE2>.
   [[nodiscard]] std::string piece(std::int32_t id) const;
 

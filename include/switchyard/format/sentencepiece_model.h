@@ -43,7 +43,13 @@ struct SentencePieceModel {
   bool escape_whitespaces = true;
   std::string character_map;  // precompiled normalisation table; empty = identity
   bool has_denormalizer = false;
+  // Ours, kept as the normaliser's name: a space goes behind every newline that other text follows,
+  // and comes out again when decoding. A word then is the same pieces at the start of a line as
+  // inside it.
+  bool space_after_newline = false;
 };
+
+inline constexpr std::string_view kSpaceAfterNewline = "switchyard_space_after_newline";
 
 // Throws DataError naming `name`: broken protobuf, an unsupported algorithm, empty, repeated or
 // non-UTF-8 pieces, not exactly one unknown piece, byte pieces that do not match byte_fallback, a

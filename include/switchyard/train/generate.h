@@ -25,6 +25,7 @@ struct GenerateOptions {
 
 struct GeneratedToken {
   std::int32_t id = 0;
+  std::string_view bytes = {};  // what it adds to the text
   bool is_prompt = false;
   double experts = 0.0;  // mean over MoE layers of the experts that this token got; 0 without any
 };

@@ -37,7 +37,7 @@ std::string ExpertView::show(const train::GeneratedToken& token) {
   mean.sum += token.experts;
   ++mean.num;
   if (!coloured_) return fmt::format("{}({:.3g}) ", tokenizer_.piece(token.id), token.experts);
-  const std::string text = stream_.push(tokenizer_.bytes_of(token.id));
+  const std::string text = stream_.push(token.bytes);
   if (text.empty()) return {};
   // A background that crosses a line end would fill the rest of the line.
   std::string shown = level_of(token.experts).colour;

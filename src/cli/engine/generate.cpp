@@ -57,7 +57,7 @@ int run_generate(const config::ParsedArguments& arguments) {
         if (show_experts) {
           print(view.show(token));
         } else if (!token.is_prompt) {
-          print(stream.push(model.tokenizer.bytes_of(token.id)));
+          print(stream.push(token.bytes));
         }
       });
   print(show_experts ? view.finish() : stream.finish() + "\n");
