@@ -131,7 +131,8 @@ std::vector<Field> training_fields() {
       {.key = "train.recompute",
        .access = SWITCHYARD_AT(train.recompute),
        .default_text = "false",
-       .help = "recompute blocks in the backward pass to save memory; only false for now",
+       .help = "compute blocks again in the backward pass: the same bits, less memory, a third "
+               "more work",
        .free_on_resume = true},
       {.key = "train.deterministic",
        .access = SWITCHYARD_AT(train.deterministic),

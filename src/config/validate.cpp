@@ -199,8 +199,6 @@ void check_run(const Config& config, Rules& rules) {
                 "grouped_mm does not support precision fp64; use auto or loop");
   rules.require(config.optim.betas.size() == 2, {"optim.betas"},
                 fmt::format("expected two numbers, got {}", config.optim.betas.size()));
-  rules.require(!train.recompute, {"train.recompute"},
-                "recomputation is not available yet; use false");
   rules.require(config.parallel.expert == 1, {"parallel.expert"},
                 fmt::format("expert parallelism is not available yet; use 1, got {}",
                             config.parallel.expert));

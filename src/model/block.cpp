@@ -99,8 +99,10 @@ Block::Block(const config::ModelConfig& config, const BlockBuild& build)
 }
 
 Block::Output Block::forward(const at::Tensor& x_TH, const Batch& batch,
-                             const ForwardContext& context) {
-  const auto measure = moe_ ? moe_->router().importance() : ops::ImportanceMeasure::none;
+                             const ForwardContext& context, const routing::RouteResult* first) {
+  // A replayed route has read the attention already.
+  const auto measure =
+      moe_ && first == nullptr ? moe_->router().importance() : ops::ImportanceMeasure::none;
   const Attention::Output attended = attention_.forward(
       ops::rms_norm(x_TH, input_norm_.value, norm_eps_), batch, context, measure);
   Output output;
@@ -119,7 +121,7 @@ Block::Output Block::forward(const at::Tensor& x_TH, const Batch& batch,
     input.layer = layer_;
     input.training = context.training;
     if (context.cache != nullptr) input.cached_keys_B = cached_keys(*context.cache);
-    moe::MoeOutput routed = moe_->forward(input);
+    moe::MoeOutput routed = moe_->forward(input, first);
     y_TH = routed.y_TH;
     output.route = LayerRoute{
         .layer = layer_, .routing = std::move(routed.routing), .sums = std::move(routed.sums)};

@@ -78,8 +78,10 @@ class Block {
     at::Tensor x_TH;
     std::optional<LayerRoute> route;
   };
+  // `first`: the route of an earlier pass over the same input, to be replayed (recompute.h).
   [[nodiscard]] Output forward(const at::Tensor& x_TH, const Batch& batch,
-                               const ForwardContext& context);
+                               const ForwardContext& context,
+                               const routing::RouteResult* first = nullptr);
   [[nodiscard]] std::vector<ops::Parameter*> parameters();
   // nullptr in a dense block.
   [[nodiscard]] routing::Router* router() { return moe_ ? &moe_->router() : nullptr; }

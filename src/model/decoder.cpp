@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/block.h"
+#include "model/recompute.h"
 #include "switchyard/core/error.h"
 #include "switchyard/model/kv_cache.h"
 #include "switchyard/ops/embedding.h"
@@ -54,7 +55,8 @@ DecoderOutput Decoder::forward(const Batch& batch, const ForwardContext& context
                        context, config_.dropout, kEmbeddingLayer, DropoutSite::embedding);
   DecoderOutput output;
   for (const auto& block : blocks_) {
-    Block::Output out = block->forward(x_TH, batch, context);
+    Block::Output out = context.recompute ? forward_recomputed(*block, x_TH, batch, context)
+                                          : block->forward(x_TH, batch, context);
     x_TH = std::move(out.x_TH);
     if (out.route) output.routes.push_back(std::move(*out.route));
   }

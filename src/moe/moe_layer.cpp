@@ -66,8 +66,9 @@ MoeLayer::MoeLayer(const config::MoeConfig& config, const config::RouterConfig& 
   dispatcher_ = make_local_dispatcher(compute_);
 }
 
-MoeOutput MoeLayer::forward(const routing::RouterInput& input) {
-  routing::RouteResult routed = router_->route(input);
+MoeOutput MoeLayer::forward(const routing::RouterInput& input, const routing::RouteResult* first) {
+  routing::RouteResult routed =
+      first == nullptr ? router_->route(input) : router_->replay(input, *first);
   std::unique_ptr<Dispatcher::Pending> pending = dispatcher_->begin(input.x_TH, routed.routing);
   MoeOutput output;
   output.y_TH =

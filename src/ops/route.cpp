@@ -76,9 +76,41 @@ std::int64_t choose(const kernels::RouteLogits<T>& in, const RouteRule& rule,
                          : kernels::cuda::top_k_route(params, current_stream(device));
 }
 
+// The first pass's tensors, and the softmax that the gradient needs.
+template <typename T>
+RouteTensors replay(const at::Tensor& logits_TE, const at::Tensor& valid_T,
+                    const RouteOutput& first) {
+  const std::int64_t num_tokens = logits_TE.size(0);
+  const auto int32 = logits_TE.options().dtype(at::kInt);
+  const at::Tensor softmax_T2 = at::empty({num_tokens, 2}, logits_TE.options());
+  const at::Tensor no_expert_T = at::empty({num_tokens}, int32);
+  const at::Tensor no_offset_T1 = at::empty({num_tokens + 1}, int32);
+  (void)choose<T>(logits_of<T>(logits_TE, valid_T),
+                  {.top_k = TopKOptions{.k = 0, .k_T = {}, .renormalize = false}},
+                  {.softmax_T2 = data<T>(softmax_T2),
+                   .last_expert_T = data<std::int32_t>(no_expert_T),
+                   .token_offset_T1 = data<std::int32_t>(no_offset_T1)},
+                  logits_TE.device());
+  // Autograd writes its own history into what a function returns: not into the first pass's.
+  const auto fresh = [](const at::Tensor& tensor) { return tensor.variable_data(); };
+  return {.row_weight_N = fresh(first.routing.row_weight_N),
+          .prob_sum_BE = fresh(first.sums.prob_sum_BE),
+          .entropy_sum = fresh(first.sums.entropy_sum),
+          .z_sum = fresh(first.sums.z_sum),
+          .expert_offset_E1 = first.routing.expert_offset_E1,
+          .row_token_N = first.routing.row_token_N,
+          .token_offset_T1 = first.routing.token_offset_T1,
+          .token_row_N = first.routing.token_row_N,
+          .count_BE = first.sums.count_BE,
+          .num_tokens_B = first.sums.num_tokens_B,
+          .k_histogram_E1 = first.sums.k_histogram_E1,
+          .softmax_T2 = softmax_T2};
+}
+
 template <typename T>
 RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
                      const at::Tensor& sequence_offset_B1, const RouteRule& rule) {
+  if (rule.replay) return replay<T>(logits_TE, valid_T, rule.replay->first);
   const at::Device device = logits_TE.device();
   const std::int64_t num_tokens = logits_TE.size(0);
   const std::int64_t num_experts = logits_TE.size(1);

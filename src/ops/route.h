@@ -1,5 +1,5 @@
-// What top_p_route and top_k_route share: argument checks, allocation and the one autograd
-// function.
+// What top_p_route, top_k_route and replay_route share: argument checks, allocation and the one
+// autograd function.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,17 +7,22 @@
 #include <cstdint>
 #include <optional>
 
+#include "switchyard/ops/replay_route.h"
 #include "switchyard/ops/top_k_route.h"
 #include "switchyard/ops/top_p_route.h"
 
 namespace switchyard::ops {
 
-// How many experts a token gets: the options of one of the two routes.
+// How many experts a token gets: the options of one of the routes.
 struct RouteRule {
-  std::optional<TopPOptions> top_p;
-  std::optional<TopKOptions> top_k;
+  std::optional<TopPOptions> top_p = std::nullopt;
+  std::optional<TopKOptions> top_k = std::nullopt;
+  std::optional<ReplayOptions> replay = std::nullopt;
 
-  [[nodiscard]] bool renormalize() const { return top_p ? top_p->renormalize : top_k->renormalize; }
+  [[nodiscard]] bool renormalize() const {
+    if (replay) return replay->renormalize;
+    return top_p ? top_p->renormalize : top_k->renormalize;
+  }
 };
 
 [[nodiscard]] RouteOutput route(const at::Tensor& logits_TE, const at::Tensor& valid_T,

@@ -70,7 +70,7 @@ at::Tensor sum_per_sequence(const at::Tensor& value_T, const at::Tensor& sequenc
 class AttentionImportanceRouter final : public LinearRouter {
  public:
   AttentionImportanceRouter(const Options& options, const RouterBuild& build)
-      : LinearRouter(build), options_(options), causal_(build.causal) {
+      : LinearRouter(build, options.renormalize), options_(options), causal_(build.causal) {
     if (causal_) {
       mean_ =
           static_cast<float>(mean_under_uniform_attention(options.measure, build.sequence_length));

@@ -2,7 +2,10 @@
 
 #include <ATen/ops/mm.h>
 
+#include <utility>
+
 #include "switchyard/core/error.h"
+#include "switchyard/ops/replay_route.h"
 
 namespace switchyard::routing {
 namespace {
@@ -22,7 +25,15 @@ ops::Parameter make_weight(const RouterBuild& build) {
 
 }  // namespace
 
-LinearRouter::LinearRouter(const RouterBuild& build) : weight_(make_weight(build)) {}
+LinearRouter::LinearRouter(const RouterBuild& build, bool renormalize)
+    : weight_(make_weight(build)), renormalize_(renormalize) {}
+
+RouteResult LinearRouter::replay(const RouterInput& input, const RouteResult& first) {
+  ops::RouteOutput output =
+      ops::replay_route(logits(input.x_TH), input.valid_T, input.sequence_offset_B1,
+                        {.first = {first.routing, first.sums}, .renormalize = renormalize_});
+  return {std::move(output.routing), std::move(output.sums)};
+}
 
 at::Tensor LinearRouter::logits(const at::Tensor& x_TH) const {
   const at::Tensor& weight_EH = weight_.value;

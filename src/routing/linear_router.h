@@ -11,7 +11,9 @@ namespace switchyard::routing {
 
 class LinearRouter : public Router {
  public:
-  explicit LinearRouter(const RouterBuild& build);
+  // `renormalize`: route() scales the weights of a token to sum 1.
+  LinearRouter(const RouterBuild& build, bool renormalize);
+  [[nodiscard]] RouteResult replay(const RouterInput& input, const RouteResult& first) final;
   [[nodiscard]] ops::Parameter& weight() final { return weight_; }
 
  protected:
@@ -21,6 +23,7 @@ class LinearRouter : public Router {
 
  private:
   ops::Parameter weight_;  // [E, H]
+  bool renormalize_;
 };
 
 }  // namespace switchyard::routing

@@ -13,7 +13,7 @@ namespace {
 class TopKRouter final : public LinearRouter {
  public:
   TopKRouter(const ops::TopKOptions& options, const RouterBuild& build)
-      : LinearRouter(build), options_(options) {}
+      : LinearRouter(build, options.renormalize), options_(options) {}
 
   [[nodiscard]] RouteResult route(const RouterInput& input) override {
     ops::RouteOutput output =

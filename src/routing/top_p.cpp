@@ -27,7 +27,7 @@ double warmed_up_p(double p, const config::PWarmup& warmup, std::int64_t step) {
 class TopPRouter final : public LinearRouter {
  public:
   TopPRouter(const config::RouterConfig& config, const RouterBuild& build)
-      : LinearRouter(build), config_(config) {
+      : LinearRouter(build, config.renormalize), config_(config) {
     set_p_for(0);
   }
 

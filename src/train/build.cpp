@@ -60,8 +60,7 @@ ops::PrecisionPolicy precision_policy(const std::string& precision) {
 }
 
 Build build(const config::Config& given) {
-  // Reading a config refuses these; a run must not ignore them.
-  SWITCHYARD_CHECK(!given.train.recompute, "train.recompute is not built");
+  // Reading a config refuses this; a run must not ignore it.
   SWITCHYARD_CHECK(given.parallel.expert == 1 && !given.parallel.shard_optimizer,
                    "training over several ranks is not built");
   Build parts{.config = given,

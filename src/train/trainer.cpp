@@ -174,8 +174,11 @@ Trainer::Denominators Trainer::count(const std::vector<MicroBatch>& micro_batche
 at::Tensor Trainer::objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
                                     const Denominators& step, StepAccumulator& sums) {
   // Models count steps from 0.
-  const model::DecoderOutput output = decoder_.forward(
-      micro.batch, {.step = state_.step - 1, .training = true, .seed = config_.run.seed});
+  const model::DecoderOutput output =
+      decoder_.forward(micro.batch, {.step = state_.step - 1,
+                                     .training = true,
+                                     .seed = config_.run.seed,
+                                     .recompute = config_.train.recompute});
   const at::Tensor lm_loss_sum = decoder_.loss_sum(output.hidden_TH, micro.batch.label_T);
   at::Tensor objective = lm_loss_sum.div(static_cast<double>(step.num_labels));
 

@@ -209,10 +209,6 @@ const std::vector<Rule> kRules = {
      "",
      "command line: schedule.decay_steps: with warmup_steps 60 must be at most schedule.steps 100, "
      "got 50"},
-    {"Recompute",
-     {"train.recompute=true"},
-     "",
-     "command line: train.recompute: recomputation is not available yet; use false"},
     {"ExpertParallelism",
      {"parallel.expert=2"},
      "",

@@ -258,5 +258,34 @@ TEST(RouterContractSuite, CoversEveryRegisteredType) {
   }
 }
 
+TEST_P(RouterRouting, ReplayKeepsTheChoiceForOtherLogits) {
+  const auto router = build();
+  const RouteResult first = router->route(padded_input());
+  RouterInput other = padded_input(2);
+  ASSERT_FALSE(same_bits(router->route(other).routing.row_weight_N, first.routing.row_weight_N));
+  train(*router, 3);  // a replay reads no state either
+  other.importance_T = at::Tensor();
+  expect_same_bits(router->replay(other, first), first);
+}
+
+TEST_P(RouterRouting, ReplayHasTheGradientsOfTheRoute) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    const auto router = build(dtype);
+    const at::Tensor& weight_EH = router->weight().value;
+    RouterInput input = padded_input(1, dtype);
+    input.x_TH.set_requires_grad(true);
+    const RouteResult first = router->route(input);
+    objective(first).backward();
+    const at::Tensor expected_x = input.x_TH.grad().clone();
+    const at::Tensor expected_weight = weight_EH.grad().clone();
+    input.x_TH.mutable_grad().reset();
+    weight_EH.mutable_grad().reset();
+    objective(router->replay(input, first)).backward();
+    EXPECT_TRUE(same_bits(input.x_TH.grad(), expected_x));
+    EXPECT_TRUE(same_bits(weight_EH.grad(), expected_weight));
+    EXPECT_GT(expected_weight.abs().max().item<double>(), 1e-3);
+  }
+}
+
 }  // namespace
 }  // namespace switchyard::routing

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <string>
 
 #include "switchyard/core/error.h"
 #include "train/tiny.h"
@@ -48,6 +49,46 @@ TEST(Trainer, RepeatsARunBitForBit) {
   const auto b = second.weights();
   for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i]));
 }
+
+class TrainerRecompute : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(TrainerRecompute, TrainsToTheSameBits) {
+  for (const char* router : {"top_p", "top_k", "attention_importance"}) {
+    SCOPED_TRACE(router);
+    config::Config config = tiny_config(GetParam());
+    config.model.dropout = 0.1;
+    config.model.moe.layers = {0, 1};
+    config.model.moe.router.type = router;
+    config.model.moe.router.renormalize = std::string(router) == "top_k";
+    config.model.moe.loss.z = 1e-3;
+    config.train.micro_batch_size = 2;
+    const TinyRun plain(config);
+    config.train.recompute = true;
+    const TinyRun recomputed(config);
+    for (int step = 0; step < 4; ++step) {
+      const StepSums a = plain.trainer->train_step();
+      const StepSums b = recomputed.trainer->train_step();
+      EXPECT_EQ(objective_of(a, config.model.moe.loss), objective_of(b, config.model.moe.loss));
+      EXPECT_EQ(a.grad_norm, b.grad_norm);
+      for (std::size_t i = 0; i < a.layers.size(); ++i) {
+        EXPECT_EQ(a.layers[i].count_E, b.layers[i].count_E);
+        EXPECT_EQ(a.layers[i].k_histogram_E1, b.layers[i].k_histogram_E1);
+        EXPECT_EQ(a.layers[i].entropy_sum, b.layers[i].entropy_sum);
+      }
+    }
+    const auto a = plain.weights();
+    const auto b = recomputed.weights();
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i]));
+    for (const auto& [layer, of_layer] : plain.decoder->routers()) {
+      for (const auto& [name, value] : of_layer->state()) {
+        EXPECT_TRUE(at::equal(value, recomputed.decoder->routers().at(layer)->state().at(name)));
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TrainerRecompute, ::testing::Values("fp32", "bf16"),
+                         [](const auto& instance) { return std::string(instance.param); });
 
 // With losses that do not depend on how a step is cut, cutting must change nothing but rounding.
 TEST(Trainer, AccumulatedMicroBatchesEqualOneBatch) {

@@ -26,6 +26,10 @@ struct ForwardContext {
   bool training = false;
   std::uint64_t seed = 0;    // dropout
   KvCache* cache = nullptr;  // generation: batch holds only the new tokens
+  // Keep only the input of each block for the backward pass, which computes the block again: the
+  // same bits for less memory and a third more computation. `routes` then have constant row
+  // weights; their sums stay differentiable.
+  bool recompute = false;
 };
 
 struct LayerRoute {

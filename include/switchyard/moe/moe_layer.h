@@ -37,7 +37,9 @@ class MoeLayer {
  public:
   MoeLayer(const config::MoeConfig& config, const config::RouterConfig& router,
            const MoeBuild& build);
-  [[nodiscard]] MoeOutput forward(const routing::RouterInput& input);
+  // `first`: replay that route instead of routing (Router::replay), in a block computed again.
+  [[nodiscard]] MoeOutput forward(const routing::RouterInput& input,
+                                  const routing::RouteResult* first = nullptr);
   [[nodiscard]] routing::Router& router() { return *router_; }
   [[nodiscard]] std::vector<ops::Parameter*> parameters();
 

@@ -52,6 +52,10 @@ class Router {
 
   // A pure function of the input, the weight and the state: routing again gives the same bits.
   [[nodiscard]] virtual RouteResult route(const RouterInput& input) = 0;
+  // For a block that is computed again in its backward pass: the values of `first`, which route()
+  // returned for this input, with gradients through input.x_TH (ops/replay_route.h). Chooses
+  // nothing and reads no state; importance_T may be undefined.
+  [[nodiscard]] virtual RouteResult replay(const RouterInput& input, const RouteResult& first) = 0;
   // The statistic of the block's attention that route() reads; nothing is computed for `none`.
   [[nodiscard]] virtual ops::ImportanceMeasure importance() const {
     return ops::ImportanceMeasure::none;
