@@ -164,7 +164,8 @@ std::vector<LayerRecord> StepStatistics::layer_records() const {
                        .losses = {.load_balance = sums.losses.load_balance / num_applied,
                                   .dynamic = sums.losses.dynamic / num_applied,
                                   .z = sums.losses.z / num_applied},
-                       .load = {}};
+                       .load = {},
+                       .k_histogram = sums.k_histogram_E1};
     const auto num_rows = static_cast<double>(total(sums.count_E));
     for (const std::int64_t count : sums.count_E) {
       record.load.push_back(ratio(static_cast<double>(count), num_rows));

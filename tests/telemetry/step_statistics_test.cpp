@@ -72,6 +72,7 @@ TEST(StepStatistics, RecordsOneStepAsAddedByHand) {
   EXPECT_DOUBLE_EQ(record.layers[0].routing.experts_per_token, 1.5);
   EXPECT_DOUBLE_EQ(record.layers[1].routing.max_violation, 0.0);
   EXPECT_THAT(record.layers[0].load, ElementsAre(4.0 / 6.0, 2.0 / 6.0, 0.0, 0.0));
+  EXPECT_THAT(record.layers[0].k_histogram, ElementsAre(0, 2, 2, 0, 0));
 }
 
 TEST(StepStatistics, WindowCoversTheStepsSinceTheLastRecord) {
