@@ -6,7 +6,8 @@
 #include <array>
 #include <atomic>
 #include <deque>
-#include <memory>
+#include <functional>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -27,9 +28,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kBatchBytes = std::size_t{32} << 20;
+constexpr std::size_t kBatchBytes = std::size_t{8} << 20;
 constexpr std::size_t kSampledChunkBytes = std::size_t{1} << 16;
-constexpr std::int64_t kProgressBytes = std::int64_t{32} << 20;
+constexpr std::int64_t kProgressBytes = std::int64_t{16} << 20;  // below: done at once
 constexpr std::uint32_t kTrainingStream = 0x746F6B65;
 constexpr std::int64_t kSampleTokens = 48;
 
@@ -100,6 +101,7 @@ Tokenizer make_tokenizer(const TokenizerSpec& spec, const SourceFiles& sources,
   const auto texts = training_texts(sources, split, max_training_bytes(spec), num_bytes);
   log::info("training a tokenizer of {} pieces on {} of text", spec.vocab_size,
             format_bytes(static_cast<std::uint64_t>(num_bytes)));
+  const Activity activity("training the tokenizer");
   Tokenizer tokenizer = train_tokenizer(spec, texts);
   if (tokenizer.vocab_size() < spec.vocab_size) {
     notes.push_back(fmt::format("the text gave {} pieces, fewer than the {} asked for",
@@ -111,8 +113,11 @@ Tokenizer make_tokenizer(const TokenizerSpec& spec, const SourceFiles& sources,
 // Collects parts of documents, encodes them together, and writes them.
 class SplitEncoder {
  public:
-  SplitEncoder(const fs::path& folder, Split split, const Tokenizer& tokenizer)
+  // `progress` hears how many bytes of text were encoded since it was called last.
+  SplitEncoder(const fs::path& folder, Split split, const Tokenizer& tokenizer,
+               std::function<void(std::size_t num_bytes)> progress)
       : tokenizer_(tokenizer),
+        progress_(std::move(progress)),
         data_path_(folder / fmt::format("{}.bin", split_name(split))),
         writer_(folder / fmt::format("{}.idx", split_name(split)), data_path_,
                 format::token_type_for(tokenizer.vocab_size())) {}
@@ -156,12 +161,14 @@ class SplitEncoder {
       writer_.end_document();
     }
     counts_.bytes += static_cast<std::int64_t>(batch_bytes_);
+    progress_(batch_bytes_);
     batch_.clear();
     copies_.clear();
     batch_bytes_ = 0;
   }
 
   const Tokenizer& tokenizer_;
+  std::function<void(std::size_t num_bytes)> progress_;
   fs::path data_path_;
   format::IndexedDatasetWriter writer_;
   SplitCounts counts_;
@@ -173,22 +180,13 @@ class SplitEncoder {
 
 void encode_all(const SourceFiles& sources, const DocumentSplit& split, SplitEncoder& train,
                 SplitEncoder& validation) {
-  std::unique_ptr<ProgressBar> bar;
-  if (sources.num_bytes() >= kProgressBytes) {
-    bar =
-        std::make_unique<ProgressBar>("encoding", static_cast<std::uint64_t>(sources.num_bytes()));
-  }
-  std::uint64_t done = 0;
   sources.for_each_document([&](const SourceFiles::Document& document) {
     const DocumentSplit::Parts parts = parts_of(document, split);
     train.add(parts.train, !document.source.jsonl);
     validation.add(parts.validation, !document.source.jsonl);
-    done += document.text.size();
-    if (bar) bar->advance_to(done);
   });
   train.finish();
   validation.finish();
-  if (bar) bar->finish();
 }
 
 std::vector<std::string> samples_of(const PreparedData& data, std::int64_t num_samples) {
@@ -239,9 +237,19 @@ PrepareReport prepare(const PrepareOptions& options) {
   const Tokenizer tokenizer = make_tokenizer(spec, sources, split, report.notes);
   write_file_atomically(output.temporary() / tokenizer.file_name(), tokenizer.serialized());
 
-  SplitEncoder train(output.temporary(), Split::kTrain, tokenizer);
-  SplitEncoder validation(output.temporary(), Split::kValidation, tokenizer);
+  std::optional<ProgressBar> bar;
+  if (sources.num_bytes() >= kProgressBytes) {
+    bar.emplace("encoding", static_cast<std::uint64_t>(sources.num_bytes()));
+  }
+  std::uint64_t num_encoded = 0;
+  const auto progress = [&](std::size_t num_bytes) {
+    num_encoded += num_bytes;
+    if (bar.has_value()) bar->advance_to(num_encoded);
+  };
+  SplitEncoder train(output.temporary(), Split::kTrain, tokenizer, progress);
+  SplitEncoder validation(output.temporary(), Split::kValidation, tokenizer, progress);
   encode_all(sources, split, train, validation);
+  if (bar.has_value()) bar->finish();
 
   Sidecar& sidecar = report.sidecar;
   sidecar.tokenizer_file = tokenizer.file_name();
