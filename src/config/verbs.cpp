@@ -227,6 +227,20 @@ VerbSpec generate_verb() {
   };
 }
 
+VerbSpec report_verb() {
+  return {
+      .name = "report",
+      .summary = "write one page about a run: curves, experts, samples, configuration",
+      .positionals =
+          {{.name = "RUN", .kind = ValueKind::kRun, .required = true, .help = "folder of the run"}},
+      .flags = {{.name = "--output",
+                 .kind = ValueKind::kText,
+                 .metavar = "FILE",
+                 .help = "file to write (default: report.html in the run's folder)"}},
+      .example = "switchyard report runs/book",
+  };
+}
+
 std::vector<VerbSpec> build_verbs() {
   return {
       prepare_verb(),
@@ -234,6 +248,7 @@ std::vector<VerbSpec> build_verbs() {
       resume_verb(),
       evaluate_verb(),
       generate_verb(),
+      report_verb(),
       {.name = "config show",
        .summary = "print a configuration with every default and where each value comes from",
        .positionals = {config_file()},

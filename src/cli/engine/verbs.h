@@ -9,5 +9,6 @@ int run_pretrain(const config::ParsedArguments& arguments);
 int run_resume(const config::ParsedArguments& arguments);
 int run_evaluate(const config::ParsedArguments& arguments);
 int run_generate(const config::ParsedArguments& arguments);
+int run_report(const config::ParsedArguments& arguments);
 
 }  // namespace switchyard::cli

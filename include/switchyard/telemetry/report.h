@@ -1,0 +1,20 @@
+// report.html: one page about a run, complete in itself.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace switchyard::telemetry {
+
+inline constexpr const char* kReportName = "report.html";
+
+// The page about the run in `run`: is it learning, what do the experts do, how fast is it. It reads
+// metrics.jsonl, samples/, config.resolved.yaml and environment.json, opens no network connection
+// and can be read without scripts. What is missing or damaged becomes a note on the page; a run
+// that still goes is shown up to where it is.
+[[nodiscard]] std::string report_page(const std::filesystem::path& run);
+
+// Writes the page to `output`, replacing what is there. Throws StorageError.
+void write_report(const std::filesystem::path& run, const std::filesystem::path& output);
+
+}  // namespace switchyard::telemetry

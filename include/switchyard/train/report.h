@@ -1,0 +1,26 @@
+// The page about a run, as the command line and the trainer reach it.
+#pragma once
+
+#include <filesystem>
+
+#include "switchyard/telemetry/report.h"
+
+namespace switchyard::train {
+
+using telemetry::kReportName;
+using telemetry::write_report;
+
+// Writes a run's report.html when it goes out of scope: the run may end by finishing, a signal or
+// an error. A page that cannot be written is a warning, not the run's failure.
+class ReportAtEnd {
+ public:
+  explicit ReportAtEnd(std::filesystem::path run);
+  ~ReportAtEnd();
+  ReportAtEnd(const ReportAtEnd&) = delete;
+  ReportAtEnd& operator=(const ReportAtEnd&) = delete;
+
+ private:
+  std::filesystem::path run_;
+};
+
+}  // namespace switchyard::train

@@ -1,0 +1,245 @@
+#include "switchyard/telemetry/report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "support/temporary_folder.h"
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/telemetry/metrics_writer.h"
+#include "switchyard/telemetry/record.h"
+#include "telemetry/markup.h"
+
+namespace switchyard::telemetry {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr int kLastStep = 50;
+
+StepRecord step_record(int step, int num_layers) {
+  StepRecord record{.step = step, .tokens = 1000 * step};
+  record.lm_loss = 4.0 - 2.0 * step / kLastStep;
+  record.loss = record.lm_loss + 0.02;
+  record.weighted.load_balance = 0.02;
+  record.learning_rate = 1e-3;
+  record.grad_norm = 0.5;
+  record.tokens_per_second = 5000.0;
+  record.step_ms = 200.0;
+  record.mfu = 0.4;
+  record.memory_bytes = 1 << 30;
+  record.phase_ms = {{"forward", 80.0}, {"backward", 110.0}};
+  record.routing = RoutingRecord{.experts_per_token = 1.5,
+                                 .experts_per_token_p5 = 1,
+                                 .experts_per_token_p95 = 2,
+                                 .router_entropy = 0.7,
+                                 .max_violation = 0.25};
+  for (int layer = 0; layer < num_layers; ++layer) {
+    RoutingRecord routing = *record.routing;
+    routing.experts_per_token += 0.25 * layer;
+    record.layers.push_back({.layer = 2 * layer + 1,
+                             .routing = routing,
+                             .losses = {},
+                             .load = {0.25, 0.5, 0.125, 0.125},
+                             .k_histogram = {0, 60, 30, 10, 0}});
+  }
+  return record;
+}
+
+// A run folder with all its pieces.
+class Report : public ::testing::Test {
+ protected:
+  Report() {
+    fs::create_directory(run_);
+    MetricsWriter writer(run_ / "metrics.jsonl");
+    for (int step = 1; step <= kLastStep; ++step) {
+      writer.write(to_json(step_record(step, 2)));
+      if (step % 10 != 0) continue;
+      writer.write(to_json(EvaluationRecord{
+          .step = step, .loss = 4.0 - step * 0.01, .bits_per_byte = 2.0 - step * 0.01}));
+    }
+    write_file_atomically(run_ / "config.resolved.yaml", config_text());
+    fs::create_directory(run_ / "samples");
+    write_file_atomically(run_ / "samples/step-000050.txt", "Once upon a time\n");
+    write_file_atomically(run_ / "environment.json", R"({"cpu": "a cpu", "peak_flops": 1e12})");
+  }
+
+  static std::string config_text() {
+    return config::to_yaml(config::load_text("data: {path: data/tiny}\nrun: {dir: runs/x}\n"
+                                             "model: {preset: tiny}\ntrain: {steps: 100}\n",
+                                             "test", {})
+                               .config);
+  }
+
+  void append_to_metrics(const std::string& text) const {
+    std::ofstream(run_ / "metrics.jsonl", std::ios::app) << text;
+  }
+
+  [[nodiscard]] std::string page() const { return report_page(run_); }
+
+  const testing::TemporaryFolder folder_;
+  const fs::path run_ = folder_ / "my run";
+};
+
+TEST_F(Report, ShowsEverythingAtAGlance) {
+  const std::string text = page();
+  EXPECT_EQ(markup_problem(text), "");
+  for (const char* part :
+       {"<h1>my run</h1>", "step 50 of 100", "Training loss fell from 3.96 to ", "in 50 steps",
+        "Best validation loss is 3.5 (1.5 bits per byte) at step 50.",
+        "layer 3 uses the most (1.75), layer 1 the fewest (1.50)", "No expert is dead.",
+        "Bits per byte", "Learning rate", "Experts per token by layer", "Load of every expert",
+        "Router entropy", "How many experts a token gets", "Dead experts", "Tokens per second",
+        "Model FLOP utilisation", "Once upon a time", "config.resolved.yaml", "a cpu"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  EXPECT_THAT(text, Not(HasSubstr("class=\"notes\"")));
+}
+
+TEST_F(Report, NeedsNothingFromOutside) {
+  const std::string text = page();
+  for (const char* outside :
+       {"http:", "https:", "src=", "href=", "url(", "@import", "@font-face"}) {
+    EXPECT_THAT(text, Not(HasSubstr(outside)));
+  }
+}
+
+TEST_F(Report, MarkupInFilesStaysText) {
+  const std::string attack = "</pre><script>alert('x')</script>\" onload=\"y";
+  write_file_atomically(run_ / "samples/step-000050.txt", attack + "\xff\xfe");
+  write_file_atomically(run_ / "config.resolved.yaml", config_text() + "# " + attack + "\n");
+  write_file_atomically(run_ / "environment.json", R"({"<script>alert(1)": "<b>"
+})");
+  MetricsWriter(run_ / "metrics.jsonl")
+      .write(to_json(EvaluationRecord{.step = 50, .split = attack, .loss = 1.0}));
+StepRecord record = step_record(51, 2);
+record.phase_ms = {{attack, 5.0}};
+MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+append_to_metrics("{\"" + std::string("<script>alert(2)") + "\"\n");
+const std::string text = page();
+EXPECT_EQ(markup_problem(text), "");
+EXPECT_THAT(text, Not(HasSubstr("<script>alert")));
+EXPECT_THAT(text, Not(HasSubstr("\" onload=\"y")));
+EXPECT_THAT(text, HasSubstr("&lt;script&gt;alert(&#39;x&#39;)"));
+}
+
+TEST_F(Report, RecordsThatAResumeTookBackAreNotShown) {
+  append_to_metrics("{\"event\": \"resume\", \"step\": 20}\n");
+  const std::string text = page();
+  EXPECT_THAT(text, HasSubstr("step 20 of 100"));
+  EXPECT_THAT(text, HasSubstr("Best validation loss is 3.8"));
+  EXPECT_THAT(text, HasSubstr("The run was resumed 1 time: after step 20."));
+}
+
+TEST_F(Report, ShowsARunThatIsStillWriting) {
+  append_to_metrics("{\"step\": 51, \"lm_lo");
+  EXPECT_THAT(page(), HasSubstr("step 50 of 100"));
+  EXPECT_THAT(page(), Not(HasSubstr("class=\"notes\"")));
+}
+
+TEST_F(Report, DeadExpertsAreNamed) {
+  StepRecord record = step_record(51, 2);
+  record.layers[1].load = {0.5, 0.5, 0.0, 0.0};
+  record.routing->dead_experts = 2;
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  EXPECT_THAT(page(), HasSubstr("2 of 8 experts got no token in the newest window: "
+                                "layer 3 expert 2, layer 3 expert 3."));
+}
+
+TEST_F(Report, MissingPiecesBecomeNotes) {
+  for (const char* name :
+       {"metrics.jsonl", "config.resolved.yaml", "environment.json", "samples"}) {
+    fs::remove_all(run_ / name);
+    const std::string text = page();
+    EXPECT_EQ(markup_problem(text), "") << name;
+    if (std::string(name) != "samples")
+      EXPECT_THAT(text, HasSubstr(std::string(name) + ": No such"));
+  }
+  EXPECT_THAT(page(), HasSubstr("No step was recorded yet."));
+  EXPECT_THAT(page(), HasSubstr("No sample was written yet."));
+}
+
+TEST_F(Report, DamagedPiecesBecomeNotes) {
+  std::ofstream(run_ / "metrics.jsonl") << "{\"step\": 1}\nnonsense\n";
+  write_file_atomically(run_ / "config.resolved.yaml", "train: {steps: many}\n");
+  write_file_atomically(run_ / "environment.json", "[1]");
+  fs::create_directory(run_ / "samples/step-000060.txt");
+  const std::string text = page();
+  EXPECT_EQ(markup_problem(text), "");
+  for (const char* part :
+       {"metrics.jsonl:2", "config.resolved.yaml:1", "environment.json: expected",
+        "step-000060.txt: Is a directory", "Once upon a time"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+}
+
+TEST_F(Report, AbsurdNumbersDrawAPage) {
+  StepRecord record = step_record(51, 2);
+  record.lm_loss = std::numeric_limits<double>::max();
+  record.grad_norm = -1e308;
+  record.learning_rate = 5e-324;
+  record.tokens_per_second = -1.0;
+  record.layers[0].load = {-1.0, 1e300};
+  record.layers[0].k_histogram = {-5, 0};
+  record.layers[1].load = {};
+  record.layers[1].k_histogram = {};
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  record.step = std::numeric_limits<std::int64_t>::max();
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  EXPECT_EQ(markup_problem(page()), "");
+}
+
+TEST_F(Report, ModelWithoutExpertsHasNoSectionAboutThem) {
+  fs::remove(run_ / "metrics.jsonl");
+  StepRecord record = step_record(1, 0);
+  record.routing.reset();
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  const std::string text = page();
+  EXPECT_EQ(markup_problem(text), "");
+  EXPECT_THAT(text, Not(HasSubstr("<h2>Experts</h2>")));
+  EXPECT_THAT(text, Not(HasSubstr("expert is dead")));
+}
+
+TEST_F(Report, RunOfOlderRecordsLacksOnlyTheHistogram) {
+  fs::remove(run_ / "metrics.jsonl");
+  StepRecord record = step_record(1, 2);
+  for (LayerRecord& layer : record.layers) layer.k_histogram.clear();
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  EXPECT_THAT(page(), HasSubstr("did not record how many tokens got k experts"));
+}
+
+TEST_F(Report, LongRunsStayASmallPage) {
+  MetricsWriter writer(run_ / "metrics.jsonl");
+  const std::size_t before = page().size();
+  for (int step = 51; step <= 3000; ++step) writer.write(to_json(step_record(step, 2)));
+  EXPECT_LT(page().size(), 12 * before);
+}
+
+TEST_F(Report, OnlyTheNewestSamplesAreShown) {
+  for (const int step : {100, 200, 300, 400, 500, 600, 1000000}) {
+    write_file_atomically(run_ / fmt::format("samples/step-{:06}.txt", step),
+                          fmt::format("text of {}", step));
+  }
+  const std::string text = page();
+  EXPECT_LT(text.find("text of 1000000"), text.find("text of 600"));
+  EXPECT_THAT(text, HasSubstr("text of 300"));
+  EXPECT_THAT(text, Not(HasSubstr("text of 200")));
+  EXPECT_THAT(text, HasSubstr("3 older ones"));
+}
+
+TEST_F(Report, IsWrittenWhereAsked) {
+  write_report(run_, run_ / kReportName);
+  EXPECT_EQ(read_file(run_ / "report.html"), page());
+  EXPECT_THROW(write_report(run_, folder_ / "missing/report.html"), StorageError);
+}
+
+}  // namespace
+}  // namespace switchyard::telemetry
