@@ -10,14 +10,17 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/telemetry/expert_watch.h"
 #include "switchyard/telemetry/metrics_writer.h"
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/telemetry/step_line.h"
+#include "switchyard/telemetry/tensorboard_writer.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/evaluate.h"
 #include "switchyard/train/generate.h"
 #include "switchyard/train/machine.h"
 #include "switchyard/train/printable.h"
+#include "switchyard/train/report.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
 #include "switchyard/train/throughput.h"
@@ -69,6 +72,7 @@ class Pretraining {
     announce();
     start_ = Clock::now();
     first_step_ = trainer_.step();
+    events_.emplace(folder_.path(), first_step_ + 1);
     first_tokens_ = statistics_.totals().tokens;
     if (first_step_ > 0) do_what_is_due();  // a stop may have come before it
     while (!is_finished()) {
@@ -185,6 +189,10 @@ class Pretraining {
       log::warning("step {}: loss or gradient is not finite: step skipped ({} in a row)", sums.step,
                    trainer_.num_skipped_in_a_row());
     }
+    for (const telemetry::ExpertChange& change : expert_watch_.add(sums)) {
+      const auto write = change.is_warning() ? log::write_warning : log::write_info;
+      write(fmt::format("step {}: {}", sums.step, change.message(config_.model.moe.loss)));
+    }
     // The first step is always logged: it tells that all is well, and how fast.
     if (sums.step == first_step_ + 1 || is_due(config_.train.log_every)) write_record();
   }
@@ -195,6 +203,7 @@ class Pretraining {
     const StepRecord record = statistics_.take_record(trainer_.phases(), resident_bytes());
     trainer_.phases().reset();
     metrics_.write(telemetry::to_json(record));
+    events_->write(record);
     const double eta = seconds_since(start_) / static_cast<double>(record.step - first_step_) *
                        static_cast<double>(config_.train.steps - record.step);
     printer_.print(telemetry::format_step_line(
@@ -247,6 +256,7 @@ class Pretraining {
     record.tokens = result->sums.num_tokens;
     record.seconds = seconds_since(start);
     metrics_.write(telemetry::to_json(record));
+    events_->write(record);
     log::write_info(
         telemetry::format_evaluation_line(record, best_.judge(record.step, record.loss)));
     evaluation_ = record;
@@ -334,6 +344,8 @@ class Pretraining {
   Trainer trainer_;
   telemetry::StepStatistics statistics_;
   telemetry::MetricsWriter metrics_;
+  std::optional<telemetry::TensorBoardWriter> events_;  // of this session
+  telemetry::ExpertWatch expert_watch_;
   telemetry::StepLinePrinter printer_;
   telemetry::BestTracker best_;
   CheckpointKeeper checkpoints_;
@@ -351,7 +363,9 @@ class Pretraining {
 PretrainResult pretrain(const config::Config& config) {
   RunFolder folder = RunFolder::create(config.run.dir);
   log::add_file(folder.log_file());
-  return Pretraining(build(config), std::move(folder)).run();
+  Pretraining run(build(config), std::move(folder));
+  const ReportAtEnd report(config.run.dir);
+  return run.run();
 }
 
 PretrainResult resume(const config::Config& config, const config::AllowedChanges& allowed) {
@@ -363,6 +377,7 @@ PretrainResult resume(const config::Config& config, const config::AllowedChanges
   tidy_and_tell(point, config, folder);
   Pretraining run(std::move(parts), std::move(folder));
   run.restore(point);
+  const ReportAtEnd report(config.run.dir);
   return run.run();
 }
 
