@@ -125,12 +125,21 @@ TEST_F(PlantedTree, TorchTorchHIsForbiddenEverywhere) {
 TEST_F(PlantedTree, ABareKernelLaunchIsFoundButNotInTheHelperOrAComment) {
   write("kernels/cuda/a.cu",
         "// k<<<1, 1>>>()\n/* k<<<1,\n1>>>() */ void f() { k<<<1, 1>>>(); }\n");
-  write("kernels/cuda/launch.cuh", "void f() { k<<<1, 1>>>(); }\n");
+  write("kernels/cuda/launch.cuh", "void f() { cudaLaunchKernelEx(&c, k); }\n");
   const auto found = check_tree(root_, ladder());
   ASSERT_EQ(found.size(), 1U) << to_string(found);
   EXPECT_EQ(found[0].file, "kernels/cuda/a.cu");
   EXPECT_EQ(found[0].line, 3);
   EXPECT_THAT(found[0].rule, HasSubstr("bare kernel launch"));
+}
+
+TEST_F(PlantedTree, AKernelLaunchIsFoundInAnyFileAndSpelling) {
+  write("src/ops/a.cpp", "void f() { cudaLaunchKernel(k, 1, 1, args); }\n");
+  write("kernels/cuda/a.cuh", "void f() { k<<<1, 1>>>(); }\n");
+  write("tests/kernels/a.cu", "void f() { k<<<1, 1>>>(); }\n");
+  for (const std::string file : {"src/ops/a.cpp", "kernels/cuda/a.cuh", "tests/kernels/a.cu"}) {
+    EXPECT_THAT(violations(), HasSubstr(file + ":1: bare kernel launch"));
+  }
 }
 
 TEST_F(PlantedTree, ABuildFlagInAPublicHeaderIsFound) {

@@ -1,0 +1,105 @@
+#include "cuda/launch.cuh"
+
+#include <cxxabi.h>
+#include <fmt/format.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "switchyard/core/error.h"
+
+namespace switchyard::kernels::cuda {
+namespace {
+
+std::string kernel_name(const void* kernel) {
+  const char* mangled = nullptr;
+  if (cudaFuncGetName(&mangled, kernel) != cudaSuccess || mangled == nullptr) return "(unknown)";
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> name(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  return status == 0 ? name.get() : mangled;
+}
+
+// Freed memory stays with the process, instead of going back to the driver at each synchronisation.
+void keep_freed_memory() {
+  static std::atomic<int> prepared_device{-1};
+  int device = 0;
+  check_call(cudaGetDevice(&device), "cudaGetDevice");
+  if (prepared_device.exchange(device) == device) return;
+  cudaMemPool_t pool = nullptr;
+  check_call(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
+  std::uint64_t threshold = std::numeric_limits<std::uint64_t>::max();
+  check_call(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold),
+             "cudaMemPoolSetAttribute");
+}
+
+std::atomic<std::int64_t>& synchronizations() {
+  static std::atomic<std::int64_t> count{0};
+  return count;
+}
+
+}  // namespace
+
+void check_call(cudaError_t status, const char* call) {
+  SWITCHYARD_CHECK(status == cudaSuccess, "{} failed: {}", call, cudaGetErrorString(status));
+}
+
+void check_launch(cudaError_t status, const void* kernel, dim3 grid, dim3 block,
+                  std::size_t shared_bytes) {
+  if (status == cudaSuccess) return;
+  (void)cudaGetLastError();  // this error is reported; it must not surface again elsewhere
+  SWITCHYARD_CHECK(false,
+                   "cannot start kernel {} with {}x{}x{} blocks of {}x{}x{} threads and {} bytes "
+                   "of shared memory: {}",
+                   kernel_name(kernel), grid.x, grid.y, grid.z, block.x, block.y, block.z,
+                   shared_bytes, cudaGetErrorString(status));
+}
+
+unsigned num_blocks(std::int64_t count, std::int64_t per_block) {
+  const std::int64_t blocks = (count + per_block - 1) / per_block;
+  SWITCHYARD_CHECK(count >= 0 && blocks <= std::numeric_limits<std::int32_t>::max(),
+                   "{} items are too many for a kernel with {} per block", count, per_block);
+  return static_cast<unsigned>(blocks);
+}
+
+void check_num_experts(std::int64_t num_experts) {
+  constexpr std::int64_t kMax = 4096;  // 96 KiB of shared memory in fp64, of an A100's 163
+  if (num_experts <= kMax) return;
+  throw UsageError(fmt::format("{} experts are more than the {} that the CUDA kernels route among",
+                               num_experts, kMax),
+                   "set model.moe.num_experts lower, or train on the CPU");
+}
+
+Scratch::Scratch(std::size_t bytes, Stream stream) : stream_(stream), bytes_(bytes) {
+  keep_freed_memory();
+  if (bytes > 0) check_call(cudaMallocAsync(&memory_, bytes, native(stream)), "cudaMallocAsync");
+}
+
+Scratch::~Scratch() {
+  if (memory_ != nullptr) (void)cudaFreeAsync(memory_, native(stream_));
+}
+
+void* Scratch::take_bytes(std::size_t bytes) {
+  SWITCHYARD_CHECK(used_ + bytes <= bytes_, "scratch memory of {} bytes is used up", bytes_);
+  void* begin = static_cast<std::byte*>(memory_) + used_;
+  used_ += bytes;
+  return begin;
+}
+
+std::int64_t read_back(const std::int64_t* device, Stream stream) {
+  ++synchronizations();
+  std::int64_t value = 0;
+  check_call(cudaMemcpyAsync(&value, device, sizeof(value), cudaMemcpyDeviceToHost, native(stream)),
+             "cudaMemcpyAsync");
+  check_call(cudaStreamSynchronize(native(stream)), "waiting for the stream");
+  return value;
+}
+
+std::int64_t num_host_synchronizations() {
+  return synchronizations();
+}
+
+}  // namespace switchyard::kernels::cuda

@@ -1,0 +1,26 @@
+// What the memory checks ask about the launch in progress.
+#pragma once
+
+#include <string>
+
+#include "support/gpu_simulator/simulator.h"
+
+namespace switchyard::gpu_simulator {
+
+struct RunningThread {
+  unsigned thread = 0;      // number within the block
+  unsigned warp_epoch = 0;  // __syncwarp calls of its warp since the last block barrier
+};
+
+// Null while no kernel thread runs.
+const RunningThread* running_thread();
+bool is_on_own_stack(const void* address);
+// "(1, 0, 0)"
+std::string thread_name(unsigned thread);
+std::string block_name(std::size_t block);
+std::size_t running_block();  // its number within the grid
+
+// Ends the launch with a KernelError; the running thread never continues.
+[[noreturn]] void fail(const std::string& what);
+
+}  // namespace switchyard::gpu_simulator
