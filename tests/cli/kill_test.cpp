@@ -216,11 +216,12 @@ class Killed : public ::testing::Test {
 };
 
 TEST_F(Killed, InFp32AtRandomMomentsItEndsAsIfItHadNotBeen) {
-  kill_again_and_again({"train.precision=fp32"}, false);
+  kill_again_and_again({"train.precision=fp32", "train.recompute=true"}, false);
 }
 
 TEST_F(Killed, InBf16WithARouterThatHasStateItEndsAsIfItHadNotBeen) {
-  kill_again_and_again({"train.precision=bf16", "model.moe.router.type=attention_importance"},
+  kill_again_and_again({"train.precision=bf16", "train.recompute=true",
+                        "model.moe.router.type=attention_importance"},
                        true);
 }
 

@@ -140,6 +140,7 @@ INSTANTIATE_TEST_SUITE_P(
                              config.train.keep_best = true;
                              config.train.evaluate_every = 3;
                            }},
+                      Case{"recompute", [](config::Config& c) { c.train.recompute = true; }},
                       Case{"two_micro_batches",
                            [](config::Config& c) { c.train.micro_batch_size = 4; }},
                       // There are about 380 windows: with 25 a step they are used up after 15.
