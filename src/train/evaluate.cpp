@@ -104,6 +104,7 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
                              .separator = tokenizer.separator_id()});
     result.sums.add(evaluate_batch(decoder, micro.batch, options.step));
     result.num_bytes += bytes_of_labels(micro.batch, tokenizer);
+    if (options.progress) options.progress(end, num_windows);
   }
   return result;
 }
@@ -135,6 +136,7 @@ TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tok
   const std::int64_t length = std::min(window, num_inputs);
   const std::vector<TextWindow> windows = text_windows(num_inputs, length, stride);
   const auto per_batch = static_cast<std::size_t>(windows_per_batch(length));
+  if (options.progress) options.progress(0, num_inputs);
   for (std::size_t first = 0; first < windows.size(); first += per_batch) {
     const std::size_t end = std::min(windows.size(), first + per_batch);
     std::vector<data::Sample> tokens;

@@ -237,12 +237,20 @@ class Pretraining {
     if (!parts_.validation.has_value()) return;
     const Span span(trainer_.phases(), "evaluate");
     const auto start = Clock::now();
+    std::optional<ProgressBar> bar;  // only where it can go away again
+    const auto progress = [&bar](std::int64_t done, std::int64_t total) {
+      if (!stderr_is_terminal()) return;
+      if (!bar.has_value()) bar.emplace("evaluating", static_cast<std::uint64_t>(total));
+      bar->advance_to(static_cast<std::uint64_t>(done));
+    };
     const std::optional<ValidationResult> result =
         evaluate_validation(*parts_.decoder, *parts_.validation,
                             {.attend_across_documents = config_.data.attend_across_documents,
                              .max_tokens = config_.train.evaluate_tokens,
                              .step = trainer_.step(),
-                             .should_stop = [this] { return stop_.requested(); }});
+                             .should_stop = [this] { return stop_.requested(); },
+                             .progress = progress});
+    bar.reset();
     if (!result.has_value()) return;
     EvaluationRecord record;
     record.step = trainer_.step();

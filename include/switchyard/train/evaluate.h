@@ -37,6 +37,8 @@ struct ValidationOptions {
   std::int64_t max_tokens = 0;  // 0 = the whole split
   std::int64_t step = 0;
   std::function<bool()> should_stop = {};
+  // Called with the windows done so far and in total.
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};
 };
 
 struct ValidationResult {
