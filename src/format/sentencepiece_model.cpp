@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/text.h"
 #include "switchyard/format/utf8.h"
 
 namespace switchyard::format {
@@ -231,7 +232,8 @@ void check_pieces(const SentencePieceModel& model, const std::string& name) {
     const SentencePiece& piece = model.piece[id];
     check_piece(piece, id, name);
     if (!seen.insert(piece.text).second) {
-      throw DataError(fmt::format("{}: piece {} ('{}') is there twice", name, id, piece.text));
+      throw DataError(
+          fmt::format("{}: piece {} ('{}') is there twice", name, id, printable(piece.text)));
     }
     switch (piece.type) {
       case PieceType::kByte:
