@@ -81,7 +81,7 @@ std::string draw(const HeatMap& map) {
       if (with_text) {
         spans +=
             fmt::format("<span class=\"v {}\" style=\"top:{}%;left:{}%\">{}</span>",
-                        paint.opacity > 0.55 ? "strong" : "weak", middle,
+                        paint.opacity > 0.68 ? "strong" : "weak", middle,
                         html::coordinate((static_cast<double>(column) + 0.5) / num_columns * 100.0),
                         cell_text(value, map.scale));
       }
