@@ -1,5 +1,6 @@
 #include "switchyard/telemetry/report.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -72,11 +73,12 @@ class Report : public ::testing::Test {
     write_file_atomically(run_ / "environment.json", R"({"cpu": "a cpu", "peak_flops": 1e12})");
   }
 
-  static std::string config_text() {
-    return config::to_yaml(config::load_text("data: {path: data/tiny}\nrun: {dir: runs/x}\n"
-                                             "model: {preset: tiny}\ntrain: {steps: 100}\n",
-                                             "test", {})
-                               .config);
+  static std::string config_text(int steps = 100) {
+    const std::string yaml = fmt::format(
+        "data: {{path: data/tiny}}\nrun: {{dir: runs/x}}\nmodel: {{preset: tiny}}\n"
+        "train: {{steps: {}}}\n",
+        steps);
+    return config::to_yaml(config::load_text(yaml, "test", {}).config);
   }
 
   void append_to_metrics(const std::string& text) const {
@@ -143,6 +145,13 @@ TEST_F(Report, ShowsARunThatIsStillWriting) {
   append_to_metrics("{\"step\": 51, \"lm_lo");
   EXPECT_THAT(page(), HasSubstr("step 50 of 100"));
   EXPECT_THAT(page(), Not(HasSubstr("class=\"notes\"")));
+}
+
+TEST_F(Report, AxesReachThePlannedEndOnceItIsNear) {
+  EXPECT_THAT(page(), HasSubstr("&quot;hi&quot;:100,"));
+  write_file_atomically(run_ / "config.resolved.yaml", config_text(100000));
+  EXPECT_THAT(page(), HasSubstr("step 50 of 100000"));
+  EXPECT_THAT(page(), HasSubstr("&quot;hi&quot;:50,"));
 }
 
 TEST_F(Report, DeadExpertsAreNamed) {

@@ -137,8 +137,12 @@ std::string configuration(const RunFiles& files) {
 std::string report_page(const std::filesystem::path& run) {
   const RunFiles files = read_run(run);
   const Metrics& metrics = files.metrics;
+  // An axis to the planned end shows how far a run is, but would crush the curves of its beginning.
   std::optional<std::int64_t> planned;
-  if (files.config.has_value()) planned = files.config->train.steps;
+  if (files.config.has_value() && !metrics.steps.empty() &&
+      metrics.steps.back().step >= files.config->train.steps / 3) {
+    planned = files.config->train.steps;
+  }
   std::string body = header(files) + notes(files) + summary(metrics) + tiles(metrics);
   if (!metrics.steps.empty()) {
     body += section("Learning", grid(learning_figures(metrics, planned)));
