@@ -118,19 +118,18 @@ TEST_F(Report, MarkupInFilesStaysText) {
   const std::string attack = "</pre><script>alert('x')</script>\" onload=\"y";
   write_file_atomically(run_ / "samples/step-000050.txt", attack + "\xff\xfe");
   write_file_atomically(run_ / "config.resolved.yaml", config_text() + "# " + attack + "\n");
-  write_file_atomically(run_ / "environment.json", R"({"<script>alert(1)": "<b>"
-})");
+  write_file_atomically(run_ / "environment.json", "{\"<script>alert(1)\": \"<b>\"}");
   MetricsWriter(run_ / "metrics.jsonl")
       .write(to_json(EvaluationRecord{.step = 50, .split = attack, .loss = 1.0}));
-StepRecord record = step_record(51, 2);
-record.phase_ms = {{attack, 5.0}};
-MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
-append_to_metrics("{\"" + std::string("<script>alert(2)") + "\"\n");
-const std::string text = page();
-EXPECT_EQ(markup_problem(text), "");
-EXPECT_THAT(text, Not(HasSubstr("<script>alert")));
-EXPECT_THAT(text, Not(HasSubstr("\" onload=\"y")));
-EXPECT_THAT(text, HasSubstr("&lt;script&gt;alert(&#39;x&#39;)"));
+  StepRecord record = step_record(51, 2);
+  record.phase_ms = {{attack, 5.0}};
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  append_to_metrics("{\"" + std::string("<script>alert(2)") + "\"\n");
+  const std::string text = page();
+  EXPECT_EQ(markup_problem(text), "");
+  EXPECT_THAT(text, Not(HasSubstr("<script>alert")));
+  EXPECT_THAT(text, Not(HasSubstr("\" onload=\"y")));
+  EXPECT_THAT(text, HasSubstr("&lt;script&gt;alert(&#39;x&#39;)"));
 }
 
 TEST_F(Report, RecordsThatAResumeTookBackAreNotShown) {
@@ -169,8 +168,9 @@ TEST_F(Report, MissingPiecesBecomeNotes) {
     fs::remove_all(run_ / name);
     const std::string text = page();
     EXPECT_EQ(markup_problem(text), "") << name;
-    if (std::string(name) != "samples")
+    if (std::string(name) != "samples") {
       EXPECT_THAT(text, HasSubstr(std::string(name) + ": No such"));
+    }
   }
   EXPECT_THAT(page(), HasSubstr("No step was recorded yet."));
   EXPECT_THAT(page(), HasSubstr("No sample was written yet."));

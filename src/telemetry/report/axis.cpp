@@ -57,7 +57,7 @@ std::vector<Tick> ticks(const Axis& axis, int num, bool whole, bool percent) {
   double step = round_step(axis.high - axis.low, num);
   if (whole) step = std::max(1.0, std::round(step));
   std::vector<Tick> result;
-  const double first = std::ceil(axis.low / step - 1e-9);
+  const double first = std::ceil(axis.low / step - 1e-9) + 0.0;  // never -0
   const double last = std::floor(axis.high / step + 1e-9);
   for (double i = first; i <= last && result.size() < 50; i += 1.0) {
     const double value = i * step;
