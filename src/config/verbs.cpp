@@ -5,6 +5,7 @@
 
 #include "config/fields.h"
 #include "config/value.h"
+#include "config/verbs_inspect.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
@@ -249,6 +250,7 @@ std::vector<VerbSpec> build_verbs() {
       evaluate_verb(),
       generate_verb(),
       report_verb(),
+      doctor_verb(),
       {.name = "config show",
        .summary = "print a configuration with every default and where each value comes from",
        .positionals = {config_file()},

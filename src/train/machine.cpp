@@ -13,9 +13,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-#include <sstream>
 #include <thread>
 
+#include "switchyard/core/host.h"
 #include "switchyard/ops/backend.h"
 
 namespace switchyard::train {
@@ -28,27 +28,12 @@ int cores_of_affinity() {
   return static_cast<int>(std::thread::hardware_concurrency());
 }
 
-// Cores of a cgroup's quota; 0 when there is none.
-int cores_of_quota() {
-  std::string quota;
-  double period = 0.0;
-  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period) {  // version 2
-    if (quota == "max") return 0;
-  } else {  // version 1
-    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
-    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
-  }
-  const double allowed = std::atof(quota.c_str());
-  if (allowed <= 0.0 || period <= 0.0) return 0;
-  return std::max(1, static_cast<int>(std::ceil(allowed / period)));
-}
-
 }  // namespace
 
 int num_available_cores() {
   const int allowed = std::max(1, cores_of_affinity());
-  const int quota = cores_of_quota();
-  return quota > 0 ? std::min(allowed, quota) : allowed;
+  const auto quota = read_host_facts().cpu_quota;
+  return quota ? std::clamp(static_cast<int>(std::ceil(*quota)), 1, allowed) : allowed;
 }
 
 void set_up_threads() {
@@ -64,13 +49,8 @@ std::uint64_t resident_bytes() {
 }
 
 std::string cpu_model() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with("model name")) continue;
-    const std::size_t colon = line.find(':');
-    if (colon != std::string::npos && colon + 2 <= line.size()) return line.substr(colon + 2);
-  }
-  return "unknown";
+  const std::string model = read_host_facts().cpu_model;
+  return model.empty() ? "unknown" : model;
 }
 
 double measure_peak_flops(at::ScalarType dtype) {

@@ -1,0 +1,51 @@
+// What the machine offers this process: processors, memory, limits, graphics cards. Read from the
+// files of the kernel, under a folder that tests replace.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace switchyard {
+
+inline constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
+
+// What could not be read is 0, empty or none.
+struct HostFacts {
+  std::string cpu_model;            // "AMD EPYC 9R14"
+  std::set<std::string> cpu_flags;  // as the kernel spells them: "avx2", "avx512_bf16"
+  int num_sockets = 0;
+  int num_cores = 0;                // without hyper-threads
+  int num_threads = 0;              // what the kernel calls processors
+  int num_allowed_threads = 0;      // of this process's affinity mask
+  std::optional<double> cpu_quota;  // of the cgroup and those above it, in processors
+
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t available_memory_bytes = 0;
+  std::optional<std::uint64_t> memory_limit_bytes;  // of the cgroup and those above it
+
+  // Soft limits; kUnlimited for none.
+  std::optional<std::uint64_t> open_files_limit;
+  std::optional<std::uint64_t> locked_memory_limit_bytes;
+
+  std::string nvidia_driver;             // "580.65.06"
+  std::vector<std::string> nvidia_gpus;  // "NVIDIA H200", one per card
+
+  [[nodiscard]] bool has_flag(std::string_view flag) const {
+    return cpu_flags.contains(std::string(flag));
+  }
+};
+
+// `root` stands for "/". Never throws for what is missing or of another form.
+[[nodiscard]] HostFacts read_host_facts(const std::filesystem::path& root = "/");
+
+// The folders of the variable PATH in which a program of this name can be started; the first one.
+[[nodiscard]] std::optional<std::filesystem::path> find_program(std::string_view name,
+                                                                std::string_view path_variable);
+
+}  // namespace switchyard

@@ -1,0 +1,112 @@
+// `switchyard doctor`.
+#include "switchyard/train/doctor.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "cli/engine/verbs.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+
+namespace switchyard::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string as_lines(const train::Diagnosis& diagnosis) {
+  std::string text;
+  for (const train::DoctorLine& line : diagnosis.lines) {
+    const bool alarming =
+        line.verdict == train::Verdict::kWarning || line.verdict == train::Verdict::kFailure;
+    std::string verdict = train::verdict_name(line.verdict);
+    if (alarming) {
+      for (char& c : verdict) c = static_cast<char>(c - 'a' + 'A');
+    }
+    text += fmt::format("{:<5} {:<15} {}\n", verdict, line.topic, line.finding);
+    if (!line.advice.empty()) text += fmt::format("{:<21} -> {}\n", "", line.advice);
+  }
+  return text + (diagnosis.exit_code() == kExitDone
+                     ? fmt::format("this machine can train; recommended: train.precision={}\n",
+                                   diagnosis.precision)
+                     : "this machine cannot train as it is\n");
+}
+
+template <typename T>
+Json or_null(const std::optional<T>& value) {
+  return value.has_value() ? Json(*value) : Json(nullptr);
+}
+
+Json facts_as_json(const train::DoctorFacts& facts) {
+  const HostFacts& host = facts.host;
+  Json json;
+  json["cpu_model"] = host.cpu_model;
+  json["cpu_flags"] = host.cpu_flags;
+  json["sockets"] = host.num_sockets;
+  json["cores"] = host.num_cores;
+  json["hardware_threads"] = host.num_threads;
+  json["allowed_threads"] = host.num_allowed_threads;
+  json["cpu_quota"] = or_null(host.cpu_quota);
+  json["memory_bytes"] = host.memory_bytes;
+  json["available_memory_bytes"] = host.available_memory_bytes;
+  json["memory_limit_bytes"] = or_null(host.memory_limit_bytes);
+  json["open_files_limit"] = or_null(host.open_files_limit);
+  json["locked_memory_limit_bytes"] = or_null(host.locked_memory_limit_bytes);
+  json["shared_memory_bytes"] = or_null(facts.shared_memory_bytes);
+  for (const train::FolderFacts& folder : facts.folders) {
+    json["folders"].push_back({{"purpose", folder.purpose},
+                               {"path", folder.path.string()},
+                               {"free_bytes", or_null(folder.free_bytes)},
+                               {"writable", folder.writable}});
+  }
+  json["environment"] = facts.environment;
+  json["programs"] = facts.program;
+  json["nvidia_driver"] = host.nvidia_driver;
+  json["nvidia_gpus"] = host.nvidia_gpus;
+  const train::EngineFacts& engine = facts.engine;
+  json["libtorch"] = engine.torch_version;
+  json["linear_algebra"] = engine.linear_algebra;
+  json["threads"] = engine.num_threads;
+  json["cpu_architecture"] = engine.cpu_architecture;
+  json["built_with_cuda"] = engine.built_with_cuda;
+  json["cuda_runtime"] = engine.cuda_runtime;
+  json["usable_gpus"] = engine.num_usable_gpus;
+  json["nccl"] = engine.nccl_version;
+  json["fp32_flops"] = engine.fp32_flops;
+  json["bf16_flops"] = engine.bf16_flops;
+  return json;
+}
+
+std::string as_json(const train::DoctorFacts& facts, const train::Diagnosis& diagnosis) {
+  Json json;
+  json["usable"] = diagnosis.exit_code() == kExitDone;
+  json["precision"] = diagnosis.precision;
+  json["checks"] = Json::array();
+  for (const train::DoctorLine& line : diagnosis.lines) {
+    json["checks"].push_back({{"topic", line.topic},
+                              {"verdict", train::verdict_name(line.verdict)},
+                              {"finding", line.finding},
+                              {"advice", line.advice}});
+  }
+  json["facts"] = facts_as_json(facts);
+  // Paths and variables may hold any bytes.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+int run_doctor(const config::ParsedArguments& arguments) {
+  const train::DoctorFacts facts = train::gather_doctor_facts();
+  const train::Diagnosis diagnosis = train::diagnose(facts);
+  const std::string output =
+      arguments.has("--json") ? as_json(facts, diagnosis) : as_lines(diagnosis);
+  if (std::fputs(output.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw StorageError("cannot write to standard output");
+  }
+  return diagnosis.exit_code();
+}
+
+}  // namespace switchyard::cli

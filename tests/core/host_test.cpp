@@ -1,0 +1,143 @@
+#include "switchyard/core/host.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "support/temporary_folder.h"
+#include "switchyard/core/file.h"
+
+namespace switchyard {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+
+// A machine made of files.
+class Host : public ::testing::Test {
+ protected:
+  void file(const std::string& name, const std::string& text) {
+    fs::create_directories((root_ / name).parent_path());
+    write_file_atomically(root_ / name, text);
+  }
+  HostFacts read() { return read_host_facts(root_.path()); }
+
+  testing::TemporaryFolder root_;
+};
+
+std::string processor(int number, int socket, int core) {
+  return "processor\t: " + std::to_string(number) +
+         "\nmodel name\t: AMD EPYC 9R14\nflags\t\t: fpu avx2 avx512f avx512_bf16\nphysical id\t: " +
+         std::to_string(socket) + "\ncore id\t\t: " + std::to_string(core) + "\n\n";
+}
+
+TEST_F(Host, ProcessorsAreCountedByThreadCoreAndSocket) {
+  std::string text;
+  for (int i = 0; i < 8; ++i) text += processor(i, i / 4, i % 2);
+  file("proc/cpuinfo", text);
+  file("proc/self/status", "Name:\tx\nCpus_allowed_list:\t0-2,5,7-7\n");
+  const HostFacts facts = read();
+  EXPECT_EQ(facts.cpu_model, "AMD EPYC 9R14");
+  EXPECT_EQ(facts.num_threads, 8);
+  EXPECT_EQ(facts.num_cores, 4);
+  EXPECT_EQ(facts.num_sockets, 2);
+  EXPECT_EQ(facts.num_allowed_threads, 5);
+  EXPECT_TRUE(facts.has_flag("avx512_bf16"));
+  EXPECT_FALSE(facts.has_flag("avx512")) << "flags are whole words";
+}
+
+TEST_F(Host, MemoryAndLimitsAreRead) {
+  file("proc/meminfo", "MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    8192 kB\n");
+  file("proc/self/limits",
+       "Limit                     Soft Limit           Hard Limit           Units\n"
+       "Max open files            1024                 524288               files\n"
+       "Max locked memory         unlimited            unlimited            bytes\n");
+  const HostFacts facts = read();
+  EXPECT_EQ(facts.memory_bytes, 16U << 20U);
+  EXPECT_EQ(facts.available_memory_bytes, 8U << 20U);
+  EXPECT_EQ(facts.open_files_limit, 1024U);
+  EXPECT_EQ(facts.locked_memory_limit_bytes, kUnlimited);
+  EXPECT_FALSE(facts.cpu_quota.has_value());
+  EXPECT_FALSE(facts.memory_limit_bytes.has_value());
+}
+
+TEST_F(Host, TheSmallestLimitOfACgroupAndThoseAboveItCounts) {
+  file("proc/self/cgroup", "0::/a/b\n");
+  file("sys/fs/cgroup/a/b/cpu.max", "400000 100000\n");
+  file("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
+  file("sys/fs/cgroup/cpu.max", "max 100000\n");
+  file("sys/fs/cgroup/a/b/memory.max", "max\n");
+  file("sys/fs/cgroup/memory.max", "1073741824\n");
+  const HostFacts facts = read();
+  EXPECT_DOUBLE_EQ(facts.cpu_quota.value(), 1.5);
+  EXPECT_EQ(facts.memory_limit_bytes, 1U << 30U);
+}
+
+TEST_F(Host, AContainerThatSeesOnlyItsOwnCgroupFindsItsLimits) {
+  file("proc/self/cgroup", "0::/system.slice/docker-1234.scope\n");
+  file("sys/fs/cgroup/cpu.max", "200000 100000\n");
+  EXPECT_DOUBLE_EQ(read().cpu_quota.value(), 2.0);
+}
+
+TEST_F(Host, CgroupsOfVersionOneAreRead) {
+  file("proc/self/cgroup", "5:cpuset:/x\n4:cpu,cpuacct:/job\n3:memory:/job\n");
+  file("sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "50000\n");
+  file("sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n");
+  file("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+  file("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+  file("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  const HostFacts facts = read();
+  EXPECT_DOUBLE_EQ(facts.cpu_quota.value(), 0.5);
+  EXPECT_FALSE(facts.memory_limit_bytes.has_value()) << "this number stands for none";
+}
+
+TEST_F(Host, NvidiaCardsAndDriverAreRead) {
+  file("proc/driver/nvidia/version",
+       "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27 2025\n"
+       "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n");
+  file("proc/driver/nvidia/gpus/0000:18:00.0/information",
+       "Model: \t\t NVIDIA H200\nIRQ:   \t\t 1\n");
+  const HostFacts facts = read();
+  EXPECT_EQ(facts.nvidia_driver, "580.65.06");
+  EXPECT_THAT(facts.nvidia_gpus, ElementsAre("NVIDIA H200"));
+}
+
+TEST_F(Host, AnEmptyOrOddMachineIsNoError) {
+  EXPECT_EQ(read().num_threads, 0);
+  file("proc/cpuinfo", "flags\nprocessor\n:\n\n: :\n");
+  file("proc/self/status", "Cpus_allowed_list:\t9-2,x,-,3-\n");
+  file("proc/self/cgroup", "0::\n::\nnothing\n0::/../..\n");
+  file("proc/self/limits", "Max open files\nMax locked memory  much\n");
+  file("proc/meminfo", "MemTotal: lots kB\nMemAvailable:\n");
+  file("sys/fs/cgroup/cpu.max", "100000 0\n");
+  file("sys/fs/cgroup/memory.max", "-5\n");
+  const HostFacts facts = read();
+  EXPECT_EQ(facts.num_allowed_threads, 0);
+  EXPECT_EQ(facts.memory_bytes, 0U);
+  EXPECT_FALSE(facts.open_files_limit.has_value());
+  EXPECT_FALSE(facts.cpu_quota.has_value());
+  EXPECT_FALSE(facts.memory_limit_bytes.has_value());
+}
+
+TEST_F(Host, ThisMachineHasProcessorsAndMemory) {
+  const HostFacts facts = read_host_facts();
+  EXPECT_GE(facts.num_threads, 1);
+  EXPECT_GE(facts.num_allowed_threads, 1);
+  EXPECT_GT(facts.memory_bytes, std::uint64_t{64} << 20U);
+}
+
+TEST_F(Host, ProgramsAreFoundAlongThePath) {
+  file("one/tool", "text");
+  file("two/tool", "#!/bin/sh\n");
+  fs::permissions(root_ / "two/tool", fs::perms::owner_all);
+  const std::string path =
+      (root_ / "none").string() + "::" + (root_ / "one").string() + ":" + (root_ / "two").string();
+  EXPECT_EQ(find_program("tool", path), root_ / "two/tool");
+  EXPECT_FALSE(find_program("other", path).has_value());
+  EXPECT_FALSE(find_program("tool", "").has_value());
+}
+
+}  // namespace
+}  // namespace switchyard
