@@ -265,7 +265,7 @@ class ArgumentParser {
 
   void read_positional(const std::string& argument) {
     for (const OptionSpec& positional : verb_.positionals) {
-      if (values_.contains(positional.name)) continue;
+      if (values_.contains(positional.name) && !positional.repeatable) continue;
       store(positional, argument);
       return;
     }

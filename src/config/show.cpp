@@ -8,6 +8,7 @@
 #include "config/resolve.h"
 #include "config/value.h"
 #include "switchyard/config/load.h"
+#include "switchyard/config/values.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -15,7 +16,8 @@ namespace {
 
 struct Line {
   std::string text;
-  std::string key;  // empty for a heading
+  std::string key{};  // empty for a heading
+  std::string value{};
 };
 
 std::vector<std::string> split(const std::string& key) {
@@ -44,7 +46,7 @@ class Writer {
       if (by_stride_ ? field.key == "model.moe.layers" : stride) continue;
       const std::string name = open_groups(field.key);
       if (field.key == kPerLayerKey && !config_.model.moe.router_of_layer.empty()) {
-        lines_.push_back({indent(depth_) + name + ":", ""});
+        lines_.push_back({indent(depth_) + name + ":"});
         layers();
       } else {
         put(depth_, name, value_text(field, config_), field.key);
@@ -58,7 +60,7 @@ class Writer {
 
   void put(std::size_t depth, const std::string& name, const std::string& value,
            const std::string& key) {
-    lines_.push_back({fmt::format("{}{}: {}", indent(depth), name, value), key});
+    lines_.push_back({fmt::format("{}{}: {}", indent(depth), name, value), key, value});
   }
 
   // Writes the headings between the last key and this one; returns the last part of the key.
@@ -69,7 +71,7 @@ class Writer {
     std::size_t same = 0;
     while (same < std::min(parts.size(), groups_.size()) && parts[same] == groups_[same]) ++same;
     for (std::size_t i = same; i < parts.size(); ++i) {
-      lines_.push_back({indent(i) + parts[i] + ":", ""});
+      lines_.push_back({indent(i) + parts[i] + ":"});
     }
     groups_ = std::move(parts);
     depth_ = groups_.size();
@@ -78,7 +80,7 @@ class Writer {
 
   void layers() {
     for (const auto& [layer, router] : config_.model.moe.router_of_layer) {
-      lines_.push_back({fmt::format("{}{}:", indent(depth_ + 1), layer), ""});
+      lines_.push_back({fmt::format("{}{}:", indent(depth_ + 1), layer)});
       Config scratch;
       scratch.model.moe.router = router;
       for (const Field& field : all_fields()) {
@@ -114,6 +116,14 @@ std::string to_yaml(const Config& config) {
   std::string text;
   for (const Line& line : Writer(config).run()) text += line.text + "\n";
   return text;
+}
+
+std::vector<std::pair<std::string, std::string>> fields_of(const Config& config) {
+  std::vector<std::pair<std::string, std::string>> fields;
+  for (const Line& line : Writer(config).run()) {
+    if (!line.key.empty()) fields.emplace_back(line.key, line.value);
+  }
+  return fields;
 }
 
 std::string show(const Resolved& resolved) {

@@ -250,6 +250,7 @@ std::vector<VerbSpec> build_verbs() {
       evaluate_verb(),
       generate_verb(),
       report_verb(),
+      compare_verb(),
       doctor_verb(),
       {.name = "config show",
        .summary = "print a configuration with every default and where each value comes from",
@@ -277,7 +278,9 @@ const std::vector<VerbSpec>& verbs() {
 
 std::string usage_of(const VerbSpec& verb) {
   std::string text = fmt::format("switchyard {}", verb.name);
-  for (const OptionSpec& positional : verb.positionals) text += " " + positional.name;
+  for (const OptionSpec& positional : verb.positionals) {
+    text += " " + positional.name + (positional.repeatable ? " ..." : "");
+  }
   for (const OptionSpec& flag : verb.flags) {
     std::string part = flag.metavar.empty() ? flag.name : flag.name + " " + flag.metavar;
     if (flag.repeatable) part += " ...";

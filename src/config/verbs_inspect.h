@@ -1,10 +1,11 @@
-// The verbs that look at a machine or a run without changing anything.
+// The verbs that look at a machine or at runs without changing anything.
 #pragma once
 
 #include "switchyard/config/options.h"
 
 namespace switchyard::config {
 
+[[nodiscard]] VerbSpec compare_verb();
 [[nodiscard]] VerbSpec doctor_verb();
 
 }  // namespace switchyard::config

@@ -180,6 +180,19 @@ TEST_F(Options, RunsAndCheckpointsAreRecognised) {
             "RUN|CHECKPOINT: '" + at("run") + "' is a run without a finished checkpoint");
 }
 
+TEST_F(Options, APositionalMayTakeSeveralRuns) {
+  std::filesystem::create_directories(folder_ / "young");
+  write_file_atomically(folder_ / "young" / kResolvedConfigName, "");
+  EXPECT_THAT(parse("compare", {at("run"), "--svg", "x.svg", at("young")}).texts("RUN"),
+              ElementsAre(at("run"), at("young")));
+  EXPECT_THAT(problems_of("compare", {at("run")}), ElementsAre("RUN: expected at least two"));
+  EXPECT_THAT(
+      problems_of("compare", {at("run"), at("text.txt"), folder_.path().string()}),
+      ElementsAre("RUN: '" + at("text.txt") + "' is a file; expected the folder of a run",
+                  "RUN: '" + folder_.path().string() + "' holds no run (no config.resolved.yaml)"));
+  EXPECT_THAT(help_of(*find_verb("compare")), HasSubstr("usage: switchyard compare RUN ... ["));
+}
+
 TEST_F(Options, TokenizersAreRecognised) {
   const auto problem = [this](const std::string& tokenizer) {
     const auto problems = problems_of(

@@ -7,6 +7,7 @@
 #include "config/value.h"
 #include "loading.h"
 #include "switchyard/config/field_table.h"
+#include "switchyard/config/values.h"
 
 namespace switchyard::config {
 namespace {
@@ -62,6 +63,17 @@ TEST(ToYaml, PlainTextStaysPlainAndTheRestIsQuoted) {
   EXPECT_EQ(text_to_yaml("12"), "\"12\"");
   EXPECT_EQ(text_to_yaml("a: b"), "\"a: b\"");
   EXPECT_EQ(text_to_yaml("line\n"), "\"line\\n\"");
+}
+
+TEST(FieldsOf, NamesEveryKeyThatToYamlWrites) {
+  const Config config =
+      load_minimal({"train.steps=7"}, "    router: {per_layer: {2: {p: 0.3}}}\n").config;
+  const auto fields = fields_of(config);
+  EXPECT_THAT(fields, testing::Contains(testing::Pair("train.steps", "7")));
+  EXPECT_THAT(fields, testing::Contains(testing::Pair("model.moe.router.per_layer.2.p", "0.3")));
+  std::vector<std::string> overrides;
+  for (const auto& [key, value] : fields) overrides.push_back(key + "=" + value);
+  EXPECT_TRUE(load_minimal(overrides).config == config);
 }
 
 TEST(Show, NamesTheOriginOfEveryValue) {

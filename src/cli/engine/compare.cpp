@@ -1,0 +1,49 @@
+// `switchyard compare`.
+#include "switchyard/train/compare.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cli/engine/verbs.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/log.h"
+
+namespace switchyard::cli {
+namespace {
+
+// Folders of one name in different places are told apart by their paths.
+void name_apart(std::vector<train::ComparedRun>& runs, const std::vector<std::string>& paths) {
+  std::map<std::string, int> uses;
+  for (const train::ComparedRun& run : runs) ++uses[run.name];
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (uses[runs[i].name] > 1) runs[i].name = paths[i];
+  }
+}
+
+}  // namespace
+
+int run_compare(const config::ParsedArguments& arguments) {
+  const std::vector<std::string> paths = arguments.texts("RUN");
+  std::vector<train::ComparedRun> runs;
+  for (const std::string& path : paths) runs.push_back(train::read_compared_run(path));
+  name_apart(runs, paths);
+  if (arguments.has("--svg")) {
+    write_file_atomically(arguments.text("--svg"), train::comparison_svg(runs));
+    log::info("curves: {}", arguments.text("--svg"));
+  }
+  const std::string markdown = train::comparison_markdown(runs);
+  if (arguments.has("--output")) {
+    write_file_atomically(arguments.text("--output"), markdown);
+    log::info("comparison: {}", arguments.text("--output"));
+  } else if (std::fputs(markdown.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw StorageError("cannot write to standard output");
+  }
+  return kExitDone;
+}
+
+}  // namespace switchyard::cli
