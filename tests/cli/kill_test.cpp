@@ -167,6 +167,15 @@ class Killed : public ::testing::Test {
     return !program.ends_within(std::chrono::milliseconds(5));
   }
 
+  [[nodiscard]] bool went_on_from_a_checkpoint() const {
+    std::istringstream lines(read_file(folder_ / "killed/metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      const nlohmann::json record = nlohmann::json::parse(line);
+      if (record.value("event", "") == "resume" && record["step"] > 0) return true;
+    }
+    return false;
+  }
+
   void kill_again_and_again(const Strings& settings, bool with_router_state) {
     const auto seed =
         static_cast<unsigned>(number_from_environment("SWITCHYARD_KILL_SEED", ::getpid()));
@@ -180,6 +189,7 @@ class Killed : public ::testing::Test {
                               .count();
     Strings command = pretrain("killed", settings);
     int killed = 0;
+    bool resumed = false;
     while (killed < num_kills) {
       Program program(command, folder_ / "messages.txt");
       // From before the first step to after the last; most of it while training.
@@ -191,6 +201,7 @@ class Killed : public ::testing::Test {
         ASSERT_EQ(program.wait(), 0) << messages();
         // Done before its kill came: from the beginning, as long as kills are left.
         expect_same_end("whole", "killed", with_router_state);
+        resumed = resumed || went_on_from_a_checkpoint();
         fs::remove_all(folder_ / "killed");
         command = pretrain("killed", settings);
         continue;
@@ -204,8 +215,7 @@ class Killed : public ::testing::Test {
     }
     ASSERT_EQ(run(command), 0) << messages();
     expect_same_end("whole", "killed", with_router_state);
-    EXPECT_THAT(read_file(folder_ / "killed/metrics.jsonl"),
-                ::testing::ContainsRegex("\"event\":\"resume\",\"step\":[1-9]"));
+    EXPECT_TRUE(resumed || went_on_from_a_checkpoint());
     // Nothing is left of the writes that were cut off.
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "killed")) {
       EXPECT_THAT(entry.path().filename().string(), ::testing::Not(HasSubstr(".tmp")));
