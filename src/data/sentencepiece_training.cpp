@@ -112,9 +112,10 @@ sentencepiece::util::Status train(const TokenizerSpec& spec, std::span<const std
       {"byte_fallback", "true"},
       {"max_sentence_length", std::to_string(2 * kMaxStretchBytes)},
       {"character_coverage", coverage},
-      // Runs of spaces and words with their punctuation may become pieces.
+      // Runs of spaces may become pieces, but no word glues to its punctuation: "him" is one piece
+      // before a comma, a full stop and a space alike.
       {"allow_whitespace_only_pieces", "true"},
-      {"split_by_unicode_script", "false"},
+      {"split_by_unicode_script", "true"},
       // The trainer never learns from text that spells a control piece ("<unk>" in WikiText).
       {"unk_piece", kPlaceholders[0].while_training},
       {"bos_piece", kPlaceholders[1].while_training},
