@@ -60,7 +60,7 @@ class Pretraining {
   // Before run(): the weights, moments and counters of the checkpoint to go on from, if there is
   // one. Marks the records after it as void.
   void restore(const ResumePoint& point) {
-    if (point.checkpoint.has_value()) restore_from(*point.checkpoint, point);
+    if (point.checkpoint.has_value()) restore_from(point);
     metrics_.write({{"event", "resume"}, {"step", trainer_.step()}});
   }
 
@@ -91,9 +91,10 @@ class Pretraining {
   }
 
  private:
-  void restore_from(const checkpoint::Checkpoint& saved, const ResumePoint& point) {
-    const TrainingState state =
-        restore_training(saved, point.same_routers, *parts_.decoder, trainer_);
+  void restore_from(const ResumePoint& point) {
+    const checkpoint::Checkpoint& saved = *point.checkpoint;
+    const TrainingState& state = point.state;
+    restore_training(point, *parts_.decoder, trainer_);
     statistics_.restore(state.totals);
     evaluated_step_ = state.evaluated_step;
     sampled_step_ = state.sampled_step;

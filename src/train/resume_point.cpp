@@ -14,10 +14,6 @@ namespace switchyard::train {
 namespace fs = std::filesystem;
 namespace {
 
-std::string state_source(const checkpoint::Checkpoint& saved) {
-  return (saved.folder() / "training_state.json").string();
-}
-
 bool routers_differ(const config::Config& before, const config::Config& after) {
   return before.model.moe.router != after.model.moe.router ||
          before.model.moe.router_of_layer != after.model.moe.router_of_layer;
@@ -60,12 +56,12 @@ ResumePoint find_resume_point(const RunFolder& folder, const config::Config& con
     throw DataError(fmt::format("{} holds weights only", saved.folder().string()),
                     "the moments of the optimizer are needed to go on training");
   }
-  const TrainingState known = parse_training_state(state, state_source(saved));
-  if (known.trainer.step != saved.step()) {
-    throw DataError(fmt::format("{}: step {}, but the manifest says {}", state_source(saved),
-                                known.trainer.step, saved.step()));
+  const std::string source = (saved.folder() / "training_state.json").string();
+  point.state = parse_training_state(state, source);
+  if (point.state.trainer.step != saved.step()) {
+    throw DataError(fmt::format("{}: step {}, but the manifest says {}", source,
+                                point.state.trainer.step, saved.step()));
   }
-  point.data_fingerprint = known.data_fingerprint;
   config::Config before = config_of(saved);
   config::Config own = config::load(folder.config_file(), {}).config;
   before.run.dir = own.run.dir = config.run.dir;  // the folder may have been moved
@@ -79,7 +75,7 @@ ResumePoint find_resume_point(const RunFolder& folder, const config::Config& con
 void check_data(ResumePoint& point, const data::SampleSource& training,
                 const config::AllowedChanges& allowed) {
   if (!point.checkpoint.has_value()) return;
-  if (point.data_fingerprint == training.fingerprint()) return;
+  if (point.state.data_fingerprint == training.fingerprint()) return;
   if (asks_for_other_data(allowed)) {
     log::warning("the data is not what the run was trained on so far: it goes on with new windows");
     point.same_data = point.same_evaluations = false;
@@ -130,19 +126,17 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
   }
 }
 
-TrainingState restore_training(const checkpoint::Checkpoint& saved, bool same_routers,
-                               model::Decoder& decoder, Trainer& trainer) {
+void restore_training(const ResumePoint& point, model::Decoder& decoder, Trainer& trainer) {
+  const checkpoint::Checkpoint& saved = point.checkpoint.value();
   const std::string source = saved.folder().string();
-  TrainingState state = parse_training_state(saved.training_state(), state_source(saved));
   load_weights(decoder, saved.weights(), source);
-  if (same_routers) {
+  if (point.same_routers) {
     load_router_state(decoder, saved.router_state(), source);
   } else {
     log::info("the routers were changed: their state starts afresh");
   }
   load_moments(trainer.optimizer(), saved.optimizer(), source);
-  trainer.restore(state.trainer);
-  return state;
+  trainer.restore(point.state.trainer);
 }
 
 std::vector<std::string> differences_of_environment(const std::map<std::string, std::string>& then,

@@ -21,7 +21,7 @@ struct ResumePoint {
   std::optional<checkpoint::Checkpoint> checkpoint;  // none: from the start
   std::vector<checkpoint::NewestSound::Damaged> damaged;
   std::vector<config::Change> changes;  // since the checkpoint, all allowed
-  std::string data_fingerprint;         // of the checkpoint
+  TrainingState state = {};             // of the checkpoint
   bool same_data = true;
   bool same_routers = true;
   bool same_evaluations = true;  // losses before and after are comparable
@@ -41,9 +41,9 @@ void check_data(ResumePoint& point, const data::SampleSource& training,
 // Sets damaged checkpoints aside, removes unfinished ones, and tells what was found.
 void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder);
 
-// Weights, moments, router state (with `same_routers`) and counters of the checkpoint.
-[[nodiscard]] TrainingState restore_training(const checkpoint::Checkpoint& saved, bool same_routers,
-                                             model::Decoder& decoder, Trainer& trainer);
+// Weights, moments, router state (unless the routers changed) and counters of the checkpoint, which
+// must be there.
+void restore_training(const ResumePoint& point, model::Decoder& decoder, Trainer& trainer);
 
 // What this process has against what the checkpoint was written with: results may differ in the
 // last bits. One line per difference.

@@ -1,14 +1,12 @@
 // `switchyard doctor` and `switchyard compare` as a user meets them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "support/command.h"
 #include "support/temporary_folder.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
@@ -18,32 +16,14 @@ namespace switchyard {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Answer;
 using ::testing::HasSubstr;
-
-struct Answer {
-  int code = -1;
-  std::string output;
-  std::string errors;
-};
 
 class Inspect : public ::testing::Test {
  protected:
   Answer run(const std::string& arguments) {
-    const fs::path errors = folder_ / "stderr";
-    const std::string command = "cd '" + folder_.path().string() + "' && exec '" +
-                                SWITCHYARD_BINARY_DIR + "/switchyard' " + arguments + " 2>'" +
-                                errors.string() + "'";
-    Answer answer;
-    FILE* pipe = popen(command.c_str(), "r");
-    if (pipe == nullptr) return answer;
-    std::array<char, 4096> buffer{};
-    for (std::size_t got = 0; (got = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
-      answer.output.append(buffer.data(), got);
-    }
-    const int status = pclose(pipe);
-    answer.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    answer.errors = read_file(errors);
-    return answer;
+    return testing::run_in(folder_.path(),
+                           std::string("'") + SWITCHYARD_BINARY_DIR + "/switchyard' " + arguments);
   }
 
   void add_run(const std::string& name, const std::string& router) {

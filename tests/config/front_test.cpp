@@ -1,14 +1,12 @@
 // The program `switchyard` as a user meets it: output, exit codes, handing over to the engine.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "support/command.h"
 #include "support/temporary_folder.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/file.h"
@@ -16,18 +14,13 @@
 namespace switchyard {
 namespace {
 
+using testing::Answer;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 namespace fs = std::filesystem;
 
 const std::string kConfigs = std::string(SWITCHYARD_SOURCE_DIR) + "/configs/";
-
-struct Answer {
-  int code = -1;
-  std::string output;
-  std::string errors;
-};
 
 class Front : public ::testing::Test {
  protected:
@@ -42,20 +35,7 @@ class Front : public ::testing::Test {
   }
 
   Answer run(const std::string& arguments) {
-    const fs::path errors = folder_ / "stderr";
-    const std::string command = "cd '" + folder_.path().string() + "' && exec ./switchyard " +
-                                arguments + " 2>'" + errors.string() + "'";
-    Answer answer;
-    FILE* pipe = popen(command.c_str(), "r");
-    if (pipe == nullptr) return answer;
-    std::array<char, 4096> buffer{};
-    for (std::size_t got = 0; (got = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
-      answer.output.append(buffer.data(), got);
-    }
-    const int status = pclose(pipe);
-    answer.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    answer.errors = read_file(errors);
-    return answer;
+    return testing::run_in(folder_.path(), "./switchyard " + arguments);
   }
 
   void add_data(const std::string& name) {
