@@ -13,6 +13,9 @@
 namespace switchyard::data {
 namespace {
 
+// Of the rule that turns an index into a window: a run that began under another rule must not
+// resume under this one.
+constexpr int kOrderVersion = 2;
 constexpr std::uint32_t kShuffleStream = 0x73687566;  // keeps these draws apart from others
 constexpr std::uint32_t kNumRounds = 8;
 constexpr unsigned kMinHalfBits = 3;
@@ -167,7 +170,7 @@ SampleSource::Window SampleSource::window_of(std::int64_t global_index) const {
   if (state_->split == Split::kValidation) {
     std::int64_t index = global_index;
     for (std::size_t set = 0; set < state_->set.size(); ++set) {
-      if (index < state_->num_windows[set]) return {set, index};
+      if (index < state_->num_windows[set]) return {set, index * state_->sequence_length};
       index -= state_->num_windows[set];
     }
     SWITCHYARD_CHECK(false, "sample {} of {}", global_index, num_samples_per_epoch());
@@ -175,26 +178,29 @@ SampleSource::Window SampleSource::window_of(std::int64_t global_index) const {
   const auto [set, index] = state_->turns->at(global_index);
   const std::int64_t num_windows = state_->num_windows[set];
   const auto epoch = static_cast<std::uint64_t>(index / num_windows);
-  // Each (seed, set, epoch) has its own order.
+  // Each (seed, set, epoch) has its own order and its own places for the windows' borders.
   const PhiloxCounter words =
       philox(philox_key(state_->seed),
              {static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(epoch >> 32U),
               static_cast<std::uint32_t>(set), kShuffleStream});
   const Permutation order(num_windows, std::uint64_t{words[1]} << 32U | words[0]);
-  return {set, order(index % num_windows)};
+  const std::int64_t length = state_->sequence_length;
+  const std::int64_t shift = epoch == 0 ? 0 : words[2] % length - length / 2;
+  const std::int64_t last = state_->set[set].dataset(Split::kTrain).num_tokens() - 1 - length;
+  return {set, std::clamp<std::int64_t>(order(index % num_windows) * length + shift, 0, last)};
 }
 
 std::uint64_t SampleSource::id_of(std::int64_t global_index) const {
   const Window window = window_of(global_index);
   return (static_cast<std::uint64_t>(window.set) << kSetShift) +
-         static_cast<std::uint64_t>(window.index);
+         static_cast<std::uint64_t>(window.begin);
 }
 
 Sample SampleSource::get(std::int64_t global_index) const {
   const Window window = window_of(global_index);
   const PreparedData& data = state_->set[window.set];
   const format::IndexedDataset& tokens = data.dataset(state_->split);
-  const std::int64_t begin = window.index * state_->sequence_length;
+  const std::int64_t begin = window.begin;
   Sample sample;
   sample.token.resize(static_cast<std::size_t>(state_->sequence_length) + 1);
   tokens.read(begin, data.sidecar().vocab_size, sample.token);
@@ -222,8 +228,9 @@ std::vector<const PreparedData*> SampleSource::sets() const {
 }
 
 std::string SampleSource::fingerprint() const {
-  std::string text = fmt::format("{} {} {} {}", split_name(state_->split), state_->seed,
-                                 state_->sequence_length, tokenizer().hash());
+  std::string text =
+      fmt::format("order {} {} {} {} {}", kOrderVersion, split_name(state_->split), state_->seed,
+                  state_->sequence_length, tokenizer().hash());
   for (std::size_t set = 0; set < state_->set.size(); ++set) {
     text += fmt::format(" {} {:a}", state_->set[set].sidecar().counts(state_->split).hash,
                         state_->weight[set]);

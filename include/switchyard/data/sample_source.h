@@ -48,14 +48,16 @@ class SampleSource {
   SampleSource& operator=(SampleSource&&) noexcept;
   ~SampleSource();
 
-  // Windows in the data, of all blended sets together. Window i of a set covers its tokens
-  // [i S, i S + S]; fewer than S tokens at the end are left out.
+  // Windows in the data, of all blended sets together. In the first epoch, window i of a set covers
+  // its tokens [i S, i S + S]. Each later epoch moves all borders by a random part of a window, so
+  // that a text read many times is not always cut at the same places. Fewer than S tokens at either
+  // end are left out of an epoch.
   [[nodiscard]] std::int64_t num_samples_per_epoch() const;
   // Samples are numbered without end: a set that is used up is shuffled anew. In a blend the sets
   // take turns so that after any number of samples each is within one sample of its share. The
   // validation split ends at num_samples_per_epoch().
   [[nodiscard]] Sample get(std::int64_t global_index) const;
-  // Which window a sample is: (set << 48) + window. Equal ids are equal samples.
+  // Which window a sample is: (set << 48) + its first token. Equal ids are equal samples.
   [[nodiscard]] std::uint64_t id_of(std::int64_t global_index) const;
 
   [[nodiscard]] const Tokenizer& tokenizer() const;
@@ -70,7 +72,7 @@ class SampleSource {
   [[nodiscard]] static std::unique_ptr<State> open(const config::DataConfig& config, Split split);
   struct Window {
     std::size_t set;
-    std::int64_t index;
+    std::int64_t begin;  // first token
   };
   [[nodiscard]] Window window_of(std::int64_t global_index) const;
 
