@@ -18,6 +18,7 @@
 #include "switchyard/format/indexed_dataset.h"
 #include "switchyard/format/safetensors.h"
 #include "switchyard/format/sentencepiece_model.h"
+#include "switchyard/telemetry/record.h"
 
 namespace {
 
@@ -188,6 +189,33 @@ void write_tsv_seeds(const fs::path& folder) {
   corpus.add_words({"\t", "\n", "\r\n", "\xEF\xBB\xBF", "label", "\"", "\t\t"});
 }
 
+void write_report_seeds(const fs::path& folder) {
+  using switchyard::telemetry::EvaluationRecord;
+  using switchyard::telemetry::StepRecord;
+  Corpus corpus(folder, "report");
+  const switchyard::telemetry::RoutingRecord routing{.experts_per_token = 1.5,
+                                                     .experts_per_token_p5 = 1,
+                                                     .experts_per_token_p95 = 2,
+                                                     .router_entropy = 0.5,
+                                                     .max_violation = 0.25,
+                                                     .dead_experts = 1,
+                                                     .dead_fraction = 0.5};
+  std::string lines;
+  for (std::int64_t step = 1; step <= 3; ++step) {
+    StepRecord record{.step = step, .tokens = 100 * step, .loss = 4.0, .lm_loss = 3.9};
+    record.routing = routing;
+    record.layers = {
+        {.layer = 1, .routing = routing, .load = {0.75, 0.25}, .k_histogram = {0, 50, 50}}};
+    lines += to_json(record).dump() + "\n";
+    corpus.add(lines);
+  }
+  lines += to_json(EvaluationRecord{.step = 3, .loss = 4.0, .bits_per_byte = 2.0}).dump() + "\n";
+  corpus.add(lines + "{\"event\": \"resume\", \"step\": 2}\n");
+  corpus.add(lines + "\0A <sample> & more\xFF\0{\"cpu\": \"a </pre> cpu\", \"peak_flops\": 1e12}"s);
+  corpus.add_words({"\"step\":", "\"load\":[", "\"k_histogram\":[", "\"event\":\"resume\"", "null",
+                    "1e308", "-1", "</script>", "9223372036854775807", "]}\n{"});
+}
+
 format::SentencePieceModel small_model(format::SentencePieceAlgorithm algorithm, bool bytes) {
   using format::PieceType;
   format::SentencePieceModel model;
@@ -258,6 +286,7 @@ int main(int argc, char** argv) {
     write_safetensors_seeds(folder);
     write_indexed_dataset_seeds(folder);
     write_jsonl_seeds(folder);
+    write_report_seeds(folder);
     write_tsv_seeds(folder);
     write_tokenizer_seeds(folder);
     return 0;
