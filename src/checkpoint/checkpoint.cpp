@@ -127,16 +127,7 @@ fs::path newest_step(const fs::path& checkpoints) {
 fs::path step_folder(const fs::path& path) {
   if (config::is_checkpoint(path)) return path;
   for (const fs::path& checkpoints : {path / config::kCheckpointsFolderName, path}) {
-    const fs::path latest = checkpoints / kLatest;
-    std::error_code unreadable;
-    if (fs::is_regular_file(latest, unreadable)) {
-      std::string name = read_file(latest);
-      while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
-      if (is_step_name(name)) return checkpoints / name;
-      throw DataError(fmt::format("{}: holds '{}', expected a name such as step-000500",
-                                  latest.string(), name.substr(0, 80)),
-                      "name the step's folder instead of the run");
-    }
+    if (const fs::path latest = pointed_at(checkpoints, kLatest); !latest.empty()) return latest;
     // The first save was stopped between its last two renames.
     if (const fs::path newest = newest_step(checkpoints); !newest.empty()) return newest;
   }
@@ -256,6 +247,18 @@ fs::path set_aside(const fs::path& folder) {
   }
   rename_folder(folder, name);
   return name;
+}
+
+fs::path pointed_at(const fs::path& checkpoints, const char* pointer) {
+  const fs::path file = checkpoints / pointer;
+  std::error_code unreadable;
+  if (!fs::is_regular_file(file, unreadable)) return {};
+  std::string name = read_file(file);
+  while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
+  if (is_step_name(name)) return checkpoints / name;
+  throw DataError(fmt::format("{}: holds '{}', expected a name such as step-000500", file.string(),
+                              name.substr(0, 80)),
+                  "name the step's folder instead of the run");
 }
 
 void point_at(const fs::path& folder, const char* pointer) {

@@ -8,7 +8,6 @@
 
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
 
@@ -70,18 +69,24 @@ void CheckpointKeeper::mark_best() {
 }
 
 fs::path CheckpointKeeper::best() const {
-  const fs::path pointer = folder_ / checkpoint::kBest;
-  if (!fs::is_regular_file(pointer)) return {};
-  std::string name = read_file(pointer);
-  while (!name.empty() && name.back() == '\n') name.pop_back();
-  const fs::path step = folder_ / name;
-  return config::is_checkpoint(step) ? step : fs::path();
+  try {
+    const fs::path step = checkpoint::pointed_at(folder_, checkpoint::kBest);
+    return config::is_checkpoint(step) ? step : fs::path();
+  } catch (const DataError&) {
+    return {};  // remove_old says so
+  }
 }
 
 void CheckpointKeeper::remove_old() const {
+  fs::path best_step;
+  try {
+    best_step = checkpoint::pointed_at(folder_, checkpoint::kBest);
+  } catch (const DataError& error) {
+    log::warning("{}; no old checkpoint is removed, as any of them may be the best", error.what());
+    return;
+  }
   std::vector<fs::path> steps = checkpoint::steps_in(folder_);
   std::erase_if(steps, [](const fs::path& step) { return !config::is_checkpoint(step); });
-  const fs::path best_step = best();
   const auto num_kept = static_cast<std::size_t>(std::max<std::int64_t>(1, keep_last_));
   for (std::size_t i = 0; i + num_kept < steps.size(); ++i) {
     if (steps[i] == best_step) continue;

@@ -10,6 +10,7 @@
 
 #include "support/temporary_folder.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
 
 namespace switchyard::train {
 namespace {
@@ -76,6 +77,18 @@ TEST_F(KeeperTest, KeepsTheNewestAndTheBest) {
   keeper_.mark_best();  // the step saved last
   EXPECT_FALSE(holds("step-000002"));
   EXPECT_EQ(keeper_.best(), folder_ / "checkpoints/step-000005");
+}
+
+TEST_F(KeeperTest, RemovesNothingWhileItDoesNotKnowWhichIsTheBest) {
+  keeper_.save(request(1));
+  keeper_.mark_best();
+  write_file_atomically(folder_ / "checkpoints" / checkpoint::kBest, "../elsewhere\n");
+  for (const std::int64_t step : {2, 3, 4}) keeper_.save(request(step));
+  EXPECT_TRUE(holds("step-000001"));
+  EXPECT_EQ(keeper_.best(), fs::path());
+  keeper_.mark_best();  // a new pointer takes the damaged one's place
+  EXPECT_FALSE(holds("step-000001"));
+  EXPECT_EQ(keeper_.best(), folder_ / "checkpoints/step-000004");
 }
 
 TEST_F(KeeperTest, UnfinishedFoldersDoNotCountAmongTheKept) {

@@ -55,6 +55,10 @@ void remove_step(const std::filesystem::path& folder);
 std::filesystem::path set_aside(const std::filesystem::path& folder);
 // Points LATEST, or another name, at a step that is there.
 void point_at(const std::filesystem::path& folder, const char* pointer);
+// The step that a pointer names, which may be gone; empty when there is no such pointer. Throws
+// DataError when it holds no step's name.
+[[nodiscard]] std::filesystem::path pointed_at(const std::filesystem::path& checkpoints,
+                                               const char* pointer);
 
 inline constexpr const char* kLatest = "LATEST";
 inline constexpr const char* kBest = "BEST";
