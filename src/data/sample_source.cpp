@@ -228,9 +228,8 @@ std::vector<const PreparedData*> SampleSource::sets() const {
 }
 
 std::string SampleSource::fingerprint() const {
-  std::string text =
-      fmt::format("order {} {} {} {} {}", kOrderVersion, split_name(state_->split), state_->seed,
-                  state_->sequence_length, tokenizer().hash());
+  std::string text = fmt::format("order {} {} {} {} {}", kOrderVersion, split_name(state_->split),
+                                 state_->seed, state_->sequence_length, tokenizer().hash());
   for (std::size_t set = 0; set < state_->set.size(); ++set) {
     text += fmt::format(" {} {:a}", state_->set[set].sidecar().counts(state_->split).hash,
                         state_->weight[set]);
