@@ -80,7 +80,7 @@ TEST(Chart, GapsBreakALineAndLonePointsAreDots) {
                           .x = {0.0, 1.0, 2.0, 3.0, 4.0},
                           .y = {0.0, 0.0, kNan, 0.0, kNan}});
   const std::string text = draw(chart);
-  EXPECT_THAT(text, HasSubstr("d=\"M0 500L250 500M750 500h0\""));
+  EXPECT_THAT(text, HasSubstr("d=\"M0 1000L250 1000M750 1000h0\""));
   EXPECT_THAT(text, HasSubstr("[0,0,null,0,null]"));
 }
 

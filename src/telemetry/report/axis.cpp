@@ -46,9 +46,9 @@ Axis Range::axis(double margin_low, double margin_high) const {
   if (empty()) return {};
   const double size = std::max(std::abs(low_), std::abs(high_));
   const double range = high_ - low_;
-  if (range <= size * 1e-9) {  // one value: put it into the middle
-    const double half = size < 1e-300 ? 0.5 : size * 0.05;
-    return {.low = low_ - half, .high = high_ + half};
+  if (size < 1e-300) return {.low = 0.0, .high = 1.0};  // nothing but zeros: counts, on the floor
+  if (range <= size * 1e-9) {                           // one value: put it into the middle
+    return {.low = low_ - size * 0.05, .high = high_ + size * 0.05};
   }
   return {.low = low_ - range * margin_low, .high = high_ + range * margin_high};
 }
