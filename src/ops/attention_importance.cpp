@@ -8,6 +8,7 @@
 #include "ops/stream.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/attention_importance.h"
+#include "switchyard/ops/op_span.h"
 
 namespace switchyard::ops {
 namespace {
@@ -31,6 +32,7 @@ kernels::AttentionStatistic statistic_of(ImportanceMeasure measure) {
 at::Tensor attention_importance(const at::Tensor& q_TAD, const at::Tensor& k_TGD,
                                 const at::Tensor& lse_AT, const AttentionOptions& options,
                                 ImportanceMeasure measure) {
+  const OpSpan span("attention_importance");
   check_attention(q_TAD, k_TGD, options);
   SWITCHYARD_CHECK(measure != ImportanceMeasure::received || !options.causal,
                    "attention_received reads queries after the token: not for causal models");

@@ -6,6 +6,7 @@
 #include "ops/stream.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/expert_allocation.h"
+#include "switchyard/ops/op_span.h"
 
 namespace switchyard::ops {
 namespace {
@@ -39,6 +40,7 @@ at::Tensor allocate(const at::Tensor& importance_T, const at::Tensor& valid_T,
 at::Tensor expert_allocation(const at::Tensor& importance_T, const at::Tensor& valid_T,
                              const at::Tensor& sequence_offset_B1,
                              const AllocationOptions& options) {
+  const OpSpan span("expert_allocation");
   SWITCHYARD_CHECK(importance_T.dim() == 1 && (importance_T.scalar_type() == at::kFloat ||
                                                importance_T.scalar_type() == at::kDouble),
                    "importance must be fp32 or fp64 [T]");

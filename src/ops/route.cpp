@@ -14,6 +14,7 @@
 #include "switchyard/kernels/route_rows.h"
 #include "switchyard/kernels/top_k_route.h"
 #include "switchyard/kernels/top_p_route.h"
+#include "switchyard/ops/op_span.h"
 
 namespace switchyard::ops {
 namespace {
@@ -179,6 +180,7 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
  public:
   static variable_list forward(AutogradContext* ctx, const Variable& logits_any,
                                const ConstantInputs& inputs) {
+    const OpSpan span("route");
     const auto& [valid_any, sequence_offset_B1, rule] = inputs;
     const at::Tensor logits_TE = logits_any.contiguous();
     const at::Tensor valid_T = valid_any.defined() ? valid_any.contiguous() : valid_any;
@@ -199,6 +201,7 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const OpSpan span("route_backward");
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor grad_logits_TE = saved[0].scalar_type() == at::kDouble
                                           ? logits_gradient<double>(ctx, saved, grads)

@@ -6,11 +6,13 @@
 #include "ops/stream.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/row_gather.h"
+#include "switchyard/ops/op_span.h"
 
 namespace switchyard::ops {
 
 at::Tensor row_gather(const at::Tensor& x_TH, const at::Tensor& row_token_n,
                       std::int64_t padded_rows) {
+  const OpSpan span("row_gather");
   SWITCHYARD_CHECK(x_TH.dim() == 2, "row_gather takes [T, H], got {}", c10::str(x_TH.sizes()));
   SWITCHYARD_CHECK(row_token_n.dim() == 1 && row_token_n.scalar_type() == at::kInt &&
                        row_token_n.is_contiguous() && row_token_n.size(0) <= padded_rows &&

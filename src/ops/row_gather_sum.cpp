@@ -4,12 +4,14 @@
 #include "ops/stream.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/row_gather_sum.h"
+#include "switchyard/ops/op_span.h"
 #include "switchyard/ops/row_gather.h"
 
 namespace switchyard::ops {
 
 at::Tensor row_gather_sum(const at::Tensor& rows_NH, const at::Tensor& row_weight_N,
                           const Routing& routing) {
+  const OpSpan span("row_gather_sum");
   SWITCHYARD_CHECK(rows_NH.dim() == 2 && rows_NH.size(0) == routing.num_rows(),
                    "row_gather_sum of {} for a routing of {} rows", c10::str(rows_NH.sizes()),
                    routing.num_rows());

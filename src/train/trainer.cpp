@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/ops/op_span.h"
 #include "switchyard/optim/grad_norm.h"
 #include "train/step_accumulator.h"
 
@@ -182,6 +183,7 @@ at::Tensor Trainer::objective_share(const MicroBatch& micro, std::int64_t num_to
   const at::Tensor lm_loss_sum = decoder_.loss_sum(output.hidden_TH, micro.batch.label_T);
   at::Tensor objective = lm_loss_sum.div(static_cast<double>(step.num_labels));
 
+  const ops::OpSpan span("routing_statistics");
   const std::vector<at::Tensor> count_E = sums.reduce_counts(output.routes);
   std::vector<routing::LossShares> shares;
   for (std::size_t i = 0; i < output.routes.size(); ++i) {
