@@ -110,11 +110,15 @@ DoctorLine check_openmp(const DoctorFacts& facts) {
   std::string folded = policy;
   std::transform(folded.begin(), folded.end(), folded.begin(),
                  [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
-  if (folded != "PASSIVE") {
+  const std::string rounds = variable(facts, "GOMP_SPINCOUNT");
+  const bool spins_briefly =
+      !rounds.empty() && rounds.size() <= 5 &&  // a number below 100,000
+      std::all_of(rounds.begin(), rounds.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (rounds.empty() ? folded != "PASSIVE" : !spins_briefly) {
     line.verdict = Verdict::kWarning;
     line.advice =
-        "waiting threads spin, which slows every step while anything else runs: "
-        "OMP_WAIT_POLICY=PASSIVE (`switchyard` sets it when it is unset)";
+        "waiting threads spin for long, which slows every step while anything else runs: "
+        "GOMP_SPINCOUNT=10000 (`switchyard` sets it when neither it nor OMP_WAIT_POLICY is set)";
   }
   return line;
 }

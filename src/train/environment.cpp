@@ -33,6 +33,7 @@ Environment measure_environment(const config::Config& config) {
       {"available_cores", fmt::format("{}", num_available_cores())},
       {"threads", fmt::format("{}", at::get_num_threads())},
       {"omp_wait_policy", variable("OMP_WAIT_POLICY")},
+      {"gomp_spincount", variable("GOMP_SPINCOUNT")},
       {"precision", config.train.precision},
   };
   return environment;

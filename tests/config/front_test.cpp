@@ -170,11 +170,17 @@ TEST_F(Front, EngineKeepsTheProcessSoThatSignalsReachIt) {
   EXPECT_EQ(answer.output.substr(0, line + 1), answer.output.substr(line + 1));
 }
 
-TEST_F(Front, ThreadsOfTheEngineWaitPassivelyUnlessToldOtherwise) {
-  add_engine("echo \"$OMP_WAIT_POLICY\"\n");
+TEST_F(Front, ThreadsOfTheEngineSpinBrieflyUnlessToldOtherwise) {
+  add_engine("echo \"$OMP_WAIT_POLICY/$GOMP_SPINCOUNT\"\n");
   add_data("data");
   const std::string command = "pretrain " + kConfigs + "tiny.yaml data.path=data";
-  EXPECT_EQ(run(command).output, "PASSIVE\n");
+  ::unsetenv("OMP_WAIT_POLICY");  // the test's own
+  EXPECT_EQ(run(command).output, "/10000\n");
+  ::setenv("GOMP_SPINCOUNT", "7", 1);
+  EXPECT_EQ(run(command).output, "/7\n");
+  ::unsetenv("GOMP_SPINCOUNT");
+  ::setenv("OMP_WAIT_POLICY", "ACTIVE", 1);
+  EXPECT_EQ(run(command).output, "ACTIVE/\n");
 }
 
 TEST_F(Front, MissingEngineIsExplained) {

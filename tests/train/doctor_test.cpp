@@ -141,6 +141,12 @@ TEST(Doctor, SpinningThreadsAreAWarning) {
     facts.environment["OMP_WAIT_POLICY"] = policy;
     EXPECT_EQ(line_of(facts, "openmp").verdict, Verdict::kWarning) << policy;
   }
+  facts.environment["GOMP_SPINCOUNT"] = "10000";
+  EXPECT_EQ(line_of(facts, "openmp").verdict, Verdict::kOk);
+  for (const char* rounds : {"300000", "infinity", "-1"}) {
+    facts.environment["GOMP_SPINCOUNT"] = rounds;
+    EXPECT_EQ(line_of(facts, "openmp").verdict, Verdict::kWarning) << rounds;
+  }
 }
 
 TEST(Doctor, TheSmallerOfFreeMemoryAndTheCgroupsLimitCounts) {

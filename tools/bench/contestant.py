@@ -63,7 +63,8 @@ def switchyard(name, program, shape, precision, overrides=(), router=None):
     options (default: the shape's top_k)."""
     router = router or f"{{type: top_k, k: {shape['k']}}}"
     environment = dict(os.environ)
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the `switchyard` command sets it
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", "10000")  # as the `switchyard` command does
     command = [
         program,
         f"model.num_layers={shape['layers']}",
