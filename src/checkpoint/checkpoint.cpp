@@ -52,7 +52,7 @@ void write_tensors(const fs::path& path, const std::vector<NamedTensor>& tensors
   }
   format::SafetensorsWriter writer(path, std::move(infos), metadata);
   for (const NamedTensor& named : tensors) {
-    const at::Tensor contiguous = named.tensor.detach().contiguous();
+    const at::Tensor contiguous = named.tensor.detach().cpu().contiguous();
     writer.append(named.name, {static_cast<const std::byte*>(contiguous.const_data_ptr()),
                                static_cast<std::size_t>(contiguous.nbytes())});
   }

@@ -134,6 +134,12 @@ std::vector<Field> training_fields() {
        .help = "compute blocks again in the backward pass: the same bits, less memory, a third "
                "more work",
        .free_on_resume = true},
+      {.key = "train.device",
+       .access = SWITCHYARD_AT(train.device),
+       .default_text = "cpu",
+       .choices = {"cpu", "cuda"},
+       .help = "cuda: one GPU, in a build with CUDA kernels (not yet run on hardware)",
+       .free_on_resume = true},
       {.key = "train.deterministic",
        .access = SWITCHYARD_AT(train.deterministic),
        .default_text = "false",

@@ -1,5 +1,7 @@
 #include "config/verbs_inspect.h"
 
+#include "config/fields.h"
+
 namespace switchyard::config {
 namespace {
 
@@ -7,8 +9,122 @@ void check_compare(const ParsedArguments& arguments, std::vector<std::string>& p
   if (arguments.texts("RUN").size() < 2) problems.emplace_back("RUN: expected at least two");
 }
 
+OptionSpec run_or_checkpoint() {
+  return {.name = "RUN|CHECKPOINT",
+          .kind = ValueKind::kRunOrCheckpoint,
+          .required = true,
+          .help = "folder of a run (its last checkpoint) or of a checkpoint"};
+}
+
+OptionSpec device_option() {
+  return {.name = "--device",
+          .kind = ValueKind::kChoice,
+          .metavar = "cpu|cuda",
+          .default_text = "cpu",
+          .choices = {"cpu", "cuda"},
+          .help = "where to compute"};
+}
+
 }  // namespace
 
+VerbSpec evaluate_verb() {
+  return {
+      .name = "evaluate",
+      .summary = "loss, perplexity, bits per byte and experts per token on a text",
+      .positionals = {run_or_checkpoint()},
+      .flags =
+          {
+              {.name = "--text",
+               .kind = ValueKind::kFile,
+               .metavar = "FILE",
+               .required = true,
+               .help = "text to evaluate on"},
+              {.name = "--stride",
+               .kind = ValueKind::kInteger,
+               .metavar = "N",
+               .range = between(1, kMaxSize),
+               .help = "tokens predicted per window; the rest is context (default: half a window)"},
+              {.name = "--precision",
+               .kind = ValueKind::kChoice,
+               .metavar = "fp32|bf16",
+               .choices = {"fp32", "bf16"},
+               .help = "compute precision (default: the run's)"},
+              device_option(),
+              {.name = "--json",
+               .kind = ValueKind::kSwitch,
+               .help = "print one JSON object instead of lines"},
+          },
+      .example = "switchyard evaluate runs/book --text other.txt",
+  };
+}
+
+VerbSpec generate_verb() {
+  return {
+      .name = "generate",
+      .summary = "continue a text",
+      .positionals = {run_or_checkpoint()},
+      .flags =
+          {
+              {.name = "--prompt",
+               .kind = ValueKind::kText,
+               .metavar = "TEXT",
+               .required = true,
+               .help = "text to continue"},
+              {.name = "--max-tokens",
+               .kind = ValueKind::kInteger,
+               .metavar = "N",
+               .default_text = "100",
+               .range = between(1, kMaxSize),
+               .help = "most tokens to generate"},
+              {.name = "--temperature",
+               .kind = ValueKind::kNumber,
+               .metavar = "X",
+               .default_text = "0.8",
+               .range = between(0, 100),
+               .help = "0 = always the most probable token"},
+              {.name = "--top-k",
+               .kind = ValueKind::kInteger,
+               .metavar = "K",
+               .default_text = "0",
+               .range = between(0, kMaxSize),
+               .help = "sample from the K most probable tokens; 0 = from all"},
+              {.name = "--nucleus",
+               .kind = ValueKind::kNumber,
+               .metavar = "P",
+               .default_text = "1",
+               .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
+               .help = "sample from the most probable tokens that sum to P"},
+              {.name = "--seed",
+               .kind = ValueKind::kInteger,
+               .metavar = "S",
+               .default_text = "0",
+               .range = at_least(0),
+               .help = "same seed, same text"},
+              device_option(),
+              {.name = "--show-experts",
+               .kind = ValueKind::kSwitch,
+               .help = "print each token with the number of experts it got"},
+              {.name = "--no-cache",
+               .kind = ValueKind::kSwitch,
+               .help = "recompute the whole text for every token (slow; to verify)"},
+          },
+      .example = "switchyard generate runs/book --prompt \"Once upon a time\" --show-experts",
+  };
+}
+
+VerbSpec report_verb() {
+  return {
+      .name = "report",
+      .summary = "write one page about a run: curves, experts, samples, configuration",
+      .positionals =
+          {{.name = "RUN", .kind = ValueKind::kRun, .required = true, .help = "folder of the run"}},
+      .flags = {{.name = "--output",
+                 .kind = ValueKind::kText,
+                 .metavar = "FILE",
+                 .help = "file to write (default: report.html in the run's folder)"}},
+      .example = "switchyard report runs/book",
+  };
+}
 VerbSpec compare_verb() {
   return {.name = "compare",
           .summary = "what distinguishes runs, and which is ahead at equal tokens and FLOPs",

@@ -5,6 +5,9 @@
 
 namespace switchyard::config {
 
+[[nodiscard]] VerbSpec evaluate_verb();
+[[nodiscard]] VerbSpec generate_verb();
+[[nodiscard]] VerbSpec report_verb();
 [[nodiscard]] VerbSpec compare_verb();
 [[nodiscard]] VerbSpec doctor_verb();
 

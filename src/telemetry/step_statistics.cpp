@@ -69,6 +69,10 @@ RoutingRecord routing_record(const std::vector<LayerSums>& layers) {
 
 }  // namespace
 
+double experts_per_token(const StepSums& sums) {
+  return routing_record(sums.layers).experts_per_token;
+}
+
 std::int64_t histogram_percentile(const std::vector<std::int64_t>& histogram, double share) {
   const std::int64_t num = total(histogram);
   if (num == 0) return 0;

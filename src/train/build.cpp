@@ -6,6 +6,7 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
+#include "switchyard/train/device.h"
 
 namespace switchyard::train {
 namespace {
@@ -39,7 +40,7 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
     log::warning("the run reads its {} training windows {:.0f} times: it may learn them by heart",
                  training.num_samples_per_epoch(), epochs);
   }
-  if (config.train.precision == "bf16" && !cpu_has_bf16()) {
+  if (config.train.precision == "bf16" && config.train.device == "cpu" && !cpu_has_bf16()) {
     log::warning(
         "this CPU has no bf16 instructions: train.precision=fp32 is faster and more precise");
   }
@@ -47,8 +48,9 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
 
 }  // namespace
 
-ops::PrecisionPolicy precision_policy(const std::string& precision) {
+ops::PrecisionPolicy precision_policy(const std::string& precision, at::Device device) {
   ops::PrecisionPolicy policy;
+  policy.device = device;
   if (precision == "bf16") {
     policy.compute = at::kBFloat16;
   } else if (precision == "fp64") {
@@ -75,8 +77,10 @@ Build build(const config::Config& given) {
                  config.data.sequence_length);
     parts.validation.reset();
   }
-  parts.decoder = std::make_unique<model::Decoder>(config.model, config.data.sequence_length,
-                                                   precision_policy(config.train.precision));
+  if (config.train.deterministic) make_deterministic();
+  parts.decoder = std::make_unique<model::Decoder>(
+      config.model, config.data.sequence_length,
+      precision_policy(config.train.precision, device_of(config.train.device)));
   parts.decoder->initialize(config.run.seed);
   return parts;
 }
@@ -89,11 +93,12 @@ config::Config config_of(const checkpoint::Checkpoint& checkpoint) {
   }
 }
 
-LoadedModel load_model(const std::filesystem::path& path, const std::string& precision) {
+LoadedModel load_model(const std::filesystem::path& path, const std::string& precision,
+                       const std::string& device) {
   const auto checkpoint = checkpoint::Checkpoint::open(path);
   config::Config config = config_of(checkpoint);
   if (!precision.empty()) config.train.precision = precision;
-  const ops::PrecisionPolicy policy = precision_policy(config.train.precision);
+  const ops::PrecisionPolicy policy = precision_policy(config.train.precision, device_of(device));
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   if (config.model.vocab_size < tokenizer.vocab_size()) {
     throw DataError(fmt::format("{}: the model knows {} tokens, its tokenizer {}",

@@ -9,6 +9,7 @@
 #include "switchyard/core/version.h"
 #include "switchyard/format/json.h"
 #include "switchyard/train/build.h"
+#include "switchyard/train/device.h"
 #include "switchyard/train/machine.h"
 
 namespace switchyard::train {
@@ -23,12 +24,14 @@ std::string variable(const char* name) {
 
 Environment measure_environment(const config::Config& config) {
   Environment environment;
-  environment.peak_flops = measure_peak_flops(precision_policy(config.train.precision).compute);
+  const at::Device device = device_of(config.train.device);
+  environment.peak_flops =
+      measure_peak_flops(precision_policy(config.train.precision).compute, device);
   environment.facts = {
       {"switchyard", kVersion},
       {"libtorch", TORCH_VERSION},
       {"compiler", std::string("g++ ") + __VERSION__},
-      {"device", "cpu"},
+      {"device", device.str()},
       {"cpu", cpu_model()},
       {"available_cores", fmt::format("{}", num_available_cores())},
       {"threads", fmt::format("{}", at::get_num_threads())},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "switchyard/core/error.h"
+#include "switchyard/train/device.h"
 
 namespace switchyard::train {
 namespace {
@@ -69,8 +70,10 @@ std::optional<double> LossSums::experts_per_token() const {
   return static_cast<double>(num_expert_rows) / static_cast<double>(num_pairs);
 }
 
-LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& batch, std::int64_t step) {
+LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& host_batch,
+                        std::int64_t step) {
   const at::NoGradGuard no_grad;
+  const model::Batch batch = to_device(host_batch, decoder.device());
   const model::DecoderOutput output = decoder.forward(batch, {.step = step, .training = false});
   const at::Tensor is_counted_T = batch.label_T.ge(0);
   LossSums sums;

@@ -13,6 +13,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/model/kv_cache.h"
+#include "switchyard/train/device.h"
 
 namespace switchyard::train {
 namespace {
@@ -100,7 +101,8 @@ class Window {
     const std::int64_t num_run = options_.use_cache ? num_new : num_tokens();
     const std::int64_t first = num_tokens() - num_run;
     const model::Batch batch =
-        one_sequence(std::span(tokens_).subspan(static_cast<std::size_t>(first)), first);
+        to_device(one_sequence(std::span(tokens_).subspan(static_cast<std::size_t>(first)), first),
+                  decoder_.device());
     const model::DecoderOutput output =
         decoder_.forward(batch, {.step = options_.step, .training = false, .cache = cache_.get()});
     hidden_TH_ = output.hidden_TH;

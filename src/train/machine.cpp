@@ -17,6 +17,7 @@
 
 #include "switchyard/core/host.h"
 #include "switchyard/ops/backend.h"
+#include "switchyard/train/device.h"
 
 namespace switchyard::train {
 namespace {
@@ -53,26 +54,28 @@ std::string cpu_model() {
   return model.empty() ? "unknown" : model;
 }
 
-double measure_peak_flops(at::ScalarType dtype) {
+double measure_peak_flops(at::ScalarType dtype, at::Device device) {
   using Clock = std::chrono::steady_clock;
-  constexpr std::int64_t kSize = 1024;
+  const std::int64_t size = device.is_cpu() ? 1024 : 8192;
   constexpr double kSeconds = 0.2;
   const at::NoGradGuard no_grad;
-  const at::Tensor a = at::full({kSize, kSize}, 0.5, dtype);
-  const at::Tensor b = at::full({kSize, kSize}, 0.25, dtype);
-  at::Tensor product = at::empty({kSize, kSize}, dtype);
+  const at::TensorOptions options = at::TensorOptions().dtype(dtype).device(device);
+  const at::Tensor a = at::full({size, size}, 0.5, options);
+  const at::Tensor b = at::full({size, size}, 0.25, options);
+  at::Tensor product = at::empty({size, size}, options);
+  synchronize(device);
   double best_seconds = 0.0;
   double spent = 0.0;
   // The first product also sets up the library; the best of all counts.
   for (int repeat = 0; repeat < 3 || spent < kSeconds; ++repeat) {
     const auto start = Clock::now();
     at::mm_out(product, a, b);
+    synchronize(device);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     spent += seconds;
     best_seconds = repeat == 0 ? seconds : std::min(best_seconds, seconds);
   }
-  constexpr auto kFlops = 2.0 * kSize * kSize * kSize;
-  return kFlops / best_seconds;
+  return 2.0 * std::pow(static_cast<double>(size), 3.0) / best_seconds;
 }
 
 }  // namespace switchyard::train

@@ -16,6 +16,7 @@
 #include "switchyard/telemetry/step_line.h"
 #include "switchyard/telemetry/tensorboard_writer.h"
 #include "switchyard/train/build.h"
+#include "switchyard/train/device.h"
 #include "switchyard/train/evaluate.h"
 #include "switchyard/train/generate.h"
 #include "switchyard/train/machine.h"
@@ -201,7 +202,8 @@ class Pretraining {
   // Of the steps since the last one.
   void write_record() {
     if (statistics_.empty()) return;
-    const StepRecord record = statistics_.take_record(trainer_.phases(), resident_bytes());
+    const StepRecord record =
+        statistics_.take_record(trainer_.phases(), memory_bytes(parts_.decoder->device()));
     trainer_.phases().reset();
     metrics_.write(telemetry::to_json(record));
     events_->write(record);
@@ -280,12 +282,13 @@ class Pretraining {
     const std::string& prompt = config_.train.sample_prompt;
     if (prompt.empty() && !tokenizer().separator_id().has_value()) return;  // nothing to start from
     const Span span(trainer_.phases(), "sample");
-    const Generation generation = generate(*parts_.decoder, tokenizer(), prompt,
-                                           {.sampling = {.seed = config_.run.seed},
-                                            .max_tokens = config_.train.sample_tokens,
-                                            .sequence_length = config_.data.sequence_length,
-                                            .precision = precision_policy(config_.train.precision),
-                                            .step = trainer_.step()});
+    const Generation generation =
+        generate(*parts_.decoder, tokenizer(), prompt,
+                 {.sampling = {.seed = config_.run.seed},
+                  .max_tokens = config_.train.sample_tokens,
+                  .sequence_length = config_.data.sequence_length,
+                  .precision = precision_policy(config_.train.precision, parts_.decoder->device()),
+                  .step = trainer_.step()});
     folder_.write_sample(trainer_.step(), prompt + generation.text + "\n");
     log::write_info(fmt::format("step {} sample: {}", trainer_.step(),
                                 printable_text(prompt + generation.text)));

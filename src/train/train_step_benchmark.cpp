@@ -7,7 +7,6 @@
 #include <ATen/record_function.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <iostream>
@@ -57,16 +56,6 @@ TrainingData random_windows(std::int64_t vocab_size, std::int64_t sequence_lengt
   }};
 }
 
-double experts_per_token(const telemetry::StepSums& sums) {
-  std::int64_t num_rows = 0;
-  std::int64_t num_tokens = 0;
-  for (const telemetry::LayerSums& layer : sums.layers) {
-    for (const std::int64_t count : layer.count_E) num_rows += count;
-    num_tokens += layer.num_tokens;
-  }
-  return static_cast<double>(num_rows) / static_cast<double>(std::max<std::int64_t>(1, num_tokens));
-}
-
 using Clock = std::chrono::steady_clock;
 
 // Seconds by OpSpan. The spans do not nest, and all end on this thread, as a CPU's backward does.
@@ -108,7 +97,7 @@ void run(const std::vector<std::string>& overrides) {
     const std::clock_t cpu_start = std::clock();
     const telemetry::StepSums sums = trainer.train_step();
     const double cpu_seconds = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
-    const double k = experts_per_token(sums);
+    const double k = telemetry::experts_per_token(sums);
     std::string phases;
     std::string ops;
     for (const auto& [name, seconds] : op_seconds) {

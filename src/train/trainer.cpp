@@ -9,6 +9,8 @@
 #include "switchyard/core/error.h"
 #include "switchyard/ops/op_span.h"
 #include "switchyard/optim/grad_norm.h"
+#include "switchyard/train/device.h"
+#include "train/out_of_memory.h"
 #include "train/step_accumulator.h"
 
 namespace switchyard::train {
@@ -74,6 +76,17 @@ void Trainer::restore(const TrainerState& state) {
 }
 
 StepSums Trainer::train_step() {
+  try {
+    StepSums sums = compute_step();
+    experts_per_token_ = telemetry::experts_per_token(sums);
+    return sums;
+  } catch (const c10::Error& error) {
+    explain_out_of_memory(error, config_, state_.step, experts_per_token_);
+    throw;
+  }
+}
+
+StepSums Trainer::compute_step() {
   const auto start = std::chrono::steady_clock::now();
   StepSums sums;
   sums.step = ++state_.step;
@@ -149,10 +162,12 @@ std::vector<MicroBatch> Trainer::fetch() const {
     for (std::int64_t i = first; i < first + per_rank; ++i) {
       windows.push_back(data_.window(state_.next_window + i));
     }
-    micro_batches.push_back(
+    MicroBatch micro =
         make_batch(windows, {.attend_across_documents = config_.data.attend_across_documents,
                              .separator = data_.separator,
-                             .first_sequence_idx = first}));
+                             .first_sequence_idx = first});
+    micro.batch = to_device(micro.batch, decoder_.device());
+    micro_batches.push_back(std::move(micro));
   }
   return micro_batches;
 }

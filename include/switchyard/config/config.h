@@ -128,6 +128,7 @@ struct TrainConfig {
   std::int64_t micro_batch_size = 8;   // sequences per rank and micro-step
   std::string precision = "fp32";      // fp32 | bf16 | fp64
   bool recompute = false;
+  std::string device = "cpu";  // cpu | cuda
   bool deterministic = false;
   std::int64_t log_every = 10;
   std::int64_t evaluate_every = 0;   // 0 = only at the end

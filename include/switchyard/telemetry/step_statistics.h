@@ -32,6 +32,9 @@ struct StepSums {
   std::vector<LayerSums> layers = {};
 };
 
+// Mean over (token, layer) pairs; 0 without MoE layers.
+[[nodiscard]] double experts_per_token(const StepSums& sums);
+
 // Since the run began, resumed or not.
 struct RunTotals {
   std::int64_t tokens = 0;

@@ -18,8 +18,9 @@
 
 namespace switchyard::train {
 
-// Compute in fp32, bf16 or fp64 on the CPU. Throws UsageError for another name.
-[[nodiscard]] ops::PrecisionPolicy precision_policy(const std::string& precision);
+// Compute in fp32, bf16 or fp64. Throws UsageError for another name.
+[[nodiscard]] ops::PrecisionPolicy precision_policy(const std::string& precision,
+                                                    at::Device device = at::kCPU);
 
 // What pretraining starts from.
 struct Build {
@@ -44,10 +45,11 @@ struct LoadedModel {
 };
 
 // `path`: a run (its last checkpoint) or a checkpoint. `precision`: instead of the run's; empty =
-// the run's. Throws DataError when a file is damaged or a tensor is missing, unknown or has the
-// wrong shape.
+// the run's. `device`: as train.device. Throws DataError when a file is damaged or a tensor is
+// missing, unknown or has the wrong shape.
 [[nodiscard]] LoadedModel load_model(const std::filesystem::path& path,
-                                     const std::string& precision = "");
+                                     const std::string& precision = "",
+                                     const std::string& device = "cpu");
 
 // The config of the run that wrote a checkpoint. Throws DataError when this version cannot read it.
 [[nodiscard]] config::Config config_of(const checkpoint::Checkpoint& checkpoint);

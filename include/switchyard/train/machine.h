@@ -22,8 +22,9 @@ void set_up_threads();
 // "AMD EPYC 9R14", or "unknown".
 [[nodiscard]] std::string cpu_model();
 
-// Floating-point operations per second of the best of several products of two 1024 x 1024
-// matrices of this dtype: what "100 %" of the model's FLOP use means here. Takes about 0.2 s.
-[[nodiscard]] double measure_peak_flops(at::ScalarType dtype);
+// Floating-point operations per second of the best of several products of two square matrices of
+// this dtype (1024 wide, 8192 on a GPU): what "100 %" of the model's FLOP use means here. Takes
+// about 0.2 s.
+[[nodiscard]] double measure_peak_flops(at::ScalarType dtype, at::Device device = at::kCPU);
 
 }  // namespace switchyard::train

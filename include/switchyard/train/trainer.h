@@ -68,6 +68,7 @@ class Trainer {
     std::int64_t num_tokens = 0;
     std::vector<std::int64_t> num_tokens_of_micro_step;
   };
+  [[nodiscard]] telemetry::StepSums compute_step();
   [[nodiscard]] std::vector<MicroBatch> fetch() const;
   [[nodiscard]] Denominators count(const std::vector<MicroBatch>& micro_batches);
   // This rank's share of the step's objective from one micro-batch.
@@ -87,7 +88,8 @@ class Trainer {
   optim::AdamW optimizer_;
   optim::Schedule schedule_;
   SpanTimer phases_;
-  TrainerState state_;  // but for num_updates, which the optimizer counts
+  double experts_per_token_ = 0.0;  // of the last step
+  TrainerState state_;              // but for num_updates, which the optimizer counts
 };
 
 }  // namespace switchyard::train

@@ -66,8 +66,8 @@ int run_evaluate(const config::ParsedArguments& arguments) {
   const std::string text_path = arguments.text("--text");
   const std::string text = read_file(text_path);
   if (text.empty()) throw DataError(fmt::format("{} is empty", text_path));
-  const train::LoadedModel model =
-      train::load_model(arguments.text("RUN|CHECKPOINT"), arguments.text("--precision"));
+  const train::LoadedModel model = train::load_model(
+      arguments.text("RUN|CHECKPOINT"), arguments.text("--precision"), arguments.text("--device"));
 
   std::optional<ProgressBar> bar;
   train::TextEvaluationOptions options;

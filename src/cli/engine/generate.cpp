@@ -41,7 +41,8 @@ train::GenerateOptions options_of(const config::ParsedArguments& arguments,
 }  // namespace
 
 int run_generate(const config::ParsedArguments& arguments) {
-  const train::LoadedModel model = train::load_model(arguments.text("RUN|CHECKPOINT"));
+  const train::LoadedModel model =
+      train::load_model(arguments.text("RUN|CHECKPOINT"), "", arguments.text("--device"));
   const train::GenerateOptions options = options_of(arguments, model);
   const std::string prompt = arguments.text("--prompt");
   const bool show_experts = arguments.has("--show-experts") && !model.decoder->routers().empty();

@@ -1,0 +1,32 @@
+// The device that a run computes on.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <string>
+
+#include "switchyard/model/batch.h"
+
+namespace switchyard::train {
+
+// "cpu", or "cuda" for the first GPU. Throws UsageError for another name, and where this build or
+// this machine has no such device.
+[[nodiscard]] c10::Device device_of(const std::string& name);
+
+// For train.deterministic: from here on LibTorch's operators give the same bits every time, or
+// throw. Call it before the first product. Our own kernels always do.
+void make_deterministic();
+
+// The same batch with its tensors on `device`. A copy to a GPU is queued from pinned memory: nobody
+// waits for it. The host keeps sequence_offset.
+[[nodiscard]] model::Batch to_device(const model::Batch& batch, c10::Device device);
+
+// Returns when all work that is queued on `device` is done.
+void synchronize(c10::Device device);
+
+// What a run occupies: on a GPU the most that LibTorch's allocator had in use, else the resident
+// memory of this process.
+[[nodiscard]] std::uint64_t memory_bytes(c10::Device device);
+
+}  // namespace switchyard::train

@@ -1,0 +1,85 @@
+#include "train/out_of_memory.h"
+
+#include <ATen/ops/empty.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/train/device.h"
+
+namespace switchyard::train {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+config::Config config_with(const std::vector<std::string>& overrides) {
+  return config::load_text(
+             "run: {dir: r}\ndata: {path: d}\ntrain: {steps: 1}\nmodel: {preset: tiny}\n", "test",
+             overrides)
+      .config;
+}
+
+// What a step that asks LibTorch for an exabyte is answered.
+std::string answer(const config::Config& config, double experts_per_token) {
+  try {
+    (void)at::empty({std::int64_t{1} << 60}, at::kByte);
+  } catch (const c10::Error& error) {
+    try {
+      explain_out_of_memory(error, config, 7, experts_per_token);
+    } catch (const UsageError& explained) {
+      return std::string(explained.what()) + " | " + explained.hint();
+    }
+    return "not explained";
+  }
+  return "an exabyte was there";
+}
+
+TEST(OutOfMemory, SaysTheStepTheExpertsAndTheKeysThatHelp) {
+  const config::Config config =
+      config_with({"model.moe.router.type=top_p", "train.micro_batch_size=8"});
+  EXPECT_THAT(answer(config, 4.25),
+              AllOf(HasSubstr("step 7 needs more memory"), HasSubstr("1152921504606846976"),
+                    HasSubstr("4.25 experts each"), HasSubstr("train.micro_batch_size (now 8)"),
+                    HasSubstr("train.recompute=true"), HasSubstr("model.moe.router.max_experts")));
+}
+
+TEST(OutOfMemory, NamesNoKeyThatCannotHelp) {
+  const config::Config config =
+      config_with({"model.moe.router={type: top_k, k: 1}", "train.micro_batch_size=1",
+                   "train.global_batch_size=1", "train.recompute=true"});
+  EXPECT_THAT(answer(config, 0.0),
+              AllOf(HasSubstr("data.sequence_length"), Not(HasSubstr("micro_batch_size")),
+                    Not(HasSubstr("recompute")), Not(HasSubstr("max_experts")),
+                    Not(HasSubstr("experts each"))));
+}
+
+TEST(OutOfMemory, LeavesOtherErrorsAlone) {
+  const c10::Error error("shapes do not match", "");
+  EXPECT_NO_THROW(explain_out_of_memory(error, config_with({}), 1, 1.0));
+}
+
+TEST(Device, NamesAreCheckedAgainstTheBuildAndTheMachine) {
+  EXPECT_EQ(device_of("cpu"), c10::Device(c10::kCPU));
+  EXPECT_THROW((void)device_of("tpu"), UsageError);
+  try {
+    EXPECT_TRUE(device_of("cuda").is_cuda());
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.hint(), HasSubstr("train.device=cpu"));
+  }
+}
+
+TEST(Device, ABatchForTheCpuIsTheSameBatch) {
+  model::Batch batch;
+  batch.token_T = at::empty({3}, at::kLong);
+  batch.sequence_offset = {0, 3};
+  const model::Batch same = to_device(batch, c10::kCPU);
+  EXPECT_TRUE(same.token_T.is_alias_of(batch.token_T));
+  EXPECT_EQ(same.sequence_offset, batch.sequence_offset);
+  EXPECT_GT(memory_bytes(c10::kCPU), 1U << 20U);
+}
+
+}  // namespace
+}  // namespace switchyard::train
