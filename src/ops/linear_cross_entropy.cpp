@@ -22,8 +22,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr std::int64_t kChunkTokens = 512;
-
 void check(const at::Tensor& x_TH, const at::Tensor& weight_VH, const at::Tensor& label_T) {
   SWITCHYARD_CHECK(x_TH.dim() == 2 && weight_VH.dim() == 2 && x_TH.size(1) == weight_VH.size(1) &&
                        x_TH.scalar_type() == weight_VH.scalar_type(),
@@ -79,7 +77,7 @@ LossAndGradients run_chunks(const at::Tensor& x_in, const at::Tensor& weight_VH,
   const at::NoGradGuard no_grad;
   const at::Tensor x_TH = x_in.contiguous();
   const std::int64_t num_tokens = x_TH.size(0);
-  const std::int64_t chunk = std::min(chunk_tokens > 0 ? chunk_tokens : kChunkTokens,
+  const std::int64_t chunk = std::min(chunk_tokens > 0 ? chunk_tokens : kCrossEntropyChunkTokens,
                                       std::max<std::int64_t>(1, num_tokens));
   const auto accumulation = x_TH.options().dtype(accumulation_type(x_TH.scalar_type()));
   LossAndGradients out{

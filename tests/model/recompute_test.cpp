@@ -1,21 +1,20 @@
 // Blocks that are computed again in the backward pass: the same bits, fewer bytes.
 #include <ATen/ops/equal.h>
-#include <c10/core/Allocator.h>
-#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
-#include <cstring>
 #include <functional>
 #include <utility>
 #include <vector>
 
 #include "model/decoder_fixture.h"
+#include "support/counting_allocator.h"
 
 namespace switchyard::model {
 namespace {
+
+using testing::CountingAllocator;
 
 // What a step sees of its micro-batches.
 struct StepResult {
@@ -121,44 +120,6 @@ TEST_P(Recompute, ReplaysTheFirstRouteEvenWhenTheRouterHasChangedSince) {
   EXPECT_LT(later.routes[0].routing.num_rows(), plain.routes[0].routing.num_rows())
       << "the change has no effect, so nothing was shown";
 }
-
-// Counts the bytes that CPU tensors hold.
-class CountingAllocator final : public c10::Allocator {
- public:
-  CountingAllocator() : inner_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, kPriority); }
-  ~CountingAllocator() override { c10::SetCPUAllocator(inner_, kPriority); }
-  CountingAllocator(const CountingAllocator&) = delete;
-  CountingAllocator& operator=(const CountingAllocator&) = delete;
-
-  c10::DataPtr allocate(std::size_t num_bytes) override {
-    c10::DataPtr memory = inner_->allocate(num_bytes);
-    live_bytes += static_cast<std::int64_t>(num_bytes);
-    peak_bytes = std::max(peak_bytes.load(), live_bytes.load());
-    void* const data = memory.get();
-    return {data, new Block{std::move(memory), static_cast<std::int64_t>(num_bytes)}, &release,
-            c10::Device(c10::kCPU)};
-  }
-  void copy_data(void* target, const void* source, std::size_t num_bytes) const override {
-    std::memcpy(target, source, num_bytes);
-  }
-
-  static inline std::atomic<std::int64_t> live_bytes{0};
-  static inline std::atomic<std::int64_t> peak_bytes{0};
-
- private:
-  static constexpr std::uint8_t kPriority = 1;
-  struct Block {
-    c10::DataPtr memory;
-    std::int64_t num_bytes;
-  };
-  static void release(void* context) {
-    const auto* block = static_cast<Block*>(context);
-    live_bytes -= block->num_bytes;
-    delete block;
-  }
-
-  c10::Allocator* inner_;
-};
 
 struct Memory {
   std::int64_t saved_bytes = 0;  // between forward and backward

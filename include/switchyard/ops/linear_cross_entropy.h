@@ -8,8 +8,11 @@
 
 namespace switchyard::ops {
 
+// Tokens whose logits exist at a time, unless chosen otherwise: few enough to stay in cache.
+inline constexpr std::int64_t kCrossEntropyChunkTokens = 512;
+
 struct LinearCrossEntropyOptions {
-  std::int64_t chunk_tokens = 0;  // 0 = chosen to keep a chunk's logits in cache
+  std::int64_t chunk_tokens = 0;  // 0 = kCrossEntropyChunkTokens
   // Accumulation-type buffer [V, H] that weight_VH's gradient is added to during backward; when
   // undefined the gradient flows through autograd as usual.
   at::Tensor weight_grad_VH = {};
