@@ -10,6 +10,7 @@
 #include "config/value.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -139,6 +140,10 @@ std::optional<std::string> problem_of(const OptionSpec& option, const std::strin
       if (option.range.contains(*number)) return std::nullopt;
       return fmt::format("must be {}, got {}", option.range.text(), value);
     }
+    case ValueKind::kBytes:
+      if (parse_bytes(value)) return std::nullopt;
+      return fmt::format("expected a size such as 80GiB, 500MB or a number of bytes, got '{}'",
+                         printable(value));
     case ValueKind::kTokenizer:
       return problem_of_tokenizer(value);
     case ValueKind::kRun:
@@ -344,6 +349,12 @@ std::int64_t ParsedArguments::integer(std::string_view name) const {
 double ParsedArguments::number(std::string_view name) const {
   const auto value = parse_number(text(name));
   SWITCHYARD_CHECK(value.has_value(), "option '{}' has no number", name);
+  return *value;
+}
+
+std::uint64_t ParsedArguments::bytes(std::string_view name) const {
+  const auto value = parse_bytes(text(name));
+  SWITCHYARD_CHECK(value.has_value(), "option '{}' has no size", name);
   return *value;
 }
 

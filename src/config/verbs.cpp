@@ -99,17 +99,10 @@ VerbSpec prepare_verb() {
   };
 }
 
-OptionSpec config_file() {
-  return {.name = "CONFIG.yaml",
-          .kind = ValueKind::kFile,
-          .required = true,
-          .help = "configuration file"};
-}
-
 VerbSpec pretrain_verb() {
   return {.name = "pretrain",
           .summary = "train a model from scratch",
-          .positionals = {config_file()},
+          .positionals = {config_file_argument()},
           .takes_overrides = true,
           .example =
               "switchyard pretrain configs/quickstart.yaml data.path=data/book "
@@ -147,15 +140,16 @@ std::vector<VerbSpec> build_verbs() {
       generate_verb(),
       report_verb(),
       compare_verb(),
+      plan_verb(),
       doctor_verb(),
       {.name = "config show",
        .summary = "print a configuration with every default and where each value comes from",
-       .positionals = {config_file()},
+       .positionals = {config_file_argument()},
        .takes_overrides = true,
        .example = "switchyard config show configs/quickstart.yaml model.moe.router.type=top_k"},
       {.name = "config check",
        .summary = "check a configuration without running it",
-       .positionals = {config_file()},
+       .positionals = {config_file_argument()},
        .takes_overrides = true,
        .example = "switchyard config check configs/quickstart.yaml"},
       {.name = "config reference",

@@ -25,6 +25,15 @@ OptionSpec device_option() {
           .help = "where to compute"};
 }
 
+void check_plan(const ParsedArguments& arguments, std::vector<std::string>& problems) {
+  if (arguments.has("--tokens-per-second") && arguments.has("--measure")) {
+    problems.emplace_back("--measure: not together with --tokens-per-second; keep one");
+  }
+  if (arguments.has("--mfu") && !arguments.has("--measure")) {
+    problems.emplace_back("--mfu: a share of what --measure finds; add --measure");
+  }
+}
+
 }  // namespace
 
 VerbSpec evaluate_verb() {
@@ -125,6 +134,14 @@ VerbSpec report_verb() {
       .example = "switchyard report runs/book",
   };
 }
+
+OptionSpec config_file_argument() {
+  return {.name = "CONFIG.yaml",
+          .kind = ValueKind::kFile,
+          .required = true,
+          .help = "configuration file"};
+}
+
 VerbSpec compare_verb() {
   return {.name = "compare",
           .summary = "what distinguishes runs, and which is ahead at equal tokens and FLOPs",
@@ -139,6 +156,41 @@ VerbSpec compare_verb() {
                     {.name = "--svg", .metavar = "FILE.svg", .help = "draw the curves there"}},
           .example = "switchyard compare runs/top_k runs/top_p --svg curves.svg",
           .check = &check_compare};
+}
+
+VerbSpec plan_verb() {
+  return {.name = "plan",
+          .summary = "what a run will need: parameters, memory, FLOPs, tokens, time",
+          .positionals = {config_file_argument()},
+          .flags =
+              {
+                  {.name = "--experts-per-token",
+                   .kind = ValueKind::kNumber,
+                   .metavar = "K",
+                   .range = {.minimum = 0, .minimum_open = true},
+                   .help = "expect K experts per token (default: by the router, as printed)"},
+                  {.name = "--fits",
+                   .kind = ValueKind::kBytes,
+                   .metavar = "SIZE",
+                   .help = "find the largest micro-batch within this memory, e.g. 80GiB"},
+                  {.name = "--tokens-per-second",
+                   .kind = ValueKind::kNumber,
+                   .metavar = "N",
+                   .range = {.minimum = 0, .minimum_open = true},
+                   .help = "tell the time at this throughput"},
+                  {.name = "--measure",
+                   .kind = ValueKind::kSwitch,
+                   .help = "tell the time from a matrix product measured on this CPU"},
+                  {.name = "--mfu",
+                   .kind = ValueKind::kNumber,
+                   .metavar = "SHARE",
+                   .default_text = "0.3",
+                   .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
+                   .help = "share of the measured peak that training is taken to reach"},
+              },
+          .takes_overrides = true,
+          .example = "switchyard plan configs/huang-3.5b.yaml --fits 80GiB",
+          .check = &check_plan};
 }
 
 VerbSpec doctor_verb() {

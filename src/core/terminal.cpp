@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -95,6 +96,29 @@ std::string format_count(double value) {
 
 std::string format_bytes(std::uint64_t bytes) {
   return with_suffix(static_cast<double>(bytes), 1024.0, {"", "K", "M", "G", "T", "P"}, 1);
+}
+
+std::optional<std::uint64_t> parse_bytes(std::string_view text) {
+  double number = 0.0;
+  const auto [rest, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  if (error != std::errc() || !(number > 0.0)) return std::nullopt;
+  std::string unit(rest, text.data() + text.size());
+  if (unit.starts_with(' ')) unit.erase(0, 1);
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  double factor = 1.0;
+  if (!unit.empty() && unit != "b") {
+    const std::size_t power = std::string_view("kmgtp").find(unit[0]);
+    const std::string_view after = std::string_view(unit).substr(1);
+    if (power == std::string_view::npos || !(after.empty() || after == "b" || after == "ib")) {
+      return std::nullopt;
+    }
+    factor = std::pow(after == "b" ? 1000.0 : 1024.0, static_cast<double>(power + 1));
+  }
+  const double bytes = std::round(number * factor);
+  if (bytes < 1.0 || bytes > 0x1p63) return std::nullopt;
+  return static_cast<std::uint64_t>(bytes);
 }
 
 std::string format_duration(double seconds) {

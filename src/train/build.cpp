@@ -22,20 +22,8 @@ bool cpu_has_bf16() {
   return true;  // not an x86: unknown
 }
 
-void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
-  const std::int64_t size = tokenizer.vocab_size();
-  if (config.model.vocab_size == 0) config.model.vocab_size = size;
-  if (config.model.vocab_size < size) {
-    throw UsageError(fmt::format("model.vocab_size is {}, but the data's tokenizer has {} pieces",
-                                 config.model.vocab_size, size),
-                     "leave model.vocab_size out to take the tokenizer's");
-  }
-}
-
 void warn_about_settings(const config::Config& config, const data::SampleSource& training) {
-  const double epochs = static_cast<double>(config.train.steps) *
-                        static_cast<double>(config.train.global_batch_size) /
-                        static_cast<double>(training.num_samples_per_epoch());
+  const double epochs = count_epochs(config, training.num_samples_per_epoch());
   if (epochs > 20.0) {
     log::warning("the run reads its {} training windows {:.0f} times: it may learn them by heart",
                  training.num_samples_per_epoch(), epochs);
@@ -47,6 +35,22 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
 }
 
 }  // namespace
+
+double count_epochs(const config::Config& config, std::int64_t windows_per_epoch) {
+  return static_cast<double>(config.train.steps) *
+         static_cast<double>(config.train.global_batch_size) /
+         static_cast<double>(windows_per_epoch);
+}
+
+void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
+  const std::int64_t size = tokenizer.vocab_size();
+  if (config.model.vocab_size == 0) config.model.vocab_size = size;
+  if (config.model.vocab_size < size) {
+    throw UsageError(fmt::format("model.vocab_size is {}, but the data's tokenizer has {} pieces",
+                                 config.model.vocab_size, size),
+                     "leave model.vocab_size out to take the tokenizer's");
+  }
+}
 
 ops::PrecisionPolicy precision_policy(const std::string& precision, at::Device device) {
   ops::PrecisionPolicy policy;

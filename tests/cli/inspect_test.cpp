@@ -1,4 +1,4 @@
-// `switchyard doctor` and `switchyard compare` as a user meets them.
+// `switchyard doctor`, `switchyard compare` and `switchyard plan` as a user meets them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -82,6 +82,61 @@ TEST_F(Inspect, CompareNamesWhatIsNoRun) {
   const Answer answer = run("compare a b");
   EXPECT_EQ(answer.code, 65);
   EXPECT_THAT(answer.errors, HasSubstr("b/metrics.jsonl: no step is recorded yet"));
+}
+
+std::string shipped(const std::string& name) {
+  return "'" + (fs::path(SWITCHYARD_SOURCE_DIR) / "configs" / name).string() + "'";
+}
+
+TEST_F(Inspect, PlanTakesEveryShippedConfig) {
+  for (const auto& entry : fs::directory_iterator(fs::path(SWITCHYARD_SOURCE_DIR) / "configs")) {
+    const std::string name = entry.path().filename().string();
+    // The 3.5 billion parameters are not allocated.
+    const Answer answer = run("plan " + shipped(name) + " model.vocab_size=2048 --fits 80GiB");
+    EXPECT_EQ(answer.code, 0) << name << answer.errors;
+    EXPECT_THAT(answer.output, HasSubstr("vocabulary 2048"));
+    EXPECT_THAT(answer.output, HasSubstr("worst case"));
+    EXPECT_THAT(answer.output, HasSubstr("= total (CPU, loop)"));
+  }
+}
+
+TEST_F(Inspect, PlanReadsTheDataThatIsThere) {
+  write_file_atomically(folder_ / "text.txt", std::string(5000, 'a') + "\n");
+  ASSERT_EQ(run("prepare --input text.txt --tokenizer bytes --output data").code, 0);
+  const Answer answer = run("plan " + shipped("tiny.yaml") +
+                            " data.path=data --experts-per-token 1.5 --measure --mfu 0.2");
+  ASSERT_EQ(answer.code, 0) << answer.errors;
+  EXPECT_THAT(answer.output, ::testing::ContainsRegex("epochs +[0-9.]+  of [0-9]+ windows"));
+  EXPECT_THAT(answer.output, HasSubstr("expected: as given"));
+  EXPECT_THAT(answer.output, HasSubstr("20 % (--mfu)"));
+}
+
+TEST_F(Inspect, PlanRefusesWhatItCannotRead) {
+  const std::string tiny = "plan " + shipped("tiny.yaml") + " ";
+  const Answer size = run(tiny + "model.vocab_size=99 --fits much");
+  EXPECT_EQ(size.code, 2);
+  EXPECT_THAT(size.errors, HasSubstr("--fits: expected a size such as 80GiB"));
+  const Answer key = run(tiny + "model.vocab_sise=99");
+  EXPECT_EQ(key.code, 2);
+  EXPECT_THAT(key.errors, HasSubstr("did you mean 'vocab_size'?"));
+  const Answer vocabulary = run(tiny);
+  EXPECT_EQ(vocabulary.code, 2);
+  EXPECT_THAT(vocabulary.errors, HasSubstr("model.vocab_size=N"));
+  const Answer experts = run(tiny + "model.vocab_size=99 --experts-per-token 5");
+  EXPECT_EQ(experts.code, 2);
+  EXPECT_THAT(experts.errors, HasSubstr("model.moe.num_experts (4)"));
+  EXPECT_EQ(run(tiny + "model.vocab_size=99 --experts-per-token 0").code, 2);
+  fs::create_directories(folder_ / "broken");
+  write_file_atomically(folder_ / "broken" / config::kPreparedDataName, "{}");
+  EXPECT_EQ(run(tiny + "data.path=broken").code, 65);
+}
+
+TEST_F(Inspect, PlanExplainsItself) {
+  const Answer answer = run("plan --help");
+  EXPECT_EQ(answer.code, 0);
+  for (const char* flag : {"--fits", "--experts-per-token", "--tokens-per-second", "--measure"}) {
+    EXPECT_THAT(answer.output, HasSubstr(flag));
+  }
 }
 
 }  // namespace

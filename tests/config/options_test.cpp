@@ -193,6 +193,23 @@ TEST_F(Options, APositionalMayTakeSeveralRuns) {
   EXPECT_THAT(help_of(*find_verb("compare")), HasSubstr("usage: switchyard compare RUN ... ["));
 }
 
+TEST_F(Options, SizesInBytesAreRead) {
+  const Arguments config{at("text.txt")};
+  const auto with = [&](const Arguments& more) {
+    Arguments all = config;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  EXPECT_EQ(parse("plan", with({"--fits", "80GiB"})).bytes("--fits"), 80ULL << 30U);
+  EXPECT_THAT(problems_of("plan", with({"--fits", "lots"})),
+              ElementsAre("--fits: expected a size such as 80GiB, 500MB or a number of bytes, got "
+                          "'lots'"));
+  EXPECT_THAT(problems_of("plan", with({"--measure", "--tokens-per-second", "5"})),
+              ElementsAre("--measure: not together with --tokens-per-second; keep one"));
+  EXPECT_THAT(problems_of("plan", with({"--mfu", "0.4"})),
+              ElementsAre("--mfu: a share of what --measure finds; add --measure"));
+}
+
 TEST_F(Options, TokenizersAreRecognised) {
   const auto problem = [this](const std::string& tokenizer) {
     const auto problems = problems_of(

@@ -212,5 +212,23 @@ TEST(Activity, WritesLinesToAPipeAndNothingForAShortJob) {
   ::close(pipe[1]);
 }
 
+TEST(ParseBytes, ReadsSizesAsTheyAreWritten) {
+  EXPECT_EQ(parse_bytes("80GiB"), 80ULL << 30U);
+  EXPECT_EQ(parse_bytes("80G"), 80ULL << 30U);
+  EXPECT_EQ(parse_bytes("80 gib"), 80ULL << 30U);
+  EXPECT_EQ(parse_bytes("80GB"), 80'000'000'000ULL);
+  EXPECT_EQ(parse_bytes("1.5K"), 1536U);
+  EXPECT_EQ(parse_bytes("512"), 512U);
+  EXPECT_EQ(parse_bytes("512B"), 512U);
+  EXPECT_EQ(parse_bytes("2T"), 2ULL << 40U);
+}
+
+TEST(ParseBytes, RefusesWhatIsNoSize) {
+  for (const char* text : {"", "G", "lots", "80X", "80GiBs", "80  G", "-1G", "0", "0G", "nan",
+                           "inf", "1e3", "80Gi", "99999999P", "0.1"}) {
+    EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
+  }
+}
+
 }  // namespace
 }  // namespace switchyard

@@ -19,6 +19,7 @@ enum class ValueKind {
   kChoice,           // one of `choices`
   kInteger,          // in `range`
   kNumber,           // in `range`
+  kBytes,            // a size in bytes, "80GiB"
   kFile,             // an existing file
   kInput,            // an existing file or folder, or "-" for standard input
   kFolder,           // a folder, existing or not
@@ -70,6 +71,7 @@ class ParsedArguments {
   // InternalError when there is neither a value nor a default: ask has() first.
   [[nodiscard]] std::int64_t integer(std::string_view name) const;
   [[nodiscard]] double number(std::string_view name) const;
+  [[nodiscard]] std::uint64_t bytes(std::string_view name) const;
   // key.sub=value arguments in their order.
   [[nodiscard]] const std::vector<std::string>& overrides() const noexcept { return overrides_; }
   [[nodiscard]] bool wants_help() const { return has("--help"); }

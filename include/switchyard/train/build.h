@@ -22,6 +22,13 @@ namespace switchyard::train {
 [[nodiscard]] ops::PrecisionPolicy precision_policy(const std::string& precision,
                                                     at::Device device = at::kCPU);
 
+// Sets model.vocab_size to the tokenizer's where the config leaves it out. Throws UsageError where
+// the config has fewer.
+void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer);
+
+// How often the run reads its data. `windows_per_epoch`: of the training split.
+[[nodiscard]] double count_epochs(const config::Config& config, std::int64_t windows_per_epoch);
+
 // What pretraining starts from.
 struct Build {
   config::Config config;  // with the vocabulary size filled in

@@ -31,6 +31,7 @@ int run(const std::vector<std::string>& command_line) {
   if (verb == "generate") return switchyard::cli::run_generate(arguments);
   if (verb == "report") return switchyard::cli::run_report(arguments);
   if (verb == "compare") return switchyard::cli::run_compare(arguments);
+  if (verb == "plan") return switchyard::cli::run_plan(arguments);
   if (verb == "doctor") return switchyard::cli::run_doctor(arguments);
   throw switchyard::UsageError("switchyard-engine does not know the verb '" + verb + "'",
                                "run `switchyard " + verb + "`");

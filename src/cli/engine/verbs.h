@@ -11,6 +11,7 @@ int run_evaluate(const config::ParsedArguments& arguments);
 int run_generate(const config::ParsedArguments& arguments);
 int run_report(const config::ParsedArguments& arguments);
 int run_compare(const config::ParsedArguments& arguments);
+int run_plan(const config::ParsedArguments& arguments);
 int run_doctor(const config::ParsedArguments& arguments);
 
 }  // namespace switchyard::cli

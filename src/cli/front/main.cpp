@@ -43,6 +43,7 @@ bool answer(const ParsedArguments& arguments) {
     print(arguments.has("--markdown") ? config::reference_markdown() : config::reference_text());
   } else {
     if (verb == "pretrain") config::check_folders_of_run(load_config(arguments));
+    if (verb == "plan") (void)load_config(arguments);
     if (verb == "resume") {
       (void)config::load_for_resume(arguments.text("RUN"), arguments.overrides(),
                                     config::allowed_changes(arguments));

@@ -1,0 +1,42 @@
+// `switchyard plan`.
+#include "switchyard/train/plan.h"
+
+#include <ATen/Parallel.h>
+
+#include <cstdio>
+
+#include "cli/engine/verbs.h"
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+#include "switchyard/train/build.h"
+#include "switchyard/train/machine.h"
+
+namespace switchyard::cli {
+
+int run_plan(const config::ParsedArguments& arguments) {
+  const config::Resolved resolved =
+      config::load(arguments.text("CONFIG.yaml"), arguments.overrides());
+  train::PlanOptions options{.flop_use = arguments.number("--mfu"),
+                             .num_threads = at::get_num_threads()};
+  if (arguments.has("--experts-per-token")) {
+    options.experts_per_token = arguments.number("--experts-per-token");
+  }
+  if (arguments.has("--tokens-per-second")) {
+    options.tokens_per_second = arguments.number("--tokens-per-second");
+  }
+  if (arguments.has("--fits")) {
+    options.fits_bytes = static_cast<double>(arguments.bytes("--fits"));
+  }
+  if (arguments.has("--measure")) {
+    const std::string& precision = resolved.config.train.precision;
+    options.peak_flops = train::measure_peak_flops(train::precision_policy(precision).compute);
+  }
+  const std::string page = train::plan_page(train::make_plan(resolved.config, options));
+  if (std::fputs(page.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw StorageError("cannot write to standard output");
+  }
+  return kExitDone;
+}
+
+}  // namespace switchyard::cli
