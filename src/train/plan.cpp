@@ -129,18 +129,21 @@ std::vector<ExpertsPerToken> suppose_experts_per_token(const config::ModelConfig
   if (given && moe.layers.empty()) {
     throw UsageError("--experts-per-token: the model has no experts", "leave it out");
   }
-  if (given && *given > static_cast<double>(moe.num_experts)) {
-    throw UsageError(
-        fmt::format("--experts-per-token: must be at most model.moe.num_experts ({}), "
-                    "got {}",
-                    moe.num_experts, *given));
-  }
   if (moe.layers.empty()) return {};
   const auto of_router = [&model](double RouterExpectation::*number) {
     return [&model, number](std::int64_t layer) {
       return expect(model.router_at(layer), model.moe.num_experts).*number;
     };
   };
+  ExpertsPerToken worst = suppose(model, "worst case", of_router(&RouterExpectation::worst));
+  worst.reason = "every token takes all it may";
+  const double most = *std::max_element(worst.k_L.begin(), worst.k_L.end());
+  if (given && *given > most) {
+    throw UsageError(
+        fmt::format("--experts-per-token: the router gives a token at most {:g}, got {:g}", most,
+                    *given),
+        "look at the options under model.moe.router");
+  }
   std::vector<ExpertsPerToken> all;
   if (given) {
     all.push_back(suppose(model, "expected", [&](std::int64_t /*layer*/) { return *given; }));
@@ -151,8 +154,7 @@ std::vector<ExpertsPerToken> suppose_experts_per_token(const config::ModelConfig
     all.push_back(suppose(model, "untrained", of_router(&RouterExpectation::untrained)));
     all.back().reason = "the first steps: top_p over nearly equal probabilities, ceil(p E)";
   }
-  all.push_back(suppose(model, "worst case", of_router(&RouterExpectation::worst)));
-  all.back().reason = "every token takes all it may";
+  all.push_back(std::move(worst));
   all.erase(std::unique(
                 all.begin(), all.end(),
                 [](const ExpertsPerToken& a, const ExpertsPerToken& b) { return a.k_L == b.k_L; }),

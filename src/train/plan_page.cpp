@@ -5,7 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "switchyard/core/terminal.h"
 #include "switchyard/ops/linear_cross_entropy.h"

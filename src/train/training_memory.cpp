@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <string>
-#include <utility>
+#include <string_view>
 
 #include "switchyard/core/error.h"
 #include "switchyard/model/decoder.h"

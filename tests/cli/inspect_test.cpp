@@ -124,7 +124,7 @@ TEST_F(Inspect, PlanRefusesWhatItCannotRead) {
   EXPECT_THAT(vocabulary.errors, HasSubstr("model.vocab_size=N"));
   const Answer experts = run(tiny + "model.vocab_size=99 --experts-per-token 5");
   EXPECT_EQ(experts.code, 2);
-  EXPECT_THAT(experts.errors, HasSubstr("model.moe.num_experts (4)"));
+  EXPECT_THAT(experts.errors, HasSubstr("a token at most 4, got 5"));
   EXPECT_EQ(run(tiny + "model.vocab_size=99 --experts-per-token 0").code, 2);
   fs::create_directories(folder_ / "broken");
   write_file_atomically(folder_ / "broken" / config::kPreparedDataName, "{}");

@@ -96,6 +96,9 @@ TEST(ExpertsPerToken, ThatAreGivenReplaceTheExpectation) {
   EXPECT_THAT(names(all), ElementsAre("expected", "worst case"));
   EXPECT_EQ(all[0].mean, 1.75);
   EXPECT_THROW((void)suppose_experts_per_token(model, 17.0), UsageError);
+  config::ModelConfig limited = model;
+  limited.moe.router.max_experts = 4;
+  EXPECT_THROW((void)suppose_experts_per_token(limited, 5.0), UsageError);
   config::ModelConfig dense = model;
   dense.moe.layers = {};
   dense.moe.num_experts = 0;

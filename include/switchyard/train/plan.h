@@ -30,8 +30,8 @@ struct ExpertsPerToken {
 //   untrained   top_p alone: the router is near uniform, so ceil(p E), with the larger p of a
 //               warm-up; what the first steps need. Left out when k is given.
 //   worst case  every token takes all it may: k, k_max, max_experts or E.
-// Empty for a model without experts. Throws UsageError for a `given` above the number of experts or
-// in a model without any.
+// Empty for a model without experts. Throws UsageError for a `given` that no router of the
+// model gives, or in a model without experts.
 [[nodiscard]] std::vector<ExpertsPerToken> suppose_experts_per_token(
     const config::ModelConfig& model, std::optional<double> given);
 
