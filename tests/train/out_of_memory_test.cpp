@@ -57,7 +57,7 @@ TEST(OutOfMemory, NamesNoKeyThatCannotHelp) {
 }
 
 TEST(OutOfMemory, LeavesOtherErrorsAlone) {
-  const c10::Error error("shapes do not match", "");
+  const c10::Error error({"f", "f.cpp", 1}, "shapes do not match");
   EXPECT_NO_THROW(explain_out_of_memory(error, config_with({}), 1, 1.0));
 }
 
