@@ -111,4 +111,44 @@ __device__ __forceinline__ T block_sum(T value, T* per_warp) {
   return sum;
 }
 
+// The last i with offset[i] <= value, for ascending offsets that begin at or below it.
+__device__ __forceinline__ std::int32_t segment_of(const std::int32_t* offset,
+                                                   std::int64_t num_segments, std::int64_t value) {
+  std::int64_t low = 0;
+  std::int64_t high = num_segments - 1;
+  while (low < high) {
+    const std::int64_t middle = (low + high + 1) / 2;
+    if (offset[middle] <= value) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return static_cast<std::int32_t>(low);
+}
+
+// Sum of the values of the threads before this one, in a block of one dimension; `total` becomes
+// that of all. `per_warp` as for block_sum.
+template <int kThreads, typename Int>
+__device__ __forceinline__ Int exclusive_scan(Int value, Int* per_warp, Int& total) {
+  const unsigned lane = threadIdx.x % kWarpSize;
+  const unsigned warp = threadIdx.x / kWarpSize;
+  Int inclusive = value;
+#pragma unroll
+  for (unsigned step = 1; step < kWarpSize; step *= 2) {
+    const Int before = __shfl_up_sync(kFullWarp, inclusive, step);
+    if (lane >= step) inclusive += before;
+  }
+  if (lane == kWarpSize - 1) per_warp[warp] = inclusive;
+  __syncthreads();
+  Int base = 0;
+  total = 0;
+#pragma unroll
+  for (unsigned i = 0; i < kThreads / kWarpSize; ++i) {
+    if (i == warp) base = total;
+    total += per_warp[i];
+  }
+  return base + inclusive - value;
+}
+
 }  // namespace switchyard::kernels::cuda
