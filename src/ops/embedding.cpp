@@ -26,6 +26,7 @@ void add_gradient(const at::Tensor& dy, const at::Tensor& token_T, const at::Ten
         .token_T = token_T.const_data_ptr<std::int64_t>(),
         .num_tokens = dy_TH.size(0),
         .row_size = dy_TH.size(1),
+        .vocab_size = dweight_VH.size(0),
         .dweight_VH = write<kernels::accumulation_t<Storage>>(dweight_VH)};
     if (dy.is_cpu()) {
       kernels::cpu::embedding_backward(params);

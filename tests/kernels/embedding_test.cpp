@@ -18,6 +18,7 @@ TEST(EmbeddingKernel, AddsTheRowsOfATokenToWhatIsThere) {
                                                           .token_T = token.data(),
                                                           .num_tokens = 3,
                                                           .row_size = 2,
+                                                          .vocab_size = 3,
                                                           .dweight_VH = dweight.data()});
   EXPECT_EQ(dweight, (std::vector<double>{15.0, 25.0, 6.0, 6.0, 108.0, 209.0}));
 }
@@ -32,6 +33,7 @@ TEST(EmbeddingKernel, SumsBFloat16RowsInFloat) {
                                                             .token_T = token.data(),
                                                             .num_tokens = kTokens,
                                                             .row_size = kSize,
+                                                            .vocab_size = 2,
                                                             .dweight_VH = dweight.data()});
   for (std::int64_t i = 0; i < kSize; ++i) {
     EXPECT_EQ(dweight[i], 0.0);

@@ -14,6 +14,7 @@ struct EmbeddingBackwardParams {
   const std::int64_t* token_T = nullptr;  // rows of the table
   std::int64_t num_tokens = 0;
   std::int64_t row_size = 0;
+  std::int64_t vocab_size = 0;
   accumulation_t<T>* dweight_VH = nullptr;  // added to, in ascending t: the same bits always
 };
 
