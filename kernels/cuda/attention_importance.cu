@@ -28,12 +28,7 @@ __global__ void __launch_bounds__(kTileThreads)
   __shared__ T sum_of_thread[kSide][kTile<T>];
   __shared__ std::int32_t count_of_warp[kTileThreads / kWarpSize];
   const AttentionShape<Storage>& shape = params.shape;
-  const std::int32_t b =
-      segment_of(sequences.first_key_tile_B1, sequences.num_sequences, blockIdx.x);
-  const Sequence sequence = sequences.sequence_B[b];
-  const std::int64_t key_begin =
-      (blockIdx.x - sequences.first_key_tile_B1[b]) * std::int64_t{kTile<T>};
-  const std::int64_t num_keys = std::min<std::int64_t>(kTile<T>, sequence.num_keys - key_begin);
+  const auto [sequence, key_begin, num_keys] = own_keys<T>(sequences);
 
   T sums[kPerThread<T>] = {};
   for (std::int64_t head = 0; head < shape.num_heads; ++head) {
@@ -80,13 +75,7 @@ __global__ void __launch_bounds__(kTileThreads)
   using T = accumulation_t<Storage>;
   __shared__ PairOfTiles<T> tiles;
   const AttentionShape<Storage>& shape = params.shape;
-  const std::int32_t b =
-      segment_of(sequences.first_query_tile_B1, sequences.num_sequences, blockIdx.x);
-  const Sequence sequence = sequences.sequence_B[b];
-  const std::int64_t query_begin =
-      (blockIdx.x - sequences.first_query_tile_B1[b]) * std::int64_t{kTile<T>};
-  const std::int64_t num_queries =
-      std::min<std::int64_t>(kTile<T>, sequence.num_queries - query_begin);
+  const auto [sequence, query_begin, num_queries] = own_queries<T>(sequences);
   const std::int64_t limit = sequence.visible(query_begin + num_queries - 1);
 
   T totals[kPerThread<T>] = {};               // over heads

@@ -3,6 +3,7 @@
 // in the accumulation type on the ordinary cores.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -44,6 +45,31 @@ struct SequenceTiles {
   const std::int32_t* first_query_tile_B1;
   const std::int32_t* first_key_tile_B1;
 };
+
+// The tile of a sequence's queries or keys that the block owns, by blockIdx.x.
+struct OwnTile {
+  Sequence sequence;
+  std::int64_t begin;  // relative to the sequence's first query or key
+  std::int64_t count;
+};
+
+template <typename T>
+__device__ __forceinline__ OwnTile own_tile(const SequenceTiles& tiles,
+                                            const std::int32_t* first_tile_B1,
+                                            std::int64_t Sequence::*num_rows) {
+  const std::int32_t b = segment_of(first_tile_B1, tiles.num_sequences, blockIdx.x);
+  const Sequence sequence = tiles.sequence_B[b];
+  const std::int64_t begin = (blockIdx.x - first_tile_B1[b]) * std::int64_t{kTile<T>};
+  return {sequence, begin, std::min<std::int64_t>(kTile<T>, sequence.*num_rows - begin)};
+}
+template <typename T>
+__device__ __forceinline__ OwnTile own_queries(const SequenceTiles& tiles) {
+  return own_tile<T>(tiles, tiles.first_query_tile_B1, &Sequence::num_queries);
+}
+template <typename T>
+__device__ __forceinline__ OwnTile own_keys(const SequenceTiles& tiles) {
+  return own_tile<T>(tiles, tiles.first_key_tile_B1, &Sequence::num_keys);
+}
 
 template <typename T>
 __device__ bool is_valid(const AttentionShape<T>& shape, std::int64_t key_row) {
