@@ -48,7 +48,7 @@ TEST(OutOfMemory, SaysTheStepTheExpertsAndTheKeysThatHelp) {
 
 TEST(OutOfMemory, NamesNoKeyThatCannotHelp) {
   const config::Config config =
-      config_with({"model.moe.router={type: top_k, k: 1}", "train.micro_batch_size=1",
+      config_with({"model.moe.router={type: top_k, k: 2}", "train.micro_batch_size=1",
                    "train.global_batch_size=1", "train.recompute=true"});
   EXPECT_THAT(answer(config, 0.0),
               AllOf(HasSubstr("data.sequence_length"), Not(HasSubstr("micro_batch_size")),
