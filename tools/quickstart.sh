@@ -38,7 +38,7 @@ write_corpus() {
 prepare_tokens() {
   rm -rf "$tokens.partial"
   "$switchyard" prepare --input "$text/train.txt" --tokenizer bpe:2048 --output "$tokens.partial" \
-    --validation 0.02
+    --validation 0.005
   mv "$tokens.partial" "$tokens"
 }
 
