@@ -9,6 +9,10 @@ if(SWITCHYARD_TORCH)
       <ATen/core/Tensor.h> <torch/csrc/autograd/custom_function.h>)
 endif()
 
+if(SWITCHYARD_BENCHMARKS)
+  add_custom_target(benchmarks) # all of them
+endif()
+
 # switchyard_make_pch(name headers...): a library that only carries a precompiled header.
 function(switchyard_make_pch name)
   set(source "${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp")
@@ -35,7 +39,9 @@ function(switchyard_add_layer layer)
     foreach(source IN LISTS benchmarks)
       get_filename_component(name "${source}" NAME_WE)
       add_executable(${name} "${source}")
-      target_link_libraries(${name} PRIVATE switchyard_options ${target} benchmark::benchmark_main)
+      target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src")
+      target_link_libraries(${name} PRIVATE switchyard_options ${target} benchmark::benchmark)
+      add_dependencies(benchmarks ${name})
     endforeach()
   endif()
   if(NOT arg_SOURCES) # nothing to compile yet: headers only
@@ -69,7 +75,7 @@ endfunction()
 function(switchyard_add_layer_test layer)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${layer}/*.cpp")
-  list(FILTER sources EXCLUDE REGEX "/kernels/cuda/") # they need a GPU or the simulated one
+  list(FILTER sources EXCLUDE REGEX "/${layer}/cuda/") # tests/CMakeLists.txt
   if(NOT sources)
     return()
   endif()

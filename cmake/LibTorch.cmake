@@ -7,26 +7,20 @@
 set(SWITCHYARD_LIBTORCH_VERSION 2.11.0)
 
 if(NOT SWITCHYARD_LIBTORCH)
-  if(DEFINED ENV{SWITCHYARD_CACHE})
-    set(cache "$ENV{SWITCHYARD_CACHE}")
-  elseif(DEFINED ENV{XDG_CACHE_HOME})
-    set(cache "$ENV{XDG_CACHE_HOME}/switchyard")
-  else()
-    set(cache "$ENV{HOME}/.cache/switchyard")
-  endif()
   set(flavours cuda13 cpu)
   if(SWITCHYARD_WITH_CUDA)
     set(flavours cuda13)
   endif()
   foreach(flavour IN LISTS flavours)
-    set(candidate "${cache}/libtorch-${SWITCHYARD_LIBTORCH_VERSION}-${flavour}")
+    set(candidate "${SWITCHYARD_CACHE_FOLDER}/libtorch-${SWITCHYARD_LIBTORCH_VERSION}-${flavour}")
     if(EXISTS "${candidate}/torch/lib/libtorch_cpu.so")
       set(SWITCHYARD_LIBTORCH_ROOT "${candidate}")
       break()
     endif()
   endforeach()
   if(NOT SWITCHYARD_LIBTORCH_ROOT)
-    message(FATAL_ERROR "LibTorch ${SWITCHYARD_LIBTORCH_VERSION} was not found in ${cache}. "
+    message(FATAL_ERROR "LibTorch ${SWITCHYARD_LIBTORCH_VERSION} was not found in "
+                        "${SWITCHYARD_CACHE_FOLDER}. "
                         "Run tools/setup.sh, which fetches it, or set -DSWITCHYARD_LIBTORCH=FOLDER "
                         "(the folder that holds torch/)")
   endif()

@@ -2,9 +2,10 @@
 # Installs what Switchyard needs to build: Debian/Ubuntu packages, and LibTorch unpacked from the
 # PyPI wheels pinned in tools/libtorch_wheels.txt. Idempotent: a second run only looks.
 #
-#   tools/setup.sh [--corpus] [--ci]
+#   tools/setup.sh [--corpus] [--ci] [--cutlass]
 #     --corpus  also the package with the built-in corpus (tools/quickstart.sh)
-#     --ci      also clang-format and clang-tidy (.ci/run)
+#     --ci      also clang-format, clang-tidy and Google Benchmark (.ci/run)
+#     --cutlass also CUTLASS's headers, for -DSWITCHYARD_CUTLASS=ON
 #
 # LibTorch goes to ${SWITCHYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/switchyard}, outside the
 # checkout. SWITCHYARD_CUDA=OFF in the environment fetches the CPU flavour even beside a toolkit.
@@ -122,9 +123,15 @@ fetch_wheel() { # requirement folder sha256
     local got
     got=$(sha256sum "$file")
     rm -f "$file"
-    die "$(basename "$file"): SHA-256 is ${got%% *}, expected $sha (tools/libtorch_wheels.txt). The file was deleted"
+    die "$(basename "$file"): SHA-256 is ${got%% *}, expected $sha (pinned in tools/). The file was deleted"
   fi
   mv "$file" "$target"
+}
+
+ensure_pip() { # sets `python`
+  python=$(find_pip) && return 0
+  install_packages python3-pip
+  python=$(find_pip) || die "missing: pip for python3 (Debian package python3-pip)"
 }
 
 ensure_libtorch() {
@@ -148,10 +155,7 @@ ensure_libtorch() {
   done < "$wheels_file"
   say "fetching LibTorch $version ($flavour) into $root"
 
-  if ! python=$(find_pip); then
-    install_packages python3-pip
-    python=$(find_pip) || die "missing: pip for python3 (Debian package python3-pip)"
-  fi
+  ensure_pip
   local item files=()
   for item in "${wanted[@]}"; do
     read -r requirement sha <<< "$item"
@@ -175,15 +179,39 @@ ensure_libtorch() {
   say "LibTorch $version ($flavour): $root"
 }
 
+# ---------------------------------------------------------------- CUTLASS
+
+readonly cutlass_version=4.2.0.0
+readonly cutlass_sha=f9599ada45c7bcb6bf53f7d3f0a7d154183e53451c01bfa59eecd37dd4a693f6
+
+ensure_cutlass() {
+  local root="$cache/cutlass-$cutlass_version"
+  if [[ ! -e $root/include/cutlass/cutlass.h ]]; then
+    say "fetching CUTLASS $cutlass_version into $root"
+    ensure_pip
+    fetch_wheel "nvidia-cutlass==$cutlass_version" "$cache/downloads" "$cutlass_sha"
+    rm -rf "$root.partial" "$root"
+    mkdir -p "$root.partial"
+    unzip -q -o "$cache/downloads/nvidia-cutlass-$cutlass_version.whl" \
+      'cutlass_library/source/include/*' '*/LICENSE*' -d "$root.partial"
+    mv "$root.partial/cutlass_library/source/include" "$root.partial/include"
+    mv "$root.partial" "$root"
+    rm -rf "$cache/downloads"
+  fi
+  say "CUTLASS $cutlass_version: $root"
+}
+
 # ---------------------------------------------------------------- main
 
 wanted=("${programs[@]}" "${libraries[@]}")
+with_cutlass=
 for argument in "$@"; do
   case $argument in
     --corpus) wanted+=(bible-kjv) ;;
-    --ci) wanted+=(clang-format:clang-format clang-tidy:clang-tidy) ;;
+    --cutlass) with_cutlass=yes ;;
+    --ci) wanted+=(clang-format:clang-format clang-tidy:clang-tidy libbenchmark-dev) ;;
     -h | --help) sed -n '2,/^set/{s/^# \{0,1\}//;/^set/d;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) die "unknown argument '$argument' (known: --corpus, --ci)" ;;
+    *) die "unknown argument '$argument' (known: --corpus, --ci, --cutlass)" ;;
   esac
 done
 
@@ -195,3 +223,4 @@ if command -v flock > /dev/null; then # two set-ups at once: the second waits
 fi
 ensure_packages "${wanted[@]}"
 ensure_libtorch
+[[ -z $with_cutlass ]] || ensure_cutlass

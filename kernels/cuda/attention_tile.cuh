@@ -113,9 +113,7 @@ struct HeadLayout {
 // Can all rows be read in 16-byte packs?
 template <typename Storage, typename... Rows>
 [[nodiscard]] HeadLayout head_layout(std::int64_t head_dim, const Rows&... rows) {
-  const auto is_packed = [](std::int64_t stride) { return stride % kPackSize<Storage> == 0; };
-  return {head_dim, fits_packs<Storage>(head_dim, rows.data...) &&
-                        ((is_packed(rows.token_stride) && is_packed(rows.head_stride)) && ...)};
+  return {head_dim, heads_fit_packs<Storage>(head_dim, rows...)};
 }
 
 // Calls put(row, dim, value) for every element of a tile and kNumDims dims of it, zeros included.
@@ -183,22 +181,14 @@ __device__ __forceinline__ Products<T> row_products(const TileRows<Storage>& lef
   return products;
 }
 
-// Sum or maximum over the kSide threads that share left_lane(), which are half a warp. NaN is no
-// maximum.
+// Sum or maximum over the kSide threads that share left_lane(), which are half a warp.
 template <typename T>
 __device__ __forceinline__ T sum_over_right(T value) {
-#pragma unroll
-  for (int step = kSide / 2; step > 0; step /= 2) value += __shfl_xor_sync(kFullWarp, value, step);
-  return value;
+  return warp_sum<kSide>(value);
 }
 template <typename T>
 __device__ __forceinline__ T max_over_right(T value) {
-#pragma unroll
-  for (int step = kSide / 2; step > 0; step /= 2) {
-    const T other = __shfl_xor_sync(kFullWarp, value, step);
-    value = other > value ? other : value;
-  }
-  return value;
+  return warp_max<kSide>(value);
 }
 
 // The tiles of a call, in device memory for as long as this object lives.

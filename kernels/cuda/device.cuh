@@ -70,6 +70,14 @@ template <typename Storage, typename... Pointers>
          ((reinterpret_cast<std::uintptr_t>(rows) % 16 == 0) && ...);
 }
 
+// The same for rows of heads (HeadRows): their strides must be whole packs as well.
+template <typename Storage, typename... Rows>
+[[nodiscard]] bool heads_fit_packs(std::int64_t row_size, const Rows&... rows) {
+  const auto is_packed = [](std::int64_t stride) { return stride % kPackSize<Storage> == 0; };
+  return fits_packs<Storage>(row_size, rows.data...) &&
+         ((is_packed(rows.token_stride) && is_packed(rows.head_stride)) && ...);
+}
+
 // Kernels over rows: one warp per row, the lanes along it.
 inline constexpr int kRowsPerBlock = 8;
 inline const dim3 kRowBlock(kWarpSize, kRowsPerBlock);
@@ -78,20 +86,21 @@ __device__ __forceinline__ std::int64_t row_of_warp() {
   return static_cast<std::int64_t>(blockIdx.x) * kRowsPerBlock + threadIdx.y;
 }
 
-// Every lane gets the sum, added in the same order always.
-template <typename T>
+// Every lane gets the sum, added in the same order always: of the warp, or of the kLanes (a power
+// of two) that it is one of.
+template <int kLanes = kWarpSize, typename T>
 __device__ __forceinline__ T warp_sum(T value) {
 #pragma unroll
-  for (int step = kWarpSize / 2; step > 0; step /= 2) {
+  for (int step = kLanes / 2; step > 0; step /= 2) {
     value += __shfl_xor_sync(kFullWarp, value, step);
   }
   return value;
 }
 // NaN counts as nothing, as in a loop that keeps what compares as larger.
-template <typename T>
+template <int kLanes = kWarpSize, typename T>
 __device__ __forceinline__ T warp_max(T value) {
 #pragma unroll
-  for (int step = kWarpSize / 2; step > 0; step /= 2) {
+  for (int step = kLanes / 2; step > 0; step /= 2) {
     const T other = __shfl_xor_sync(kFullWarp, value, step);
     value = other > value ? other : value;
   }

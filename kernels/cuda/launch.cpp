@@ -36,15 +36,14 @@ void keep_freed_memory() {
              "cudaMemPoolSetAttribute");
 }
 
-std::atomic<std::int64_t>& synchronizations() {
-  static std::atomic<std::int64_t> count{0};
-  return count;
-}
-
 }  // namespace
 
 void check_call(cudaError_t status, const char* call) {
-  SWITCHYARD_CHECK(status == cudaSuccess, "{} failed: {}", call, cudaGetErrorString(status));
+  if (status != cudaSuccess) fail_call(call, cudaGetErrorString(status));
+}
+
+void fail_call(const char* call, const char* reason) {
+  throw InternalError(fmt::format("{} failed: {}", call, reason));
 }
 
 void check_launch(cudaError_t status, const void* kernel, dim3 grid, dim3 block,
@@ -90,16 +89,12 @@ void* Scratch::take_bytes(std::size_t bytes) {
 }
 
 std::int64_t read_back(const std::int64_t* device, Stream stream) {
-  ++synchronizations();
+  count_host_synchronization();
   std::int64_t value = 0;
   check_call(cudaMemcpyAsync(&value, device, sizeof(value), cudaMemcpyDeviceToHost, native(stream)),
              "cudaMemcpyAsync");
   check_call(cudaStreamSynchronize(native(stream)), "waiting for the stream");
   return value;
-}
-
-std::int64_t num_host_synchronizations() {
-  return synchronizations();
 }
 
 }  // namespace switchyard::kernels::cuda

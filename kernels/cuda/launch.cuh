@@ -17,6 +17,7 @@ inline constexpr unsigned kFullWarp = 0xFFFFFFFFU;
 
 // Throws InternalError naming the call or the kernel, unless the status is cudaSuccess.
 void check_call(cudaError_t status, const char* call);
+[[noreturn]] void fail_call(const char* call, const char* reason);
 void check_launch(cudaError_t status, const void* kernel, dim3 grid, dim3 block,
                   std::size_t shared_bytes);
 
@@ -88,7 +89,6 @@ void upload(void* device, const void* host, std::size_t bytes, Stream stream);
 
 // Waits for the stream and returns the value at a device address. The only host synchronisation.
 [[nodiscard]] std::int64_t read_back(const std::int64_t* device, Stream stream);
-// How often read_back was called in this process.
-[[nodiscard]] std::int64_t num_host_synchronizations();
+void count_host_synchronization();  // for num_host_synchronizations() of host_waits.h
 
 }  // namespace switchyard::kernels::cuda

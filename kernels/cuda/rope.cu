@@ -44,11 +44,8 @@ __global__ void __launch_bounds__(kThreads) rotate(RopeParams<Storage> params) {
 template <typename Storage>
 void run(const RopeParams<Storage>& params, Stream stream) {
   const std::int64_t half = params.head_dim / 2;
-  const auto is_packed = [](std::int64_t stride) { return stride % kPackSize<Storage> == 0; };
-  const bool packs =
-      fits_packs<Storage>(half, params.in.data, params.out.data, params.cos, params.sin) &&
-      is_packed(params.in.token_stride) && is_packed(params.in.head_stride) &&
-      is_packed(params.out.token_stride) && is_packed(params.out.head_stride);
+  const bool packs = heads_fit_packs<Storage>(half, params.in, params.out) &&
+                     fits_packs<Storage>(half, params.cos, params.sin);
   const std::int64_t count =
       params.num_tokens * params.num_heads * (packs ? half / kPackSize<Storage> : half);
   launch(packs ? rotate<Storage, kPackSize<Storage>> : rotate<Storage, 1>,

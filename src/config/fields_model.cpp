@@ -140,8 +140,9 @@ std::vector<Field> moe_fields() {
       {.key = "model.moe.compute",
        .access = SWITCHYARD_AT(model.moe.compute),
        .default_text = "auto",
-       .choices = {"auto", "loop", "grouped_mm"},
-       .help = "how experts are computed; loop: any precision, one matrix product per expert"},
+       .choices = {"auto", "loop", "grouped_mm", "cutlass"},
+       .help = "how experts are computed; loop: any precision, one matrix product per expert; "
+               "cutlass: bf16 on an H100 or H200, in builds that have it"},
 
       {.key = "model.moe.router.type",
        .access = SWITCHYARD_AT(model.moe.router.type),

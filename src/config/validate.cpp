@@ -197,6 +197,11 @@ void check_run(const Config& config, Rules& rules) {
   rules.require(train.precision != "fp64" || config.model.moe.compute != "grouped_mm",
                 {"model.moe.compute", "train.precision"},
                 "grouped_mm does not support precision fp64; use auto or loop");
+  rules.require(config.model.moe.compute != "cutlass" ||
+                    (train.precision == "bf16" && train.device == "cuda"),
+                {"model.moe.compute", "train.precision", "train.device"},
+                fmt::format("cutlass needs precision bf16 on device cuda, got {} on {}; use auto",
+                            train.precision, train.device));
   rules.require(config.optim.betas.size() == 2, {"optim.betas"},
                 fmt::format("expected two numbers, got {}", config.optim.betas.size()));
   rules.require(config.parallel.expert == 1, {"parallel.expert"},

@@ -12,6 +12,8 @@
 #include <mutex>
 #include <utility>
 
+#include "switchyard/core/error.h"
+
 namespace switchyard {
 namespace {
 
@@ -87,6 +89,12 @@ void clear_status_line() {
   const std::lock_guard lock(status_mutex);
   if (!std::exchange(status_shown, false)) return;
   put("\r\033[K");
+}
+
+void write_stdout(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw StorageError("cannot write to standard output");
+  }
 }
 
 std::string format_count(double value) {

@@ -12,5 +12,7 @@ namespace switchyard::moe {
 [[nodiscard]] std::shared_ptr<ExpertCompute> make_loop_experts();
 // at::_grouped_mm: fp32 and bf16. Rounds weight gradients as the loop does.
 [[nodiscard]] std::shared_ptr<ExpertCompute> make_grouped_mm_experts();
+// CUTLASS kernels for Hopper, in builds with SWITCHYARD_CUTLASS: bf16 with fp32 weight gradients.
+[[nodiscard]] std::shared_ptr<ExpertCompute> make_cutlass_experts();
 
 }  // namespace switchyard::moe

@@ -26,7 +26,7 @@ struct ExpertSlice {
 
 // Calls fn once for each slice, without autograd. On a CPU whole experts are handed to threads
 // where that balances: one thread then does all products of its expert on operands in its own
-// cache, and nobody waits at the end of every product (expert_compute_benchmark.cpp, two threads,
+// cache, and nobody waits at the end of every product (moe_benchmark.cpp, two threads,
 // H = F = 192 and 256: 5 to 15 % less processor time in bf16, no difference in fp32). Otherwise one
 // expert follows the other and each product uses all threads. fn must touch only what belongs to
 // its expert. The choice depends on the slices and the number of threads alone.

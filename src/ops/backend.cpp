@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "switchyard/core/parallel.h"
+#include "switchyard/kernels/host_waits.h"
 
 namespace switchyard::ops {
 namespace {
@@ -39,6 +40,10 @@ void run_on_torch_threads(std::int64_t num_blocks,
 
 void install_parallel_backend() {
   set_parallel_backend(&run_on_torch_threads);
+}
+
+std::int64_t num_host_waits() {
+  return kernels::cuda::num_host_synchronizations();
 }
 
 }  // namespace switchyard::ops

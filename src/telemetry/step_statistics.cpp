@@ -38,17 +38,25 @@ RoutingRecord routing_record(const LayerSums& sums) {
   return record;
 }
 
+double mean_experts(const std::vector<LayerSums>& layers) {
+  std::int64_t num_pairs = 0;
+  std::int64_t num_rows = 0;
+  for (const LayerSums& layer : layers) {
+    num_pairs += layer.num_tokens;
+    num_rows += total(layer.count_E);
+  }
+  return ratio(static_cast<double>(num_rows), static_cast<double>(num_pairs));
+}
+
 // All layers together. Layers may differ in their number of experts.
 RoutingRecord routing_record(const std::vector<LayerSums>& layers) {
   RoutingRecord record;
   std::int64_t num_pairs = 0;
-  std::int64_t num_rows = 0;
   std::int64_t num_experts = 0;
   double entropy_sum = 0.0;
   std::vector<std::int64_t> histogram;
   for (const LayerSums& layer : layers) {
     num_pairs += layer.num_tokens;
-    num_rows += total(layer.count_E);
     num_experts += static_cast<std::int64_t>(layer.count_E.size());
     entropy_sum += layer.entropy_sum;
     record.max_violation = std::max(record.max_violation, max_violation(layer.count_E));
@@ -58,7 +66,7 @@ RoutingRecord routing_record(const std::vector<LayerSums>& layers) {
       histogram[k] += layer.k_histogram_E1[k];
     }
   }
-  record.experts_per_token = ratio(static_cast<double>(num_rows), static_cast<double>(num_pairs));
+  record.experts_per_token = mean_experts(layers);
   record.experts_per_token_p5 = histogram_percentile(histogram, 0.05);
   record.experts_per_token_p95 = histogram_percentile(histogram, 0.95);
   record.router_entropy = ratio(entropy_sum, static_cast<double>(num_pairs));
@@ -70,7 +78,7 @@ RoutingRecord routing_record(const std::vector<LayerSums>& layers) {
 }  // namespace
 
 double experts_per_token(const StepSums& sums) {
-  return routing_record(sums.layers).experts_per_token;
+  return mean_experts(sums.layers);
 }
 
 std::int64_t histogram_percentile(const std::vector<std::int64_t>& histogram, double share) {

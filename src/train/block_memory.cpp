@@ -44,12 +44,14 @@ struct ExpertWork {
   double backward = 0.0;
 };
 
-// src/moe/grouped_mm_experts.cpp: everything for all rows at once.
+// src/moe/grouped_experts.cpp: everything for all rows at once.
 ExpertWork grouped_work(const BlockShape& s, double rows) {
   const double row_of_F = rows * s.F * s.compute;
   const double row_of_H = rows * s.H * s.compute;
   const double w1_sum =
-      2 * s.F * s.H * s.E * (s.compute + (s.casts_in_copies ? s.accumulation : 0));
+      s.w1_gradient_apart
+          ? 2 * s.F * s.H * s.E * (s.compute + (s.casts_in_copies ? s.accumulation : 0))
+          : 0.0;
   return {.forward = 2 * row_of_H + std::max(row_of_F, hidden_bytes(s)),
           // dy_NH, dgate_up and activation beside: d_NF, or x_NH and the product for W1's
           // gradient, or dx_NH and dx_TH.
@@ -99,6 +101,7 @@ BlockShape block_shape(const config::ModelConfig& model, at::ScalarType compute,
   s.dropout = model.dropout > 0.0;
   s.num_threads = setting.num_threads;
   s.grouped_experts = setting.grouped_experts;
+  s.w1_gradient_apart = setting.w1_gradient_apart;
   s.casts_in_copies = setting.casts_in_copies;
   return s;
 }

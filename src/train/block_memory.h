@@ -31,6 +31,7 @@ struct BlockShape {
   bool dropout = false;
   double num_threads = 1;
   bool grouped_experts = false;
+  bool w1_gradient_apart = false;  // a product of its own before it is added to the sum
   // Adding a tensor of another dtype first copies it into the sum's.
   bool casts_in_copies = false;
 };
@@ -40,6 +41,7 @@ struct BlockSetting {
   std::int64_t sequence_length = 0;
   int num_threads = 1;
   bool grouped_experts = false;
+  bool w1_gradient_apart = false;  // a product of its own before it is added to the sum
   bool casts_in_copies = false;
 };
 [[nodiscard]] BlockShape block_shape(const config::ModelConfig& model, at::ScalarType compute,

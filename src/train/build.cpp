@@ -6,6 +6,7 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
+#include "switchyard/ops/op_span.h"
 #include "switchyard/train/device.h"
 
 namespace switchyard::train {
@@ -32,6 +33,12 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
     log::warning(
         "this CPU has no bf16 instructions: train.precision=fp32 is faster and more precise");
   }
+}
+
+at::Device device_to_use(const std::string& name) {
+  const at::Device device = device_of(name);
+  if (device.is_cuda()) ops::show_spans_to_gpu_profilers();
+  return device;
 }
 
 }  // namespace
@@ -82,9 +89,9 @@ Build build(const config::Config& given) {
     parts.validation.reset();
   }
   if (config.train.deterministic) make_deterministic();
+  const at::Device device = device_to_use(config.train.device);
   parts.decoder = std::make_unique<model::Decoder>(
-      config.model, config.data.sequence_length,
-      precision_policy(config.train.precision, device_of(config.train.device)));
+      config.model, config.data.sequence_length, precision_policy(config.train.precision, device));
   parts.decoder->initialize(config.run.seed);
   return parts;
 }
@@ -102,7 +109,8 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
   const auto checkpoint = checkpoint::Checkpoint::open(path);
   config::Config config = config_of(checkpoint);
   if (!precision.empty()) config.train.precision = precision;
-  const ops::PrecisionPolicy policy = precision_policy(config.train.precision, device_of(device));
+  const ops::PrecisionPolicy policy =
+      precision_policy(config.train.precision, device_to_use(device));
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   if (config.model.vocab_size < tokenizer.vocab_size()) {
     throw DataError(fmt::format("{}: the model knows {} tokens, its tokenizer {}",
@@ -115,7 +123,6 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
   load_router_state(*decoder, checkpoint.router_state(), checkpoint.folder().string());
   return {.folder = checkpoint.folder(),
           .config = std::move(config),
-          .precision = policy,
           .tokenizer = std::move(tokenizer),
           .decoder = std::move(decoder),
           .step = checkpoint.step()};

@@ -11,18 +11,17 @@
 #include "switchyard/train/machine.h"
 
 namespace switchyard::train {
-namespace {
 
-constexpr bool kBuiltWithCuda = SWITCHYARD_WITH_CUDA != 0;
-
-}  // namespace
+bool built_with_cuda() {
+  return SWITCHYARD_WITH_CUDA != 0;
+}
 
 c10::Device device_of(const std::string& name) {
   if (name == "cpu") return c10::kCPU;
   if (name != "cuda") {
     throw UsageError(fmt::format("unknown device '{}'", name), "known: cpu, cuda");
   }
-  if (!kBuiltWithCuda) {
+  if (!built_with_cuda()) {
     throw UsageError("train.device is cuda, but this program was built without CUDA kernels",
                      "configure with -DSWITCHYARD_CUDA=ON, or set train.device=cpu");
   }

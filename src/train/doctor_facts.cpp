@@ -18,6 +18,7 @@
 #include <string_view>
 #include <utility>
 
+#include "switchyard/train/device.h"
 #include "switchyard/train/doctor.h"
 #include "switchyard/train/machine.h"
 
@@ -26,7 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr bool kBuiltWithCuda = SWITCHYARD_WITH_CUDA != 0;
 constexpr std::string_view kCpuArchitecture = SWITCHYARD_CPU_ARCH;
 
 std::string variable(const char* name) {
@@ -112,8 +112,8 @@ EngineFacts engine_facts() {
                   before(at::get_mkldnn_version(), " (Git"), at::get_cpu_capability());
   facts.num_threads = at::get_num_threads();
   facts.cpu_architecture = kCpuArchitecture;
-  facts.built_with_cuda = kBuiltWithCuda;
-  if (kBuiltWithCuda) {
+  facts.built_with_cuda = built_with_cuda();
+  if (facts.built_with_cuda) {
     facts.cuda_runtime = cuda_version(at::Context::versionCUDART());
     facts.num_usable_gpus = at::hasCUDA() ? static_cast<int>(at::getNumGPUs()) : 0;
   }

@@ -86,7 +86,7 @@ class Window {
   void reset_cache() {
     if (!options_.use_cache) return;
     cache_ = std::make_unique<model::KvCache>(decoder_.config(), 1, options_.sequence_length,
-                                              options_.precision);
+                                              decoder_.precision());
   }
 
   void forget_older_half() {

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -17,7 +16,7 @@
 
 #include "switchyard/core/host.h"
 #include "switchyard/ops/backend.h"
-#include "switchyard/train/device.h"
+#include "switchyard/ops/device_time.h"
 
 namespace switchyard::train {
 namespace {
@@ -55,7 +54,6 @@ std::string cpu_model() {
 }
 
 double measure_peak_flops(at::ScalarType dtype, at::Device device) {
-  using Clock = std::chrono::steady_clock;
   const std::int64_t size = device.is_cpu() ? 1024 : 8192;
   constexpr double kSeconds = 0.2;
   const at::NoGradGuard no_grad;
@@ -63,15 +61,11 @@ double measure_peak_flops(at::ScalarType dtype, at::Device device) {
   const at::Tensor a = at::full({size, size}, 0.5, options);
   const at::Tensor b = at::full({size, size}, 0.25, options);
   at::Tensor product = at::empty({size, size}, options);
-  synchronize(device);
   double best_seconds = 0.0;
   double spent = 0.0;
   // The first product also sets up the library; the best of all counts.
   for (int repeat = 0; repeat < 3 || spent < kSeconds; ++repeat) {
-    const auto start = Clock::now();
-    at::mm_out(product, a, b);
-    synchronize(device);
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = ops::device_seconds(device, [&] { at::mm_out(product, a, b); });
     spent += seconds;
     best_seconds = repeat == 0 ? seconds : std::min(best_seconds, seconds);
   }

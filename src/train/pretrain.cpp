@@ -28,6 +28,7 @@
 #include "switchyard/train/trainer.h"
 #include "train/checkpoint_keeper.h"
 #include "train/environment.h"
+#include "train/phase.h"
 #include "train/resume_point.h"
 #include "train/training_state.h"
 
@@ -81,7 +82,7 @@ class Pretraining {
       const StepSums sums = trainer_.train_step();
       // 7 log
       {
-        const Span span(trainer_.phases(), "log");
+        const Phase phase(trainer_.phases(), "log");
         log_step(sums);
       }
       stop_if_not_finite();
@@ -232,13 +233,13 @@ class Pretraining {
   }
 
   void save() {
-    const Span span(trainer_.phases(), "save");
+    const Phase phase(trainer_.phases(), "save");
     checkpoints_.save(checkpoint_request());
   }
 
   void evaluate() {
     if (!parts_.validation.has_value()) return;
-    const Span span(trainer_.phases(), "evaluate");
+    const Phase phase(trainer_.phases(), "evaluate");
     const auto start = Clock::now();
     std::optional<ProgressBar> bar;  // only where it can go away again
     const auto progress = [&bar](std::int64_t done, std::int64_t total) {
@@ -281,14 +282,12 @@ class Pretraining {
   void sample() {
     const std::string& prompt = config_.train.sample_prompt;
     if (prompt.empty() && !tokenizer().separator_id().has_value()) return;  // nothing to start from
-    const Span span(trainer_.phases(), "sample");
-    const Generation generation =
-        generate(*parts_.decoder, tokenizer(), prompt,
-                 {.sampling = {.seed = config_.run.seed},
-                  .max_tokens = config_.train.sample_tokens,
-                  .sequence_length = config_.data.sequence_length,
-                  .precision = precision_policy(config_.train.precision, parts_.decoder->device()),
-                  .step = trainer_.step()});
+    const Phase phase(trainer_.phases(), "sample");
+    const Generation generation = generate(*parts_.decoder, tokenizer(), prompt,
+                                           {.sampling = {.seed = config_.run.seed},
+                                            .max_tokens = config_.train.sample_tokens,
+                                            .sequence_length = config_.data.sequence_length,
+                                            .step = trainer_.step()});
     folder_.write_sample(trainer_.step(), prompt + generation.text + "\n");
     log::write_info(fmt::format("step {} sample: {}", trainer_.step(),
                                 printable_text(prompt + generation.text)));

@@ -21,6 +21,7 @@
 #include "switchyard/core/philox.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/train/build.h"
+#include "switchyard/train/device.h"
 #include "switchyard/train/machine.h"
 #include "switchyard/train/trainer.h"
 
@@ -58,7 +59,8 @@ TrainingData random_windows(std::int64_t vocab_size, std::int64_t sequence_lengt
 
 using Clock = std::chrono::steady_clock;
 
-// Seconds by OpSpan. The spans do not nest, and all end on this thread, as a CPU's backward does.
+// Seconds by OpSpan. But for phases the spans do not nest, and all end on this thread, as a CPU's
+// backward does. On a GPU they are the time that the host spends on queueing.
 std::map<std::string, double> op_seconds;
 
 struct OpStart : at::ObserverContext {
@@ -83,7 +85,7 @@ void run(const std::vector<std::string>& overrides) {
   set_up_threads();
   const config::Config config = config::load_text(kConfig, "benchmark", overrides).config;
   model::Decoder decoder(config.model, config.data.sequence_length,
-                         precision_policy(config.train.precision));
+                         precision_policy(config.train.precision, device_of(config.train.device)));
   decoder.initialize(config.run.seed);
   const auto communicator = comm::make_self_communicator();
   Trainer trainer(config, decoder, *communicator,
@@ -94,14 +96,19 @@ void run(const std::vector<std::string>& overrides) {
             << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     trainer.phases().reset();
+    synchronize(decoder.device());
+    const Clock::time_point start = Clock::now();
     const std::clock_t cpu_start = std::clock();
     const telemetry::StepSums sums = trainer.train_step();
+    synchronize(decoder.device());  // the update is only queued when a step returns
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     const double cpu_seconds = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
     const double k = telemetry::experts_per_token(sums);
     std::string phases;
     std::string ops;
-    for (const auto& [name, seconds] : op_seconds) {
-      ops += fmt::format(R"({}"{}": {:.6f})", ops.empty() ? "" : ", ", name, seconds);
+    for (const auto& [name, op_time] : op_seconds) {
+      if (trainer.phases().spans().contains(name)) continue;  // phases are spans too
+      ops += fmt::format(R"({}"{}": {:.6f})", ops.empty() ? "" : ", ", name, op_time);
     }
     op_seconds.clear();
     for (const auto& [name, elapsed] : trainer.phases().spans()) {
@@ -111,7 +118,7 @@ void run(const std::vector<std::string>& overrides) {
     std::cout << fmt::format(
                      R"({{"seconds": {:.6f}, "cpu_seconds": {:.6f}, "loss": {:.5f}, "k": {:.4f}, )"
                      R"("activated": {:.0f}, "ops": {{{}}}{}}})",
-                     sums.seconds, cpu_seconds, sums.lm_loss, k, counts.activated(k), ops, phases)
+                     seconds, cpu_seconds, sums.lm_loss, k, counts.activated(k), ops, phases)
               << std::endl;
   }
 }

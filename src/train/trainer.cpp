@@ -11,6 +11,8 @@
 #include "switchyard/optim/grad_norm.h"
 #include "switchyard/train/device.h"
 #include "train/out_of_memory.h"
+#include "train/phase.h"
+#include "train/prefetcher.h"
 #include "train/step_accumulator.h"
 
 namespace switchyard::train {
@@ -53,6 +55,9 @@ Trainer::Trainer(const config::Config& config, model::Decoder& decoder,
       routers_(decoder.routers()),
       optimizer_(parameters_, config.optim),
       schedule_(config.schedule, config.optim.learning_rate, config.train.steps) {
+  prefetcher_ = std::make_unique<Prefetcher>([this](std::int64_t first) { return fetch(first); },
+                                             config.train.global_batch_size,
+                                             /*ahead=*/!decoder.device().is_cpu());
   const std::int64_t micro_step = config.train.micro_batch_size * communicator.size();
   if (config.train.global_batch_size % micro_step != 0) {
     throw UsageError(
@@ -96,8 +101,8 @@ StepSums Trainer::compute_step() {
   std::vector<MicroBatch> micro_batches;
   Denominators step;
   {
-    const Span span(phases_, "fetch");
-    micro_batches = fetch();
+    const Phase phase(phases_, "fetch");
+    micro_batches = prefetcher_->take(state_.next_window);
     state_.next_window += config_.train.global_batch_size;
     step = count(micro_batches);
     for (ops::Parameter* parameter : parameters_) ops::zero_grad(*parameter);
@@ -109,13 +114,13 @@ StepSums Trainer::compute_step() {
     at::Tensor objective;
     // 2 forward
     {
-      const Span span(phases_, "forward");
+      const Phase phase(phases_, "forward");
       objective =
           objective_share(micro_batches[m], step.num_tokens_of_micro_step[m], step, accumulator);
     }
     // 3 backward
     {
-      const Span span(phases_, "backward");
+      const Phase phase(phases_, "backward");
       objective.backward();
       for (ops::Parameter* parameter : parameters_) ops::collect_grad(*parameter);
     }
@@ -124,7 +129,7 @@ StepSums Trainer::compute_step() {
   // 4 reduce gradients
   StepAccumulator::Totals totals;
   {
-    const Span span(phases_, "reduce_gradients");
+    const Phase phase(phases_, "reduce_gradients");
     reduce_gradients();
     totals = accumulator.finish(step.num_tokens);
   }
@@ -133,7 +138,7 @@ StepSums Trainer::compute_step() {
 
   // 5 check finite and clip
   {
-    const Span span(phases_, "clip");
+    const Phase phase(phases_, "clip");
     sums.grad_norm = optim::global_grad_norm(parameters_);
     sums.skipped = !is_finite(sums);
     if (!sums.skipped) {
@@ -143,7 +148,7 @@ StepSums Trainer::compute_step() {
 
   // 6 update
   {
-    const Span span(phases_, "update");
+    const Phase phase(phases_, "update");
     state_.num_skipped_in_a_row = sums.skipped ? state_.num_skipped_in_a_row + 1 : 0;
     if (!sums.skipped) update(sums, totals.named);
   }
@@ -151,7 +156,9 @@ StepSums Trainer::compute_step() {
   return sums;
 }
 
-std::vector<MicroBatch> Trainer::fetch() const {
+Trainer::~Trainer() = default;
+
+std::vector<MicroBatch> Trainer::fetch(std::int64_t first_window) const {
   const std::int64_t per_rank = config_.train.micro_batch_size;
   const std::int64_t per_micro_step = per_rank * communicator_.size();
   const std::int64_t global = config_.train.global_batch_size;
@@ -160,7 +167,7 @@ std::vector<MicroBatch> Trainer::fetch() const {
        first += per_micro_step) {
     std::vector<data::Sample> windows;
     for (std::int64_t i = first; i < first + per_rank; ++i) {
-      windows.push_back(data_.window(state_.next_window + i));
+      windows.push_back(data_.window(first_window + i));
     }
     MicroBatch micro =
         make_batch(windows, {.attend_across_documents = config_.data.attend_across_documents,

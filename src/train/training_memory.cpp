@@ -65,6 +65,8 @@ TrainingMemory::TrainingMemory(const config::Config& config, int num_threads)
 
 std::string TrainingMemory::experts_on(Device device) const {
   if (model_.moe.layers.empty()) return {};
+  // Not asked whether it could run here: the plan may be for another machine.
+  if (model_.moe.compute == "cutlass") return device == Device::gpu ? "cutlass" : "loop";
   return moe::make_expert_compute(
              model_.moe.compute,
              {.dtype = compute_,
@@ -78,12 +80,14 @@ MemoryUse TrainingMemory::use(const MemorySetting& setting) const {
   SWITCHYARD_CHECK(setting.experts_per_token_L.size() == gradients_in_flight_L_.size(),
                    "{} numbers of experts for {} layers", setting.experts_per_token_L.size(),
                    gradients_in_flight_L_.size());
+  const std::string experts = experts_on(setting.device);
   const BlockShape shape =
       block_shape(model_, compute_,
                   {.num_sequences = setting.micro_batch_size,
                    .sequence_length = sequence_length_,
                    .num_threads = num_threads_,
-                   .grouped_experts = experts_on(setting.device) == "grouped_mm",
+                   .grouped_experts = experts == "grouped_mm" || experts == "cutlass",
+                   .w1_gradient_apart = experts == "grouped_mm",
                    .casts_in_copies = setting.device == Device::cpu && compute_ == at::kBFloat16});
 
   std::vector<BlockBytes> blocks;

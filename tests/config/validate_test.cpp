@@ -191,6 +191,11 @@ const std::vector<Rule> kRules = {
      "",
      "command line: model.moe.compute: grouped_mm does not support precision fp64; use auto or "
      "loop"},
+    {"CutlassOnACpu",
+     {"train.precision=bf16", "model.moe.compute=cutlass"},
+     "",
+     "command line: model.moe.compute: cutlass needs precision bf16 on device cuda, got bf16 on "
+     "cpu; use auto"},
     {"ThreeBetas",
      {"optim.betas=[0.9, 0.9, 0.9]"},
      "",

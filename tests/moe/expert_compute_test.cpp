@@ -180,7 +180,7 @@ TEST(MakeExpertCompute, SaysWhyAnImplementationCannotRun) {
       "model.moe.compute: grouped_mm cannot run: at::_grouped_mm needs model.hidden_size (12) "
       "and model.moe.expert_size (8) to be multiples of 8 | use model.moe.compute: auto");
   EXPECT_EQ(hint_of("magic", {}),
-            "model.moe.compute: unknown 'magic' | known: auto, loop, grouped_mm");
+            "model.moe.compute: unknown 'magic' | known: auto, loop, grouped_mm, cutlass");
 }
 
 TEST(MakeExpertCompute, TakesTheLoopOnACpu) {

@@ -42,7 +42,6 @@ class Generate : public ::testing::TestWithParam<GenerateCase> {
     return {.sampling = {.temperature = 1.0, .seed = 11},
             .max_tokens = max_tokens,
             .sequence_length = config_.data.sequence_length,
-            .precision = precision_policy(config_.train.precision),
             .use_cache = use_cache};
   }
 

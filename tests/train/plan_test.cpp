@@ -191,6 +191,16 @@ TEST(PlanPage, SaysWhatARunNeedsWithinAHundredColumns) {
   }
 }
 
+// Wherever the plan is made: the machine it is for has the GPU.
+TEST(PlanPage, OfCutlassExpertsNeedsNoGpu) {
+  config::Config config = huang();
+  config.train.device = "cuda";
+  config.model.moe.compute = "cutlass";
+  const std::string page = plan_page(make_plan(config, {}));
+  EXPECT_THAT(page, HasSubstr("= total (GPU, cutlass)"));
+  EXPECT_THAT(page, HasSubstr("at work (CPU, loop)"));
+}
+
 TEST(PlanPage, OfADenseModelHasNoWordOnExperts) {
   config::Config config = tiny_config();
   config.model.moe.num_experts = 0;

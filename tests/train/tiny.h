@@ -10,6 +10,7 @@
 #include "switchyard/core/philox.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/train/build.h"
+#include "switchyard/train/device.h"
 #include "switchyard/train/trainer.h"
 
 namespace switchyard::train {
@@ -63,8 +64,9 @@ inline TrainingData tiny_data(std::int64_t sequence_length) {
 
 struct TinyRun {
   explicit TinyRun(const config::Config& config)
-      : decoder(std::make_unique<model::Decoder>(config.model, config.data.sequence_length,
-                                                 precision_policy(config.train.precision))),
+      : decoder(std::make_unique<model::Decoder>(
+            config.model, config.data.sequence_length,
+            precision_policy(config.train.precision, device_of(config.train.device)))),
         communicator(comm::make_self_communicator()) {
     decoder->initialize(config.run.seed);
     trainer = std::make_unique<Trainer>(config, *decoder, *communicator,

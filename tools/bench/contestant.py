@@ -11,6 +11,12 @@ import sys
 SHAPES = {
     "a": dict(layers=4, hidden=256, heads=8, expert=704, experts=8, k=2, vocab=4096, batch=8, length=128),
     "b": dict(layers=6, hidden=512, heads=8, expert=1408, experts=8, k=2, vocab=8192, batch=8, length=256),
+    # The layers of src/ops/op_benchmark.h's shapes in a decoder, for a GPU.
+    "A": dict(layers=8, hidden=1024, heads=16, expert=2816, experts=16, k=2, vocab=32000, batch=8, length=1024),
+    "B": dict(layers=4, hidden=2048, heads=32, expert=1024, experts=64, k=8, vocab=32000, batch=8, length=1024),
+    "C": dict(layers=8, hidden=1536, heads=24, expert=1024, experts=32, k=2, vocab=32000, batch=8, length=1024),
+    # Only to see whether everything runs.
+    "tiny": dict(layers=2, hidden=32, heads=2, expert=48, experts=6, k=2, vocab=64, batch=2, length=32),
 }
 LEARNING_RATE = 1e-4
 CLIP_NORM = 1.0

@@ -72,7 +72,7 @@ struct MoeConfig {
   std::int64_t every = 1;
   std::int64_t first = 0;
   std::vector<std::int64_t> layers;  // resolved placement, ascending; wins over every/first
-  std::string compute = "auto";      // ExpertCompute: auto | loop | grouped_mm
+  std::string compute = "auto";      // ExpertCompute: auto | loop | grouped_mm | cutlass
   RouterConfig router;
   std::map<std::int64_t, RouterConfig> router_of_layer;  // fully resolved per-layer overrides
   MoeLossConfig loss;

@@ -19,6 +19,9 @@ namespace switchyard {
 [[nodiscard]] bool stderr_has_color();
 [[nodiscard]] bool stdout_has_color();
 
+// At once. Throws StorageError when standard output cannot take it.
+void write_stdout(const std::string& text);
+
 [[nodiscard]] std::string format_count(double value);         // 5.1k, 1.41M, 3.5B
 [[nodiscard]] std::string format_bytes(std::uint64_t bytes);  // 1.2G
 [[nodiscard]] std::string format_duration(double seconds);    // 12m, 1h05m, 42s

@@ -62,6 +62,7 @@ class Decoder {
   // Routers by layer, for after_step and state.
   [[nodiscard]] std::map<std::int64_t, routing::Router*> routers();
   [[nodiscard]] const config::ModelConfig& config() const { return config_; }
+  [[nodiscard]] const ops::PrecisionPolicy& precision() const { return precision_; }
   [[nodiscard]] at::Device device() const { return precision_.device; }
 
  private:

@@ -19,4 +19,7 @@ class OpSpan {
   at::RecordFunction record_;
 };
 
+// From here on every OpSpan is a range for NVIDIA's profilers as well. Only in a build with CUDA.
+void show_spans_to_gpu_profilers();
+
 }  // namespace switchyard::ops

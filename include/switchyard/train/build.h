@@ -45,7 +45,6 @@ struct Build {
 struct LoadedModel {
   std::filesystem::path folder;  // of the checkpoint
   config::Config config;         // of the run that wrote it
-  ops::PrecisionPolicy precision;
   data::Tokenizer tokenizer;
   std::unique_ptr<model::Decoder> decoder;
   std::int64_t step = 0;  // training steps done

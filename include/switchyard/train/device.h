@@ -10,6 +10,9 @@
 
 namespace switchyard::train {
 
+// Has this program CUDA kernels?
+[[nodiscard]] bool built_with_cuda();
+
 // "cpu", or "cuda" for the first GPU. Throws UsageError for another name, and where this build or
 // this machine has no such device.
 [[nodiscard]] c10::Device device_of(const std::string& name);

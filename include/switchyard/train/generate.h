@@ -17,8 +17,7 @@ struct GenerateOptions {
   SamplingOptions sampling = {};
   std::int64_t max_tokens = 100;
   std::int64_t sequence_length = 0;  // S, the trained window
-  ops::PrecisionPolicy precision = {};
-  std::int64_t step = 0;  // training steps done, for routers with a warm-up
+  std::int64_t step = 0;             // training steps done, for routers with a warm-up
   // False: the whole window is computed again for every token, to verify the cached path.
   bool use_cache = true;
 };

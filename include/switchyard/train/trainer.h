@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -21,6 +22,7 @@
 
 namespace switchyard::train {
 
+class Prefetcher;
 class StepAccumulator;
 
 struct TrainingData {
@@ -44,6 +46,9 @@ class Trainer {
   // global batch cannot be cut into micro-batches over the ranks.
   Trainer(const config::Config& config, model::Decoder& decoder, comm::Communicator& communicator,
           TrainingData data);
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
 
   // Phases 1 to 6 of the next step, which takes the next G windows of the data, with G the global
   // batch size. A step whose loss or gradient norm is not finite is skipped: it uses up
@@ -69,7 +74,8 @@ class Trainer {
     std::vector<std::int64_t> num_tokens_of_micro_step;
   };
   [[nodiscard]] telemetry::StepSums compute_step();
-  [[nodiscard]] std::vector<MicroBatch> fetch() const;
+  // This rank's part of the step that begins with that window, on the decoder's device.
+  [[nodiscard]] std::vector<MicroBatch> fetch(std::int64_t first_window) const;
   [[nodiscard]] Denominators count(const std::vector<MicroBatch>& micro_batches);
   // This rank's share of the step's objective from one micro-batch.
   [[nodiscard]] at::Tensor objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
@@ -88,8 +94,9 @@ class Trainer {
   optim::AdamW optimizer_;
   optim::Schedule schedule_;
   SpanTimer phases_;
-  double experts_per_token_ = 0.0;  // of the last step
-  TrainerState state_;              // but for num_updates, which the optimizer counts
+  double experts_per_token_ = 0.0;          // of the last step
+  TrainerState state_;                      // but for num_updates, which the optimizer counts
+  std::unique_ptr<Prefetcher> prefetcher_;  // last: its thread reads the others
 };
 
 }  // namespace switchyard::train

@@ -73,7 +73,8 @@ class TrainingMemory {
   // setting.micro_batch_size is ignored.
   [[nodiscard]] std::int64_t largest_micro_batch(MemorySetting setting, double bytes,
                                                  std::int64_t limit) const;
-  // The experts' implementation there: "loop" or "grouped_mm"; empty without experts.
+  // The experts' implementation there (model.moe.compute, or what it stands for); empty without
+  // experts.
   [[nodiscard]] std::string experts_on(Device device) const;
 
  private:

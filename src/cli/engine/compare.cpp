@@ -1,17 +1,16 @@
 // `switchyard compare`.
 #include "switchyard/train/compare.h"
 
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "cli/engine/verbs.h"
-#include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
 
 namespace switchyard::cli {
 namespace {
@@ -40,8 +39,8 @@ int run_compare(const config::ParsedArguments& arguments) {
   if (arguments.has("--output")) {
     write_file_atomically(arguments.text("--output"), markdown);
     log::info("comparison: {}", arguments.text("--output"));
-  } else if (std::fputs(markdown.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw StorageError("cannot write to standard output");
+  } else {
+    write_stdout(markdown);
   }
   return kExitDone;
 }

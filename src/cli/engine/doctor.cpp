@@ -3,14 +3,13 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
 #include "cli/engine/verbs.h"
-#include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/terminal.h"
 
 namespace switchyard::cli {
 namespace {
@@ -101,11 +100,7 @@ std::string as_json(const train::DoctorFacts& facts, const train::Diagnosis& dia
 int run_doctor(const config::ParsedArguments& arguments) {
   const train::DoctorFacts facts = train::gather_doctor_facts();
   const train::Diagnosis diagnosis = train::diagnose(facts);
-  const std::string output =
-      arguments.has("--json") ? as_json(facts, diagnosis) : as_lines(diagnosis);
-  if (std::fputs(output.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw StorageError("cannot write to standard output");
-  }
+  write_stdout(arguments.has("--json") ? as_json(facts, diagnosis) : as_lines(diagnosis));
   return diagnosis.exit_code();
 }
 

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -82,11 +81,8 @@ int run_evaluate(const config::ParsedArguments& arguments) {
       train::evaluate_text(*model.decoder, model.tokenizer, text, options);
   if (bar.has_value()) bar->finish();
 
-  const std::string output =
-      arguments.has("--json") ? as_json(result, model, text_path) : as_lines(result, model);
-  if (std::fputs(output.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw StorageError("cannot write to standard output");
-  }
+  write_stdout(arguments.has("--json") ? as_json(result, model, text_path)
+                                       : as_lines(result, model));
   if (!std::isfinite(result.loss)) {
     throw NonFiniteError("the loss is not finite", "the checkpoint holds damaged weights");
   }

@@ -1,12 +1,10 @@
 // `switchyard generate`.
 #include "switchyard/train/generate.h"
 
-#include <cstdio>
 #include <string>
 
 #include "cli/engine/expert_view.h"
 #include "cli/engine/verbs.h"
-#include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
@@ -15,13 +13,6 @@
 
 namespace switchyard::cli {
 namespace {
-
-// At once, so that the text appears as it is made.
-void print(const std::string& text) {
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw StorageError("cannot write to standard output");
-  }
-}
 
 train::GenerateOptions options_of(const config::ParsedArguments& arguments,
                                   const train::LoadedModel& model) {
@@ -32,7 +23,6 @@ train::GenerateOptions options_of(const config::ParsedArguments& arguments,
   options.sampling.seed = static_cast<std::uint64_t>(arguments.integer("--seed"));
   options.max_tokens = arguments.integer("--max-tokens");
   options.sequence_length = model.config.data.sequence_length;
-  options.precision = model.precision;
   options.step = model.step;
   options.use_cache = !arguments.has("--no-cache");
   return options;
@@ -52,16 +42,16 @@ int run_generate(const config::ParsedArguments& arguments) {
 
   ExpertView view(model.tokenizer, stdout_has_color());
   train::PrintableStream stream;
-  if (!show_experts) print(stream.push(prompt));
+  if (!show_experts) write_stdout(stream.push(prompt));
   const train::Generation generation = train::generate(
       *model.decoder, model.tokenizer, prompt, options, [&](const train::GeneratedToken& token) {
         if (show_experts) {
-          print(view.show(token));
+          write_stdout(view.show(token));
         } else if (!token.is_prompt) {
-          print(stream.push(token.bytes));
+          write_stdout(stream.push(token.bytes));
         }
       });
-  print(show_experts ? view.finish() : stream.finish() + "\n");
+  write_stdout(show_experts ? view.finish() : stream.finish() + "\n");
   if (generation.reached_end) log::info("the model ended the document");
   if (generation.window_moved) {
     log::info("the text outgrew the trained window of {} tokens: its beginning was forgotten",

@@ -3,12 +3,10 @@
 
 #include <ATen/Parallel.h>
 
-#include <cstdio>
-
 #include "cli/engine/verbs.h"
 #include "switchyard/config/load.h"
-#include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/terminal.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/machine.h"
 
@@ -32,10 +30,7 @@ int run_plan(const config::ParsedArguments& arguments) {
     const std::string& precision = resolved.config.train.precision;
     options.peak_flops = train::measure_peak_flops(train::precision_policy(precision).compute);
   }
-  const std::string page = train::plan_page(train::make_plan(resolved.config, options));
-  if (std::fputs(page.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw StorageError("cannot write to standard output");
-  }
+  write_stdout(train::plan_page(train::make_plan(resolved.config, options)));
   return kExitDone;
 }
 

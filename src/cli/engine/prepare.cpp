@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <string>
 
-#include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
@@ -56,10 +54,7 @@ int run_prepare(const config::ParsedArguments& arguments) {
 
   const train::PrepareReport report = train::prepare(options);
   for (const std::string& note : report.notes) log::info("note: {}", note);
-  const std::string text = summary(arguments.text("--output"), report);
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw StorageError("cannot write to standard output");
-  }
+  write_stdout(summary(arguments.text("--output"), report));
   return kExitDone;
 }
 

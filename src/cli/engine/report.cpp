@@ -1,13 +1,12 @@
 // `switchyard report`.
 #include "switchyard/train/report.h"
 
-#include <cstdio>
 #include <filesystem>
 #include <string>
 
 #include "cli/engine/verbs.h"
-#include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/terminal.h"
 
 namespace switchyard::cli {
 
@@ -17,9 +16,7 @@ int run_report(const config::ParsedArguments& arguments) {
                                          ? std::filesystem::path(arguments.text("--output"))
                                          : run / train::kReportName;
   train::write_report(run, page);
-  if (std::puts(page.c_str()) < 0 || std::fflush(stdout) != 0) {
-    throw StorageError("cannot write to standard output");
-  }
+  write_stdout(page.string() + "\n");
   return kExitDone;
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/cuda/parity.h"
 #include "kernels/route_reference.h"
 #include "switchyard/core/error.h"
+#include "switchyard/kernels/host_waits.h"
 #include "switchyard/kernels/route_backward.h"
 
 namespace switchyard::kernels::testing {

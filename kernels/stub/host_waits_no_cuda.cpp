@@ -1,0 +1,9 @@
+#include "switchyard/kernels/host_waits.h"
+
+namespace switchyard::kernels::cuda {
+
+std::int64_t num_host_synchronizations() {
+  return 0;
+}
+
+}  // namespace switchyard::kernels::cuda
