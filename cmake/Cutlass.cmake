@@ -1,5 +1,5 @@
-# SWITCHYARD_CUTLASS: the grouped products of kernels/cutlass. Off by default: they take minutes to
-# compile, and at::_grouped_mm does the same work.
+# SWITCHYARD_CUTLASS: the grouped products of kernels/cutlass. Off by default: at::_grouped_mm does
+# the same work without another dependency and a minute of compiling.
 option(SWITCHYARD_CUTLASS "CUTLASS products of the experts, for Hopper (tools/setup.sh --cutlass)" OFF)
 set(SWITCHYARD_CUTLASS_INCLUDE "" CACHE PATH
     "The folder that holds cutlass/ and cute/ (empty: what tools/setup.sh --cutlass fetched)")
