@@ -132,6 +132,15 @@ TEST_F(Report, MarkupInFilesStaysText) {
   EXPECT_THAT(text, HasSubstr("&lt;script&gt;alert(&#39;x&#39;)"));
 }
 
+TEST_F(Report, OnlyThePhasesThatTakeMostAreDrawn) {
+  StepRecord record = step_record(51, 2);
+  record.phase_ms = {{"forward", 50.0}, {"dust", 0.5}, {"backward", 90.0}, {"stroll", 20.0}};
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  const std::string text = page();
+  for (const char* phase : {"forward", "backward", "stroll"}) EXPECT_THAT(text, HasSubstr(phase));
+  EXPECT_THAT(text, Not(HasSubstr("dust")));
+}
+
 TEST_F(Report, RecordsThatAResumeTookBackAreNotShown) {
   append_to_metrics("{\"event\": \"resume\", \"step\": 20}\n");
   const std::string text = page();

@@ -9,7 +9,9 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "telemetry/report/chart.h"
 #include "telemetry/report/heat_map.h"
@@ -22,6 +24,7 @@ constexpr std::size_t kMaxPoints = 500;        // of a line
 constexpr std::size_t kMaxLayerPoints = 4000;  // of all lines of a chart by layer
 constexpr std::size_t kMaxSmallPoints = 120;   // of a small chart
 constexpr std::size_t kMaxSmallCharts = 48;
+constexpr std::size_t kMaxPhases = 3;  // more are hard to tell apart, and near zero
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 constexpr const char* kBlue = "var(--blue)";
@@ -245,6 +248,22 @@ std::string load_map(const StepRecord& last) {
   return draw(map);
 }
 
+// Of a step, those with the largest sums over the run, the largest first.
+std::vector<std::string> longest_phases(const Metrics& metrics) {
+  std::map<std::string, double> sums;
+  for (const StepRecord& record : metrics.steps) {
+    for (const auto& [phase, milliseconds] : record.phase_ms) {
+      sums[phase] += std::isfinite(milliseconds) ? milliseconds : 0.0;
+    }
+  }
+  std::vector<std::string> phases;
+  for (const auto& [phase, sum] : sums) phases.push_back(phase);
+  std::stable_sort(phases.begin(), phases.end(),
+                   [&sums](const auto& a, const auto& b) { return sums.at(a) > sums.at(b); });
+  phases.resize(std::min(phases.size(), kMaxPhases));
+  return phases;
+}
+
 }  // namespace
 
 std::string learning_figures(const Metrics& metrics, std::optional<std::int64_t> planned_steps) {
@@ -334,20 +353,17 @@ std::string speed_figures(const Metrics& metrics, std::optional<std::int64_t> pl
   mfu.y_from = 0.0;
   mfu.percent = true;
   text += figures.single(mfu, kGreen, [](const StepRecord& r) { return r.mfu.value_or(kNan); });
-  Chart step_time = figures.chart("Time per step", "milliseconds, by phase of the step");
+  const std::vector<std::string> phases = longest_phases(metrics);
+  Chart step_time =
+      figures.chart("Time per step", "milliseconds; of its phases those that take most");
   step_time.y_from = 0.0;
-  std::set<std::string> phases;
-  for (const StepRecord& record : metrics.steps) {
-    for (const auto& [phase, value] : record.phase_ms) phases.insert(phase);
-  }
   step_time.series.push_back(
       thinned(figures.series("whole step", kBlue, [](const StepRecord& r) { return r.step_ms; }),
               kMaxPoints));
-  std::size_t idx = 0;
-  for (const std::string& phase : phases) {
+  for (std::size_t i = 0; i < phases.size(); ++i) {
     step_time.series.push_back(
-        thinned(figures.series(phase, ordered_color(++idx, phases.size() + 1),
-                               [&phase](const StepRecord& r) {
+        thinned(figures.series(phases[i], ordered_color(i + 1, kMaxPhases + 1),
+                               [&phase = phases[i]](const StepRecord& r) {
                                  const auto found = r.phase_ms.find(phase);
                                  return found == r.phase_ms.end() ? kNan : found->second;
                                }),
