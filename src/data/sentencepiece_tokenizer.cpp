@@ -293,6 +293,13 @@ std::optional<std::int32_t> find_control(const SentencePieceModel& model, std::s
   return std::nullopt;
 }
 
+bool has_space_piece(const SentencePieceModel& model) {
+  return std::any_of(model.piece.begin(), model.piece.end(), [](const auto& piece) {
+    return piece.text == kSpaceSign &&
+           (piece.type == PieceType::kNormal || piece.type == PieceType::kUserDefined);
+  });
+}
+
 int byte_of(const std::string& piece) {
   int byte = 0;
   std::from_chars(piece.data() + 3, piece.data() + 5, byte, 16);  // <0xE2>
@@ -331,8 +338,9 @@ std::shared_ptr<const TokenizerModel> make_sentencepiece_tokenizer(std::string b
   loaded->model = format::parse_sentencepiece_model(bytes, name);
   const SentencePieceModel& model = loaded->model;
 
-  // Exact: encoding rewrites nothing, so that a text's segments can be encoded alone.
-  loaded->exact = model.byte_fallback && model.character_map.empty() &&
+  // Exact: encoding rewrites nothing, so that a text's segments can be encoded alone. Without a
+  // piece for the space, the library would write the bytes of its sign for a space instead.
+  loaded->exact = model.byte_fallback && has_space_piece(model) && model.character_map.empty() &&
                   !model.remove_extra_whitespaces && model.escape_whitespaces &&
                   !model.treat_whitespace_as_suffix && !model.has_denormalizer;
   loaded->space_after_newline = model.space_after_newline && loaded->exact;

@@ -241,6 +241,19 @@ TEST(SentencePieceTokenizer, SegmentsGiveTheIdsOfTheWholeText) {
   }
 }
 
+// Such a model writes a space as the bytes of the sign that stands for it (found by fuzzing).
+TEST(SentencePieceTokenizer, AModelWithoutAPieceForTheSpaceDoesNotCountAsLossless) {
+  format::SentencePieceModel model =
+      format::parse_sentencepiece_model(trained_bpe().serialized(), "x");
+  EXPECT_TRUE(trained_bpe().lossless());
+  std::erase_if(model.piece, [](const auto& piece) { return piece.text == "\xE2\x96\x81"; });
+  const Tokenizer tokenizer =
+      Tokenizer::from_sentencepiece(format::serialize_sentencepiece_model(model), "x");
+  const std::string text = "two  spaces";
+  EXPECT_NE(tokenizer.decode(tokenizer.encode(text)), text);
+  EXPECT_FALSE(tokenizer.lossless());
+}
+
 TEST(SentencePieceTokenizer, ALeadingSpaceThatEncodingAddsIsDroppedAgain) {
   const Tokenizer prefixed = foreign(true, false, true);
   for (const std::string& text : {"word"s, " word"s, "  two"s, ""s, "\xFF"s, "\n"s}) {
