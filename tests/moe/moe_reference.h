@@ -16,12 +16,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "support/near_in_norm.h"
 #include "support/tensors.h"
 #include "switchyard/ops/routing.h"
 #include "switchyard/ops/top_k_route.h"
 
 namespace switchyard::moe::testing {
 
+using switchyard::testing::expect_near_in_norm;
 using switchyard::testing::random_normal;
 using switchyard::testing::with_grad;
 
@@ -84,17 +86,6 @@ inline std::vector<std::int32_t> variable_k(const Shape& shape) {
     k_T.push_back(static_cast<std::int32_t>((t * t + t / 3) % (shape.num_experts + 1)));
   }
   return k_T;
-}
-
-// |actual - expected| <= limit * |expected| in the norm of the whole tensor: single elements of a
-// low-precision result may cancel to anything.
-inline void expect_near_in_norm(const at::Tensor& actual, const at::Tensor& expected, double limit,
-                                const char* what) {
-  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
-  const at::Tensor reference = expected.detach().to(at::kDouble);
-  const double distance = (actual.detach().to(at::kDouble) - reference).norm().item<double>();
-  const double norm = reference.norm().item<double>();
-  EXPECT_LE(distance, limit * norm) << what << " differs by " << distance / norm << " of its norm";
 }
 
 // The largest relative error, in norm, that rounding to the dtype in a chain of three products is

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "support/near_in_norm.h"
 #include "support/tensors.h"
 #include "switchyard/core/error.h"
 #include "switchyard/moe/expert_compute.h"
@@ -17,6 +18,7 @@
 namespace switchyard::train {
 namespace {
 
+using switchyard::testing::expect_near_in_norm;
 using switchyard::testing::random_normal;
 
 struct Sizes {

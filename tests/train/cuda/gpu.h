@@ -3,7 +3,6 @@
 #pragma once
 
 #include <ATen/Context.h>
-#include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -29,15 +28,5 @@ class OnGpu : public Base {
   }
   void TearDown() override { at::globalContext().setDeterministicAlgorithms(false, false); }
 };
-
-// |actual - expected| <= limit * |expected| in the norm of the whole tensor, wherever they are.
-inline void expect_near_in_norm(const at::Tensor& actual, const at::Tensor& expected, double limit,
-                                const std::string& what) {
-  const at::Tensor reference = expected.detach().to(at::kCPU, at::kDouble);
-  const at::Tensor value = actual.detach().to(at::kCPU, at::kDouble);
-  ASSERT_EQ(value.sizes(), reference.sizes()) << what;
-  const double distance = value.sub(reference).norm().item<double>();
-  EXPECT_LE(distance, limit * reference.norm().item<double>() + 1e-12) << what;
-}
 
 }  // namespace switchyard::train
