@@ -30,7 +30,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kTemporarySuffix = ".tmp";
 
 format::ScalarType file_type(const NamedTensor& named) {
-  SWITCHYARD_CHECK(named.tensor.device().is_cpu(), "{} is not on the CPU", named.name);
   switch (named.tensor.scalar_type()) {
     case at::kFloat:
       return format::ScalarType::kF32;

@@ -63,7 +63,10 @@ Attention::Attention(const config::ModelConfig& config, const BlockBuild& build,
                                 build.precision);
 }
 
-Attention::Heads Attention::project(const at::Tensor& x_TH, const at::Tensor& position_T) const {
+Attention::Heads Attention::project(const at::Tensor& x_TH, const Batch& batch) const {
+  const auto rotate = [&](const at::Tensor& heads_TAD) {
+    return ops::rope(heads_TAD, batch.position_T, batch.num_positions, rope_theta_);
+  };
   const std::int64_t num_tokens = x_TH.size(0);
   const std::int64_t num_rotated = num_heads_ + num_kv_heads_;
   const std::optional<at::Tensor> bias =
@@ -73,7 +76,7 @@ Attention::Heads Attention::project(const at::Tensor& x_TH, const at::Tensor& po
   // Splits, not slices: the gradient of a split is one concatenation.
   if (!q_norm_) {
     const std::vector<at::Tensor> split = qkv_TXD.split_with_sizes({num_rotated, num_kv_heads_}, 1);
-    const at::Tensor rotated = ops::rope(split[0], position_T, rope_theta_);
+    const at::Tensor rotated = rotate(split[0]);
     const std::vector<at::Tensor> qk = rotated.split_with_sizes({num_heads_, num_kv_heads_}, 1);
     return {.q_TAD = qk[0], .k_TGD = qk[1], .v_TGD = split[1]};
   }
@@ -81,15 +84,13 @@ Attention::Heads Attention::project(const at::Tensor& x_TH, const at::Tensor& po
       qkv_TXD.split_with_sizes({num_heads_, num_kv_heads_, num_kv_heads_}, 1);
   const at::Tensor q_TAD = ops::rms_norm(split[0], q_norm_->value, norm_eps_);
   const at::Tensor k_TGD = ops::rms_norm(split[1], k_norm_->value, norm_eps_);
-  return {.q_TAD = ops::rope(q_TAD, position_T, rope_theta_),
-          .k_TGD = ops::rope(k_TGD, position_T, rope_theta_),
-          .v_TGD = split[2]};
+  return {.q_TAD = rotate(q_TAD), .k_TGD = rotate(k_TGD), .v_TGD = split[2]};
 }
 
 Attention::Output Attention::forward(const at::Tensor& x_TH, const Batch& batch,
                                      const ForwardContext& context,
                                      ops::ImportanceMeasure measure) {
-  Heads heads = project(x_TH, batch.position_T);
+  Heads heads = project(x_TH, batch);
   ops::AttentionOptions options;
   options.sequence_offset = batch.sequence_offset;
   options.causal = true;

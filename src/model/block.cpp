@@ -15,11 +15,11 @@
 namespace switchyard::model {
 namespace {
 
-// Host tensor [B].
-at::Tensor cached_keys(const KvCache& cache) {
+// [B] on the device that routes.
+at::Tensor cached_keys(const KvCache& cache, at::Device device) {
   std::vector<std::int64_t> count_B;
   for (std::int64_t b = 0; b < cache.num_sequences(); ++b) count_B.push_back(cache.length(b));
-  return at::tensor(count_B, at::kLong);
+  return at::tensor(count_B, at::kLong).to(device);
 }
 
 }  // namespace
@@ -120,7 +120,9 @@ Block::Output Block::forward(const at::Tensor& x_TH, const Batch& batch,
     input.step = context.step;
     input.layer = layer_;
     input.training = context.training;
-    if (context.cache != nullptr) input.cached_keys_B = cached_keys(*context.cache);
+    if (context.cache != nullptr && measure != ops::ImportanceMeasure::none) {
+      input.cached_keys_B = cached_keys(*context.cache, x_TH.device());
+    }
     moe::MoeOutput routed = moe_->forward(input, first);
     y_TH = routed.y_TH;
     output.route = LayerRoute{

@@ -44,7 +44,7 @@ class Attention {
     at::Tensor k_TGD;
     at::Tensor v_TGD;
   };
-  [[nodiscard]] Heads project(const at::Tensor& x_TH, const at::Tensor& position_T) const;
+  [[nodiscard]] Heads project(const at::Tensor& x_TH, const Batch& batch) const;
 
   std::int64_t layer_;
   std::int64_t num_heads_;

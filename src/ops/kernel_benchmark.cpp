@@ -97,9 +97,10 @@ Case rms_norm_both_ways_torch(Problem& p) {
               p.dx_TH)};
 }
 Case rope_both_ways(Problem& p) {
-  return {{.bytes = bytes(4, p.q_TAD)},
-          both_ways(
-              p, [&] { return rope(p.q_TAD, p.position_T, 1e4); }, p.dout_TAD)};
+  return {
+      {.bytes = bytes(4, p.q_TAD)},
+      both_ways(
+          p, [&] { return rope(p.q_TAD, p.position_T, p.position_T.numel(), 1e4); }, p.dout_TAD)};
 }
 Case dropout_both_ways(Problem& p) {
   return {{.bytes = bytes(4, p.x_TH)},

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -24,7 +25,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Cosines and sines of position * theta^(-2d / D), [positions, D/2].
+// Cosines and sines of position * theta^(-2d / D), [positions, D/2], on the device that reads them.
 struct RopeTables {
   at::Tensor cos;
   at::Tensor sin;
@@ -49,20 +50,23 @@ RopeTables make_tables(std::int64_t num_positions, std::int64_t half, double the
   return tables;
 }
 
-// Tables for positions [0, num_positions) at least, kept for the life of the program: a model asks
-// for the same ones in every layer of every step.
+// Tables for positions [0, num_positions) at least, kept for the life of the program (and so never
+// destroyed, when a device may be gone already): a model asks for the same ones in every layer of
+// every step.
 RopeTables tables_for(std::int64_t num_positions, std::int64_t half, double theta,
-                      at::ScalarType dtype) {
+                      at::ScalarType dtype, at::Device device) {
+  using Key = std::tuple<std::int64_t, double, at::ScalarType, std::string>;
   static std::mutex mutex;
-  static std::map<std::tuple<std::int64_t, double, at::ScalarType>, RopeTables> cache;
+  static auto& cache = *new std::map<Key, RopeTables>;
   const std::scoped_lock lock(mutex);
-  RopeTables& tables = cache[{half, theta, dtype}];
+  RopeTables& tables = cache[{half, theta, dtype, device.str()}];
   if (!tables.cos.defined() || tables.cos.size(0) < num_positions) {
     // Doubling, so that a generation that grows by one position does not rebuild each time.
     const std::int64_t had = tables.cos.defined() ? tables.cos.size(0) : 0;
     const std::int64_t size = std::max(num_positions, 2 * had);
-    tables = dtype == at::kDouble ? make_tables<double>(size, half, theta, dtype)
-                                  : make_tables<float>(size, half, theta, dtype);
+    const RopeTables made = dtype == at::kDouble ? make_tables<double>(size, half, theta, dtype)
+                                                 : make_tables<float>(size, half, theta, dtype);
+    tables = {made.cos.to(device), made.sin.to(device)};
   }
   return tables;
 }
@@ -109,22 +113,24 @@ class Rope : public torch::autograd::Function<Rope> {
 
 }  // namespace
 
-at::Tensor rope(const at::Tensor& x_TAD, const at::Tensor& position_T, double theta) {
+at::Tensor rope(const at::Tensor& x_TAD, const at::Tensor& position_T, std::int64_t num_positions,
+                double theta) {
   SWITCHYARD_CHECK(x_TAD.dim() == 3 && x_TAD.size(2) % 2 == 0,
                    "rope of {}: expected [T, A, D] with an even D", c10::str(x_TAD.sizes()));
   SWITCHYARD_CHECK(position_T.scalar_type() == at::kLong && position_T.is_contiguous() &&
                        position_T.numel() == x_TAD.size(0),
                    "rope needs one int64 position for each of {} tokens", x_TAD.size(0));
-  std::int64_t num_positions = 0;
-  if (x_TAD.is_cpu() && position_T.numel() > 0) {
+  SWITCHYARD_CHECK(position_T.device() == x_TAD.device(), "positions on {}, heads on {}",
+                   position_T.device().str(), x_TAD.device().str());
+  if (x_TAD.is_cpu() && position_T.numel() > 0) {  // on a device, looking would make the host wait
     const auto* position = position_T.const_data_ptr<std::int64_t>();
     const auto [low, high] = std::minmax_element(position, position + position_T.numel());
-    SWITCHYARD_CHECK(*low >= 0, "position {} is negative", *low);
-    num_positions = *high + 1;
+    SWITCHYARD_CHECK(*low >= 0 && *high < num_positions, "positions {} to {}, expected 0 to {}",
+                     *low, *high, num_positions - 1);
   }
-  return Rope::apply(
-      x_TAD, position_T,
-      tables_for(num_positions, x_TAD.size(2) / 2, theta, accumulation_type(x_TAD.scalar_type())));
+  return Rope::apply(x_TAD, position_T,
+                     tables_for(num_positions, x_TAD.size(2) / 2, theta,
+                                accumulation_type(x_TAD.scalar_type()), x_TAD.device()));
 }
 
 }  // namespace switchyard::ops

@@ -73,6 +73,7 @@ MicroBatch make_batch(std::span<const data::Sample> windows, const BatchOptions&
       micro.num_labels += is_counted ? 1 : 0;
     }
   }
+  batch.num_positions = static_cast<std::int64_t>(length);
   batch.sequence_offset.push_back(num_tokens);
   batch.sequence_offset_B1 = at::tensor(batch.sequence_offset, at::kInt);
   micro.num_tokens = num_tokens;

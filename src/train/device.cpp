@@ -47,6 +47,7 @@ model::Batch to_device(const model::Batch& batch, c10::Device device) {
   };
   return {.token_T = moved(batch.token_T),
           .position_T = moved(batch.position_T),
+          .num_positions = batch.num_positions,
           .sequence_offset = batch.sequence_offset,
           .sequence_offset_B1 = moved(batch.sequence_offset_B1),
           .valid_T = moved(batch.valid_T),

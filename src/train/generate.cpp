@@ -25,6 +25,7 @@ model::Batch one_sequence(std::span<const std::int32_t> ids, std::int64_t first_
   model::Batch batch;
   batch.token_T = at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong);
   batch.position_T = at::tensor(positions, at::kLong);
+  batch.num_positions = first_position + num_tokens;
   batch.sequence_offset = {0, num_tokens};
   batch.sequence_offset_B1 = at::tensor(batch.sequence_offset, at::kInt);
   batch.token_idx_T = batch.position_T;

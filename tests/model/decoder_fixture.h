@@ -9,6 +9,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <numeric>
@@ -97,6 +98,7 @@ inline Batch make_batch(const std::vector<std::vector<std::int64_t>>& sequences,
   }
   batch.token_T = at::tensor(token, at::kLong);
   batch.position_T = at::tensor(position, at::kLong);
+  for (const std::int64_t p : position) batch.num_positions = std::max(batch.num_positions, p + 1);
   batch.label_T = at::tensor(label, at::kLong);
   batch.sequence_offset_B1 = at::tensor(batch.sequence_offset, at::kLong).to(at::kInt);
   batch.token_idx_T = at::arange(static_cast<std::int64_t>(token.size()), at::kLong);

@@ -34,7 +34,7 @@ std::vector<at::Tensor> results() {
   const at::Tensor weight = with_grad(random_normal({20}, 3, at::kFloat));
   const at::Tensor position = at::arange(kTokens, at::kLong);
   const AttentionOptions options{.sequence_offset = {0, 700, kTokens}};
-  const at::Tensor q_turned = rope(rms_norm(q, weight, 1e-6), position, 10000.0);
+  const at::Tensor q_turned = rope(rms_norm(q, weight, 1e-6), position, position.numel(), 10000.0);
   const AttentionOutput attended = attention(q_turned, k, k, options);
   const at::Tensor flat = attended.out_TAD.flatten(1);
   const at::Tensor dropped = dropout(flat, position, 0.1, {.seed = 1});

@@ -18,7 +18,7 @@ namespace switchyard::checkpoint {
 
 struct NamedTensor {
   std::string name;
-  at::Tensor tensor;  // on the CPU, fp32 or fp64, any strides
+  at::Tensor tensor;  // fp32 or fp64, any device and strides
 };
 
 struct SaveRequest {

@@ -14,6 +14,7 @@ namespace switchyard::model {
 struct Batch {
   at::Tensor token_T;                         // [T] int64
   at::Tensor position_T;                      // [T] int64, restarts with each sequence
+  std::int64_t num_positions = 0;             // every position is below it (host copy)
   std::vector<std::int64_t> sequence_offset;  // [B+1], from 0 to T (host copy)
   at::Tensor sequence_offset_B1;              // [B+1] int32
   at::Tensor valid_T;                         // [T] bool, or undefined when all are valid

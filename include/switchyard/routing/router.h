@@ -26,7 +26,8 @@ struct RouterInput {
   std::int64_t step = 0;          // 0-based index of the optimizer step
   std::int64_t layer = 0;
   bool training = false;
-  // Generation: [B] int64 keys each sequence attends to besides this batch's; undefined = none.
+  // Generation, for routers that read importance_T: [B] int64 keys each sequence attends to besides
+  // this batch's; undefined = none.
   at::Tensor cached_keys_B;
 };
 
