@@ -1,15 +1,11 @@
 #include "switchyard/checkpoint/checkpoint.h"
 
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
-#include <cstddef>
-#include <cstring>
 #include <nlohmann/json.hpp>
-#include <span>
 #include <system_error>
 #include <utility>
 
@@ -20,7 +16,6 @@
 #include "switchyard/core/hash.h"
 #include "switchyard/core/log.h"
 #include "switchyard/format/json.h"
-#include "switchyard/format/safetensors.h"
 
 namespace switchyard::checkpoint {
 namespace {
@@ -28,56 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kTemporarySuffix = ".tmp";
-
-format::ScalarType file_type(const NamedTensor& named) {
-  switch (named.tensor.scalar_type()) {
-    case at::kFloat:
-      return format::ScalarType::kF32;
-    case at::kDouble:
-      return format::ScalarType::kF64;
-    default:
-      throw InternalError(fmt::format("a checkpoint holds fp32 and fp64, but {} is {}", named.name,
-                                      at::toString(named.tensor.scalar_type())));
-  }
-}
-
-void write_tensors(const fs::path& path, const std::vector<NamedTensor>& tensors,
-                   const std::map<std::string, std::string>& metadata) {
-  std::vector<format::TensorInfo> infos;
-  infos.reserve(tensors.size());
-  for (const NamedTensor& named : tensors) {
-    infos.push_back(
-        {.name = named.name, .type = file_type(named), .shape = named.tensor.sizes().vec()});
-  }
-  format::SafetensorsWriter writer(path, std::move(infos), metadata);
-  for (const NamedTensor& named : tensors) {
-    const at::Tensor contiguous = named.tensor.detach().cpu().contiguous();
-    writer.append(named.name, {static_cast<const std::byte*>(contiguous.const_data_ptr()),
-                               static_cast<std::size_t>(contiguous.nbytes())});
-  }
-  writer.commit();
-}
-
-std::map<std::string, at::Tensor> read_tensors(const fs::path& path) {
-  const MappedFile file(path);
-  const format::SafetensorsFile parsed = format::parse_safetensors(file.bytes(), path.string());
-  std::map<std::string, at::Tensor> tensors;
-  for (const auto& [name, view] : parsed.tensor) {
-    at::ScalarType type = at::kFloat;
-    if (view.type == format::ScalarType::kF64) {
-      type = at::kDouble;
-    } else if (view.type != format::ScalarType::kF32) {
-      throw DataError(fmt::format("{}: tensor '{}' is {}, expected F32 or F64", path.string(), name,
-                                  format::scalar_type_name(view.type)));
-    }
-    const at::Tensor tensor = at::empty(view.shape, at::TensorOptions().dtype(type));
-    if (!view.bytes.empty()) {
-      std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
-    }
-    tensors.emplace(name, tensor);
-  }
-  return tensors;
-}
+constexpr int kOnlyWriter = 0;
 
 fs::path temporary_name(const fs::path& step) {
   return step.parent_path() /
@@ -149,31 +95,24 @@ fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
   const TemporaryFolder temporary(temporary_name(final_name));
   const fs::path& folder = temporary.path();
 
-  std::vector<std::string> files{kWeights, kConfig, request.tokenizer_file};
-  write_tensors(folder / kWeights, request.weights, {{"format", "pt"}});
-  if (!request.router_state.empty()) {
-    write_tensors(folder / kRouterState, request.router_state, {});
-    files.emplace_back(kRouterState);
-  }
-  if (!request.optimizer.empty()) {
-    write_tensors(folder / kOptimizer, request.optimizer, {});
-    files.emplace_back(kOptimizer);
-  }
-  if (!request.training_state.empty()) {
-    write_file_atomically(folder / kTrainingState, request.training_state);
-    files.emplace_back(kTrainingState);
-  }
-  write_file_atomically(folder / kConfig, request.resolved_config);
-  write_file_atomically(folder / request.tokenizer_file, request.tokenizer_bytes);
+  std::map<std::string, FileDigest> written = write_files_of(kOnlyWriter, request.plan, folder);
+  SWITCHYARD_CHECK(written.size() == request.plan.size(), "writer {} has {} of {} files",
+                   kOnlyWriter, written.size(), request.plan.size());
+  const auto write = [&](const std::string& file, const std::string& text) {
+    write_file_atomically(folder / file, text);
+    written[file] = digest_of(text);
+  };
+  if (!request.training_state.empty()) write(kTrainingState, request.training_state);
+  write(kConfig, request.resolved_config);
+  write(request.tokenizer_file, request.tokenizer_bytes);
 
   nlohmann::json manifest;
   manifest["version"] = kVersion;
   manifest["step"] = request.step;
   manifest["tokenizer"] = request.tokenizer_file;
   manifest["environment"] = request.environment;
-  for (const std::string& file : files) {
-    manifest["files"][file] = {{"bytes", size_of(folder / file)},
-                               {"xxh3", xxh3_of_file(folder / file)}};
+  for (const auto& [file, digest] : written) {
+    manifest["files"][file] = {{"bytes", digest.bytes}, {"xxh3", digest.xxh3}};
   }
   write_file_atomically(folder / kManifest, manifest_text(manifest));
   try {
@@ -301,18 +240,22 @@ fs::path Checkpoint::config() const {
   return folder_ / kConfig;
 }
 
-std::map<std::string, at::Tensor> Checkpoint::weights() const {
-  return read_tensors(folder_ / kWeights);
+TensorFiles Checkpoint::tensors_of(const char* kind) const {
+  std::vector<fs::path> paths;
+  for (const std::string& file : files_of_kind(kind, files_)) paths.push_back(folder_ / file);
+  return {folder_.string(), paths};
 }
 
-std::map<std::string, at::Tensor> Checkpoint::router_state() const {
-  if (!files_.contains(kRouterState)) return {};
-  return read_tensors(folder_ / kRouterState);
+TensorFiles Checkpoint::weights() const {
+  return tensors_of(kWeights);
 }
 
-std::map<std::string, at::Tensor> Checkpoint::optimizer() const {
-  if (!files_.contains(kOptimizer)) return {};
-  return read_tensors(folder_ / kOptimizer);
+TensorFiles Checkpoint::router_state() const {
+  return tensors_of(kRouterState);
+}
+
+TensorFiles Checkpoint::optimizer() const {
+  return tensors_of(kOptimizer);
 }
 
 std::string Checkpoint::training_state() const {

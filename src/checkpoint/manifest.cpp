@@ -1,5 +1,7 @@
 #include "checkpoint/manifest.h"
 
+#include <charconv>
+#include <optional>
 #include <system_error>
 
 #include "switchyard/checkpoint/checkpoint.h"
@@ -12,6 +14,66 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kChecksum = "checksum";
+
+// "00002-of-00003" of a shard's name.
+struct ShardNumber {
+  std::uint64_t number = 0;
+  std::uint64_t count = 0;
+};
+
+constexpr std::string_view kTensorSuffix = ".safetensors";
+constexpr std::string_view kOf = "-of-";
+constexpr std::size_t kFewestDigits = 5;
+
+std::string_view stem_of(std::string_view kind) {
+  return kind.substr(0, kind.size() - kTensorSuffix.size());
+}
+
+std::optional<ShardNumber> shard_number(std::string_view file, std::string_view kind) {
+  const std::string prefix = fmt::format("{}-", stem_of(kind));
+  if (!file.starts_with(prefix) || !file.ends_with(kTensorSuffix) ||
+      file.size() < prefix.size() + kTensorSuffix.size()) {
+    return std::nullopt;
+  }
+  file.remove_prefix(prefix.size());
+  file.remove_suffix(kTensorSuffix.size());
+  const std::size_t of = file.find(kOf);
+  if (of == std::string_view::npos) return std::nullopt;
+  const auto parse = [](std::string_view digits) -> std::optional<std::uint64_t> {
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    const bool whole = error == std::errc() && end == digits.data() + digits.size();
+    if (!whole || digits.size() < kFewestDigits) return std::nullopt;
+    return value;
+  };
+  const auto number = parse(file.substr(0, of));
+  const auto count = parse(file.substr(of + kOf.size()));
+  if (!number.has_value() || !count.has_value()) return std::nullopt;
+  return ShardNumber{.number = *number, .count = *count};
+}
+
+// A set of shards is as good as none when one of them is not listed.
+void check_shards(const fs::path& manifest, const std::set<std::string>& files) {
+  for (const char* kind : {kWeights, kRouterState, kOptimizer}) {
+    std::set<std::uint64_t> numbers;
+    std::set<std::uint64_t> counts;
+    for (const std::string& file : files) {
+      const auto shard = shard_number(file, kind);
+      if (!shard.has_value()) continue;
+      const bool is_new = numbers.insert(shard->number).second;
+      counts.insert(shard->count);
+      if (!is_new || shard->number < 1 || shard->number > shard->count || counts.size() > 1) {
+        throw Damaged(manifest, fmt::format("lists '{}', which belongs to no set of shards", file));
+      }
+    }
+    if (numbers.empty()) continue;
+    if (numbers.size() != *counts.begin() || files.contains(kind)) {
+      throw Damaged(manifest, fmt::format("lists {} of {} shards of {}{}", numbers.size(),
+                                          *counts.begin(), stem_of(kind),
+                                          files.contains(kind) ? " beside the whole file" : ""));
+    }
+  }
+}
 
 std::string checksum_of(format::Json members) {
   members.erase(kChecksum);
@@ -33,6 +95,15 @@ void verify_file(const fs::path& file, const format::Json& entry) {
 Damaged::Damaged(const fs::path& file, const std::string& reason)
     : DataError(fmt::format("{}: {}", file.string(), reason),
                 "the checkpoint is incomplete or damaged; use another step of the run") {}
+
+std::vector<std::string> files_of_kind(const std::string& kind,
+                                       const std::set<std::string>& files) {
+  std::vector<std::string> found;
+  for (const std::string& file : files) {
+    if (file == kind || shard_number(file, kind).has_value()) found.push_back(file);
+  }
+  return found;
+}
 
 bool is_step_name(const std::string& name) {
   return name.starts_with(kStepPrefix) && name.size() > kStepPrefix.size() &&
@@ -80,16 +151,20 @@ Manifest verify(const fs::path& folder) {
     }
     manifest.tokenizer_file = json.at("tokenizer").get<std::string>();
     const format::Json& files = json.at("files");
+    for (const auto& [name, entry] : files.items()) manifest.files.insert(name);
     for (const char* name : {kWeights, kConfig, manifest.tokenizer_file.c_str()}) {
-      if (!files.contains(name)) throw Damaged(path, fmt::format("does not list '{}'", name));
+      const bool listed = name == std::string_view(kWeights)
+                              ? !files_of_kind(name, manifest.files).empty()
+                              : manifest.files.contains(name);
+      if (!listed) throw Damaged(path, fmt::format("does not list '{}'", name));
     }
+    check_shards(path, manifest.files);
     for (const auto& [name, entry] : files.items()) {
       if (name.empty() || name[0] == '.' ||
           name.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
         throw Damaged(path, fmt::format("lists '{}', which is no file name", name));
       }
       verify_file(folder / name, entry);
-      manifest.files.insert(name);
     }
     for (const auto& [name, value] : json.at("environment").items()) {
       if (value.is_string()) manifest.environment.emplace(name, value.get<std::string>());

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
@@ -35,6 +36,11 @@ struct Manifest {
   std::set<std::string> files;
   std::map<std::string, std::string> environment;
 };
+
+// The files that hold tensors of a kind, whose name is kWeights, kRouterState or kOptimizer: that
+// one, and shards of it (model-00002-of-00003.safetensors).
+[[nodiscard]] std::vector<std::string> files_of_kind(const std::string& kind,
+                                                     const std::set<std::string>& files);
 
 // step-000500?
 [[nodiscard]] bool is_step_name(const std::string& name);

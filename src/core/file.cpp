@@ -218,6 +218,21 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::release(std::span<const std::byte> part) const noexcept {
+  // Parts need not end where pages do: the last page is left to the part behind it.
+  static const auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto page_of = [this](const std::byte* place) {
+    return static_cast<std::size_t>(place - data_) / page_bytes;
+  };
+  if (part.empty()) return;
+  const std::size_t begin = page_of(part.data());
+  const std::size_t end = page_of(part.data() + part.size());
+  if (begin == end) return;
+  // Only advice: a failure leaves pages where they are.
+  (void)::madvise(const_cast<std::byte*>(data_) + begin * page_bytes, (end - begin) * page_bytes,
+                  MADV_DONTNEED);
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 

@@ -17,13 +17,38 @@ namespace {
 struct CloseFile {
   void operator()(std::FILE* file) const noexcept { std::fclose(file); }
 };
-struct FreeState {
-  void operator()(XXH3_state_t* state) const noexcept { XXH3_freeState(state); }
-};
 
 constexpr std::size_t kReadBytes = std::size_t{1} << 20;
 
 }  // namespace
+
+struct Xxh3Stream::State {
+  State() : xxhash(XXH3_createState()) {
+    SWITCHYARD_CHECK(xxhash != nullptr && XXH3_64bits_reset(xxhash) == XXH_OK,
+                     "cannot start a hash");
+  }
+  ~State() { XXH3_freeState(xxhash); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  XXH3_state_t* xxhash;
+};
+
+Xxh3Stream::Xxh3Stream() : state_(std::make_unique<State>()) {}
+Xxh3Stream::~Xxh3Stream() = default;
+Xxh3Stream::Xxh3Stream(Xxh3Stream&&) noexcept = default;
+Xxh3Stream& Xxh3Stream::operator=(Xxh3Stream&&) noexcept = default;
+
+void Xxh3Stream::update(std::span<const std::byte> bytes) {
+  XXH3_64bits_update(state_->xxhash, bytes.data(), bytes.size());
+}
+
+std::uint64_t Xxh3Stream::digest() const {
+  return XXH3_64bits_digest(state_->xxhash);
+}
+
+FileDigest digest_of(std::string_view text) {
+  return {.bytes = text.size(), .xxh3 = to_hex(xxh3(text))};
+}
 
 std::uint64_t xxh3(std::span<const std::byte> bytes, std::uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
@@ -43,17 +68,15 @@ std::string xxh3_of_file(const std::filesystem::path& path) {
   };
   const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "rbe"));
   if (!file) fail();
-  const std::unique_ptr<XXH3_state_t, FreeState> state(XXH3_createState());
-  SWITCHYARD_CHECK(state != nullptr && XXH3_64bits_reset(state.get()) == XXH_OK,
-                   "cannot start a hash of {}", path.string());
+  Xxh3Stream stream;
   std::vector<std::byte> buffer(kReadBytes);
   while (true) {
     const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), file.get());
     if (count == 0) break;
-    XXH3_64bits_update(state.get(), buffer.data(), count);
+    stream.update(std::span(buffer).first(count));
   }
   if (std::ferror(file.get()) != 0) fail();
-  return to_hex(XXH3_64bits_digest(state.get()));
+  return to_hex(stream.digest());
 }
 
 }  // namespace switchyard

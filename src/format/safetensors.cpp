@@ -203,24 +203,35 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
   // Trailing spaces are part of the format.
   const std::size_t past = (8 + text.size()) % kDataAlignment;
   if (past != 0) text.append(kDataAlignment - past, ' ');
-  file_.write(bytes_of(static_cast<std::uint64_t>(text.size())));
-  file_.write(text);
+  write(bytes_of(static_cast<std::uint64_t>(text.size())));
+  write(std::as_bytes(std::span(text)));
+}
+
+void SafetensorsWriter::write(std::span<const std::byte> bytes) {
+  hash_.update(bytes);
+  file_.write(bytes);
 }
 
 void SafetensorsWriter::append(const std::string& name, std::span<const std::byte> bytes) {
   SWITCHYARD_CHECK(next_ < tensors_.size() && tensors_[next_].name == name,
                    "tensor {} was delivered out of order", name);
   const TensorInfo& tensor = tensors_[next_];
-  SWITCHYARD_CHECK(bytes.size() == size_in_bytes(tensor.shape, tensor.type),
-                   "tensor {} came with {} bytes", name, bytes.size());
-  file_.write(bytes);
+  const std::uint64_t size = size_in_bytes(tensor.shape, tensor.type).value();
+  SWITCHYARD_CHECK(bytes.size() <= size - delivered_bytes_,
+                   "tensor {} of {} bytes came with {} after {}", name, size, bytes.size(),
+                   delivered_bytes_);
+  write(bytes);
+  delivered_bytes_ += bytes.size();
+  if (delivered_bytes_ < size) return;
   ++next_;
+  delivered_bytes_ = 0;
 }
 
-void SafetensorsWriter::commit() {
+FileDigest SafetensorsWriter::commit() {
   SWITCHYARD_CHECK(next_ == tensors_.size(), "{} of {} tensors were written", next_,
                    tensors_.size());
   file_.commit();
+  return {.bytes = file_.bytes_written(), .xxh3 = to_hex(hash_.digest())};
 }
 
 }  // namespace switchyard::format

@@ -8,6 +8,7 @@
 #include "switchyard/core/log.h"
 #include "switchyard/ops/op_span.h"
 #include "switchyard/train/device.h"
+#include "switchyard/train/model_files.h"
 
 namespace switchyard::train {
 namespace {
@@ -119,8 +120,8 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
   }
   auto decoder =
       std::make_unique<model::Decoder>(config.model, config.data.sequence_length, policy);
-  load_weights(*decoder, checkpoint.weights(), checkpoint.folder().string());
-  load_router_state(*decoder, checkpoint.router_state(), checkpoint.folder().string());
+  load_weights(*decoder, checkpoint.weights());
+  load_router_state(*decoder, checkpoint.router_state());
   return {.folder = checkpoint.folder(),
           .config = std::move(config),
           .tokenizer = std::move(tokenizer),

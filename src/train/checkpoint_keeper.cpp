@@ -24,8 +24,8 @@ void CheckpointKeeper::start_from(const checkpoint::Checkpoint& checkpoint) {
 
 void CheckpointKeeper::check_free_space(const checkpoint::SaveRequest& request) const {
   std::uint64_t estimated_bytes = request.tokenizer_bytes.size();
-  for (const auto* tensors : {&request.weights, &request.optimizer, &request.router_state}) {
-    for (const checkpoint::NamedTensor& named : *tensors) estimated_bytes += named.tensor.nbytes();
+  for (const checkpoint::PlannedFile& file : request.plan) {
+    for (const checkpoint::NamedTensor& part : file.parts) estimated_bytes += part.tensor.nbytes();
   }
   std::error_code error;
   const fs::space_info space = fs::space(folder_, error);

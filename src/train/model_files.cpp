@@ -1,10 +1,10 @@
-// Between a decoder and the named tensors of files.
-#include <ATen/core/grad_mode.h>
+#include "switchyard/train/model_files.h"
 
-#include <set>
+#include <cstdint>
+#include <map>
+#include <string>
 
 #include "switchyard/core/error.h"
-#include "switchyard/train/build.h"
 
 namespace switchyard::train {
 namespace {
@@ -23,62 +23,59 @@ std::string router_prefix(std::int64_t layer) {
   return fmt::format("model.layers.{}.moe.router.", layer);
 }
 
-// Into a tensor that is laid out as the parameter; the file's name of the part ends in `suffix`.
-void load_part(const at::Tensor& whole, const ops::LogicalTensor& part, const char* suffix,
-               const std::map<std::string, at::Tensor>& tensors, const std::string& source) {
-  const std::string name = part.name + suffix;
-  const auto found = tensors.find(name);
-  if (found == tensors.end()) {
-    throw DataError(fmt::format("{}: the tensor '{}' is missing", source, name),
-                    "the weights belong to a model of another shape");
+// Named views are where a file's tensors go, too.
+std::vector<checkpoint::TensorTarget> whole_targets(
+    const std::vector<checkpoint::NamedTensor>& views) {
+  std::vector<checkpoint::TensorTarget> targets;
+  targets.reserve(views.size());
+  for (const checkpoint::NamedTensor& view : views) {
+    targets.push_back(
+        {.name = view.name, .shape = view.tensor.sizes().vec(), .destination = view.tensor});
   }
-  const at::Tensor& tensor = found->second;
-  if (tensor.sizes() != at::IntArrayRef(part.shape)) {
-    throw DataError(fmt::format("{}: '{}' has the shape [{}], expected [{}]", source, name,
-                                fmt::join(tensor.sizes(), ", "), fmt::join(part.shape, ", ")),
-                    "the weights belong to a model of another shape");
-  }
-  part_of(whole, part).copy_(tensor);
+  return targets;
 }
 
 }  // namespace
 
-checkpoint::SaveRequest save_request(model::Decoder& decoder) {
-  checkpoint::SaveRequest request;
+std::vector<checkpoint::NamedTensor> named_weights(model::Decoder& decoder) {
+  std::vector<checkpoint::NamedTensor> weights;
   for (const ops::Parameter* parameter : decoder.parameters()) {
     for (const ops::LogicalTensor& part : parameter->parts) {
-      request.weights.push_back({.name = part.name, .tensor = part_of(parameter->master, part)});
+      weights.push_back({.name = part.name, .tensor = part_of(parameter->master, part)});
     }
   }
+  return weights;
+}
+
+std::vector<checkpoint::NamedTensor> named_router_state(model::Decoder& decoder) {
+  std::vector<checkpoint::NamedTensor> state;
   for (const auto& [layer, router] : decoder.routers()) {
     for (const auto& [name, tensor] : router->state()) {
-      request.router_state.push_back({.name = router_prefix(layer) + name, .tensor = tensor});
+      state.push_back({.name = router_prefix(layer) + name, .tensor = tensor});
     }
   }
-  return request;
+  return state;
 }
 
-void load_weights(model::Decoder& decoder, const std::map<std::string, at::Tensor>& weights,
-                  const std::string& source) {
-  const at::NoGradGuard no_grad;
-  std::set<std::string> known;
-  for (ops::Parameter* parameter : decoder.parameters()) {
-    for (const ops::LogicalTensor& part : parameter->parts) {
-      load_part(parameter->master, part, "", weights, source);
-      known.insert(part.name);
-    }
-    ops::publish(*parameter);
-  }
-  for (const auto& [name, tensor] : weights) {
-    if (!known.contains(name)) {
-      throw DataError(fmt::format("{}: the model has no tensor '{}'", source, name),
-                      "the weights belong to a model of another shape");
+std::vector<checkpoint::NamedTensor> named_moments(const optim::AdamW& optimizer) {
+  std::vector<checkpoint::NamedTensor> named;
+  for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
+    const optim::AdamW::Moments& moments = optimizer.moments()[i];
+    for (const ops::LogicalTensor& part : optimizer.parameters()[i]->parts) {
+      named.push_back({.name = part.name + kFirstMoment, .tensor = part_of(moments.first, part)});
+      named.push_back({.name = part.name + kSecondMoment, .tensor = part_of(moments.second, part)});
     }
   }
+  return named;
 }
 
-void load_router_state(model::Decoder& decoder, const std::map<std::string, at::Tensor>& state,
-                       const std::string& source) {
+void load_weights(model::Decoder& decoder, const checkpoint::TensorFiles& files) {
+  files.read_exactly(whole_targets(named_weights(decoder)));
+  for (ops::Parameter* parameter : decoder.parameters()) ops::publish(*parameter);
+}
+
+void load_router_state(model::Decoder& decoder, const checkpoint::TensorFiles& files) {
+  const std::map<std::string, at::Tensor> state = files.copies();
   std::size_t num_used = 0;
   for (const auto& [layer, router] : decoder.routers()) {
     const std::string prefix = router_prefix(layer);
@@ -90,45 +87,19 @@ void load_router_state(model::Decoder& decoder, const std::map<std::string, at::
     try {
       router->load_state(own);
     } catch (const DataError& error) {
-      throw DataError(fmt::format("{}: router of layer {}: {}", source, layer, error.what()),
-                      error.hint());
+      throw DataError(
+          fmt::format("{}: router of layer {}: {}", files.source(), layer, error.what()),
+          error.hint());
     }
   }
   if (num_used != state.size()) {
     throw DataError(fmt::format("{}: {} of {} router tensors belong to no router of the model",
-                                source, state.size() - num_used, state.size()));
+                                files.source(), state.size() - num_used, state.size()));
   }
 }
 
-void add_moments(checkpoint::SaveRequest& request, const optim::AdamW& optimizer) {
-  for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
-    const optim::AdamW::Moments& moments = optimizer.moments()[i];
-    for (const ops::LogicalTensor& part : optimizer.parameters()[i]->parts) {
-      request.optimizer.push_back(
-          {.name = part.name + kFirstMoment, .tensor = part_of(moments.first, part)});
-      request.optimizer.push_back(
-          {.name = part.name + kSecondMoment, .tensor = part_of(moments.second, part)});
-    }
-  }
-}
-
-void load_moments(const optim::AdamW& optimizer, const std::map<std::string, at::Tensor>& moments,
-                  const std::string& source) {
-  const at::NoGradGuard no_grad;
-  std::size_t num_used = 0;
-  for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
-    const optim::AdamW::Moments& own = optimizer.moments()[i];
-    for (const ops::LogicalTensor& part : optimizer.parameters()[i]->parts) {
-      load_part(own.first, part, kFirstMoment, moments, source);
-      load_part(own.second, part, kSecondMoment, moments, source);
-      num_used += 2;
-    }
-  }
-  if (num_used != moments.size()) {
-    throw DataError(fmt::format("{}: {} of {} moments belong to no parameter of the model", source,
-                                moments.size() - num_used, moments.size()),
-                    "the weights belong to a model of another shape");
-  }
+void load_moments(const optim::AdamW& optimizer, const checkpoint::TensorFiles& files) {
+  files.read_exactly(whole_targets(named_moments(optimizer)));
 }
 
 }  // namespace switchyard::train

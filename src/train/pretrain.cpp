@@ -20,6 +20,7 @@
 #include "switchyard/train/evaluate.h"
 #include "switchyard/train/generate.h"
 #include "switchyard/train/machine.h"
+#include "switchyard/train/model_files.h"
 #include "switchyard/train/printable.h"
 #include "switchyard/train/report.h"
 #include "switchyard/train/run_folder.h"
@@ -215,8 +216,11 @@ class Pretraining {
   }
 
   [[nodiscard]] checkpoint::SaveRequest checkpoint_request() const {
-    checkpoint::SaveRequest request = save_request(*parts_.decoder);
-    add_moments(request, trainer_.optimizer());
+    checkpoint::SaveRequest request;
+    request.plan =
+        checkpoint::one_file_per_kind({.weights = named_weights(*parts_.decoder),
+                                       .router_state = named_router_state(*parts_.decoder),
+                                       .optimizer = named_moments(trainer_.optimizer())});
     request.training_state =
         to_json(TrainingState{.trainer = trainer_.state(),
                               .totals = statistics_.totals(),

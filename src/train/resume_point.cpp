@@ -9,6 +9,7 @@
 #include "switchyard/core/log.h"
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/build.h"
+#include "switchyard/train/model_files.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
@@ -128,14 +129,13 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
 
 void restore_training(const ResumePoint& point, model::Decoder& decoder, Trainer& trainer) {
   const checkpoint::Checkpoint& saved = point.checkpoint.value();
-  const std::string source = saved.folder().string();
-  load_weights(decoder, saved.weights(), source);
+  load_weights(decoder, saved.weights());
   if (point.same_routers) {
-    load_router_state(decoder, saved.router_state(), source);
+    load_router_state(decoder, saved.router_state());
   } else {
     log::info("the routers were changed: their state starts afresh");
   }
-  load_moments(trainer.optimizer(), saved.optimizer(), source);
+  load_moments(trainer.optimizer(), saved.optimizer());
   trainer.restore(point.state.trainer);
 }
 

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/manifest.h"
@@ -35,12 +36,18 @@ void overwrite(const fs::path& path, const std::string& bytes) {
 
 class CheckpointTest : public ::testing::Test {
  protected:
-  static SaveRequest request(std::int64_t step) {
-    SaveRequest result;
-    result.step = step;
+  static CheckpointTensors tensors(std::int64_t step) {
+    CheckpointTensors result;
     result.weights = {{"model.embed_tokens.weight", at::arange(12, at::kFloat).view({3, 4}) + step},
                       {"lm_head.weight", at::arange(6, at::kDouble).view({2, 3}) / 3}};
     result.router_state = {{"model.layers.0.moe.router.p", at::arange(1, at::kFloat) + 0.4}};
+    return result;
+  }
+  static SaveRequest request(std::int64_t step) { return request(step, tensors(step)); }
+  static SaveRequest request(std::int64_t step, CheckpointTensors tensors) {
+    SaveRequest result;
+    result.step = step;
+    result.plan = one_file_per_kind(std::move(tensors));
     result.tokenizer_file = "tokenizer.json";
     result.tokenizer_bytes = "{}\n";
     result.resolved_config = "model:\n  hidden_size: 4\n";
@@ -81,44 +88,96 @@ class CheckpointTest : public ::testing::Test {
 
 TEST_F(CheckpointTest, WhatWasSavedIsReadBackBitForBit) {
   const SaveRequest saved = request(500);
+  const CheckpointTensors saved_tensors = tensors(500);
   const fs::path folder = save(checkpoints_, saved);
   EXPECT_EQ(folder, checkpoints_ / "step-000500");
   const Checkpoint checkpoint = Checkpoint::open(folder);
   EXPECT_EQ(checkpoint.step(), 500);
-  const auto weights = checkpoint.weights();
+  const auto weights = checkpoint.weights().copies();
   ASSERT_EQ(weights.size(), 2U);
-  for (const NamedTensor& named : saved.weights) {
+  for (const NamedTensor& named : saved_tensors.weights) {
     EXPECT_TRUE(at::equal(weights.at(named.name), named.tensor)) << named.name;
     EXPECT_EQ(weights.at(named.name).scalar_type(), named.tensor.scalar_type());
   }
-  EXPECT_TRUE(at::equal(checkpoint.router_state().at("model.layers.0.moe.router.p"),
-                        saved.router_state[0].tensor));
+  EXPECT_TRUE(at::equal(checkpoint.router_state().copies().at("model.layers.0.moe.router.p"),
+                        saved_tensors.router_state[0].tensor));
+  EXPECT_TRUE(checkpoint.optimizer().tensors().empty());
   EXPECT_EQ(read_file(checkpoint.tokenizer()), saved.tokenizer_bytes);
   EXPECT_EQ(read_file(checkpoint.config()), saved.resolved_config);
   EXPECT_THAT(read_file(folder / "manifest.json"), HasSubstr("\"version\": \"test\""));
 }
 
+TEST_F(CheckpointTest, TheManifestSaysOfEveryFileWhatTheFileIs) {
+  const fs::path folder = save(checkpoints_, request(500));
+  const auto files =
+      format::parse_json(read_file(folder / "manifest.json"), "manifest").at("files");
+  ASSERT_EQ(files.size(), 4U);
+  for (const auto& [name, entry] : files.items()) {
+    EXPECT_EQ(entry.at("xxh3").get<std::string>(), xxh3_of_file(folder / name)) << name;
+    EXPECT_EQ(entry.at("bytes").get<std::uint64_t>(), fs::file_size(folder / name)) << name;
+  }
+}
+
+TEST_F(CheckpointTest, ShardsThatTheManifestListsAreReadAsOneSet) {
+  SaveRequest sharded = request(5);
+  sharded.plan = {
+      {.name = "model-00001-of-00002.safetensors", .parts = {{"a", at::arange(3, at::kFloat)}}},
+      {.name = "model-00002-of-00002.safetensors",
+       .parts = {{"b", at::arange(2, at::kFloat) + 7}}}};
+  save(checkpoints_, sharded);
+  const auto weights = Checkpoint::open(run_.path()).weights().copies();
+  ASSERT_EQ(weights.size(), 2U);
+  EXPECT_TRUE(at::equal(weights.at("a"), sharded.plan[0].parts[0].tensor));
+  EXPECT_TRUE(at::equal(weights.at("b"), sharded.plan[1].parts[0].tensor));
+}
+
+TEST_F(CheckpointTest, AManifestThatListsNotAllShardsOrOtherOnesIsRefused) {
+  const auto expect_refused_with = [this](std::vector<std::string> names,
+                                          const std::string& message) {
+    SaveRequest sharded = request(5);
+    sharded.plan.clear();
+    for (const std::string& name : names) {
+      sharded.plan.push_back({.name = name, .parts = {{name, at::arange(3, at::kFloat)}}});
+    }
+    try {
+      save(checkpoints_, sharded);
+      ADD_FAILURE() << "a set of shards that is not whole was saved";
+    } catch (const StorageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(message));
+    }
+  };
+  expect_refused_with({"model-00001-of-00002.safetensors"}, "lists 1 of 2 shards of model");
+  expect_refused_with({"model-00001-of-00002.safetensors", "model-000001-of-00002.safetensors"},
+                      "belongs to no set of shards");
+  expect_refused_with({"model-00001-of-00002.safetensors", "model-00002-of-00003.safetensors"},
+                      "belongs to no set of shards");
+  expect_refused_with({"model-00002-of-00001.safetensors"}, "belongs to no set of shards");
+  expect_refused_with({"model.safetensors", "model-00001-of-00001.safetensors"},
+                      "beside the whole file");
+  expect_refused_with({"model-1-of-1.safetensors"}, "does not list 'model.safetensors'");
+  expect_refused_with({"model-.safetensors"}, "does not list 'model.safetensors'");
+}
+
 TEST_F(CheckpointTest, TensorsMayHaveAnyStridesAndShapes) {
-  SaveRequest odd = request(1);
+  CheckpointTensors odd;
   odd.weights = {{"transposed", at::arange(6, at::kFloat).view({2, 3}).t()},
                  {"scalar", at::arange(1, at::kFloat)[0]},
                  {"empty", at::empty({0, 5}, at::kFloat)},
                  {"with_gradient", at::arange(3, at::kFloat).requires_grad_(true)}};
-  odd.router_state = {};
-  save(checkpoints_, odd);
+  save(checkpoints_, request(1, odd));
   const Checkpoint checkpoint = Checkpoint::open(checkpoints_);
-  const auto weights = checkpoint.weights();
+  const auto weights = checkpoint.weights().copies();
   for (const NamedTensor& named : odd.weights) {
     EXPECT_TRUE(at::equal(weights.at(named.name), named.tensor)) << named.name;
   }
   EXPECT_FALSE(weights.at("with_gradient").requires_grad());
-  EXPECT_TRUE(checkpoint.router_state().empty());
+  EXPECT_TRUE(checkpoint.router_state().tensors().empty());
 }
 
 TEST_F(CheckpointTest, OtherTypesThanFp32AndFp64AreABug) {
-  SaveRequest wrong = request(1);
+  CheckpointTensors wrong = tensors(1);
   wrong.weights[0].tensor = at::arange(3, at::kLong);
-  EXPECT_THROW(save(checkpoints_, wrong), InternalError);
+  EXPECT_THROW(save(checkpoints_, request(1, wrong)), InternalError);
   EXPECT_TRUE(fs::is_empty(checkpoints_));
 }
 
@@ -216,11 +275,11 @@ TEST_F(CheckpointTest, AManifestCannotNameFilesOutsideOrLeaveTheWeightsOut) {
 }
 
 TEST_F(CheckpointTest, AnUnlistedFileIsNotRead) {
-  SaveRequest stateless = request(5);
+  CheckpointTensors stateless = tensors(5);
   stateless.router_state = {};
-  const fs::path folder = save(checkpoints_, stateless);
+  const fs::path folder = save(checkpoints_, request(5, stateless));
   overwrite(folder / "router_state.safetensors", "anything");
-  EXPECT_TRUE(Checkpoint::open(folder).router_state().empty());
+  EXPECT_TRUE(Checkpoint::open(folder).router_state().tensors().empty());
 }
 
 TEST_F(CheckpointTest, AHostileTensorFileThatTheManifestApprovesIsRefused) {
@@ -234,29 +293,29 @@ TEST_F(CheckpointTest, AHostileTensorFileThatTheManifestApprovesIsRefused) {
   halves.replace(halves.find("\"F64\""), 5, "\"I64\"");
   approve(folder, "model.safetensors", halves);
   const Checkpoint other_type = Checkpoint::open(folder);
-  EXPECT_THAT([&] { (void)other_type.weights(); },
+  EXPECT_THAT([&] { (void)other_type.weights().copies(); },
               ThrowsMessage<DataError>(HasSubstr("'lm_head.weight' is I64")));
 }
 
 TEST_F(CheckpointTest, AStepIsNeverOverwritten) {
   const fs::path folder = save(checkpoints_, request(5));
   const std::string before = read_file(folder / "model.safetensors");
-  SaveRequest again = request(5);
+  CheckpointTensors again = tensors(5);
   again.weights[0].tensor = again.weights[0].tensor * 2;
-  EXPECT_THROW(save(checkpoints_, again), StorageError);
+  EXPECT_THROW(save(checkpoints_, request(5, again)), StorageError);
   EXPECT_EQ(read_file(folder / "model.safetensors"), before);
 }
 
 TEST_F(CheckpointTest, AFailedSaveLeavesTheOldOneAndNothingElse) {
   save(checkpoints_, request(5));
-  SaveRequest large = request(10);
+  CheckpointTensors large = tensors(10);
   large.weights.push_back({"large", at::arange(1 << 20, at::kFloat)});
   rlimit old_limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old_limit), 0);
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
   const rlimit limit{1 << 20, old_limit.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-  EXPECT_THROW(save(checkpoints_, large), StorageError);
+  EXPECT_THROW(save(checkpoints_, request(10, large)), StorageError);
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old_limit), 0);
   std::signal(SIGXFSZ, old_handler);
   EXPECT_THAT(names_in(checkpoints_), UnorderedElementsAre("step-000005", "LATEST"));

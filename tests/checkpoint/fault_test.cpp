@@ -31,12 +31,15 @@ using ::testing::HasSubstr;
 
 class CheckpointFault : public ::testing::Test {
  protected:
+  static CheckpointTensors tensors(std::int64_t step) {
+    return {.weights = {{"model.norm.weight", at::arange(600, at::kFloat) + step}},
+            .router_state = {{"model.layers.0.moe.router.p", at::arange(1, at::kFloat)}},
+            .optimizer = {{"model.norm.weight.exp_avg", at::arange(600, at::kFloat) * step}}};
+  }
   static SaveRequest request(std::int64_t step) {
     SaveRequest result;
     result.step = step;
-    result.weights = {{"model.norm.weight", at::arange(600, at::kFloat) + step}};
-    result.router_state = {{"model.layers.0.moe.router.p", at::arange(1, at::kFloat)}};
-    result.optimizer = {{"model.norm.weight.exp_avg", at::arange(600, at::kFloat) * step}};
+    result.plan = one_file_per_kind(tensors(step));
     result.training_state = "{}\n";
     result.tokenizer_file = "tokenizer.json";
     result.tokenizer_bytes = "{}\n";
@@ -80,11 +83,12 @@ class CheckpointFault : public ::testing::Test {
   }
 
   void expect_whole(const Checkpoint& checkpoint) const {
-    const SaveRequest saved = request(checkpoint.step());
-    EXPECT_TRUE(at::equal(checkpoint.weights().at("model.norm.weight"), saved.weights[0].tensor));
-    EXPECT_TRUE(at::equal(checkpoint.optimizer().at("model.norm.weight.exp_avg"),
+    const CheckpointTensors saved = tensors(checkpoint.step());
+    EXPECT_TRUE(
+        at::equal(checkpoint.weights().copies().at("model.norm.weight"), saved.weights[0].tensor));
+    EXPECT_TRUE(at::equal(checkpoint.optimizer().copies().at("model.norm.weight.exp_avg"),
                           saved.optimizer[0].tensor));
-    EXPECT_EQ(checkpoint.training_state(), saved.training_state);
+    EXPECT_EQ(checkpoint.training_state(), request(checkpoint.step()).training_state);
   }
 
   testing::TemporaryFolder run_;
@@ -186,6 +190,33 @@ TEST_F(CheckpointFault, WritesThatStopHalfWayAreContinued) {
   save(checkpoints_, request(5));
   file_faults = {};
   expect_whole(Checkpoint::open(run_.path()));
+}
+
+TEST_F(CheckpointFault, ABitThatTheDiskDidNotKeepIsFoundBeforeTheCheckpointGetsItsName) {
+  start_afresh();
+  const std::vector<std::string> calls = calls_of([&] { save(checkpoints_, request(10)); });
+  const auto last_rename = std::find(calls.rbegin(), calls.rend(), "rename");
+  // LATEST is written last, when the checkpoint has its name.
+  const auto last_write = std::find(last_rename, calls.rend(), "write");
+  const auto end = calls.rend() - last_write - 1;
+  int num_flipped = 0;
+  for (std::ptrdiff_t at = 0; at < end; ++at) {
+    if (calls[static_cast<std::size_t>(at)] != "write") continue;
+    SCOPED_TRACE("bit flipped in call " + std::to_string(at));
+    ++num_flipped;
+    start_afresh();
+    file_faults = {.kind = FileFaults::Kind::flipped_bit, .at = static_cast<int>(at)};
+    try {
+      save(checkpoints_, request(10));
+      ADD_FAILURE() << "a damaged file was taken for whole";
+    } catch (const StorageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("what was written does not read back"));
+    }
+    file_faults = {};
+    EXPECT_EQ(steps_in(checkpoints_).size(), 1U);
+    expect_whole(Checkpoint::open(run_.path()));
+  }
+  EXPECT_EQ(num_flipped, 7);  // as many files
 }
 
 // Row 2: any damage to any file of the newest.

@@ -170,6 +170,22 @@ TEST_F(FileTest, MapShowsTheBytesAndMoves) {
   EXPECT_EQ(third.bytes().size(), 6U);
 }
 
+TEST_F(FileTest, PartsOfAMapThatWereReleasedReadTheSameAgain) {
+  std::string text(100'000, '\0');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 11 % 241);
+  write_file_atomically(folder_ / "a", text);
+  const MappedFile file(folder_ / "a");
+  const auto bytes = file.bytes();
+  for (const auto& [begin, size] : {std::pair<std::size_t, std::size_t>{0, text.size()},
+                                    {1, 4095},
+                                    {1, 4096},
+                                    {5000, 90'000},
+                                    {7, 0}}) {
+    file.release(bytes.subspan(begin, size));
+    EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), text);
+  }
+}
+
 TEST_F(FileTest, EmptyFileMapsToAnEmptySpan) {
   write_file_atomically(folder_ / "a", "");
   EXPECT_TRUE(MappedFile(folder_ / "a").bytes().empty());

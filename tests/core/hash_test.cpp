@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +34,21 @@ TEST(Hash, StreamedFileEqualsItsBytes) {
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 31 % 251);
   std::ofstream(path, std::ios::binary) << bytes;
   EXPECT_EQ(xxh3_of_file(path), to_hex(xxh3(bytes)));
+}
+
+TEST(Hash, BytesInPiecesHashAsTheWholeHoweverTheyAreCut) {
+  std::string text(10'000, '\0');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7 % 253);
+  const auto bytes = std::as_bytes(std::span(text));
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{241}, std::size_t{4096}}) {
+    Xxh3Stream stream;
+    for (std::size_t done = 0; done < bytes.size(); done += piece) {
+      stream.update(bytes.subspan(done, std::min(piece, bytes.size() - done)));
+      stream.update({});
+    }
+    EXPECT_EQ(stream.digest(), xxh3(text)) << piece;
+  }
+  EXPECT_EQ(Xxh3Stream().digest(), xxh3(std::string_view()));
 }
 
 TEST(Hash, MissingFileAndFolderAreStorageErrors) {

@@ -3,15 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/damage.h"
 #include "support/temporary_folder.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/hash.h"
 
 namespace switchyard::format {
 namespace {
@@ -53,7 +57,7 @@ std::string written_example() {
   writer.append("a", std::as_bytes(std::span(a)));
   writer.append("empty", {});
   writer.append("scalar", std::as_bytes(std::span(&scalar, 1)));
-  writer.commit();
+  (void)writer.commit();
   return read_file(folder / "m");
 }
 
@@ -177,10 +181,42 @@ TEST(SafetensorsWriter, TensorsMustComeInOrderAndComplete) {
   SafetensorsWriter writer(folder / "m",
                            {{"a", ScalarType::kU8, {2}}, {"b", ScalarType::kU8, {1}}});
   const std::vector<std::uint8_t> two{1, 2};
-  EXPECT_THROW(writer.append("b", std::as_bytes(std::span(two).first(1))), InternalError);
-  EXPECT_THROW(writer.append("a", std::as_bytes(std::span(two).first(1))), InternalError);
-  writer.append("a", std::as_bytes(std::span(two)));
-  EXPECT_THROW(writer.commit(), InternalError);
+  const auto one = std::as_bytes(std::span(two).first(1));
+  EXPECT_THROW(writer.append("b", one), InternalError);
+  writer.append("a", one);
+  EXPECT_THROW(writer.append("b", one), InternalError);
+  EXPECT_THROW(writer.append("a", std::as_bytes(std::span(two))), InternalError);
+  EXPECT_THROW((void)writer.commit(), InternalError);
+  writer.append("a", one);
+  EXPECT_THROW(writer.append("a", one), InternalError);
+  EXPECT_THROW((void)writer.commit(), InternalError);
+}
+
+TEST(SafetensorsWriter, ATensorInPiecesMakesTheSameFileAndItsDigestIsThatOfTheFile) {
+  const testing::TemporaryFolder folder;
+  std::vector<std::uint8_t> large(3'000'000);
+  for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<std::uint8_t>(i * 13 % 251);
+  const auto bytes = std::as_bytes(std::span(large));
+  const auto write = [&](const std::string& name, std::size_t piece) {
+    SafetensorsWriter writer(folder / name,
+                             {{"large", ScalarType::kU8, {3'000'000}},
+                              {"empty", ScalarType::kF32, {0}},
+                              {"last", ScalarType::kU8, {2}}},
+                             {{"format", "pt"}});
+    for (std::size_t done = 0; done < bytes.size(); done += piece) {
+      writer.append("large", bytes.subspan(done, std::min(piece, bytes.size() - done)));
+    }
+    writer.append("empty", {});
+    writer.append("last", bytes.first(2));
+    return writer.commit();
+  };
+  const FileDigest whole = write("whole", bytes.size());
+  const FileDigest pieces = write("pieces", 999'999);
+  EXPECT_EQ(read_file(folder / "whole"), read_file(folder / "pieces"));
+  for (const auto& [name, digest] : {std::pair("whole", whole), std::pair("pieces", pieces)}) {
+    EXPECT_EQ(digest.xxh3, xxh3_of_file(folder / name));
+    EXPECT_EQ(digest.bytes, std::filesystem::file_size(folder / name));
+  }
 }
 
 }  // namespace

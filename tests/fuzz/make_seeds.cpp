@@ -130,7 +130,7 @@ void write_safetensors_seeds(const fs::path& folder) {
   writer.append("a", bytes(3));
   writer.append("empty", {});
   writer.append("scalar", bytes(8));
-  writer.commit();
+  (void)writer.commit();
   corpus.add(switchyard::read_file(temporary / "m"));
   corpus.add("{}\0"s);
   const std::string u8 = R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]})";

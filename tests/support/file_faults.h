@@ -1,6 +1,7 @@
-// Faults in the file calls of this process: death before the n-th call, or an error from it. The
-// calls of the C library are replaced by the ones below wherever they are made, in our libraries
-// and in the C++ library, so nothing has to be built into the code under test.
+// Faults in the file calls of this process: death before the n-th call, an error from it, or a
+// write of which the disk keeps one bit wrong. The calls of the C library are replaced by the ones
+// below wherever they are made, in our libraries and in the C++ library, so nothing has to be built
+// into the code under test.
 //
 // Include from one file of a test binary only: it defines the functions.
 #pragma once
@@ -22,7 +23,7 @@
 namespace switchyard::testing {
 
 struct FileFaults {
-  enum class Kind { none, count, kill, error, short_writes };
+  enum class Kind { none, count, kill, error, short_writes, flipped_bit };
   Kind kind = Kind::none;
   int at = 0;     // the call that is hit, from 0
   int calls = 0;  // seen so far
@@ -34,7 +35,7 @@ struct FileFaults {
     if (kind == Kind::none || kind == Kind::short_writes) return false;
     const int call = calls++;
     if (kind == Kind::count) seen.emplace_back(name);
-    if (call != at || kind == Kind::count) return false;
+    if (call != at || kind == Kind::count || kind == Kind::flipped_bit) return false;
     if (kind == Kind::kill) ::raise(SIGKILL);
     errno = error_number;
     return true;
@@ -62,7 +63,15 @@ ssize_t write(int descriptor, const void* bytes, std::size_t size) {
         size > 1) {
       (void)real(descriptor, bytes, size / 2);  // torn
     }
+    const bool flips =
+        file_faults.kind == FileFaults::Kind::flipped_bit && file_faults.calls == file_faults.at;
     if (file_faults.hits("write")) return -1;
+    if (flips && size > 0) {
+      std::vector<char> kept(static_cast<const char*>(bytes),
+                             static_cast<const char*>(bytes) + size);
+      kept[size / 2] = static_cast<char>(kept[size / 2] ^ 0x01);
+      return real(descriptor, kept.data(), size);
+    }
     if (file_faults.kind == FileFaults::Kind::short_writes && size > 1) size = (size + 1) / 2;
   }
   return real(descriptor, bytes, size);

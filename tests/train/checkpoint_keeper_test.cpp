@@ -21,7 +21,8 @@ using ::testing::HasSubstr;
 checkpoint::SaveRequest request(std::int64_t step) {
   checkpoint::SaveRequest result;
   result.step = step;
-  result.weights = {{"model.norm.weight", at::arange(4, at::kFloat)}};
+  result.plan = checkpoint::one_file_per_kind(
+      {.weights = {{"model.norm.weight", at::arange(4, at::kFloat)}}});
   result.tokenizer_file = "tokenizer.json";
   result.tokenizer_bytes = "{}\n";
   result.resolved_config = "{}\n";
@@ -106,7 +107,8 @@ TEST_F(KeeperTest, RefusesADiskThatCannotHoldTwoCheckpoints) {
   EXPECT_NO_THROW(keeper_.check_free_space(request(1)));
   checkpoint::SaveRequest huge = request(1);
   // An exabyte, of which one element is there.
-  huge.optimizer = {{"large", at::empty({1}, at::kFloat).expand({std::int64_t{1} << 58})}};
+  huge.plan = checkpoint::one_file_per_kind(
+      {.optimizer = {{"large", at::empty({1}, at::kFloat).expand({std::int64_t{1} << 58})}}});
   try {
     keeper_.check_free_space(huge);
     ADD_FAILURE() << "would have started";

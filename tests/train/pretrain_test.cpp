@@ -16,6 +16,7 @@
 #include "switchyard/core/file.h"
 #include "switchyard/format/json.h"
 #include "switchyard/train/build.h"
+#include "switchyard/train/model_files.h"
 #include "train/tiny_run_folder.h"
 
 namespace switchyard::train {
@@ -112,14 +113,10 @@ TEST_F(Pretrain, CheckpointAloneGivesTheSameModelBack) {
   EXPECT_EQ(model.config.model.vocab_size, model.tokenizer.vocab_size());
   // The evaluation at the end of training saw the same weights and router state.
   const TinyRun again(model.config);
-  const checkpoint::SaveRequest saved = save_request(*model.decoder);
-  ASSERT_FALSE(saved.router_state.empty());
-  std::map<std::string, at::Tensor> weights;
-  std::map<std::string, at::Tensor> state;
-  for (const auto& [name, tensor] : saved.weights) weights.emplace(name, tensor);
-  for (const auto& [name, tensor] : saved.router_state) state.emplace(name, tensor);
-  load_weights(*again.decoder, weights, "memory");
-  load_router_state(*again.decoder, state, "memory");
+  const auto checkpoint = checkpoint::Checkpoint::open(folder_ / "moved");
+  ASSERT_FALSE(checkpoint.router_state().tensors().empty());
+  load_weights(*again.decoder, checkpoint.weights());
+  load_router_state(*again.decoder, checkpoint.router_state());
   const auto a = model.decoder->parameters();
   const auto b = again.decoder->parameters();
   for (std::size_t i = 0; i < a.size(); ++i) {

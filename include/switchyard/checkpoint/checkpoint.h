@@ -4,8 +4,6 @@
 // every file's size and checksum. Nothing in it can run code.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -14,29 +12,25 @@
 #include <string>
 #include <vector>
 
-namespace switchyard::checkpoint {
+#include "switchyard/checkpoint/tensor_files.h"
+#include "switchyard/checkpoint/write_plan.h"
 
-struct NamedTensor {
-  std::string name;
-  at::Tensor tensor;  // fp32 or fp64, any device and strides
-};
+namespace switchyard::checkpoint {
 
 struct SaveRequest {
   std::int64_t step = 0;
-  std::vector<NamedTensor> weights = {};       // e.g. model.layers.3.moe.experts.5.up_proj.weight
-  std::vector<NamedTensor> router_state = {};  // e.g. model.layers.3.moe.router.importance_mean
-  std::vector<NamedTensor> optimizer = {};     // e.g. model.norm.weight.exp_avg
-  std::string training_state = {};             // JSON of the trainer's; empty = weights only
-  std::string tokenizer_file = {};             // its name in the folder
+  WritePlan plan = {};              // all by one writer, number 0
+  std::string training_state = {};  // JSON of the trainer's; empty = weights only
+  std::string tokenizer_file = {};  // its name in the folder
   std::string tokenizer_bytes = {};
   std::string resolved_config = {};  // YAML
   std::map<std::string, std::string> environment = {};
 };
 
-// Writes `checkpoints`/step-000500 under a temporary name, reads it back against its checksums,
-// gives it its name and then points `checkpoints`/LATEST at it. Returns the folder. Throws
-// StorageError (also when that step is there already); older checkpoints and LATEST are untouched
-// then. What a killed save left behind is removed first.
+// Writes `checkpoints`/step-000500 under a temporary name, reads every file of it back against the
+// checksums that were taken while writing, gives it its name and then points `checkpoints`/LATEST
+// at it. Returns the folder. Throws StorageError (also when that step is there already); older
+// checkpoints and LATEST are untouched then. What a killed save left behind is removed first.
 std::filesystem::path save(const std::filesystem::path& checkpoints, const SaveRequest& request);
 
 // Removes what a killed save or removal left behind, and logs it. One process at a time writes in a
@@ -76,10 +70,11 @@ class Checkpoint {
   [[nodiscard]] std::int64_t step() const { return step_; }
   [[nodiscard]] std::filesystem::path tokenizer() const { return folder_ / tokenizer_file_; }
   [[nodiscard]] std::filesystem::path config() const;
-  // Copies by name. Throws DataError for a broken file.
-  [[nodiscard]] std::map<std::string, at::Tensor> weights() const;
-  [[nodiscard]] std::map<std::string, at::Tensor> router_state() const;
-  [[nodiscard]] std::map<std::string, at::Tensor> optimizer() const;
+  // Of one file or of several shards (model.safetensors, or model-00001-of-00003.safetensors and so
+  // on); no tensors where there is no file of that kind. Throw as TensorFiles does.
+  [[nodiscard]] TensorFiles weights() const;
+  [[nodiscard]] TensorFiles router_state() const;
+  [[nodiscard]] TensorFiles optimizer() const;
   // JSON; empty when the checkpoint holds weights only.
   [[nodiscard]] std::string training_state() const;
   // What it was written with, by name.
@@ -88,6 +83,8 @@ class Checkpoint {
   }
 
  private:
+  [[nodiscard]] TensorFiles tensors_of(const char* kind) const;
+
   std::filesystem::path folder_;
   std::int64_t step_ = 0;
   std::string tokenizer_file_;

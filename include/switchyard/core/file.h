@@ -75,6 +75,9 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  // After reading `part` of bytes(): the process no longer holds its pages. Reading it again is
+  // valid and fetches them again.
+  void release(std::span<const std::byte> part) const noexcept;
 
  private:
   const std::byte* data_ = nullptr;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "switchyard/core/file.h"
+#include "switchyard/core/hash.h"
 
 namespace switchyard::format {
 
@@ -48,23 +49,29 @@ struct TensorInfo {
   std::vector<std::int64_t> shape;
 };
 
-// Writes a file tensor by tensor without holding them all; it appears only on commit(). The
-// tensor bytes begin at a multiple of 64 bytes.
+// Writes a file piece by piece without holding it, and hashes what it writes; the file appears only
+// on commit(). The tensor bytes begin at a multiple of 64 bytes.
 class SafetensorsWriter {
  public:
   // `tensors` fixes the order in which append() must deliver them.
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorInfo> tensors,
                     const std::map<std::string, std::string>& metadata = {});
 
-  // The bytes of the next tensor (its name is checked), row-major and complete.
+  // The next bytes of a row-major tensor, which may come in pieces; the tensor after it begins when
+  // all of them are here (an empty one takes one call without bytes). The name is checked.
   void append(const std::string& name, std::span<const std::byte> bytes);
+  // Size and hash of the bytes that were written; whether a disk kept them, only reading tells.
   // Throws StorageError; all tensors must have been delivered.
-  void commit();
+  [[nodiscard]] FileDigest commit();
 
  private:
+  void write(std::span<const std::byte> bytes);
+
   AtomicFile file_;
+  Xxh3Stream hash_;
   std::vector<TensorInfo> tensors_;
   std::size_t next_ = 0;
+  std::uint64_t delivered_bytes_ = 0;  // of the next tensor
 };
 
 }  // namespace switchyard::format

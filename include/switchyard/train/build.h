@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,7 +13,6 @@
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/ops/parameter.h"
-#include "switchyard/optim/adamw.h"
 
 namespace switchyard::train {
 
@@ -59,22 +57,5 @@ struct LoadedModel {
 
 // The config of the run that wrote a checkpoint. Throws DataError when this version cannot read it.
 [[nodiscard]] config::Config config_of(const checkpoint::Checkpoint& checkpoint);
-
-// The weights and router state of a decoder under the names that files use; the request's other
-// members are left empty. Tensors are views of the masters.
-[[nodiscard]] checkpoint::SaveRequest save_request(model::Decoder& decoder);
-
-// Adam's moments under the names NAME.exp_avg and NAME.exp_avg_sq; views.
-void add_moments(checkpoint::SaveRequest& request, const optim::AdamW& optimizer);
-// The opposite, in place. Throws DataError naming `source` and the tensor.
-void load_moments(const optim::AdamW& optimizer, const std::map<std::string, at::Tensor>& moments,
-                  const std::string& source);
-
-// The opposite of save_request; load_weights publishes every parameter. Throw DataError
-// naming `source` and the tensor.
-void load_weights(model::Decoder& decoder, const std::map<std::string, at::Tensor>& weights,
-                  const std::string& source);
-void load_router_state(model::Decoder& decoder, const std::map<std::string, at::Tensor>& state,
-                       const std::string& source);
 
 }  // namespace switchyard::train

@@ -1,0 +1,47 @@
+// Who writes which tensors of a checkpoint into which file.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "switchyard/core/hash.h"
+
+namespace switchyard::checkpoint {
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;  // fp32 or fp64, any device and strides
+};
+
+// What a checkpoint holds, by kind.
+struct CheckpointTensors {
+  std::vector<NamedTensor> weights = {};       // e.g. model.layers.3.moe.experts.5.up_proj.weight
+  std::vector<NamedTensor> router_state = {};  // e.g. model.layers.3.moe.router.importance_mean
+  std::vector<NamedTensor> optimizer = {};     // e.g. model.norm.weight.exp_avg
+};
+
+// One safetensors file.
+struct PlannedFile {
+  std::string name;                     // in the checkpoint's folder
+  int writer = 0;                       // the rank that holds the parts and writes them
+  std::vector<NamedTensor> parts = {};  // in the order in which the file has them
+  std::map<std::string, std::string> metadata = {};
+};
+
+using WritePlan = std::vector<PlannedFile>;
+
+// One writer, and one file of each kind that has tensors (of weights always).
+[[nodiscard]] WritePlan one_file_per_kind(CheckpointTensors tensors);
+
+// Writes the files of one writer into `folder`; returns what the manifest is to say of each, by
+// name: the hashes are of the bytes as they were handed to the system, so that reading a file back
+// compares it with memory. What is on a device comes through a buffer of kStagingBytes
+// (tensor_files.h); a tensor that is not contiguous is copied as a whole. Throws StorageError.
+[[nodiscard]] std::map<std::string, FileDigest> write_files_of(int writer, const WritePlan& plan,
+                                                               const std::filesystem::path& folder);
+
+}  // namespace switchyard::checkpoint

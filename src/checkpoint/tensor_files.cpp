@@ -1,0 +1,236 @@
+#include "switchyard/checkpoint/tensor_files.h"
+
+#include <ATen/ops/empty.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <set>
+#include <span>
+#include <utility>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/text.h"
+
+namespace switchyard::checkpoint {
+namespace {
+
+constexpr const char* kOtherModel = "the weights belong to a model of another shape";
+
+// How files spell the types that are read; none for one that is not.
+std::optional<at::ScalarType> readable_type(format::ScalarType type) {
+  switch (type) {
+    case format::ScalarType::kF32:
+      return at::kFloat;
+    case format::ScalarType::kF64:
+      return at::kDouble;
+    case format::ScalarType::kBF16:
+      return at::kBFloat16;
+    case format::ScalarType::kF16:
+      return at::kHalf;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::int64_t numel_of(const std::vector<std::int64_t>& shape) {
+  std::int64_t numel = 1;
+  for (const std::int64_t size : shape) numel *= size;
+  return numel;
+}
+
+ElementRange range_of(const TensorTarget& target) {
+  return target.range.value_or(ElementRange{.begin = 0, .numel = numel_of(target.shape)});
+}
+
+void check_target(const TensorTarget& target) {
+  const at::Tensor& destination = target.destination;
+  const ElementRange range = range_of(target);
+  SWITCHYARD_CHECK(
+      range.begin >= 0 && range.numel >= 0 && range.begin <= numel_of(target.shape) - range.numel,
+      "elements {} + {} of {}, which has {}", range.begin, range.numel, target.name,
+      numel_of(target.shape));
+  SWITCHYARD_CHECK(destination.numel() == range.numel && destination.is_contiguous(),
+                   "{} elements of {} go to a contiguous tensor of as many, not of {}", range.numel,
+                   target.name, destination.numel());
+  const at::ScalarType type = destination.scalar_type();
+  SWITCHYARD_CHECK(type == at::kFloat || type == at::kDouble || type == at::kBFloat16,
+                   "{} is read as fp32, fp64 or bf16, not as {}", target.name, at::toString(type));
+}
+
+std::string joined(const std::vector<std::string>& items, const char* separator) {
+  constexpr std::size_t kShown = 5;
+  const std::size_t num_shown = std::min(kShown, items.size());
+  std::string text = join(std::span(items).first(num_shown), separator);
+  if (num_shown < items.size()) text += fmt::format(" and {} more", items.size() - num_shown);
+  return text;
+}
+
+std::vector<std::string> quoted(const std::vector<std::string>& names) {
+  std::vector<std::string> result;
+  for (const std::string& name : names) result.push_back(fmt::format("'{}'", printable(name)));
+  return result;
+}
+
+[[noreturn]] void throw_differences(const std::string& source, const UnmatchedNames& names,
+                                    const std::vector<std::string>& wrong_shapes) {
+  std::vector<std::string> problems;
+  if (const std::vector<std::string> missing = quoted(names.missing); missing.size() == 1) {
+    problems.push_back(fmt::format("the tensor {} is missing", missing[0]));
+  } else if (!missing.empty()) {
+    problems.push_back(
+        fmt::format("{} tensors are missing: {}", missing.size(), joined(missing, ", ")));
+  }
+  if (const std::vector<std::string> unknown = quoted(names.unknown); unknown.size() == 1) {
+    problems.push_back(fmt::format("the model has no tensor {}", unknown[0]));
+  } else if (!unknown.empty()) {
+    problems.push_back(
+        fmt::format("the model has none of {} tensors: {}", unknown.size(), joined(unknown, ", ")));
+  }
+  if (wrong_shapes.size() == 1) {
+    problems.push_back(wrong_shapes[0]);
+  } else if (!wrong_shapes.empty()) {
+    problems.push_back(
+        fmt::format("{} shapes differ: {}", wrong_shapes.size(), joined(wrong_shapes, ", ")));
+  }
+  throw DataError(fmt::format("{}: {}", source, join(problems, "; ")), kOtherModel);
+}
+
+}  // namespace
+
+TensorFiles::TensorFiles(std::string source, const std::vector<std::filesystem::path>& files)
+    : source_(std::move(source)), paths_(files) {
+  for (const std::filesystem::path& path : paths_) {
+    const std::size_t file_idx = mapped_.size();
+    mapped_.emplace_back(path);
+    format::SafetensorsFile parsed =
+        format::parse_safetensors(mapped_.back().bytes(), path.string());
+    for (auto& [name, view] : parsed.tensor) {
+      const auto [place, is_new] =
+          stored_.try_emplace(name, Stored{.file_idx = file_idx, .view = std::move(view)});
+      if (is_new) continue;
+      throw DataError(fmt::format("{}: the tensor '{}' is in {} already", path.string(),
+                                  printable(name), paths_[place->second.file_idx].string()),
+                      "files that belong together hold every tensor once");
+    }
+  }
+}
+
+std::vector<format::TensorInfo> TensorFiles::tensors() const {
+  std::vector<format::TensorInfo> infos;
+  infos.reserve(stored_.size());
+  for (const auto& [name, stored] : stored_) {
+    infos.push_back({.name = name, .type = stored.view.type, .shape = stored.view.shape});
+  }
+  return infos;
+}
+
+void TensorFiles::read_exactly(const std::vector<TensorTarget>& targets) const {
+  const UnmatchedNames names = unmatched(targets);
+  const std::vector<std::string> shapes = wrong_shapes(targets);
+  if (!names.missing.empty() || !names.unknown.empty() || !shapes.empty()) {
+    throw_differences(source_, names, shapes);
+  }
+  fill(targets);
+}
+
+UnmatchedNames TensorFiles::read_subset(const std::vector<TensorTarget>& targets) const {
+  const std::vector<std::string> shapes = wrong_shapes(targets);
+  if (!shapes.empty()) throw_differences(source_, {}, shapes);
+  fill(targets);
+  return unmatched(targets);
+}
+
+std::map<std::string, at::Tensor> TensorFiles::copies() const {
+  std::map<std::string, at::Tensor> tensors;
+  std::vector<TensorTarget> targets;
+  for (const auto& [name, stored] : stored_) {
+    check_type(name);
+    const at::ScalarType type = readable_type(stored.view.type).value();
+    const at::Tensor tensor = at::empty(
+        stored.view.shape, at::TensorOptions().dtype(type == at::kHalf ? at::kFloat : type));
+    tensors.emplace(name, tensor);
+    targets.push_back({.name = name, .shape = stored.view.shape, .destination = tensor});
+  }
+  fill(targets);
+  return tensors;
+}
+
+UnmatchedNames TensorFiles::unmatched(const std::vector<TensorTarget>& targets) const {
+  std::set<std::string> wanted;
+  for (const TensorTarget& target : targets) wanted.insert(target.name);
+  UnmatchedNames names;
+  for (const std::string& name : wanted) {
+    if (!stored_.contains(name)) names.missing.push_back(name);
+  }
+  for (const auto& [name, stored] : stored_) {
+    if (!wanted.contains(name)) names.unknown.push_back(name);
+  }
+  return names;
+}
+
+std::vector<std::string> TensorFiles::wrong_shapes(const std::vector<TensorTarget>& targets) const {
+  std::set<std::string> problems;  // a tensor may go to several places
+  for (const TensorTarget& target : targets) {
+    const auto found = stored_.find(target.name);
+    if (found == stored_.end() || found->second.view.shape == target.shape) continue;
+    problems.insert(
+        fmt::format("'{}' has the shape [{}], expected [{}]", printable(target.name),
+                    printable(fmt::format("{}", fmt::join(found->second.view.shape, ", "))),
+                    fmt::join(target.shape, ", ")));
+  }
+  return {problems.begin(), problems.end()};
+}
+
+void TensorFiles::check_type(const std::string& name) const {
+  const Stored& stored = stored_.at(name);
+  if (readable_type(stored.view.type).has_value()) return;
+  throw DataError(fmt::format("{}: tensor '{}' is {}, expected F32, F64, BF16 or F16",
+                              paths_[stored.file_idx].string(), printable(name),
+                              format::scalar_type_name(stored.view.type)));
+}
+
+void TensorFiles::fill(const std::vector<TensorTarget>& targets) const {
+  for (const TensorTarget& target : targets) {
+    check_target(target);
+    if (stored_.contains(target.name)) check_type(target.name);
+  }
+  at::Tensor staging;
+  for (const TensorTarget& target : targets) {
+    const auto found = stored_.find(target.name);
+    if (found != stored_.end()) copy(found->second, target, staging);
+  }
+}
+
+void TensorFiles::copy(const Stored& stored, const TensorTarget& target,
+                       at::Tensor& staging) const {
+  const at::ScalarType type = readable_type(stored.view.type).value();
+  const std::size_t element_bytes = format::bytes_per_element(stored.view.type);
+  const ElementRange range = range_of(target);
+  const auto bytes =
+      stored.view.bytes.subspan(static_cast<std::size_t>(range.begin) * element_bytes,
+                                static_cast<std::size_t>(range.numel) * element_bytes);
+  const at::Tensor flat = target.destination.detach().view({-1});
+  const bool as_stored = flat.is_cpu() && flat.scalar_type() == type;
+  if (!as_stored && !staging.defined()) {
+    staging =
+        at::empty({static_cast<std::int64_t>(kStagingBytes)}, at::TensorOptions().dtype(at::kByte));
+  }
+  for (std::size_t done = 0; done < bytes.size(); done += kStagingBytes) {
+    const auto piece = bytes.subspan(done, std::min(kStagingBytes, bytes.size() - done));
+    if (as_stored) {
+      std::memcpy(static_cast<std::byte*>(flat.mutable_data_ptr()) + done, piece.data(),
+                  piece.size());
+    } else {
+      // Tensors of files need not be aligned to their elements.
+      std::memcpy(staging.mutable_data_ptr(), piece.data(), piece.size());
+      const auto count = static_cast<std::int64_t>(piece.size() / element_bytes);
+      flat.narrow(0, static_cast<std::int64_t>(done / element_bytes), count)
+          .copy_(staging.view(type).narrow(0, 0, count));
+    }
+    mapped_[stored.file_idx].release(piece);
+  }
+}
+
+}  // namespace switchyard::checkpoint

@@ -1,0 +1,90 @@
+#include "switchyard/checkpoint/write_plan.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "checkpoint/manifest.h"
+#include "switchyard/checkpoint/tensor_files.h"
+#include "switchyard/core/error.h"
+#include "switchyard/format/safetensors.h"
+
+namespace switchyard::checkpoint {
+namespace {
+
+format::ScalarType file_type(const NamedTensor& named) {
+  switch (named.tensor.scalar_type()) {
+    case at::kFloat:
+      return format::ScalarType::kF32;
+    case at::kDouble:
+      return format::ScalarType::kF64;
+    default:
+      throw InternalError(fmt::format("a checkpoint holds fp32 and fp64, but {} is {}", named.name,
+                                      at::toString(named.tensor.scalar_type())));
+  }
+}
+
+std::span<const std::byte> bytes_of_host(const at::Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+void append(format::SafetensorsWriter& writer, const NamedTensor& named) {
+  const at::Tensor flat = named.tensor.detach().contiguous().view({-1});
+  if (flat.is_cpu() || flat.numel() == 0) {
+    writer.append(named.name, bytes_of_host(flat));
+    return;
+  }
+  const auto piece_numel = static_cast<std::int64_t>(kStagingBytes / flat.element_size());
+  const at::Tensor staging = at::empty({std::min(piece_numel, flat.numel())},
+                                       at::TensorOptions().dtype(flat.scalar_type()));
+  for (std::int64_t done = 0; done < flat.numel(); done += piece_numel) {
+    const std::int64_t count = std::min(piece_numel, flat.numel() - done);
+    const at::Tensor piece = staging.narrow(0, 0, count);
+    piece.copy_(flat.narrow(0, done, count));
+    writer.append(named.name, bytes_of_host(piece));
+  }
+}
+
+FileDigest write(const PlannedFile& file, const std::filesystem::path& folder) {
+  std::vector<format::TensorInfo> infos;
+  infos.reserve(file.parts.size());
+  for (const NamedTensor& named : file.parts) {
+    infos.push_back(
+        {.name = named.name, .type = file_type(named), .shape = named.tensor.sizes().vec()});
+  }
+  format::SafetensorsWriter writer(folder / file.name, std::move(infos), file.metadata);
+  for (const NamedTensor& named : file.parts) append(writer, named);
+  return writer.commit();
+}
+
+}  // namespace
+
+WritePlan one_file_per_kind(CheckpointTensors tensors) {
+  WritePlan plan;
+  plan.push_back(
+      {.name = kWeights, .parts = std::move(tensors.weights), .metadata = {{"format", "pt"}}});
+  if (!tensors.router_state.empty()) {
+    plan.push_back({.name = kRouterState, .parts = std::move(tensors.router_state)});
+  }
+  if (!tensors.optimizer.empty()) {
+    plan.push_back({.name = kOptimizer, .parts = std::move(tensors.optimizer)});
+  }
+  return plan;
+}
+
+std::map<std::string, FileDigest> write_files_of(int writer, const WritePlan& plan,
+                                                 const std::filesystem::path& folder) {
+  std::map<std::string, FileDigest> written;
+  for (const PlannedFile& file : plan) {
+    if (file.writer != writer) continue;
+    SWITCHYARD_CHECK(!written.contains(file.name), "{} is planned twice", file.name);
+    written.emplace(file.name, write(file, folder));
+  }
+  return written;
+}
+
+}  // namespace switchyard::checkpoint
