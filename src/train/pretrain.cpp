@@ -10,21 +10,20 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/inference/evaluate.h"
+#include "switchyard/inference/generate.h"
+#include "switchyard/inference/printable.h"
+#include "switchyard/model/throughput.h"
+#include "switchyard/ops/device.h"
 #include "switchyard/telemetry/expert_watch.h"
 #include "switchyard/telemetry/metrics_writer.h"
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/telemetry/step_line.h"
 #include "switchyard/telemetry/tensorboard_writer.h"
 #include "switchyard/train/build.h"
-#include "switchyard/train/device.h"
-#include "switchyard/train/evaluate.h"
-#include "switchyard/train/generate.h"
-#include "switchyard/train/machine.h"
-#include "switchyard/train/printable.h"
 #include "switchyard/train/report.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
-#include "switchyard/train/throughput.h"
 #include "switchyard/train/trainer.h"
 #include "train/checkpoint_keeper.h"
 #include "train/environment.h"
@@ -132,7 +131,8 @@ class Pretraining {
   }
 
   [[nodiscard]] telemetry::StatisticsOptions statistics_options() const {
-    const TrainingFlops flops = count_training_flops(config_.model, config_.data.sequence_length);
+    const model::TrainingFlops flops =
+        model::count_training_flops(config_.model, config_.data.sequence_length);
     return {.loss = config_.model.moe.loss,
             .flops_per_token = [flops](double k) { return flops.per_token(k); },
             .peak_flops = environment_.peak_flops};
@@ -204,7 +204,7 @@ class Pretraining {
   void write_record() {
     if (statistics_.empty()) return;
     const StepRecord record =
-        statistics_.take_record(trainer_.phases(), memory_bytes(parts_.decoder->device()));
+        statistics_.take_record(trainer_.phases(), ops::memory_bytes(parts_.decoder->device()));
     trainer_.phases().reset();
     metrics_.write(telemetry::to_json(record));
     events_->write(record);
@@ -247,13 +247,13 @@ class Pretraining {
       if (!bar.has_value()) bar.emplace("evaluating", static_cast<std::uint64_t>(total));
       bar->advance_to(static_cast<std::uint64_t>(done));
     };
-    const std::optional<ValidationResult> result =
-        evaluate_validation(*parts_.decoder, *parts_.validation,
-                            {.attend_across_documents = config_.data.attend_across_documents,
-                             .max_tokens = config_.train.evaluate_tokens,
-                             .step = trainer_.step(),
-                             .should_stop = [this] { return stop_.requested(); },
-                             .progress = progress});
+    const std::optional<inference::ValidationResult> result = inference::evaluate_validation(
+        *parts_.decoder, *parts_.validation,
+        {.attend_across_documents = config_.data.attend_across_documents,
+         .max_tokens = config_.train.evaluate_tokens,
+         .step = trainer_.step(),
+         .should_stop = [this] { return stop_.requested(); },
+         .progress = progress});
     bar.reset();
     if (!result.has_value()) return;
     EvaluationRecord record;
@@ -283,14 +283,15 @@ class Pretraining {
     const std::string& prompt = config_.train.sample_prompt;
     if (prompt.empty() && !tokenizer().separator_id().has_value()) return;  // nothing to start from
     const Phase phase(trainer_.phases(), "sample");
-    const Generation generation = generate(*parts_.decoder, tokenizer(), prompt,
-                                           {.sampling = {.seed = config_.run.seed},
-                                            .max_tokens = config_.train.sample_tokens,
-                                            .sequence_length = config_.data.sequence_length,
-                                            .step = trainer_.step()});
+    const inference::Generation generation =
+        inference::generate(*parts_.decoder, tokenizer(), prompt,
+                            {.sampling = {.seed = config_.run.seed},
+                             .max_tokens = config_.train.sample_tokens,
+                             .sequence_length = config_.data.sequence_length,
+                             .step = trainer_.step()});
     folder_.write_sample(trainer_.step(), prompt + generation.text + "\n");
     log::write_info(fmt::format("step {} sample: {}", trainer_.step(),
-                                printable_text(prompt + generation.text)));
+                                inference::printable_text(prompt + generation.text)));
     sampled_step_ = trainer_.step();
   }
 

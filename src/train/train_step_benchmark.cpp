@@ -20,9 +20,10 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/model/decoder.h"
+#include "switchyard/ops/backend.h"
+#include "switchyard/ops/device.h"
+#include "switchyard/ops/peak_flops.h"
 #include "switchyard/train/build.h"
-#include "switchyard/train/device.h"
-#include "switchyard/train/machine.h"
 #include "switchyard/train/trainer.h"
 
 namespace switchyard::train {
@@ -82,10 +83,11 @@ void observe_ops() {
 
 void run(const std::vector<std::string>& overrides) {
   observe_ops();
-  set_up_threads();
+  ops::set_up_threads();
   const config::Config config = config::load_text(kConfig, "benchmark", overrides).config;
-  model::Decoder decoder(config.model, config.data.sequence_length,
-                         precision_policy(config.train.precision, device_of(config.train.device)));
+  model::Decoder decoder(
+      config.model, config.data.sequence_length,
+      ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
   decoder.initialize(config.run.seed);
   const auto communicator = comm::make_self_communicator();
   Trainer trainer(config, decoder, *communicator,
@@ -96,11 +98,11 @@ void run(const std::vector<std::string>& overrides) {
             << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     trainer.phases().reset();
-    synchronize(decoder.device());
+    ops::synchronize(decoder.device());
     const Clock::time_point start = Clock::now();
     const std::clock_t cpu_start = std::clock();
     const telemetry::StepSums sums = trainer.train_step();
-    synchronize(decoder.device());  // the update is only queued when a step returns
+    ops::synchronize(decoder.device());  // the update is only queued when a step returns
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     const double cpu_seconds = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
     const double k = telemetry::experts_per_token(sums);

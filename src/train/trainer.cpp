@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/ops/device.h"
 #include "switchyard/ops/op_span.h"
 #include "switchyard/optim/grad_norm.h"
-#include "switchyard/train/device.h"
 #include "train/out_of_memory.h"
 #include "train/phase.h"
 #include "train/prefetcher.h"
@@ -98,7 +98,7 @@ StepSums Trainer::compute_step() {
   sums.learning_rate = schedule_.learning_rate(state_.step);
 
   // 1 fetch: all micro-batches, so that every denominator is known.
-  std::vector<MicroBatch> micro_batches;
+  std::vector<inference::MicroBatch> micro_batches;
   Denominators step;
   {
     const Phase phase(phases_, "fetch");
@@ -158,30 +158,30 @@ StepSums Trainer::compute_step() {
 
 Trainer::~Trainer() = default;
 
-std::vector<MicroBatch> Trainer::fetch(std::int64_t first_window) const {
+std::vector<inference::MicroBatch> Trainer::fetch(std::int64_t first_window) const {
   const std::int64_t per_rank = config_.train.micro_batch_size;
   const std::int64_t per_micro_step = per_rank * communicator_.size();
   const std::int64_t global = config_.train.global_batch_size;
-  std::vector<MicroBatch> micro_batches;
+  std::vector<inference::MicroBatch> micro_batches;
   for (std::int64_t first = communicator_.rank() * per_rank; first < global;
        first += per_micro_step) {
     std::vector<data::Sample> windows;
     for (std::int64_t i = first; i < first + per_rank; ++i) {
       windows.push_back(data_.window(first_window + i));
     }
-    MicroBatch micro =
-        make_batch(windows, {.attend_across_documents = config_.data.attend_across_documents,
-                             .separator = data_.separator,
-                             .first_sequence_idx = first});
+    inference::MicroBatch micro = inference::make_batch(
+        windows, {.attend_across_documents = config_.data.attend_across_documents,
+                  .separator = data_.separator,
+                  .first_sequence_idx = first});
     micro.batch = to_device(micro.batch, decoder_.device());
     micro_batches.push_back(std::move(micro));
   }
   return micro_batches;
 }
 
-Trainer::Denominators Trainer::count(const std::vector<MicroBatch>& micro_batches) {
+Trainer::Denominators Trainer::count(const std::vector<inference::MicroBatch>& micro_batches) {
   std::vector<std::int64_t> local{0, 0};
-  for (const MicroBatch& micro : micro_batches) {
+  for (const inference::MicroBatch& micro : micro_batches) {
     local[0] += micro.num_labels;
     local[1] += micro.num_tokens;
     local.push_back(micro.num_tokens);
@@ -194,8 +194,9 @@ Trainer::Denominators Trainer::count(const std::vector<MicroBatch>& micro_batche
           .num_tokens_of_micro_step = {count + 2, count + counts.numel()}};
 }
 
-at::Tensor Trainer::objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
-                                    const Denominators& step, StepAccumulator& sums) {
+at::Tensor Trainer::objective_share(const inference::MicroBatch& micro,
+                                    std::int64_t num_tokens_global, const Denominators& step,
+                                    StepAccumulator& sums) {
   // Models count steps from 0.
   const model::DecoderOutput output =
       decoder_.forward(micro.batch, {.step = state_.step - 1,

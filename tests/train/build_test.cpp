@@ -40,13 +40,6 @@ std::string message_of(model::Decoder& decoder, const std::map<std::string, at::
   return "no error";
 }
 
-TEST(PrecisionPolicy, KnowsThreePrecisions) {
-  EXPECT_EQ(precision_policy("fp32").compute, at::kFloat);
-  EXPECT_EQ(precision_policy("bf16").compute, at::kBFloat16);
-  EXPECT_EQ(precision_policy("fp64").compute, at::kDouble);
-  EXPECT_THROW((void)precision_policy("fp16"), UsageError);
-}
-
 TEST(SaveRequest, NamesEveryExpertAndProjectionByItself) {
   const TinyRun run(tiny_config());
   const auto weights = by_name(save_request(*run.decoder).weights);

@@ -133,7 +133,7 @@ TEST(Trainer, RouterLossesAreThoseOfABruteForceSum) {
   for (std::int64_t first = 0; first < 8; first += 4) {  // the micro-steps of step 1
     std::vector<data::Sample> windows;
     for (std::int64_t i = first; i < first + 4; ++i) windows.push_back(tiny_window(i, 16));
-    const MicroBatch micro = make_batch(windows, {});
+    const inference::MicroBatch micro = inference::make_batch(windows, {});
     const model::DecoderOutput output = run.decoder->forward(micro.batch, {.training = true});
     nats += run.decoder->loss_per_token(output.hidden_TH, micro.batch.label_T).sum().item<double>();
     ASSERT_EQ(output.routes.size(), 1U);

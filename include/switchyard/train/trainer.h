@@ -13,12 +13,12 @@
 #include "switchyard/config/config.h"
 #include "switchyard/core/timing.h"
 #include "switchyard/data/sample_source.h"
+#include "switchyard/inference/batching.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/optim/adamw.h"
 #include "switchyard/optim/schedule.h"
 #include "switchyard/routing/losses.h"
 #include "switchyard/telemetry/step_statistics.h"
-#include "switchyard/train/batching.h"
 
 namespace switchyard::train {
 
@@ -75,11 +75,12 @@ class Trainer {
   };
   [[nodiscard]] telemetry::StepSums compute_step();
   // This rank's part of the step that begins with that window, on the decoder's device.
-  [[nodiscard]] std::vector<MicroBatch> fetch(std::int64_t first_window) const;
-  [[nodiscard]] Denominators count(const std::vector<MicroBatch>& micro_batches);
+  [[nodiscard]] std::vector<inference::MicroBatch> fetch(std::int64_t first_window) const;
+  [[nodiscard]] Denominators count(const std::vector<inference::MicroBatch>& micro_batches);
   // This rank's share of the step's objective from one micro-batch.
-  [[nodiscard]] at::Tensor objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
-                                           const Denominators& step, StepAccumulator& sums);
+  [[nodiscard]] at::Tensor objective_share(const inference::MicroBatch& micro,
+                                           std::int64_t num_tokens_global, const Denominators& step,
+                                           StepAccumulator& sums);
   void reduce_gradients();
   // `named`: the routers' own sums, one map per layer of `sums`.
   void update(const telemetry::StepSums& sums,
