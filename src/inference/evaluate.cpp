@@ -74,10 +74,10 @@ LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& host_batch,
                         std::int64_t step) {
   const at::NoGradGuard no_grad;
   const model::Batch batch = to_device(host_batch, decoder.device());
-  const model::DecoderOutput output = decoder.forward(batch, {.step = step, .training = false});
+  const model::TrunkOutput output = decoder.forward(batch, {.step = step, .training = false});
   const at::Tensor is_counted_T = batch.label_T.ge(0);
   LossSums sums;
-  sums.nats = decoder.loss_sum(output.hidden_TH, batch.label_T).item<double>();
+  sums.nats = decoder.head().loss_sum(output.hidden_TH, batch.label_T).item<double>();
   sums.num_tokens = is_counted_T.sum().item<std::int64_t>();
   sums.num_moe_layers = static_cast<std::int64_t>(output.routes.size());
   for (const model::LayerRoute& route : output.routes) {

@@ -72,7 +72,8 @@ class Window {
   // Of the token after the window.
   [[nodiscard]] std::vector<double> logits() {
     const at::Tensor last_1H = hidden_TH_.narrow(0, hidden_TH_.size(0) - 1, 1);
-    const at::Tensor logits_V = decoder_.logits(last_1H).to(at::kCPU, at::kDouble).reshape({-1});
+    const at::Tensor logits_V =
+        decoder_.head().logits(last_1H).to(at::kCPU, at::kDouble).reshape({-1});
     const double* begin = logits_V.const_data_ptr<double>();
     return {begin, begin + logits_V.numel()};
   }
@@ -104,7 +105,7 @@ class Window {
     const model::Batch batch =
         to_device(one_sequence(std::span(tokens_).subspan(static_cast<std::size_t>(first)), first),
                   decoder_.device());
-    const model::DecoderOutput output =
+    const model::TrunkOutput output =
         decoder_.forward(batch, {.step = options_.step, .training = false, .cache = cache_.get()});
     hidden_TH_ = output.hidden_TH;
     const std::vector<double> experts = mean_experts(output.routes, num_run);

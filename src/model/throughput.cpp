@@ -1,6 +1,6 @@
 #include "switchyard/model/throughput.h"
 
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/parameter_counts.h"
 
 namespace switchyard::model {
 

@@ -1,4 +1,4 @@
-// Between a decoder and the named tensors of files.
+// Between a model and the named tensors of files.
 #include <ATen/core/grad_mode.h>
 
 #include <set>
@@ -43,14 +43,14 @@ void load_part(const at::Tensor& whole, const ops::LogicalTensor& part, const ch
 
 }  // namespace
 
-checkpoint::SaveRequest save_request(model::Decoder& decoder) {
+checkpoint::SaveRequest save_request(model::Model& model) {
   checkpoint::SaveRequest request;
-  for (const ops::Parameter* parameter : decoder.parameters()) {
+  for (const ops::Parameter* parameter : model.parameters()) {
     for (const ops::LogicalTensor& part : parameter->parts) {
       request.weights.push_back({.name = part.name, .tensor = part_of(parameter->master, part)});
     }
   }
-  for (const auto& [layer, router] : decoder.routers()) {
+  for (const auto& [layer, router] : model.routers()) {
     for (const auto& [name, tensor] : router->state()) {
       request.router_state.push_back({.name = router_prefix(layer) + name, .tensor = tensor});
     }
@@ -58,11 +58,11 @@ checkpoint::SaveRequest save_request(model::Decoder& decoder) {
   return request;
 }
 
-void load_weights(model::Decoder& decoder, const std::map<std::string, at::Tensor>& weights,
+void load_weights(model::Model& model, const std::map<std::string, at::Tensor>& weights,
                   const std::string& source) {
   const at::NoGradGuard no_grad;
   std::set<std::string> known;
-  for (ops::Parameter* parameter : decoder.parameters()) {
+  for (ops::Parameter* parameter : model.parameters()) {
     for (const ops::LogicalTensor& part : parameter->parts) {
       load_part(parameter->master, part, "", weights, source);
       known.insert(part.name);
@@ -77,10 +77,10 @@ void load_weights(model::Decoder& decoder, const std::map<std::string, at::Tenso
   }
 }
 
-void load_router_state(model::Decoder& decoder, const std::map<std::string, at::Tensor>& state,
+void load_router_state(model::Model& model, const std::map<std::string, at::Tensor>& state,
                        const std::string& source) {
   std::size_t num_used = 0;
-  for (const auto& [layer, router] : decoder.routers()) {
+  for (const auto& [layer, router] : model.routers()) {
     const std::string prefix = router_prefix(layer);
     std::map<std::string, at::Tensor> own;
     for (const auto& [name, tensor] : state) {

@@ -126,12 +126,12 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
   }
 }
 
-void restore_training(const ResumePoint& point, model::Decoder& decoder, Trainer& trainer) {
+void restore_training(const ResumePoint& point, model::Model& model, Trainer& trainer) {
   const checkpoint::Checkpoint& saved = point.checkpoint.value();
   const std::string source = saved.folder().string();
-  load_weights(decoder, saved.weights(), source);
+  load_weights(model, saved.weights(), source);
   if (point.same_routers) {
-    load_router_state(decoder, saved.router_state(), source);
+    load_router_state(model, saved.router_state(), source);
   } else {
     log::info("the routers were changed: their state starts afresh");
   }

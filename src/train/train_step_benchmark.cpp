@@ -20,11 +20,13 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/model/decoder.h"
+#include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/backend.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/ops/peak_flops.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/trainer.h"
+#include "train/next_token_task.h"
 
 namespace switchyard::train {
 namespace {
@@ -46,7 +48,7 @@ optim: {learning_rate: 1e-4, clip_norm: 1.0}
 train: {steps: 1000000, global_batch_size: 8, micro_batch_size: 8}
 )";
 
-TrainingData random_windows(std::int64_t vocab_size, std::int64_t sequence_length) {
+NextTokenData random_windows(std::int64_t vocab_size, std::int64_t sequence_length) {
   return {.window = [=](std::int64_t idx) {
     data::Sample sample;
     for (std::int64_t i = 0; i <= sequence_length; ++i) {
@@ -90,8 +92,9 @@ void run(const std::vector<std::string>& overrides) {
       ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
   decoder.initialize(config.run.seed);
   const auto communicator = comm::make_self_communicator();
-  Trainer trainer(config, decoder, *communicator,
-                  random_windows(config.model.vocab_size, config.data.sequence_length));
+  NextTokenObjective objective(
+      decoder, random_windows(config.model.vocab_size, config.data.sequence_length));
+  Trainer trainer(config, decoder, objective, *communicator);
   const model::ParameterCounts counts = model::count_parameters(config.model);
   std::cout << fmt::format(R"({{"parameters": {}, "tokens": {}}})", counts.total,
                            config.train.global_batch_size * config.data.sequence_length)

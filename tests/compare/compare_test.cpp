@@ -1,5 +1,8 @@
 #include "switchyard/compare/compare.h"
 
+#include "switchyard/compare/markdown.h"
+#include "switchyard/compare/svg.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -64,7 +64,7 @@ class EvaluateText : public ::testing::Test {
       const MicroBatch micro = make_batch(context, {.num_uncounted = {i - begin}});
       const at::NoGradGuard no_grad;
       const auto output = decoder_.forward(micro.batch, {});
-      nats += decoder_.loss_sum(output.hidden_TH, micro.batch.label_T).item<double>();
+      nats += decoder_.head().loss_sum(output.hidden_TH, micro.batch.label_T).item<double>();
     }
     return nats / static_cast<double>(num_inputs);
   }
@@ -136,11 +136,12 @@ TEST_F(EvaluateText, EmptyTextAndImpossibleStridesAreRefused) {
 TEST(EvaluateBatch, LeavesTheModelAloneAndIgnoresDropout) {
   config::Config config = tiny_config("fp64");
   config.model.dropout = 0.5;
-  const TinyRun run(config);
+  model::Decoder decoder(config.model, kWindow, ops::precision_policy("fp64"));
+  decoder.initialize(config.run.seed);
   const std::vector<data::Sample> windows = {tiny_window(0, 16), tiny_window(1, 16)};
   const MicroBatch micro = make_batch(windows, {});
-  const LossSums first = evaluate_batch(*run.decoder, micro.batch, 0);
-  const LossSums second = evaluate_batch(*run.decoder, micro.batch, 5);
+  const LossSums first = evaluate_batch(decoder, micro.batch, 0);
+  const LossSums second = evaluate_batch(decoder, micro.batch, 5);
   EXPECT_EQ(first.nats, second.nats);
   EXPECT_EQ(first.num_tokens, 32);
   EXPECT_EQ(first.num_moe_layers, 1);

@@ -9,6 +9,7 @@
 
 #include "support/tiny_model.h"
 #include "switchyard/core/error.h"
+#include "switchyard/inference/batching.h"
 
 namespace switchyard::inference {
 namespace {
@@ -113,7 +114,7 @@ TEST_P(GenerateTopP, TemperatureZeroTakesTheModelsFirstChoice) {
   window[0].token.push_back(0);  // no label is read
   const MicroBatch micro = make_batch(window, {});
   const at::Tensor logits =
-      decoder_.logits(decoder_.forward(micro.batch, {}).hidden_TH).select(0, 5);
+      decoder_.head().logits(decoder_.forward(micro.batch, {}).hidden_TH).select(0, 5);
   EXPECT_EQ(result.tokens[5].id, logits.argmax().item<std::int64_t>());
 }
 

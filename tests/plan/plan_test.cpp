@@ -1,6 +1,8 @@
 // What `switchyard plan` computes and prints.
 #include "switchyard/plan/plan.h"
 
+#include "switchyard/plan/page.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

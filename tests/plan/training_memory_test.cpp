@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "support/counting_allocator.h"
-#include "support/tiny_model.h"
 #include "switchyard/config/presets.h"
 #include "switchyard/inference/batching.h"
+#include "train/tiny.h"
 
 namespace switchyard::plan {
 namespace {
@@ -77,7 +77,7 @@ KeptMeasurement measure_kept(const config::Config& config) {
   decoder.initialize(config.run.seed);
   for (ops::Parameter* parameter : decoder.parameters()) ops::zero_grad(*parameter);
   const std::vector<data::Sample> windows = windows_of(config);
-  const MicroBatch micro = make_batch(windows, {});
+  const inference::MicroBatch micro = inference::make_batch(windows, {});
   const auto forward = [&] {
     return decoder.forward(micro.batch, {.training = true, .recompute = config.train.recompute});
   };
@@ -86,8 +86,8 @@ KeptMeasurement measure_kept(const config::Config& config) {
   const std::int64_t before = CountingAllocator::live_bytes;
   at::Tensor loss;
   {
-    const model::DecoderOutput output = forward();
-    loss = decoder.loss_sum(output.hidden_TH, micro.batch.label_T);
+    const model::TrunkOutput output = forward();
+    loss = decoder.head().loss_sum(output.hidden_TH, micro.batch.label_T);
     measured.experts_per_token_L.resize(static_cast<std::size_t>(config.model.num_layers));
     for (const model::LayerRoute& route : output.routes) {
       measured.experts_per_token_L[static_cast<std::size_t>(route.layer)] =
@@ -134,7 +134,7 @@ TEST_P(Activations, AndTheRestAreAboutWhatAStepTakesAtMost) {
   const CountingAllocator allocator;
   const KeptMeasurement measured = measure_kept(config);
   const std::int64_t before = CountingAllocator::live_bytes;
-  const TinyRun run(config);
+  const train::TinyRun run(config);
   CountingAllocator::peak_bytes = before;
   (void)run.train(1);
   const TrainingMemory memory(config, /*num_threads=*/1);

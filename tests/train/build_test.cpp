@@ -10,6 +10,7 @@
 #include <string>
 
 #include "switchyard/core/error.h"
+#include "switchyard/model/parameter_counts.h"
 #include "train/tiny.h"
 
 namespace switchyard::train {

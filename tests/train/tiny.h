@@ -11,6 +11,7 @@
 #include "switchyard/ops/device.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/trainer.h"
+#include "train/next_token_task.h"
 
 namespace switchyard::train {
 
@@ -18,7 +19,7 @@ using testing::kTinyVocab;
 using testing::tiny_config;
 using testing::tiny_window;
 
-inline TrainingData tiny_data(std::int64_t sequence_length) {
+inline NextTokenData tiny_data(std::int64_t sequence_length) {
   return {
       .window = [sequence_length](std::int64_t idx) { return tiny_window(idx, sequence_length); }};
 }
@@ -28,10 +29,10 @@ struct TinyRun {
       : decoder(std::make_unique<model::Decoder>(
             config.model, config.data.sequence_length,
             ops::precision_policy(config.train.precision, ops::device_of(config.train.device)))),
+        objective(*decoder, tiny_data(config.data.sequence_length)),
         communicator(comm::make_self_communicator()) {
     decoder->initialize(config.run.seed);
-    trainer = std::make_unique<Trainer>(config, *decoder, *communicator,
-                                        tiny_data(config.data.sequence_length));
+    trainer = std::make_unique<Trainer>(config, *decoder, objective, *communicator);
   }
 
   [[nodiscard]] std::vector<telemetry::StepSums> train(std::int64_t num_steps) const {
@@ -50,6 +51,7 @@ struct TinyRun {
   }
 
   std::unique_ptr<model::Decoder> decoder;
+  NextTokenObjective objective;
   std::unique_ptr<comm::Communicator> communicator;
   std::unique_ptr<Trainer> trainer;
 };

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "switchyard/config/config.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/parameter_counts.h"
 #include "switchyard/model/throughput.h"
 #include "switchyard/plan/training_memory.h"
 

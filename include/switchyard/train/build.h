@@ -56,9 +56,9 @@ struct LoadedModel {
 // The config of the run that wrote a checkpoint. Throws DataError when this version cannot read it.
 [[nodiscard]] config::Config config_of(const checkpoint::Checkpoint& checkpoint);
 
-// The weights and router state of a decoder under the names that files use; the request's other
+// The weights and router state of a model under the names that files use; the request's other
 // members are left empty. Tensors are views of the masters.
-[[nodiscard]] checkpoint::SaveRequest save_request(model::Decoder& decoder);
+[[nodiscard]] checkpoint::SaveRequest save_request(model::Model& model);
 
 // Adam's moments under the names NAME.exp_avg and NAME.exp_avg_sq; views.
 void add_moments(checkpoint::SaveRequest& request, const optim::AdamW& optimizer);
@@ -68,9 +68,9 @@ void load_moments(const optim::AdamW& optimizer, const std::map<std::string, at:
 
 // The opposite of save_request; load_weights publishes every parameter. Throw DataError
 // naming `source` and the tensor.
-void load_weights(model::Decoder& decoder, const std::map<std::string, at::Tensor>& weights,
+void load_weights(model::Model& model, const std::map<std::string, at::Tensor>& weights,
                   const std::string& source);
-void load_router_state(model::Decoder& decoder, const std::map<std::string, at::Tensor>& state,
+void load_router_state(model::Model& model, const std::map<std::string, at::Tensor>& state,
                        const std::string& source);
 
 }  // namespace switchyard::train

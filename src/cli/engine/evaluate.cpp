@@ -13,6 +13,7 @@
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/model/parameter_counts.h"
 #include "switchyard/train/build.h"
 
 namespace switchyard::cli {

@@ -1,4 +1,6 @@
 // The published sizes of Huang et al.'s model, and that its layers run at full width.
+#include "switchyard/model/parameter_counts.h"
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
