@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -207,6 +208,23 @@ void read_nvidia(const fs::path& root, HostFacts& facts) {
 }
 
 }  // namespace
+
+int HostFacts::num_available_cores() const {
+  const int allowed = std::max(1, num_allowed_threads > 0 ? num_allowed_threads : num_threads);
+  if (!cpu_quota) return allowed;
+  return std::clamp(static_cast<int>(std::ceil(*cpu_quota)), 1, allowed);
+}
+
+int num_available_cores() {
+  return read_host_facts().num_available_cores();
+}
+
+std::uint64_t resident_bytes() {
+  std::uint64_t total_pages = 0;
+  std::uint64_t resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
+  return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
 
 HostFacts read_host_facts(const fs::path& root) {
   HostFacts facts;

@@ -19,19 +19,19 @@ constexpr int kOrderVersion = 2;
 constexpr std::uint32_t kShuffleStream = 0x73687566;  // keeps these draws apart from others
 constexpr std::uint32_t kNumRounds = 8;
 constexpr unsigned kMinHalfBits = 3;
-constexpr std::int64_t kTurns = std::int64_t{1} << 16;
+constexpr std::int64_t kBlendPeriod = std::int64_t{1} << 16;
 constexpr unsigned kSetShift = 48;
 
-// Which set each of kTurns samples comes from: always the one furthest behind its share. Then the
-// turns repeat.
-class Turns {
+// Which set each of kBlendPeriod samples comes from: always the one furthest behind its share;
+// after them the order repeats.
+class BlendOrder {
  public:
-  explicit Turns(const std::vector<double>& weights) : per_round_(weights.size(), 0) {
+  explicit BlendOrder(const std::vector<double>& weights) : per_round_(weights.size(), 0) {
     double total = 0.0;
     for (const double weight : weights) total += weight;
-    set_.reserve(kTurns);
-    rank_.reserve(kTurns);
-    for (std::int64_t turn = 0; turn < kTurns; ++turn) {
+    set_.reserve(kBlendPeriod);
+    rank_.reserve(kBlendPeriod);
+    for (std::int64_t turn = 0; turn < kBlendPeriod; ++turn) {
       std::size_t furthest = 0;
       double most_behind = -1.0;
       for (std::size_t set = 0; set < weights.size(); ++set) {
@@ -49,9 +49,9 @@ class Turns {
   }
   // The set of a sample, and how many samples the set gave before it.
   [[nodiscard]] std::pair<std::size_t, std::int64_t> at(std::int64_t index) const {
-    const auto turn = static_cast<std::size_t>(index % kTurns);
+    const auto turn = static_cast<std::size_t>(index % kBlendPeriod);
     const std::size_t set = set_[turn];
-    return {set, index / kTurns * per_round_[set] + rank_[turn]};
+    return {set, index / kBlendPeriod * per_round_[set] + rank_[turn]};
   }
 
  private:
@@ -98,7 +98,7 @@ struct SampleSource::State {
   std::vector<PreparedData> set;
   std::vector<double> weight;
   std::vector<std::int64_t> num_windows;
-  std::unique_ptr<Turns> turns;  // training only
+  std::unique_ptr<BlendOrder> order;  // training only
 };
 
 SampleSource::SampleSource(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -152,7 +152,7 @@ std::unique_ptr<SampleSource::State> SampleSource::open(const config::DataConfig
 SampleSource::SampleSource(const config::DataConfig& config, std::uint64_t seed)
     : state_(open(config, Split::kTrain)) {
   state_->seed = seed;
-  state_->turns = std::make_unique<Turns>(state_->weight);
+  state_->order = std::make_unique<BlendOrder>(state_->weight);
 }
 
 SampleSource SampleSource::validation(const config::DataConfig& config) {
@@ -175,7 +175,7 @@ SampleSource::Window SampleSource::window_of(std::int64_t global_index) const {
     }
     SWITCHYARD_CHECK(false, "sample {} of {}", global_index, num_samples_per_epoch());
   }
-  const auto [set, index] = state_->turns->at(global_index);
+  const auto [set, index] = state_->order->at(global_index);
   const std::int64_t num_windows = state_->num_windows[set];
   const auto epoch = static_cast<std::uint64_t>(index / num_windows);
   // Each (seed, set, epoch) has its own order and its own places for the windows' borders.

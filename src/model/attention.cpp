@@ -34,6 +34,7 @@ std::vector<ops::LogicalTensor> qkv_parts(const config::ModelConfig& config,
 Attention::Attention(const config::ModelConfig& config, const BlockBuild& build,
                      const std::string& name)
     : layer_(build.layer),
+      causal_(build.causal),
       num_heads_(config.num_heads),
       num_kv_heads_(config.num_kv_heads),
       head_dim_(config.head_dim),
@@ -93,7 +94,7 @@ Attention::Output Attention::forward(const at::Tensor& x_TH, const Batch& batch,
   Heads heads = project(x_TH, batch);
   ops::AttentionOptions options;
   options.sequence_offset = batch.sequence_offset;
-  options.causal = true;
+  options.causal = causal_;
   options.valid_T = batch.valid_T;
   if (context.cache != nullptr) {
     SWITCHYARD_CHECK(!batch.valid_T.defined(), "generation takes no padding");

@@ -88,7 +88,7 @@ Block::Block(const config::ModelConfig& config, const BlockBuild& build)
                  moe::MoeBuild{.name = fmt::format("model.layers.{}.moe", layer_),
                                .layer = layer_,
                                .hidden_size = config.hidden_size,
-                               .causal = true,
+                               .causal = build.causal,
                                .sequence_length = build.sequence_length,
                                .init_std = config.init_std,
                                .down_proj_std = residual_std(config),

@@ -11,7 +11,7 @@
 
 #include "switchyard/config/config.h"
 #include "switchyard/model/batch.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/trunk.h"
 #include "switchyard/moe/moe_layer.h"
 #include "switchyard/ops/attention_importance.h"
 #include "switchyard/ops/parameter.h"
@@ -21,6 +21,7 @@ namespace switchyard::model {
 struct BlockBuild {
   std::int64_t layer = 0;
   std::int64_t sequence_length = 0;
+  bool causal = true;
   ops::PrecisionPolicy precision;
 };
 
@@ -47,6 +48,7 @@ class Attention {
   [[nodiscard]] Heads project(const at::Tensor& x_TH, const Batch& batch) const;
 
   std::int64_t layer_;
+  bool causal_;
   std::int64_t num_heads_;
   std::int64_t num_kv_heads_;
   std::int64_t head_dim_;

@@ -5,7 +5,7 @@
 
 #include "model/block.h"
 #include "switchyard/model/batch.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/trunk.h"
 
 namespace switchyard::model {
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/ops/precision.h"
 
 namespace switchyard::moe {
 namespace {
@@ -92,7 +93,7 @@ at::Tensor moe_ffn(const at::Tensor& x_TH, const ops::Routing& routing, const at
       c10::str(x_TH.sizes()), c10::str(w1_E2FH.sizes()), c10::str(w2_EHF.sizes()),
       routing.num_tokens, routing.num_experts);
   const at::ScalarType dtype = x_TH.scalar_type();
-  const at::ScalarType accumulation = dtype == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType accumulation = ops::accumulation_type(dtype);
   const auto fits_sink = [&](const at::Tensor& buffer, const at::Tensor& weight) {
     return !buffer.defined() ||
            (buffer.sizes() == weight.sizes() && buffer.scalar_type() == accumulation);

@@ -1,11 +1,14 @@
 #include "switchyard/ops/backend.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorIterator.h>
 #include <ATen/ops/empty.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 
+#include "switchyard/core/host.h"
 #include "switchyard/core/parallel.h"
 #include "switchyard/kernels/host_waits.h"
 
@@ -40,6 +43,11 @@ void run_on_torch_threads(std::int64_t num_blocks,
 
 void install_parallel_backend() {
   set_parallel_backend(&run_on_torch_threads);
+}
+
+void set_up_threads() {
+  if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(num_available_cores());
+  install_parallel_backend();
 }
 
 std::int64_t num_host_waits() {

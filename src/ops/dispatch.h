@@ -8,13 +8,9 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/bfloat16.h"
+#include "switchyard/ops/precision.h"
 
 namespace switchyard::ops {
-
-// fp64 for fp64 tensors, else fp32.
-[[nodiscard]] inline at::ScalarType accumulation_type(at::ScalarType dtype) {
-  return dtype == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 // Calls fn.operator()<Storage>() with float, double or kernels::BFloat16.
 template <typename Function>

@@ -16,8 +16,8 @@ std::string percent(double share) {
   return fmt::format("{:>4}", fmt::format("{:.0f}%", share * 100.0));
 }
 
-std::string loss_part(const StepRecord& record) {
-  std::string text = fmt::format("loss {:6.3f} lm {:6.3f}", record.loss, record.lm_loss);
+std::string loss_part(const StepRecord& record, std::string_view loss_name) {
+  std::string text = fmt::format("loss {:6.3f} {} {:6.3f}", record.loss, loss_name, record.lm_loss);
   if (!record.routing.has_value()) return text;
   text +=
       fmt::format(" bal {:.3f} dyn {:.4f}", record.weighted.load_balance, record.weighted.dynamic);
@@ -49,9 +49,10 @@ std::size_t terminal_columns() {
 std::string format_step_line(const StepRecord& record, const Progress& progress) {
   const std::string total = std::to_string(progress.total_steps);
   const double done = static_cast<double>(record.step) / static_cast<double>(progress.total_steps);
-  std::string line = fmt::format("step {:>{}}/{} {} | {} | lr {:.1e} gnorm {:5.2f} | {}",
-                                 record.step, total.size(), total, percent(done), loss_part(record),
-                                 record.learning_rate, record.grad_norm, speed_part(record));
+  std::string line =
+      fmt::format("step {:>{}}/{} {} | {} | lr {:.1e} gnorm {:5.2f} | {}", record.step,
+                  total.size(), total, percent(done), loss_part(record, progress.loss_name),
+                  record.learning_rate, record.grad_norm, speed_part(record));
   if (record.routing.has_value()) line += " | " + routing_part(*record.routing);
   return line + fmt::format(" | skip {} | eta {}", record.skipped_steps,
                             format_duration(progress.eta_seconds));

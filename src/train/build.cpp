@@ -1,28 +1,17 @@
 #include "switchyard/train/build.h"
 
-#include <fstream>
 #include <utility>
 
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
+#include "switchyard/ops/device.h"
 #include "switchyard/ops/op_span.h"
-#include "switchyard/train/device.h"
 #include "switchyard/train/model_files.h"
 
 namespace switchyard::train {
 namespace {
-
-// bf16 products without hardware for them are slower than fp32.
-bool cpu_has_bf16() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with("flags")) continue;
-    return line.find("avx512_bf16") != std::string::npos ||
-           line.find("amx_bf16") != std::string::npos;
-  }
-  return true;  // not an x86: unknown
-}
 
 void warn_about_settings(const config::Config& config, const data::SampleSource& training) {
   const double epochs = count_epochs(config, training.num_samples_per_epoch());
@@ -30,14 +19,16 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
     log::warning("the run reads its {} training windows {:.0f} times: it may learn them by heart",
                  training.num_samples_per_epoch(), epochs);
   }
-  if (config.train.precision == "bf16" && config.train.device == "cpu" && !cpu_has_bf16()) {
+  const HostFacts host = read_host_facts();
+  if (config.train.precision == "bf16" && config.train.device == "cpu" && !host.cpu_flags.empty() &&
+      !host.has_bf16_products()) {
     log::warning(
         "this CPU has no bf16 instructions: train.precision=fp32 is faster and more precise");
   }
 }
 
 at::Device device_to_use(const std::string& name) {
-  const at::Device device = device_of(name);
+  const at::Device device = ops::device_of(name);
   if (device.is_cuda()) ops::show_spans_to_gpu_profilers();
   return device;
 }
@@ -60,19 +51,6 @@ void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
   }
 }
 
-ops::PrecisionPolicy precision_policy(const std::string& precision, at::Device device) {
-  ops::PrecisionPolicy policy;
-  policy.device = device;
-  if (precision == "bf16") {
-    policy.compute = at::kBFloat16;
-  } else if (precision == "fp64") {
-    policy.compute = at::kDouble;
-  } else if (precision != "fp32") {
-    throw UsageError(fmt::format("unknown precision '{}'", precision), "known: fp32, bf16, fp64");
-  }
-  return policy;
-}
-
 Build build(const config::Config& given) {
   // Reading a config refuses this; a run must not ignore it.
   SWITCHYARD_CHECK(given.parallel.expert == 1 && !given.parallel.shard_optimizer,
@@ -89,10 +67,11 @@ Build build(const config::Config& given) {
                  config.data.sequence_length);
     parts.validation.reset();
   }
-  if (config.train.deterministic) make_deterministic();
+  if (config.train.deterministic) ops::make_deterministic();
   const at::Device device = device_to_use(config.train.device);
-  parts.decoder = std::make_unique<model::Decoder>(
-      config.model, config.data.sequence_length, precision_policy(config.train.precision, device));
+  parts.decoder =
+      std::make_unique<model::Decoder>(config.model, config.data.sequence_length,
+                                       ops::precision_policy(config.train.precision, device));
   parts.decoder->initialize(config.run.seed);
   return parts;
 }
@@ -111,7 +90,7 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
   config::Config config = config_of(checkpoint);
   if (!precision.empty()) config.train.precision = precision;
   const ops::PrecisionPolicy policy =
-      precision_policy(config.train.precision, device_to_use(device));
+      ops::precision_policy(config.train.precision, device_to_use(device));
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   if (config.model.vocab_size < tokenizer.vocab_size()) {
     throw DataError(fmt::format("{}: the model knows {} tokens, its tokenizer {}",

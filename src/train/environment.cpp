@@ -6,11 +6,12 @@
 
 #include <cstdlib>
 
+#include "switchyard/core/host.h"
 #include "switchyard/core/version.h"
 #include "switchyard/format/json.h"
+#include "switchyard/ops/device.h"
+#include "switchyard/ops/peak_flops.h"
 #include "switchyard/train/build.h"
-#include "switchyard/train/device.h"
-#include "switchyard/train/machine.h"
 
 namespace switchyard::train {
 namespace {
@@ -24,16 +25,17 @@ std::string variable(const char* name) {
 
 Environment measure_environment(const config::Config& config) {
   Environment environment;
-  const at::Device device = device_of(config.train.device);
+  const at::Device device = ops::device_of(config.train.device);
   environment.peak_flops =
-      measure_peak_flops(precision_policy(config.train.precision).compute, device);
+      ops::measure_peak_flops(ops::precision_policy(config.train.precision).compute, device);
+  const HostFacts host = read_host_facts();
   environment.facts = {
       {"switchyard", kVersion},
       {"libtorch", TORCH_VERSION},
       {"compiler", std::string("g++ ") + __VERSION__},
       {"device", device.str()},
-      {"cpu", cpu_model()},
-      {"available_cores", fmt::format("{}", num_available_cores())},
+      {"cpu", host.cpu_model.empty() ? "unknown" : host.cpu_model},
+      {"available_cores", fmt::format("{}", host.num_available_cores())},
       {"threads", fmt::format("{}", at::get_num_threads())},
       {"omp_wait_policy", variable("OMP_WAIT_POLICY")},
       {"gomp_spincount", variable("GOMP_SPINCOUNT")},

@@ -37,9 +37,9 @@ std::vector<checkpoint::TensorTarget> whole_targets(
 
 }  // namespace
 
-std::vector<checkpoint::NamedTensor> named_weights(model::Decoder& decoder) {
+std::vector<checkpoint::NamedTensor> named_weights(model::Model& model) {
   std::vector<checkpoint::NamedTensor> weights;
-  for (const ops::Parameter* parameter : decoder.parameters()) {
+  for (const ops::Parameter* parameter : model.parameters()) {
     for (const ops::LogicalTensor& part : parameter->parts) {
       weights.push_back({.name = part.name, .tensor = part_of(parameter->master, part)});
     }
@@ -47,9 +47,9 @@ std::vector<checkpoint::NamedTensor> named_weights(model::Decoder& decoder) {
   return weights;
 }
 
-std::vector<checkpoint::NamedTensor> named_router_state(model::Decoder& decoder) {
+std::vector<checkpoint::NamedTensor> named_router_state(model::Model& model) {
   std::vector<checkpoint::NamedTensor> state;
-  for (const auto& [layer, router] : decoder.routers()) {
+  for (const auto& [layer, router] : model.routers()) {
     for (const auto& [name, tensor] : router->state()) {
       state.push_back({.name = router_prefix(layer) + name, .tensor = tensor});
     }
@@ -69,15 +69,15 @@ std::vector<checkpoint::NamedTensor> named_moments(const optim::AdamW& optimizer
   return named;
 }
 
-void load_weights(model::Decoder& decoder, const checkpoint::TensorFiles& files) {
-  files.read_exactly(whole_targets(named_weights(decoder)));
-  for (ops::Parameter* parameter : decoder.parameters()) ops::publish(*parameter);
+void load_weights(model::Model& model, const checkpoint::TensorFiles& files) {
+  files.read_exactly(whole_targets(named_weights(model)));
+  for (ops::Parameter* parameter : model.parameters()) ops::publish(*parameter);
 }
 
-void load_router_state(model::Decoder& decoder, const checkpoint::TensorFiles& files) {
+void load_router_state(model::Model& model, const checkpoint::TensorFiles& files) {
   const std::map<std::string, at::Tensor> state = files.copies();
   std::size_t num_used = 0;
-  for (const auto& [layer, router] : decoder.routers()) {
+  for (const auto& [layer, router] : model.routers()) {
     const std::string prefix = router_prefix(layer);
     std::map<std::string, at::Tensor> own;
     for (const auto& [name, tensor] : state) {

@@ -2,9 +2,9 @@
 
 namespace switchyard::train {
 
-std::vector<MicroBatch> Prefetcher::take(std::int64_t first_window) {
+std::vector<inference::MicroBatch> Prefetcher::take(std::int64_t first_window) {
   if (!ahead_) return make_(first_window);
-  std::vector<MicroBatch> taken;
+  std::vector<inference::MicroBatch> taken;
   if (next_.valid() && next_window_ == first_window) {
     taken = next_.get();
   } else {

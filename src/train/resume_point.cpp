@@ -127,11 +127,11 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
   }
 }
 
-void restore_training(const ResumePoint& point, model::Decoder& decoder, Trainer& trainer) {
+void restore_training(const ResumePoint& point, model::Model& model, Trainer& trainer) {
   const checkpoint::Checkpoint& saved = point.checkpoint.value();
-  load_weights(decoder, saved.weights());
+  load_weights(model, saved.weights());
   if (point.same_routers) {
-    load_router_state(decoder, saved.router_state());
+    load_router_state(model, saved.router_state());
   } else {
     log::info("the routers were changed: their state starts afresh");
   }

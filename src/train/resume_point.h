@@ -10,7 +10,7 @@
 #include "switchyard/config/config.h"
 #include "switchyard/config/resume.h"
 #include "switchyard/data/sample_source.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/model.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/trainer.h"
 #include "train/training_state.h"
@@ -43,7 +43,7 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config, const
 
 // Weights, moments, router state (unless the routers changed) and counters of the checkpoint, which
 // must be there.
-void restore_training(const ResumePoint& point, model::Decoder& decoder, Trainer& trainer);
+void restore_training(const ResumePoint& point, model::Model& model, Trainer& trainer);
 
 // What this process has against what the checkpoint was written with: results may differ in the
 // last bits. One line per difference.

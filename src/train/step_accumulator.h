@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "switchyard/comm/communicator.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/model.h"
 #include "switchyard/routing/losses.h"
 #include "switchyard/telemetry/step_statistics.h"
 

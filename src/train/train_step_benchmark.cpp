@@ -20,10 +20,13 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/model/decoder.h"
+#include "switchyard/model/parameter_counts.h"
+#include "switchyard/ops/backend.h"
+#include "switchyard/ops/device.h"
+#include "switchyard/ops/peak_flops.h"
 #include "switchyard/train/build.h"
-#include "switchyard/train/device.h"
-#include "switchyard/train/machine.h"
 #include "switchyard/train/trainer.h"
+#include "train/next_token_task.h"
 
 namespace switchyard::train {
 namespace {
@@ -45,7 +48,7 @@ optim: {learning_rate: 1e-4, clip_norm: 1.0}
 train: {steps: 1000000, global_batch_size: 8, micro_batch_size: 8}
 )";
 
-TrainingData random_windows(std::int64_t vocab_size, std::int64_t sequence_length) {
+NextTokenData random_windows(std::int64_t vocab_size, std::int64_t sequence_length) {
   return {.window = [=](std::int64_t idx) {
     data::Sample sample;
     for (std::int64_t i = 0; i <= sequence_length; ++i) {
@@ -82,25 +85,27 @@ void observe_ops() {
 
 void run(const std::vector<std::string>& overrides) {
   observe_ops();
-  set_up_threads();
+  ops::set_up_threads();
   const config::Config config = config::load_text(kConfig, "benchmark", overrides).config;
-  model::Decoder decoder(config.model, config.data.sequence_length,
-                         precision_policy(config.train.precision, device_of(config.train.device)));
+  model::Decoder decoder(
+      config.model, config.data.sequence_length,
+      ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
   decoder.initialize(config.run.seed);
   const auto communicator = comm::make_self_communicator();
-  Trainer trainer(config, decoder, *communicator,
-                  random_windows(config.model.vocab_size, config.data.sequence_length));
+  NextTokenObjective objective(
+      decoder, random_windows(config.model.vocab_size, config.data.sequence_length));
+  Trainer trainer(config, decoder, objective, *communicator);
   const model::ParameterCounts counts = model::count_parameters(config.model);
   std::cout << fmt::format(R"({{"parameters": {}, "tokens": {}}})", counts.total,
                            config.train.global_batch_size * config.data.sequence_length)
             << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     trainer.phases().reset();
-    synchronize(decoder.device());
+    ops::synchronize(decoder.device());
     const Clock::time_point start = Clock::now();
     const std::clock_t cpu_start = std::clock();
     const telemetry::StepSums sums = trainer.train_step();
-    synchronize(decoder.device());  // the update is only queued when a step returns
+    ops::synchronize(decoder.device());  // the update is only queued when a step returns
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     const double cpu_seconds = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
     const double k = telemetry::experts_per_token(sums);

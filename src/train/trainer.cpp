@@ -9,7 +9,6 @@
 #include "switchyard/core/error.h"
 #include "switchyard/ops/op_span.h"
 #include "switchyard/optim/grad_norm.h"
-#include "switchyard/train/device.h"
 #include "train/out_of_memory.h"
 #include "train/phase.h"
 #include "train/prefetcher.h"
@@ -45,19 +44,19 @@ at::Tensor weighted_sum(const routing::LossShares& shares, const config::MoeLoss
 
 }  // namespace
 
-Trainer::Trainer(const config::Config& config, model::Decoder& decoder,
-                 comm::Communicator& communicator, TrainingData data)
+Trainer::Trainer(const config::Config& config, model::Model& model, Objective& objective,
+                 comm::Communicator& communicator)
     : config_(config),
-      decoder_(decoder),
+      objective_(objective),
+      device_(model.device()),
       communicator_(communicator),
-      data_(std::move(data)),
-      parameters_(decoder.parameters()),
-      routers_(decoder.routers()),
+      parameters_(model.parameters()),
+      routers_(model.routers()),
       optimizer_(parameters_, config.optim),
       schedule_(config.schedule, config.optim.learning_rate, config.train.steps) {
   prefetcher_ = std::make_unique<Prefetcher>([this](std::int64_t first) { return fetch(first); },
                                              config.train.global_batch_size,
-                                             /*ahead=*/!decoder.device().is_cpu());
+                                             /*ahead=*/!device_.is_cpu());
   const std::int64_t micro_step = config.train.micro_batch_size * communicator.size();
   if (config.train.global_batch_size % micro_step != 0) {
     throw UsageError(
@@ -98,7 +97,7 @@ StepSums Trainer::compute_step() {
   sums.learning_rate = schedule_.learning_rate(state_.step);
 
   // 1 fetch: all micro-batches, so that every denominator is known.
-  std::vector<MicroBatch> micro_batches;
+  std::vector<inference::MicroBatch> micro_batches;
   Denominators step;
   {
     const Phase phase(phases_, "fetch");
@@ -158,30 +157,23 @@ StepSums Trainer::compute_step() {
 
 Trainer::~Trainer() = default;
 
-std::vector<MicroBatch> Trainer::fetch(std::int64_t first_window) const {
+std::vector<inference::MicroBatch> Trainer::fetch(std::int64_t first_sample) const {
   const std::int64_t per_rank = config_.train.micro_batch_size;
   const std::int64_t per_micro_step = per_rank * communicator_.size();
   const std::int64_t global = config_.train.global_batch_size;
-  std::vector<MicroBatch> micro_batches;
+  std::vector<inference::MicroBatch> micro_batches;
   for (std::int64_t first = communicator_.rank() * per_rank; first < global;
        first += per_micro_step) {
-    std::vector<data::Sample> windows;
-    for (std::int64_t i = first; i < first + per_rank; ++i) {
-      windows.push_back(data_.window(first_window + i));
-    }
-    MicroBatch micro =
-        make_batch(windows, {.attend_across_documents = config_.data.attend_across_documents,
-                             .separator = data_.separator,
-                             .first_sequence_idx = first});
-    micro.batch = to_device(micro.batch, decoder_.device());
+    inference::MicroBatch micro = objective_.micro_batch(first_sample + first, per_rank, first);
+    micro.batch = to_device(micro.batch, device_);
     micro_batches.push_back(std::move(micro));
   }
   return micro_batches;
 }
 
-Trainer::Denominators Trainer::count(const std::vector<MicroBatch>& micro_batches) {
+Trainer::Denominators Trainer::count(const std::vector<inference::MicroBatch>& micro_batches) {
   std::vector<std::int64_t> local{0, 0};
-  for (const MicroBatch& micro : micro_batches) {
+  for (const inference::MicroBatch& micro : micro_batches) {
     local[0] += micro.num_labels;
     local[1] += micro.num_tokens;
     local.push_back(micro.num_tokens);
@@ -194,16 +186,16 @@ Trainer::Denominators Trainer::count(const std::vector<MicroBatch>& micro_batche
           .num_tokens_of_micro_step = {count + 2, count + counts.numel()}};
 }
 
-at::Tensor Trainer::objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
-                                    const Denominators& step, StepAccumulator& sums) {
+at::Tensor Trainer::objective_share(const inference::MicroBatch& micro,
+                                    std::int64_t num_tokens_global, const Denominators& step,
+                                    StepAccumulator& sums) {
   // Models count steps from 0.
-  const model::DecoderOutput output =
-      decoder_.forward(micro.batch, {.step = state_.step - 1,
-                                     .training = true,
-                                     .seed = config_.run.seed,
-                                     .recompute = config_.train.recompute});
-  const at::Tensor lm_loss_sum = decoder_.loss_sum(output.hidden_TH, micro.batch.label_T);
-  at::Tensor objective = lm_loss_sum.div(static_cast<double>(step.num_labels));
+  const Objective::Result output =
+      objective_.forward(micro, {.step = state_.step - 1,
+                                 .training = true,
+                                 .seed = config_.run.seed,
+                                 .recompute = config_.train.recompute});
+  at::Tensor objective = output.loss_sum.div(static_cast<double>(step.num_labels));
 
   const ops::OpSpan span("routing_statistics");
   const std::vector<at::Tensor> count_E = sums.reduce_counts(output.routes);
@@ -215,7 +207,7 @@ at::Tensor Trainer::objective_share(const MicroBatch& micro, std::int64_t num_to
     const at::Tensor weighted = weighted_sum(shares.back(), config_.model.moe.loss);
     if (weighted.defined()) objective = objective.add(weighted);
   }
-  sums.add_losses(lm_loss_sum, output.routes, shares);
+  sums.add_losses(output.loss_sum, output.routes, shares);
   return objective;
 }
 

@@ -123,8 +123,8 @@ inline std::vector<std::vector<std::int32_t>> experts_of_tokens(const ops::Routi
 inline double loss_and_gradients(Decoder& decoder, const Batch& batch,
                                  const ForwardContext& context = {}) {
   for (ops::Parameter* parameter : decoder.parameters()) ops::zero_grad(*parameter);
-  const DecoderOutput out = decoder.forward(batch, context);
-  at::Tensor loss = decoder.loss_sum(out.hidden_TH, batch.label_T);
+  const TrunkOutput out = decoder.forward(batch, context);
+  at::Tensor loss = decoder.head().loss_sum(out.hidden_TH, batch.label_T);
   for (const LayerRoute& route : out.routes) loss = loss + route.sums.entropy_sum * 0.1;
   loss.backward();
   for (ops::Parameter* parameter : decoder.parameters()) ops::collect_grad(*parameter);

@@ -29,9 +29,9 @@ TEST(Decoder, ALaterTokenChangesNothingBeforeItWhateverTheRouter) {
     SCOPED_TRACE(c.name);
     const auto decoder = make_decoder(small_config(c.router));
     std::vector<std::int64_t> tokens = random_tokens(40, 1);
-    const DecoderOutput before = decoder->forward(make_batch({tokens}), {.training = true});
+    const TrunkOutput before = decoder->forward(make_batch({tokens}), {.training = true});
     for (std::size_t i = kChanged; i < tokens.size(); ++i) tokens[i] = (tokens[i] + 7) % 19;
-    const DecoderOutput after = decoder->forward(make_batch({tokens}), {.training = true});
+    const TrunkOutput after = decoder->forward(make_batch({tokens}), {.training = true});
     // Rounding may differ: the experts' products have other shapes.
     expect_close(after.hidden_TH.narrow(0, 0, kChanged), before.hidden_TH.narrow(0, 0, kChanged),
                  1e-12, 1e-12);
@@ -54,7 +54,7 @@ TEST(Decoder, PaddingOnEitherSideChangesNoTokenSumOrGradient) {
     const auto decoder = make_decoder(small_config(c.router));
     const Batch plain = make_batch({first, second});
     const double plain_loss = loss_and_gradients(*decoder, plain);
-    const DecoderOutput plain_out = decoder->forward(plain, {});
+    const TrunkOutput plain_out = decoder->forward(plain, {});
     std::map<std::string, at::Tensor> plain_grad;
     for (const ops::Parameter* parameter : decoder->parameters()) {
       plain_grad[parameter->name] = parameter->grad.clone();
@@ -80,7 +80,7 @@ TEST(Decoder, PaddingOnEitherSideChangesNoTokenSumOrGradient) {
       expect_close(parameter->grad, plain_grad[parameter->name], 1e-10, 1e-10);
     }
 
-    const DecoderOutput out = decoder->forward(padded, {});
+    const TrunkOutput out = decoder->forward(padded, {});
     const at::Tensor kept =
         at::cat({out.hidden_TH.narrow(0, 0, 5), out.hidden_TH.narrow(0, 10, 7)});
     expect_close(kept, plain_out.hidden_TH, 1e-11, 1e-11);
@@ -103,10 +103,10 @@ TEST(Decoder, PackedDocumentsEqualSeparateRuns) {
     const auto decoder = make_decoder(small_config(c.router));
     const std::vector<std::vector<std::int64_t>> documents{random_tokens(9, 1), random_tokens(1, 2),
                                                            random_tokens(30, 3)};
-    const DecoderOutput packed = decoder->forward(make_batch(documents), {});
+    const TrunkOutput packed = decoder->forward(make_batch(documents), {});
     std::int64_t begin = 0;
     for (const auto& document : documents) {
-      const DecoderOutput alone = decoder->forward(make_batch({document}), {});
+      const TrunkOutput alone = decoder->forward(make_batch({document}), {});
       expect_close(packed.hidden_TH.narrow(0, begin, std::ssize(document)), alone.hidden_TH, 1e-12,
                    1e-12);
       begin += std::ssize(document);
@@ -121,9 +121,9 @@ TEST(Decoder, LossAndLogitsAgree) {
     config.tie_embeddings = tied;
     const auto decoder = make_decoder(config);
     const Batch batch = make_batch({random_tokens(6, 1), random_tokens(4, 2)});
-    const DecoderOutput out = decoder->forward(batch, {});
-    const at::Tensor log_probs = at::log_softmax(decoder->logits(out.hidden_TH), 1);
-    const at::Tensor per_token = decoder->loss_per_token(out.hidden_TH, batch.label_T);
+    const TrunkOutput out = decoder->forward(batch, {});
+    const at::Tensor log_probs = at::log_softmax(decoder->head().logits(out.hidden_TH), 1);
+    const at::Tensor per_token = decoder->head().loss_per_token(out.hidden_TH, batch.label_T);
     double sum = 0.0;
     for (std::int64_t t = 0; t < 10; ++t) {
       const auto label = batch.label_T[t].item<std::int64_t>();
@@ -131,7 +131,7 @@ TEST(Decoder, LossAndLogitsAgree) {
       EXPECT_NEAR(per_token[t].item<double>(), expected, 1e-12);
       sum += expected;
     }
-    EXPECT_NEAR(decoder->loss_sum(out.hidden_TH, batch.label_T).item<double>(), sum, 1e-11);
+    EXPECT_NEAR(decoder->head().loss_sum(out.hidden_TH, batch.label_T).item<double>(), sum, 1e-11);
   }
 }
 
@@ -167,13 +167,13 @@ TEST(Decoder, Bf16StaysCloseToFp32) {
   const Batch batch = make_batch({random_tokens(30, 1)});
   const auto wide = make_decoder(config, at::kFloat);
   const auto narrow = make_decoder(config, at::kBFloat16);
-  const DecoderOutput wide_out = wide->forward(batch, {});
-  const DecoderOutput narrow_out = narrow->forward(batch, {});
+  const TrunkOutput wide_out = wide->forward(batch, {});
+  const TrunkOutput narrow_out = narrow->forward(batch, {});
   EXPECT_EQ(narrow_out.hidden_TH.scalar_type(), at::kBFloat16);
   expect_close(narrow_out.hidden_TH, wide_out.hidden_TH, 0.06, 0.02);
-  const at::Tensor loss = narrow->loss_sum(narrow_out.hidden_TH, batch.label_T);
+  const at::Tensor loss = narrow->head().loss_sum(narrow_out.hidden_TH, batch.label_T);
   EXPECT_EQ(loss.scalar_type(), at::kFloat);
-  expect_close(loss, wide->loss_sum(wide_out.hidden_TH, batch.label_T), 0.0, 5e-3);
+  expect_close(loss, wide->head().loss_sum(wide_out.hidden_TH, batch.label_T), 0.0, 5e-3);
 }
 
 TEST(Decoder, PartsHaveTheNamesOfTheFilesAndCoverEveryParameter) {

@@ -22,8 +22,8 @@ void expect_decoder_gradients(const config::ModelConfig& config, const ForwardCo
   }
   const auto loss = [&] {
     const at::NoGradGuard no_grad;
-    const DecoderOutput out = decoder->forward(batch, context);
-    at::Tensor sum = decoder->loss_sum(out.hidden_TH, batch.label_T);
+    const TrunkOutput out = decoder->forward(batch, context);
+    at::Tensor sum = decoder->head().loss_sum(out.hidden_TH, batch.label_T);
     for (const LayerRoute& route : out.routes) sum = sum + route.sums.entropy_sum * 0.1;
     return sum.item<double>();
   };
@@ -84,8 +84,8 @@ TEST(DecoderGradient, BuffersAddUpOverMicroBatches) {
     ops::zero_grad(*parameter);
   }
   for (const Batch* batch : {&first, &second}) {
-    const DecoderOutput out = decoder->forward(*batch, {});
-    (decoder->loss_sum(out.hidden_TH, batch->label_T) + out.routes[0].sums.entropy_sum * 0.1)
+    const TrunkOutput out = decoder->forward(*batch, {});
+    (decoder->head().loss_sum(out.hidden_TH, batch->label_T) + out.routes[0].sums.entropy_sum * 0.1)
         .backward();
     for (ops::Parameter* parameter : decoder->parameters()) ops::collect_grad(*parameter);
   }

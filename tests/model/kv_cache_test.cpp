@@ -25,7 +25,7 @@ TEST(KvCache, StepByStepEqualsTheWholeSequenceWhateverTheRouter) {
     config.qk_norm = c.name == "top_k";  // the other way to the keys
     const auto decoder = make_decoder(config);
     const std::vector<std::vector<std::int64_t>> whole{random_tokens(12, 1), random_tokens(20, 2)};
-    const DecoderOutput expected = decoder->forward(make_batch(whole), {});
+    const TrunkOutput expected = decoder->forward(make_batch(whole), {});
     const auto expected_experts = experts_of_tokens(expected.routes[0].routing);
 
     KvCache cache(config, 2, 24, {.compute = at::kDouble});
@@ -38,7 +38,7 @@ TEST(KvCache, StepByStepEqualsTheWholeSequenceWhateverTheRouter) {
         part.emplace_back(whole[b].begin() + done[b], whole[b].begin() + done[b] + length[b]);
       }
       const Batch batch = make_batch(part, done);
-      const DecoderOutput out = decoder->forward(batch, {.cache = &cache});
+      const TrunkOutput out = decoder->forward(batch, {.cache = &cache});
       const auto experts = experts_of_tokens(out.routes[0].routing);
       for (std::size_t b = 0; b < 2; ++b) {
         const std::int64_t from = (b == 0 ? 0 : 12) + done[b];

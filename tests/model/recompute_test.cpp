@@ -36,9 +36,9 @@ StepResult run_step(Decoder& decoder, const StepOptions& options) {
   for (std::uint64_t micro = 0; micro < options.num_micro_batches; ++micro) {
     const Batch batch =
         make_batch({random_tokens(7, 10 + 2 * micro), random_tokens(23, 11 + 2 * micro)});
-    DecoderOutput out = decoder.forward(
+    TrunkOutput out = decoder.forward(
         batch, {.step = 2, .training = true, .seed = 5, .recompute = options.recompute});
-    at::Tensor loss = decoder.loss_sum(out.hidden_TH, batch.label_T);
+    at::Tensor loss = decoder.head().loss_sum(out.hidden_TH, batch.label_T);
     for (const LayerRoute& route : out.routes) {
       const at::Tensor& prob_sum_BE = route.sums.prob_sum_BE;
       loss = loss + (prob_sum_BE * route.sums.count_BE.to(prob_sum_BE.scalar_type())).sum() * 0.01 +
@@ -133,9 +133,9 @@ Memory memory_of(Decoder& decoder, const Batch& batch, bool recompute) {
   CountingAllocator::peak_bytes = before;
   Memory memory;
   {
-    const DecoderOutput out =
+    const TrunkOutput out =
         decoder.forward(batch, {.training = true, .seed = 5, .recompute = recompute});
-    const at::Tensor loss = decoder.loss_sum(out.hidden_TH, batch.label_T);
+    const at::Tensor loss = decoder.head().loss_sum(out.hidden_TH, batch.label_T);
     memory.saved_bytes = CountingAllocator::live_bytes - before;
     loss.backward();
     memory.peak_bytes = CountingAllocator::peak_bytes - before;

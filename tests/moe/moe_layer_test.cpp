@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "moe/moe_reference.h"
+#include "switchyard/ops/precision.h"
 #include "switchyard/routing/router.h"
 
 namespace switchyard::moe::testing {
@@ -39,8 +40,7 @@ MoeBuild small_build(at::ScalarType dtype) {
 routing::RouterInput input_of(const at::Tensor& x_TH) {
   routing::RouterInput input;
   input.x_TH = x_TH;
-  input.importance_T =
-      at::ones({x_TH.size(0)}, x_TH.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  input.importance_T = at::ones({x_TH.size(0)}, ops::accumulation_type(x_TH.scalar_type()));
   input.sequence_offset_B1 = at::tensor({0, 10, 20}, at::kInt);
   input.training = true;
   return input;

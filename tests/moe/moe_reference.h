@@ -18,6 +18,7 @@
 
 #include "support/near_in_norm.h"
 #include "support/tensors.h"
+#include "switchyard/ops/precision.h"
 #include "switchyard/ops/routing.h"
 #include "switchyard/ops/top_k_route.h"
 
@@ -62,7 +63,7 @@ struct MoeInputs {
 // softmax.
 inline MoeInputs random_inputs(const Shape& shape, const std::vector<std::int32_t>& k_T,
                                at::ScalarType dtype) {
-  const at::ScalarType accumulation = dtype == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType accumulation = ops::accumulation_type(dtype);
   const auto num_tokens = static_cast<std::int32_t>(shape.num_tokens);
   MoeInputs inputs;
   inputs.routing =

@@ -9,6 +9,7 @@
 #include "ops/route_support.h"
 #include "support/tensors.h"
 #include "switchyard/core/error.h"
+#include "switchyard/ops/precision.h"
 #include "switchyard/ops/top_k_route.h"
 
 namespace switchyard::ops::testing {
@@ -60,7 +61,7 @@ TEST(RowGatherSum, IsTheTransposeOfRowGather) {
 
 TEST(RowGatherSum, WeighsRowsInTheAccumulationType) {
   for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16}) {
-    const Routing routing = random_routing(40, 5, dtype == at::kDouble ? at::kDouble : at::kFloat);
+    const Routing routing = random_routing(40, 5, accumulation_type(dtype));
     const at::Tensor rows_NH = random_normal({routing.num_rows(), 6}, 2, dtype);
     const at::Tensor expected =
         at::zeros({40, 6}, at::kDouble)

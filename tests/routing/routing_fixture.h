@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "switchyard/core/philox.h"
+#include "switchyard/ops/precision.h"
 #include "switchyard/routing/router.h"
 
 namespace switchyard::routing::testing {
@@ -97,7 +98,7 @@ inline RouterInput make_input(const std::vector<std::int64_t>& lengths,
   input.valid_T = mask(valid);
   input.x_TH = uniform({num_tokens, hidden}, seed).to(dtype);
   input.importance_T = at::where(input.valid_T, uniform({num_tokens}, seed + 1000, 0.1, 1.0), 0.0)
-                           .to(dtype == at::kDouble ? at::kDouble : at::kFloat);
+                           .to(ops::accumulation_type(dtype));
   input.training = true;
   return input;
 }

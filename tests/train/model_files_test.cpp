@@ -14,6 +14,7 @@
 #include "support/counting_allocator.h"
 #include "support/temporary_folder.h"
 #include "switchyard/core/error.h"
+#include "switchyard/model/parameter_counts.h"
 #include "train/tiny.h"
 
 namespace switchyard::train {

@@ -6,7 +6,6 @@
 
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
-#include "switchyard/train/device.h"
 
 namespace switchyard::train {
 namespace {
@@ -59,26 +58,6 @@ TEST(OutOfMemory, NamesNoKeyThatCannotHelp) {
 TEST(OutOfMemory, LeavesOtherErrorsAlone) {
   const c10::Error error({"f", "f.cpp", 1}, "shapes do not match");
   EXPECT_NO_THROW(explain_out_of_memory(error, config_with({}), 1, 1.0));
-}
-
-TEST(Device, NamesAreCheckedAgainstTheBuildAndTheMachine) {
-  EXPECT_EQ(device_of("cpu"), c10::Device(c10::kCPU));
-  EXPECT_THROW((void)device_of("tpu"), UsageError);
-  try {
-    EXPECT_TRUE(device_of("cuda").is_cuda());
-  } catch (const UsageError& error) {
-    EXPECT_THAT(error.hint(), HasSubstr("train.device=cpu"));
-  }
-}
-
-TEST(Device, ABatchForTheCpuIsTheSameBatch) {
-  model::Batch batch;
-  batch.token_T = at::empty({3}, at::kLong);
-  batch.sequence_offset = {0, 3};
-  const model::Batch same = to_device(batch, c10::kCPU);
-  EXPECT_TRUE(same.token_T.is_alias_of(batch.token_T));
-  EXPECT_EQ(same.sequence_offset, batch.sequence_offset);
-  EXPECT_GT(memory_bytes(c10::kCPU), 1U << 20U);
 }
 
 }  // namespace

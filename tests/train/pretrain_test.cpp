@@ -39,7 +39,7 @@ TEST_F(Pretrain, LearnsEvaluatesAndSavesIntoItsRunFolder) {
   config_.train.checkpoint_every = 8;
   config_.train.keep_last = 2;
   config_.train.sample_every = 15;
-  const PretrainResult result = pretrain(config_);
+  const RunResult result = pretrain(config_);
   EXPECT_EQ(result.num_steps, 20);
   EXPECT_EQ(result.num_tokens, 20 * 8 * 16);
   const auto steps = step_records();
@@ -103,7 +103,7 @@ TEST_F(Pretrain, RepeatsItselfBitForBit) {
 TEST_F(Pretrain, CheckpointAloneGivesTheSameModelBack) {
   config_.model.moe.router.type = "attention_importance";  // has state
   config_.train.steps = 5;
-  const PretrainResult result = pretrain(config_);
+  const RunResult result = pretrain(config_);
   std::filesystem::rename(result.checkpoint, folder_ / "moved");
   std::filesystem::remove_all(folder_ / "run");
   std::filesystem::remove_all(folder_ / "data");

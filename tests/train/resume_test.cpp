@@ -164,7 +164,7 @@ TEST_F(Resume, ARepeatedResumeOfAFinishedRunChangesNothing) {
   train_at_once("run");
   config_.model.vocab_size = kBytesVocab;
   const std::string before = read_file(last_checkpoint("run") / "model.safetensors");
-  const PretrainResult result = resume(config_, {});
+  const RunResult result = resume(config_, {});
   EXPECT_EQ(result.num_steps, 20);
   EXPECT_EQ(result.checkpoint, last_checkpoint("run"));
   EXPECT_EQ(read_file(last_checkpoint("run") / "model.safetensors"), before);

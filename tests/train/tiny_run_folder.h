@@ -8,8 +8,8 @@
 
 #include "support/temporary_folder.h"
 #include "switchyard/core/file.h"
+#include "switchyard/data/prepare.h"
 #include "switchyard/format/json.h"
-#include "switchyard/train/prepare.h"
 #include "train/tiny.h"
 
 namespace switchyard::train {
@@ -32,12 +32,12 @@ struct TinyRunFolder {
     std::string text;
     for (int i = 0; i < num_lines; ++i) text += "line " + std::to_string(i % 10) + " of the book\n";
     std::ofstream(folder / (name + ".txt")) << text;
-    PrepareOptions options;
+    data::PrepareOptions options;
     options.inputs = {(folder / (name + ".txt")).string()};
     options.tokenizer = "bytes";
     options.output = folder / name;
     options.validation = 0.1;
-    (void)prepare(options);
+    (void)data::prepare(options);
   }
 
   // All records of metrics.jsonl.

@@ -133,9 +133,12 @@ TEST(Trainer, RouterLossesAreThoseOfABruteForceSum) {
   for (std::int64_t first = 0; first < 8; first += 4) {  // the micro-steps of step 1
     std::vector<data::Sample> windows;
     for (std::int64_t i = first; i < first + 4; ++i) windows.push_back(tiny_window(i, 16));
-    const MicroBatch micro = make_batch(windows, {});
-    const model::DecoderOutput output = run.decoder->forward(micro.batch, {.training = true});
-    nats += run.decoder->loss_per_token(output.hidden_TH, micro.batch.label_T).sum().item<double>();
+    const inference::MicroBatch micro = inference::make_batch(windows, {});
+    const model::TrunkOutput output = run.decoder->forward(micro.batch, {.training = true});
+    nats += run.decoder->head()
+                .loss_per_token(output.hidden_TH, micro.batch.label_T)
+                .sum()
+                .item<double>();
     ASSERT_EQ(output.routes.size(), 1U);
     const ops::Routing& routing = output.routes[0].routing;
     const at::Tensor weight = routing.row_weight_N.detach().contiguous();
@@ -293,11 +296,11 @@ TEST(Trainer, StepTakesItsOwnWindowsOfTheData) {
   config.train.micro_batch_size = 2;
   std::vector<std::int64_t> asked;
   const TinyRun parts(config);
-  Trainer trainer(config, *parts.decoder, *parts.communicator,
-                  {.window = [&asked](std::int64_t idx) {
-                    asked.push_back(idx);
-                    return tiny_window(idx, 16);
-                  }});
+  NextTokenObjective objective(*parts.decoder, {.window = [&asked](std::int64_t idx) {
+    asked.push_back(idx);
+    return tiny_window(idx, 16);
+  }});
+  Trainer trainer(config, *parts.decoder, objective, *parts.communicator);
   (void)trainer.train_step();
   (void)trainer.train_step();
   std::vector<std::int64_t> expected(8);

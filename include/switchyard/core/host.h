@@ -39,10 +39,23 @@ struct HostFacts {
   [[nodiscard]] bool has_flag(std::string_view flag) const {
     return cpu_flags.contains(std::string(flag));
   }
+  // Products of bf16 numbers in hardware; without, bf16 is slower than fp32.
+  [[nodiscard]] bool has_bf16_products() const {
+    return has_flag("avx512_bf16") || has_flag("amx_bf16");
+  }
+  // Cores this process may keep busy: its affinity mask, less where a cgroup's CPU quota allows
+  // less (rounded up). At least 1.
+  [[nodiscard]] int num_available_cores() const;
 };
 
 // `root` stands for "/". Never throws for what is missing or of another form.
 [[nodiscard]] HostFacts read_host_facts(const std::filesystem::path& root = "/");
+
+// Of this machine.
+[[nodiscard]] int num_available_cores();
+
+// Resident memory of this process; 0 when the kernel does not tell.
+[[nodiscard]] std::uint64_t resident_bytes();
 
 // The folders of the variable PATH in which a program of this name can be started; the first one.
 [[nodiscard]] std::optional<std::filesystem::path> find_program(std::string_view name,

@@ -24,4 +24,8 @@ struct Batch {
   [[nodiscard]] std::int64_t num_tokens() const { return token_T.size(0); }
 };
 
+// The same batch with its tensors on `device`. A copy to a GPU is queued from pinned memory: nobody
+// waits for it. The host keeps sequence_offset.
+[[nodiscard]] Batch to_device(const Batch& batch, at::Device device);
+
 }  // namespace switchyard::model

@@ -12,7 +12,7 @@
 namespace switchyard::model {
 
 // Room for `capacity` tokens of each of `num_sequences` sequences in every layer.
-// Decoder::forward appends the batch's tokens to every layer, then counts them once.
+// Trunk::forward appends the batch's tokens to every layer, then counts them once.
 class KvCache {
  public:
   KvCache(const config::ModelConfig& config, std::int64_t num_sequences, std::int64_t capacity,

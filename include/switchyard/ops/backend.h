@@ -1,11 +1,16 @@
-// Makes torch's thread pool serve core's parallel_for. Called once by each program and test main.
+// The threads that compute, and how often they wait.
 #pragma once
 
 #include <cstdint>
 
 namespace switchyard::ops {
 
+// Makes torch's thread pool serve core's parallel_for.
 void install_parallel_backend();
+
+// The same, and makes torch use num_available_cores() threads; OMP_NUM_THREADS, when set, wins.
+// Once per program.
+void set_up_threads();
 
 // How often our own kernels made the host wait for a GPU, since this process started. A route does
 // so once, to learn the number of rows.

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "switchyard/ops/precision.h"
+
 namespace switchyard::ops {
 
 // A part of a parameter as files name it, e.g. `model.layers.3.moe.experts.5.up_proj.weight`,
@@ -19,15 +21,6 @@ struct LogicalTensor {
 };
 
 enum class Initializer { normal, zeros, ones };
-
-struct PrecisionPolicy {
-  at::ScalarType compute = at::kFloat;  // fp32, bf16 or fp64
-  at::Device device = at::kCPU;         // kMeta: shapes only, nothing allocated
-  // fp64 for fp64 models, else fp32.
-  [[nodiscard]] at::ScalarType accumulation() const {
-    return compute == at::kDouble ? at::kDouble : at::kFloat;
-  }
-};
 
 struct Parameter {
   std::string name;                  // in memory, e.g. `model.layers.3.moe.experts.w1`

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "switchyard/telemetry/record.h"
 
@@ -12,6 +13,7 @@ namespace switchyard::telemetry {
 struct Progress {
   std::int64_t total_steps = 0;
   double eta_seconds = 0.0;
+  std::string_view loss_name = "lm";  // of the task
 };
 
 // step  400/2000  20% | loss  3.412 lm  3.388 bal 0.021 dyn 0.0001 | lr 3.0e-04 gnorm  0.71 |

@@ -16,10 +16,6 @@
 
 namespace switchyard::train {
 
-// Compute in fp32, bf16 or fp64. Throws UsageError for another name.
-[[nodiscard]] ops::PrecisionPolicy precision_policy(const std::string& precision,
-                                                    at::Device device = at::kCPU);
-
 // Sets model.vocab_size to the tokenizer's where the config leaves it out. Throws UsageError where
 // the config has fewer.
 void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer);

@@ -6,23 +6,23 @@
 
 #include "switchyard/checkpoint/tensor_files.h"
 #include "switchyard/checkpoint/write_plan.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/model.h"
 #include "switchyard/optim/adamw.h"
 
 namespace switchyard::train {
 
 // The parts of all parameters, as views of the masters.
-[[nodiscard]] std::vector<checkpoint::NamedTensor> named_weights(model::Decoder& decoder);
+[[nodiscard]] std::vector<checkpoint::NamedTensor> named_weights(model::Model& model);
 // model.layers.3.moe.router.STATE
-[[nodiscard]] std::vector<checkpoint::NamedTensor> named_router_state(model::Decoder& decoder);
+[[nodiscard]] std::vector<checkpoint::NamedTensor> named_router_state(model::Model& model);
 // Adam's moments as NAME.exp_avg and NAME.exp_avg_sq of every part; views.
 [[nodiscard]] std::vector<checkpoint::NamedTensor> named_moments(const optim::AdamW& optimizer);
 
 // The opposites, in place and for exactly these tensors; load_weights publishes every parameter.
 // Throw DataError naming the files' source and the tensors that are missing, unknown or of another
 // shape; then no weight and no moment has changed.
-void load_weights(model::Decoder& decoder, const checkpoint::TensorFiles& files);
-void load_router_state(model::Decoder& decoder, const checkpoint::TensorFiles& files);
+void load_weights(model::Model& model, const checkpoint::TensorFiles& files);
+void load_router_state(model::Model& model, const checkpoint::TensorFiles& files);
 void load_moments(const optim::AdamW& optimizer, const checkpoint::TensorFiles& files);
 
 }  // namespace switchyard::train

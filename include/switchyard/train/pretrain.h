@@ -1,22 +1,11 @@
 // A whole pretraining run in its run folder: steps, records, evaluations, samples, checkpoints.
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
-#include <optional>
-
 #include "switchyard/config/config.h"
 #include "switchyard/config/resume.h"
-#include "switchyard/telemetry/record.h"
+#include "switchyard/train/run_result.h"
 
 namespace switchyard::train {
-
-struct PretrainResult {
-  std::int64_t num_steps = 0;
-  std::int64_t num_tokens = 0;
-  std::filesystem::path checkpoint;
-  std::optional<telemetry::EvaluationRecord> evaluation;  // at the end
-};
 
 // Trains config.train.steps steps in a new folder config.run.dir. When anything is due is a
 // function of the step alone. Throws
@@ -25,7 +14,7 @@ struct PretrainResult {
 //   StorageError    a record, or three checkpoints in a row, could not be written;
 //   NonFiniteError  train.max_skipped_steps steps in a row were skipped;
 //   PreemptedError  after SIGINT, SIGTERM or SIGUSR1: the step was finished and saved.
-PretrainResult pretrain(const config::Config& config);
+RunResult pretrain(const config::Config& config);
 
 // Goes on with the run in config.run.dir from its newest sound checkpoint (without any: from the
 // start) as if it had never stopped. `config` is compared with the checkpoint's; what may differ is
@@ -33,6 +22,6 @@ PretrainResult pretrain(const config::Config& config);
 // Throws as pretrain does, and
 //   UsageError      the folder holds no run, or a change of the config is not allowed;
 //   DataError       no checkpoint is sound, or the data is not what the run was trained on.
-PretrainResult resume(const config::Config& config, const config::AllowedChanges& allowed);
+RunResult resume(const config::Config& config, const config::AllowedChanges& allowed);
 
 }  // namespace switchyard::train

@@ -1,14 +1,9 @@
-// The page about a run, as the command line and the trainer reach it.
+// The page about a run, written when the run ends.
 #pragma once
 
 #include <filesystem>
 
-#include "switchyard/telemetry/report.h"
-
 namespace switchyard::train {
-
-using telemetry::kReportName;
-using telemetry::write_report;
 
 // Writes a run's report.html when it goes out of scope: the run may end by finishing, a signal or
 // an error. A page that cannot be written is a warning, not the run's failure.

@@ -1,35 +1,26 @@
 // One training step as numbered phases. What surrounds the steps (records, evaluation, samples,
-// checkpoints, stopping) is in train/pretrain.h.
+// checkpoints, stopping) is the run loop, src/train/run_loop.h.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
 #include "switchyard/core/timing.h"
-#include "switchyard/data/sample_source.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/model.h"
 #include "switchyard/optim/adamw.h"
 #include "switchyard/optim/schedule.h"
 #include "switchyard/routing/losses.h"
 #include "switchyard/telemetry/step_statistics.h"
-#include "switchyard/train/batching.h"
+#include "switchyard/train/task.h"
 
 namespace switchyard::train {
 
 class Prefetcher;
 class StepAccumulator;
-
-struct TrainingData {
-  // Window number `idx` >= 0 of S + 1 tokens; epochs follow each other without end.
-  std::function<data::Sample(std::int64_t idx)> window;
-  std::optional<std::int32_t> separator = {};
-};
 
 // What a trainer knows besides tensors.
 struct TrainerState {
@@ -41,19 +32,19 @@ struct TrainerState {
 
 class Trainer {
  public:
-  // Uses config.run.seed, .model, .optim, .schedule, .train and .data.sequence_length. The decoder
-  // must be initialised; it and the communicator must outlive this. Throws UsageError when the
-  // global batch cannot be cut into micro-batches over the ranks.
-  Trainer(const config::Config& config, model::Decoder& decoder, comm::Communicator& communicator,
-          TrainingData data);
+  // Uses config.run.seed, .model.moe.loss, .optim, .schedule and .train. The model must be
+  // initialised and be the one that the objective is about; all must outlive this. Throws
+  // UsageError when the global batch cannot be cut into micro-batches over the ranks.
+  Trainer(const config::Config& config, model::Model& model, Objective& objective,
+          comm::Communicator& communicator);
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  // Phases 1 to 6 of the next step, which takes the next G windows of the data, with G the global
-  // batch size. A step whose loss or gradient norm is not finite is skipped: it uses up
-  // its windows and its number; weights, moments, update count and router state do not change.
-  // The losses returned are the objective's parts over all ranks, before the update.
+  // Phases 1 to 6 of the next step, which takes the next G samples, with G the global batch size. A
+  // step whose loss or gradient norm is not finite is skipped: it uses up its windows and its
+  // number; weights, moments, update count and router state do not change. The losses returned are
+  // the objective's parts over all ranks, before the update.
   telemetry::StepSums train_step();
 
   [[nodiscard]] std::int64_t step() const { return state_.step; }  // steps done
@@ -74,21 +65,22 @@ class Trainer {
     std::vector<std::int64_t> num_tokens_of_micro_step;
   };
   [[nodiscard]] telemetry::StepSums compute_step();
-  // This rank's part of the step that begins with that window, on the decoder's device.
-  [[nodiscard]] std::vector<MicroBatch> fetch(std::int64_t first_window) const;
-  [[nodiscard]] Denominators count(const std::vector<MicroBatch>& micro_batches);
+  // This rank's part of the step that begins with that sample, on the model's device.
+  [[nodiscard]] std::vector<inference::MicroBatch> fetch(std::int64_t first_sample) const;
+  [[nodiscard]] Denominators count(const std::vector<inference::MicroBatch>& micro_batches);
   // This rank's share of the step's objective from one micro-batch.
-  [[nodiscard]] at::Tensor objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
-                                           const Denominators& step, StepAccumulator& sums);
+  [[nodiscard]] at::Tensor objective_share(const inference::MicroBatch& micro,
+                                           std::int64_t num_tokens_global, const Denominators& step,
+                                           StepAccumulator& sums);
   void reduce_gradients();
   // `named`: the routers' own sums, one map per layer of `sums`.
   void update(const telemetry::StepSums& sums,
               const std::vector<std::map<std::string, double>>& named);
 
   config::Config config_;
-  model::Decoder& decoder_;
+  Objective& objective_;
+  at::Device device_;
   comm::Communicator& communicator_;
-  TrainingData data_;
   std::vector<ops::Parameter*> parameters_;
   std::map<std::int64_t, routing::Router*> routers_;
   optim::AdamW optimizer_;

@@ -1,5 +1,7 @@
 // `switchyard compare`.
-#include "switchyard/train/compare.h"
+#include "switchyard/compare/compare.h"
+#include "switchyard/compare/markdown.h"
+#include "switchyard/compare/svg.h"
 
 #include <filesystem>
 #include <map>
@@ -16,9 +18,9 @@ namespace switchyard::cli {
 namespace {
 
 // Folders of one name in different places are told apart by their paths.
-void name_apart(std::vector<train::ComparedRun>& runs, const std::vector<std::string>& paths) {
+void name_apart(std::vector<compare::ComparedRun>& runs, const std::vector<std::string>& paths) {
   std::map<std::string, int> uses;
-  for (const train::ComparedRun& run : runs) ++uses[run.name];
+  for (const compare::ComparedRun& run : runs) ++uses[run.name];
   for (std::size_t i = 0; i < runs.size(); ++i) {
     if (uses[runs[i].name] > 1) runs[i].name = paths[i];
   }
@@ -28,14 +30,14 @@ void name_apart(std::vector<train::ComparedRun>& runs, const std::vector<std::st
 
 int run_compare(const config::ParsedArguments& arguments) {
   const std::vector<std::string> paths = arguments.texts("RUN");
-  std::vector<train::ComparedRun> runs;
-  for (const std::string& path : paths) runs.push_back(train::read_compared_run(path));
+  std::vector<compare::ComparedRun> runs;
+  for (const std::string& path : paths) runs.push_back(compare::read_compared_run(path));
   name_apart(runs, paths);
   if (arguments.has("--svg")) {
-    write_file_atomically(arguments.text("--svg"), train::comparison_svg(runs));
+    write_file_atomically(arguments.text("--svg"), compare::comparison_svg(runs));
     log::info("curves: {}", arguments.text("--svg"));
   }
-  const std::string markdown = train::comparison_markdown(runs);
+  const std::string markdown = compare::comparison_markdown(runs);
   if (arguments.has("--output")) {
     write_file_atomically(arguments.text("--output"), markdown);
     log::info("comparison: {}", arguments.text("--output"));

@@ -1,5 +1,5 @@
 // `switchyard doctor`.
-#include "switchyard/train/doctor.h"
+#include "switchyard/doctor/doctor.h"
 
 #include <fmt/format.h>
 
@@ -16,12 +16,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string as_lines(const train::Diagnosis& diagnosis) {
+std::string as_lines(const doctor::Diagnosis& diagnosis) {
   std::string text;
-  for (const train::DoctorLine& line : diagnosis.lines) {
+  for (const doctor::DoctorLine& line : diagnosis.lines) {
     const bool alarming =
-        line.verdict == train::Verdict::kWarning || line.verdict == train::Verdict::kFailure;
-    std::string verdict = train::verdict_name(line.verdict);
+        line.verdict == doctor::Verdict::kWarning || line.verdict == doctor::Verdict::kFailure;
+    std::string verdict = doctor::verdict_name(line.verdict);
     if (alarming) {
       for (char& c : verdict) c = static_cast<char>(c - 'a' + 'A');
     }
@@ -39,7 +39,7 @@ Json or_null(const std::optional<T>& value) {
   return value.has_value() ? Json(*value) : Json(nullptr);
 }
 
-Json facts_as_json(const train::DoctorFacts& facts) {
+Json facts_as_json(const doctor::DoctorFacts& facts) {
   const HostFacts& host = facts.host;
   Json json;
   json["cpu_model"] = host.cpu_model;
@@ -55,7 +55,7 @@ Json facts_as_json(const train::DoctorFacts& facts) {
   json["open_files_limit"] = or_null(host.open_files_limit);
   json["locked_memory_limit_bytes"] = or_null(host.locked_memory_limit_bytes);
   json["shared_memory_bytes"] = or_null(facts.shared_memory_bytes);
-  for (const train::FolderFacts& folder : facts.folders) {
+  for (const doctor::FolderFacts& folder : facts.folders) {
     json["folders"].push_back({{"purpose", folder.purpose},
                                {"path", folder.path.string()},
                                {"free_bytes", or_null(folder.free_bytes)},
@@ -65,7 +65,7 @@ Json facts_as_json(const train::DoctorFacts& facts) {
   json["programs"] = facts.program;
   json["nvidia_driver"] = host.nvidia_driver;
   json["nvidia_gpus"] = host.nvidia_gpus;
-  const train::EngineFacts& engine = facts.engine;
+  const doctor::EngineFacts& engine = facts.engine;
   json["libtorch"] = engine.torch_version;
   json["linear_algebra"] = engine.linear_algebra;
   json["threads"] = engine.num_threads;
@@ -79,14 +79,14 @@ Json facts_as_json(const train::DoctorFacts& facts) {
   return json;
 }
 
-std::string as_json(const train::DoctorFacts& facts, const train::Diagnosis& diagnosis) {
+std::string as_json(const doctor::DoctorFacts& facts, const doctor::Diagnosis& diagnosis) {
   Json json;
   json["usable"] = diagnosis.exit_code() == kExitDone;
   json["precision"] = diagnosis.precision;
   json["checks"] = Json::array();
-  for (const train::DoctorLine& line : diagnosis.lines) {
+  for (const doctor::DoctorLine& line : diagnosis.lines) {
     json["checks"].push_back({{"topic", line.topic},
-                              {"verdict", train::verdict_name(line.verdict)},
+                              {"verdict", doctor::verdict_name(line.verdict)},
                               {"finding", line.finding},
                               {"advice", line.advice}});
   }
@@ -98,8 +98,8 @@ std::string as_json(const train::DoctorFacts& facts, const train::Diagnosis& dia
 }  // namespace
 
 int run_doctor(const config::ParsedArguments& arguments) {
-  const train::DoctorFacts facts = train::gather_doctor_facts();
-  const train::Diagnosis diagnosis = train::diagnose(facts);
+  const doctor::DoctorFacts facts = doctor::gather_doctor_facts();
+  const doctor::Diagnosis diagnosis = doctor::diagnose(facts);
   write_stdout(arguments.has("--json") ? as_json(facts, diagnosis) : as_lines(diagnosis));
   return diagnosis.exit_code();
 }

@@ -1,5 +1,5 @@
 // `switchyard evaluate`.
-#include "switchyard/train/evaluate.h"
+#include "switchyard/inference/evaluate.h"
 
 #include <fmt/format.h>
 
@@ -13,6 +13,7 @@
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/model/parameter_counts.h"
 #include "switchyard/train/build.h"
 
 namespace switchyard::cli {
@@ -20,7 +21,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string as_json(const train::TextEvaluation& result, const train::LoadedModel& model,
+std::string as_json(const inference::TextEvaluation& result, const train::LoadedModel& model,
                     const std::string& text_path) {
   // JSON has no NaN and no infinity: nlohmann writes null.
   Json json;
@@ -43,7 +44,7 @@ std::string as_json(const train::TextEvaluation& result, const train::LoadedMode
   return json.dump() + "\n";
 }
 
-std::string as_lines(const train::TextEvaluation& result, const train::LoadedModel& model) {
+std::string as_lines(const inference::TextEvaluation& result, const train::LoadedModel& model) {
   std::string text = fmt::format(
       "{}\n"
       "  loss               {:.4f} nats per token\n"
@@ -69,7 +70,7 @@ int run_evaluate(const config::ParsedArguments& arguments) {
       arguments.text("RUN|CHECKPOINT"), arguments.text("--precision"), arguments.text("--device"));
 
   std::optional<ProgressBar> bar;
-  train::TextEvaluationOptions options;
+  inference::TextEvaluationOptions options;
   options.sequence_length = model.config.data.sequence_length;
   if (arguments.has("--stride")) options.stride = arguments.integer("--stride");
   options.step = model.step;
@@ -77,8 +78,8 @@ int run_evaluate(const config::ParsedArguments& arguments) {
     if (!bar.has_value()) bar.emplace("evaluate", static_cast<std::uint64_t>(total));
     bar->advance_to(static_cast<std::uint64_t>(done));
   };
-  const train::TextEvaluation result =
-      train::evaluate_text(*model.decoder, model.tokenizer, text, options);
+  const inference::TextEvaluation result =
+      inference::evaluate_text(*model.decoder, model.tokenizer, text, options);
   if (bar.has_value()) bar->finish();
 
   write_stdout(arguments.has("--json") ? as_json(result, model, text_path)

@@ -32,7 +32,7 @@ const Level& level_of(double experts) {
 ExpertView::ExpertView(const data::Tokenizer& tokenizer, bool coloured)
     : tokenizer_(tokenizer), coloured_(coloured) {}
 
-std::string ExpertView::show(const train::GeneratedToken& token) {
+std::string ExpertView::show(const inference::GeneratedToken& token) {
   Mean& mean = token.is_prompt ? prompt_ : generated_;
   mean.sum += token.experts;
   ++mean.num;

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "switchyard/train/generate.h"
-#include "switchyard/train/printable.h"
+#include "switchyard/inference/generate.h"
+#include "switchyard/inference/printable.h"
 
 namespace switchyard::cli {
 
@@ -15,7 +15,7 @@ class ExpertView {
   ExpertView(const data::Tokenizer& tokenizer, bool coloured);
 
   // What to print for the next token.
-  [[nodiscard]] std::string show(const train::GeneratedToken& token);
+  [[nodiscard]] std::string show(const inference::GeneratedToken& token);
   // What to print after the last one: colours off, the legend and the mean.
   [[nodiscard]] std::string finish();
 
@@ -27,7 +27,7 @@ class ExpertView {
   };
   const data::Tokenizer& tokenizer_;
   bool coloured_;
-  train::PrintableStream stream_;
+  inference::PrintableStream stream_;
   Mean prompt_;
   Mean generated_;
 };

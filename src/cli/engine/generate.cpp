@@ -1,5 +1,5 @@
 // `switchyard generate`.
-#include "switchyard/train/generate.h"
+#include "switchyard/inference/generate.h"
 
 #include <string>
 
@@ -8,15 +8,15 @@
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/inference/printable.h"
 #include "switchyard/train/build.h"
-#include "switchyard/train/printable.h"
 
 namespace switchyard::cli {
 namespace {
 
-train::GenerateOptions options_of(const config::ParsedArguments& arguments,
-                                  const train::LoadedModel& model) {
-  train::GenerateOptions options;
+inference::GenerateOptions options_of(const config::ParsedArguments& arguments,
+                                      const train::LoadedModel& model) {
+  inference::GenerateOptions options;
   options.sampling.temperature = arguments.number("--temperature");
   options.sampling.top_k = arguments.integer("--top-k");
   options.sampling.nucleus = arguments.number("--nucleus");
@@ -33,7 +33,7 @@ train::GenerateOptions options_of(const config::ParsedArguments& arguments,
 int run_generate(const config::ParsedArguments& arguments) {
   const train::LoadedModel model =
       train::load_model(arguments.text("RUN|CHECKPOINT"), "", arguments.text("--device"));
-  const train::GenerateOptions options = options_of(arguments, model);
+  const inference::GenerateOptions options = options_of(arguments, model);
   const std::string prompt = arguments.text("--prompt");
   const bool show_experts = arguments.has("--show-experts") && !model.decoder->routers().empty();
   if (arguments.has("--show-experts") && !show_experts) {
@@ -41,16 +41,17 @@ int run_generate(const config::ParsedArguments& arguments) {
   }
 
   ExpertView view(model.tokenizer, stdout_has_color());
-  train::PrintableStream stream;
+  inference::PrintableStream stream;
   if (!show_experts) write_stdout(stream.push(prompt));
-  const train::Generation generation = train::generate(
-      *model.decoder, model.tokenizer, prompt, options, [&](const train::GeneratedToken& token) {
-        if (show_experts) {
-          write_stdout(view.show(token));
-        } else if (!token.is_prompt) {
-          write_stdout(stream.push(token.bytes));
-        }
-      });
+  const inference::Generation generation =
+      inference::generate(*model.decoder, model.tokenizer, prompt, options,
+                          [&](const inference::GeneratedToken& token) {
+                            if (show_experts) {
+                              write_stdout(view.show(token));
+                            } else if (!token.is_prompt) {
+                              write_stdout(stream.push(token.bytes));
+                            }
+                          });
   write_stdout(show_experts ? view.finish() : stream.finish() + "\n");
   if (generation.reached_end) log::info("the model ended the document");
   if (generation.window_moved) {

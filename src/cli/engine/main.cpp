@@ -12,7 +12,7 @@
 #include "switchyard/config/options.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
-#include "switchyard/train/machine.h"
+#include "switchyard/ops/backend.h"
 
 namespace {
 
@@ -22,7 +22,7 @@ int run(const std::vector<std::string>& command_line) {
   const switchyard::config::Command command = switchyard::config::find_command(command_line);
   const ParsedArguments arguments =
       switchyard::config::parse_arguments(*command.verb, command.arguments);
-  switchyard::train::set_up_threads();
+  switchyard::ops::set_up_threads();
   const std::string& verb = command.verb->name;
   if (verb == "prepare") return switchyard::cli::run_prepare(arguments);
   if (verb == "pretrain") return switchyard::cli::run_pretrain(arguments);

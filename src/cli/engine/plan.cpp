@@ -1,5 +1,7 @@
 // `switchyard plan`.
-#include "switchyard/train/plan.h"
+#include "switchyard/plan/plan.h"
+
+#include "switchyard/plan/page.h"
 
 #include <ATen/Parallel.h>
 
@@ -7,16 +9,16 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/terminal.h"
-#include "switchyard/train/build.h"
-#include "switchyard/train/machine.h"
+#include "switchyard/ops/peak_flops.h"
+#include "switchyard/ops/precision.h"
 
 namespace switchyard::cli {
 
 int run_plan(const config::ParsedArguments& arguments) {
   const config::Resolved resolved =
       config::load(arguments.text("CONFIG.yaml"), arguments.overrides());
-  train::PlanOptions options{.flop_use = arguments.number("--mfu"),
-                             .num_threads = at::get_num_threads()};
+  plan::PlanOptions options{.flop_use = arguments.number("--mfu"),
+                            .num_threads = at::get_num_threads()};
   if (arguments.has("--experts-per-token")) {
     options.experts_per_token = arguments.number("--experts-per-token");
   }
@@ -28,9 +30,9 @@ int run_plan(const config::ParsedArguments& arguments) {
   }
   if (arguments.has("--measure")) {
     const std::string& precision = resolved.config.train.precision;
-    options.peak_flops = train::measure_peak_flops(train::precision_policy(precision).compute);
+    options.peak_flops = ops::measure_peak_flops(ops::precision_policy(precision).compute);
   }
-  write_stdout(train::plan_page(train::make_plan(resolved.config, options)));
+  write_stdout(plan::plan_page(plan::make_plan(resolved.config, options)));
   return kExitDone;
 }
 

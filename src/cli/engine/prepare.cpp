@@ -7,7 +7,7 @@
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
-#include "switchyard/train/prepare.h"
+#include "switchyard/data/prepare.h"
 
 namespace switchyard::cli {
 namespace {
@@ -19,7 +19,7 @@ std::string counts_line(const data::SplitCounts& counts) {
                      format_count(static_cast<double>(counts.bytes)));
 }
 
-std::string summary(const std::string& output, const train::PrepareReport& report) {
+std::string summary(const std::string& output, const data::PrepareReport& report) {
   const auto& sidecar = report.sidecar;
   std::string text = fmt::format(
       "{}\n"
@@ -39,7 +39,7 @@ std::string summary(const std::string& output, const train::PrepareReport& repor
 }  // namespace
 
 int run_prepare(const config::ParsedArguments& arguments) {
-  train::PrepareOptions options;
+  data::PrepareOptions options;
   options.inputs = arguments.texts("--input");
   options.validation_inputs = arguments.texts("--validation-input");
   options.tokenizer = arguments.text("--tokenizer");
@@ -52,7 +52,7 @@ int run_prepare(const config::ParsedArguments& arguments) {
   options.overwrite = arguments.has("--overwrite");
   options.num_samples = arguments.integer("--samples");
 
-  const train::PrepareReport report = train::prepare(options);
+  const data::PrepareReport report = data::prepare(options);
   for (const std::string& note : report.notes) log::info("note: {}", note);
   write_stdout(summary(arguments.text("--output"), report));
   return kExitDone;

@@ -1,5 +1,5 @@
 // `switchyard report`.
-#include "switchyard/train/report.h"
+#include "switchyard/telemetry/report.h"
 
 #include <filesystem>
 #include <string>
@@ -14,8 +14,8 @@ int run_report(const config::ParsedArguments& arguments) {
   const std::filesystem::path run = arguments.text("RUN");
   const std::filesystem::path page = arguments.has("--output")
                                          ? std::filesystem::path(arguments.text("--output"))
-                                         : run / train::kReportName;
-  train::write_report(run, page);
+                                         : run / telemetry::kReportName;
+  telemetry::write_report(run, page);
   write_stdout(page.string() + "\n");
   return kExitDone;
 }

@@ -11,8 +11,8 @@
 #include "support/tensors.h"
 #include "switchyard/core/error.h"
 #include "switchyard/moe/expert_compute.h"
+#include "switchyard/ops/device.h"
 #include "switchyard/ops/top_k_route.h"
-#include "switchyard/train/device.h"
 #include "train/cuda/gpu.h"
 
 namespace switchyard::train {
@@ -75,7 +75,7 @@ class ExpertsOnGpu : public OnGpu<::testing::TestWithParam<Case>> {
     OnGpu::SetUp();
     if (IsSkipped()) return;
     try {
-      (void)compute(device_of(test_device()), kSmall);
+      (void)compute(ops::device_of(test_device()), kSmall);
     } catch (const UsageError& error) {
       GTEST_SKIP() << error.what();  // not in this build, or not on this GPU
     }
@@ -90,7 +90,7 @@ class ExpertsOnGpu : public OnGpu<::testing::TestWithParam<Case>> {
   }
 
   static void expect_same_as_on_the_cpu(const Sizes& sizes, const std::vector<int>& k_T) {
-    const at::Device device = device_of(test_device());
+    const at::Device device = ops::device_of(test_device());
     const at::ScalarType dtype = GetParam().dtype;
     const Results actual = run(*compute(device, sizes), sizes, k_T, dtype, device);
     const auto loop = moe::make_expert_compute("loop", {.dtype = dtype});
@@ -120,7 +120,7 @@ TEST_P(ExpertsOnGpu, TakeNoTokensAndTokensWithoutExperts) {
 }
 
 TEST_P(ExpertsOnGpu, GiveTheSameBitsEveryTime) {
-  const at::Device device = device_of(test_device());
+  const at::Device device = ops::device_of(test_device());
   const std::vector<int> k_T(257, 2);
   const auto results = [&] {
     return run(*compute(device, kSmall), kSmall, k_T, GetParam().dtype, device);

@@ -9,8 +9,8 @@
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/file.h"
-#include "switchyard/train/evaluate.h"
-#include "switchyard/train/generate.h"
+#include "switchyard/inference/evaluate.h"
+#include "switchyard/inference/generate.h"
 #include "switchyard/train/pretrain.h"
 #include "train/cuda/gpu.h"
 #include "train/tiny_run_folder.h"
@@ -69,7 +69,7 @@ TEST_P(TrainingOnGpu, GivesTheSameBitsEveryTime) {
     (void)run.train(5);
     return run.weights();
   };
-  make_deterministic();
+  ops::make_deterministic();
   const std::vector<at::Tensor> first = weights_after_five_steps();
   for (int repeat = 0; repeat < 4; ++repeat) {
     const std::vector<at::Tensor> again = weights_after_five_steps();
@@ -79,7 +79,7 @@ TEST_P(TrainingOnGpu, GivesTheSameBitsEveryTime) {
 
 TEST_P(TrainingOnGpu, RecomputedBlocksGiveTheSameBits) {
   config::Config config = gpu_config(GetParam(), "bf16", test_device());
-  make_deterministic();
+  ops::make_deterministic();
   const TinyRun kept(config);
   config.train.recompute = true;
   const TinyRun recomputed(config);
@@ -138,14 +138,14 @@ TEST_P(TrainingOnGpu, EvaluatesAndGeneratesAsTheCpuDoes) {
   for (const std::string& device : {std::string("cpu"), test_device()}) {
     LoadedModel loaded = load_model(tiny.folder / "run", "fp32", device);
     const std::int64_t length = loaded.config.data.sequence_length;
-    losses.push_back(evaluate_text(*loaded.decoder, loaded.tokenizer, text,
-                                   {.sequence_length = length, .step = loaded.step})
+    losses.push_back(inference::evaluate_text(*loaded.decoder, loaded.tokenizer, text,
+                                              {.sequence_length = length, .step = loaded.step})
                          .loss);
-    texts.push_back(generate(*loaded.decoder, loaded.tokenizer, "line",
-                             {.sampling = {.temperature = 0.0},
-                              .max_tokens = 24,
-                              .sequence_length = length,
-                              .step = loaded.step})
+    texts.push_back(inference::generate(*loaded.decoder, loaded.tokenizer, "line",
+                                        {.sampling = {.temperature = 0.0},
+                                         .max_tokens = 24,
+                                         .sequence_length = length,
+                                         .step = loaded.step})
                         .text);
   }
   EXPECT_NEAR(losses[1], losses[0], 1e-4 * losses[0]);

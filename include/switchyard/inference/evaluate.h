@@ -1,0 +1,83 @@
+// Language-model loss without training: of a validation split, and of any text file as bits per
+// byte.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+
+#include "switchyard/data/sample_source.h"
+#include "switchyard/data/tokenizer.h"
+#include "switchyard/inference/batching.h"
+#include "switchyard/model/decoder.h"
+
+namespace switchyard::inference {
+
+// Additive over micro-batches. Only tokens whose label counts are in it.
+struct LossSums {
+  double nats = 0.0;
+  std::int64_t num_tokens = 0;
+  std::int64_t num_expert_rows = 0;  // over all MoE layers
+  std::int64_t num_moe_layers = 0;
+
+  void add(const LossSums& other);
+  [[nodiscard]] double loss() const;  // nats per token; 0 without tokens
+  // Realised k over (token, layer) pairs; none without MoE layers.
+  [[nodiscard]] std::optional<double> experts_per_token() const;
+};
+
+// One forward pass without dropout and without gradients. `step` is the number of training steps
+// done, for routers with a warm-up.
+[[nodiscard]] LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& batch,
+                                      std::int64_t step);
+
+struct ValidationOptions {
+  bool attend_across_documents = true;
+  std::int64_t max_tokens = 0;  // 0 = the whole split
+  std::int64_t step = 0;
+  std::function<bool()> should_stop = {};
+  // Called with the windows done so far and in total.
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};
+};
+
+struct ValidationResult {
+  LossSums sums;
+  std::int64_t num_bytes = 0;  // of the text that the labels stand for
+};
+
+// The windows of the validation split in their order, each once. None when should_stop said so.
+[[nodiscard]] std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
+                                                                  const data::SampleSource& split,
+                                                                  const ValidationOptions& options);
+
+struct TextEvaluationOptions {
+  std::int64_t sequence_length = 0;  // S, the trained window
+  std::int64_t stride = 0;           // labels counted per window, 1 to S; 0 = S / 2
+  std::int64_t step = 0;
+  // Called with the labels counted so far and in total.
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};
+};
+
+struct TextEvaluation {
+  double loss = 0.0;  // nats per token
+  double perplexity = 0.0;
+  double bits_per_byte = 0.0;  // nats / ln 2 / bytes of the text
+  std::optional<double> experts_per_token = {};
+  std::int64_t num_tokens = 0;
+  std::int64_t num_bytes = 0;
+  // False: the tokenizer loses bytes, so bits per byte do not compare with other tokenizers.
+  bool lossless = true;
+  std::int64_t sequence_length = 0;
+  std::int64_t stride = 0;
+};
+
+// Predicts every token of `text` exactly once. Windows of S tokens overlap by S - stride, which is
+// the least context of any token after the first window. The text begins after the document
+// separator; with a tokenizer that has none, the first token costs log(vocabulary) nats.
+// Throws DataError for an empty text, UsageError for a stride outside 1 to S.
+[[nodiscard]] TextEvaluation evaluate_text(model::Decoder& decoder,
+                                           const data::Tokenizer& tokenizer, std::string_view text,
+                                           const TextEvaluationOptions& options);
+
+}  // namespace switchyard::inference

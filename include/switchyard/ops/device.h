@@ -1,0 +1,29 @@
+// The device that a run computes on.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <string>
+
+namespace switchyard::ops {
+
+// Has this program CUDA kernels?
+[[nodiscard]] bool built_with_cuda();
+
+// "cpu", or "cuda" for the first GPU. Throws UsageError for another name, and where this build or
+// this machine has no such device.
+[[nodiscard]] c10::Device device_of(const std::string& name);
+
+// For train.deterministic: from here on LibTorch's operators give the same bits every time, or
+// throw. Call it before the first product. Our own kernels always do.
+void make_deterministic();
+
+// Returns when all work that is queued on `device` is done.
+void synchronize(c10::Device device);
+
+// What a run occupies: on a GPU the most that LibTorch's allocator had in use, else the resident
+// memory of this process.
+[[nodiscard]] std::uint64_t memory_bytes(c10::Device device);
+
+}  // namespace switchyard::ops

@@ -1,0 +1,13 @@
+// The arithmetic that a device can do at best.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace switchyard::ops {
+
+// Floating-point operations per second of the best of several products of two square matrices of
+// this dtype (1024 wide, 8192 on a GPU): what "100 %" of the model's FLOP use means here. Takes
+// about 0.2 s.
+[[nodiscard]] double measure_peak_flops(at::ScalarType dtype, at::Device device = at::kCPU);
+
+}  // namespace switchyard::ops

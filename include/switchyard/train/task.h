@@ -1,0 +1,88 @@
+// What a run trains its model to do. The run loop (when to save, log, evaluate, sample, stop) and
+// the trainer (what a step is) know tasks by these two interfaces alone. Three tasks shape them:
+//
+//                   samples               labels             loss             evaluation
+//   next token      windows of S + 1      every next token   cross-entropy    loss, bits per byte
+//   masked tokens   sequences, some of    masked positions   cross-entropy    pseudo-perplexity
+//   over
+//                   their tokens masked                                       a fixed mask
+//   GLUE            (pairs of) sentences  one per sequence   cross-entropy,   the task's metrics
+//                                                            squared error
+//
+// Next-token pretraining is src/train/next_token_task.h.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "switchyard/data/tokenizer.h"
+#include "switchyard/inference/batching.h"
+#include "switchyard/model/model.h"
+#include "switchyard/telemetry/record.h"
+
+namespace switchyard::train {
+
+// What a step of training minimises. It knows nothing of ranks, steps or micro-steps: the trainer
+// says which samples are this rank's, and divides sums by the step's number of labels.
+class Objective {
+ public:
+  virtual ~Objective() = default;
+
+  // `count` samples from number `first` >= 0 of an endless order (epochs follow each other), packed
+  // side by side, on the host. What a sample holds, masks included, is a function of the run's seed
+  // and its number alone. `sequence_idx`: index of the first one in the step's global batch, for
+  // dropout. Called from another thread than forward(), by one at a time.
+  [[nodiscard]] virtual inference::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
+                                                          std::int64_t sequence_idx) const = 0;
+
+  struct Result {
+    at::Tensor loss_sum;                    // scalar, over the micro-batch's labels; differentiable
+    std::vector<model::LayerRoute> routes;  // of the model's MoE layers
+  };
+  // `micro` is on the model's device.
+  [[nodiscard]] virtual Result forward(const inference::MicroBatch& micro,
+                                       const model::ForwardContext& context) = 0;
+};
+
+struct EvaluationOptions {
+  std::int64_t step = 0;  // training steps done
+  std::function<bool()> should_stop = {};
+  // Called with what is done so far and what there is in all.
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};
+};
+
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  [[nodiscard]] virtual model::Model& model() = 0;
+  [[nodiscard]] virtual Objective& objective() = 0;
+
+  [[nodiscard]] virtual bool can_evaluate() const = 0;
+  // Everything of the record but `step` and `seconds`; its `loss` decides what is best. None when
+  // should_stop said so.
+  [[nodiscard]] virtual std::optional<telemetry::EvaluationRecord> evaluate(
+      const EvaluationOptions& options) = 0;
+  [[nodiscard]] virtual bool can_sample() const = 0;
+  // Something to look at, after `step` training steps.
+  [[nodiscard]] virtual std::string sample(std::int64_t step) = 0;
+
+  // For checkpoints: what turns text into this task's tokens, and what tells whether data is the
+  // same as before a resume.
+  [[nodiscard]] virtual const data::Tokenizer& tokenizer() const = 0;
+  [[nodiscard]] virtual std::string data_fingerprint() const = 0;
+
+  // For people: "19276 training windows of 128 tokens", and the name of the loss on a step line.
+  [[nodiscard]] virtual std::string describe_samples() const = 0;
+  [[nodiscard]] virtual std::string_view loss_name() const = 0;
+  // Forward and backward, of a token whose MoE layers choose k experts on average; for the MFU.
+  [[nodiscard]] virtual double flops_per_token(double k) const = 0;
+};
+
+}  // namespace switchyard::train

@@ -1,0 +1,169 @@
+#include "switchyard/inference/evaluate.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+#include "switchyard/core/error.h"
+#include "switchyard/ops/device.h"
+
+namespace switchyard::inference {
+namespace {
+
+// Tokens per forward pass: enough to fill matrix products, few enough to stay near the caches.
+constexpr std::int64_t kTokensPerBatch = 4096;
+
+struct TextWindow {
+  std::int64_t begin = 0;          // of the window's inputs in the token stream
+  std::int64_t num_uncounted = 0;  // labels that earlier windows counted
+};
+
+// num_inputs inputs, each with the next token of the stream as its label, into windows of `length`.
+std::vector<TextWindow> text_windows(std::int64_t num_inputs, std::int64_t length,
+                                     std::int64_t stride) {
+  std::vector<TextWindow> windows;
+  std::int64_t counted = 0;
+  while (counted < num_inputs) {
+    const std::int64_t end = counted == 0 ? length : std::min(counted + stride, num_inputs);
+    windows.push_back({.begin = end - length, .num_uncounted = counted - (end - length)});
+    counted = end;
+  }
+  return windows;
+}
+
+std::int64_t windows_per_batch(std::int64_t length) {
+  return std::max<std::int64_t>(1, kTokensPerBatch / std::max<std::int64_t>(1, length));
+}
+
+std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& tokenizer) {
+  const auto* label = batch.label_T.const_data_ptr<std::int64_t>();
+  const auto* token = batch.token_T.const_data_ptr<std::int64_t>();
+  std::size_t num_bytes = 0;
+  for (std::int64_t t = 0; t < batch.num_tokens(); ++t) {
+    if (label[t] < 0) continue;
+    num_bytes +=
+        tokenizer.bytes_of(static_cast<std::int32_t>(label[t]), static_cast<std::int32_t>(token[t]))
+            .size();
+  }
+  return static_cast<std::int64_t>(num_bytes);
+}
+
+}  // namespace
+
+void LossSums::add(const LossSums& other) {
+  nats += other.nats;
+  num_tokens += other.num_tokens;
+  num_expert_rows += other.num_expert_rows;
+  num_moe_layers = std::max(num_moe_layers, other.num_moe_layers);
+}
+
+double LossSums::loss() const {
+  return num_tokens == 0 ? 0.0 : nats / static_cast<double>(num_tokens);
+}
+
+std::optional<double> LossSums::experts_per_token() const {
+  const std::int64_t num_pairs = num_tokens * num_moe_layers;
+  if (num_pairs == 0) return std::nullopt;
+  return static_cast<double>(num_expert_rows) / static_cast<double>(num_pairs);
+}
+
+LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& host_batch,
+                        std::int64_t step) {
+  const at::NoGradGuard no_grad;
+  const model::Batch batch = to_device(host_batch, decoder.device());
+  const model::TrunkOutput output = decoder.forward(batch, {.step = step, .training = false});
+  const at::Tensor is_counted_T = batch.label_T.ge(0);
+  LossSums sums;
+  sums.nats = decoder.head().loss_sum(output.hidden_TH, batch.label_T).item<double>();
+  sums.num_tokens = is_counted_T.sum().item<std::int64_t>();
+  sums.num_moe_layers = static_cast<std::int64_t>(output.routes.size());
+  for (const model::LayerRoute& route : output.routes) {
+    const at::Tensor num_experts_T = route.routing.token_offset_T1.diff();
+    sums.num_expert_rows += num_experts_T.mul(is_counted_T).sum().item<std::int64_t>();
+  }
+  return sums;
+}
+
+std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
+                                                    const data::SampleSource& split,
+                                                    const ValidationOptions& options) {
+  const std::int64_t length = split.sequence_length();
+  std::int64_t num_windows = split.num_samples_per_epoch();
+  if (options.max_tokens > 0) {
+    num_windows = std::clamp<std::int64_t>(options.max_tokens / length, 1, num_windows);
+  }
+  const data::Tokenizer& tokenizer = split.tokenizer();
+  ValidationResult result;
+  for (std::int64_t first = 0; first < num_windows; first += windows_per_batch(length)) {
+    if (options.should_stop && options.should_stop()) return std::nullopt;
+    std::vector<data::Sample> windows;
+    const std::int64_t end = std::min(num_windows, first + windows_per_batch(length));
+    for (std::int64_t i = first; i < end; ++i) windows.push_back(split.get(i));
+    const MicroBatch micro =
+        make_batch(windows, {.attend_across_documents = options.attend_across_documents,
+                             .separator = tokenizer.separator_id()});
+    result.sums.add(evaluate_batch(decoder, micro.batch, options.step));
+    result.num_bytes += bytes_of_labels(micro.batch, tokenizer);
+    if (options.progress) options.progress(end, num_windows);
+  }
+  return result;
+}
+
+TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tokenizer,
+                             std::string_view text, const TextEvaluationOptions& options) {
+  const std::int64_t window = options.sequence_length;
+  const std::int64_t stride =
+      options.stride > 0 ? options.stride : std::max<std::int64_t>(1, window / 2);
+  if (options.stride < 0 || stride > window) {
+    throw UsageError(
+        fmt::format("a stride of {} tokens does not fit windows of {}", options.stride, window),
+        fmt::format("--stride takes 1 to {}", window));
+  }
+  if (text.empty()) throw DataError("the text is empty: there is nothing to predict");
+
+  const std::vector<std::int32_t> ids = tokenizer.encode(text);
+  std::vector<std::int32_t> stream;
+  LossSums sums;
+  if (tokenizer.separator_id().has_value()) {
+    stream.push_back(*tokenizer.separator_id());
+  } else {
+    sums.nats = std::log(static_cast<double>(tokenizer.vocab_size()));
+    sums.num_tokens = 1;
+  }
+  stream.insert(stream.end(), ids.begin(), ids.end());
+
+  const auto num_inputs = static_cast<std::int64_t>(stream.size()) - 1;
+  const std::int64_t length = std::min(window, num_inputs);
+  const std::vector<TextWindow> windows = text_windows(num_inputs, length, stride);
+  const auto per_batch = static_cast<std::size_t>(windows_per_batch(length));
+  if (options.progress) options.progress(0, num_inputs);
+  for (std::size_t first = 0; first < windows.size(); first += per_batch) {
+    const std::size_t end = std::min(windows.size(), first + per_batch);
+    std::vector<data::Sample> tokens;
+    BatchOptions batch_options;
+    for (std::size_t i = first; i < end; ++i) {
+      const auto begin = stream.begin() + windows[i].begin;
+      tokens.push_back({.token = {begin, begin + length + 1}, .document_start = {}});
+      batch_options.num_uncounted.push_back(windows[i].num_uncounted);
+    }
+    sums.add(evaluate_batch(decoder, make_batch(tokens, batch_options).batch, options.step));
+    if (options.progress) options.progress(sums.num_tokens, num_inputs);
+  }
+
+  TextEvaluation result;
+  result.loss = sums.loss();
+  result.perplexity = std::exp(result.loss);
+  result.num_tokens = sums.num_tokens;
+  result.num_bytes = static_cast<std::int64_t>(text.size());
+  result.bits_per_byte = sums.nats / std::numbers::ln2 / static_cast<double>(text.size());
+  result.experts_per_token = sums.experts_per_token();
+  result.lossless = tokenizer.lossless();
+  result.sequence_length = window;
+  result.stride = stride;
+  return result;
+}
+
+}  // namespace switchyard::inference

@@ -1,0 +1,40 @@
+#include "switchyard/model/language_model_head.h"
+
+#include <ATen/ops/linear.h>
+
+#include "switchyard/ops/linear_cross_entropy.h"
+
+namespace switchyard::model {
+
+LanguageModelHead::LanguageModelHead(const config::ModelConfig& config,
+                                     const ops::Parameter& embedding,
+                                     const ops::PrecisionPolicy& precision)
+    : embedding_(&embedding) {
+  if (config.tie_embeddings) return;
+  own_ = ops::make_parameter({.name = "lm_head.weight",
+                              .shape = {config.vocab_size, config.hidden_size},
+                              .init_std = config.init_std},
+                             precision);
+}
+
+at::Tensor LanguageModelHead::loss_sum(const at::Tensor& hidden_TH,
+                                       const at::Tensor& label_T) const {
+  return ops::linear_cross_entropy(hidden_TH, matrix().value, label_T,
+                                   {.chunk_tokens = 0, .weight_grad_VH = matrix().grad});
+}
+
+at::Tensor LanguageModelHead::loss_per_token(const at::Tensor& hidden_TH,
+                                             const at::Tensor& label_T) const {
+  return ops::linear_cross_entropy_per_token(hidden_TH, matrix().value, label_T);
+}
+
+at::Tensor LanguageModelHead::logits(const at::Tensor& hidden_TH) const {
+  return at::linear(hidden_TH, matrix().value).to(matrix().master.scalar_type());
+}
+
+std::vector<ops::Parameter*> LanguageModelHead::parameters() {
+  if (own_) return {&*own_};
+  return {};
+}
+
+}  // namespace switchyard::model

@@ -1,0 +1,15 @@
+#include "switchyard/model/throughput.h"
+
+#include "switchyard/model/parameter_counts.h"
+
+namespace switchyard::model {
+
+TrainingFlops count_training_flops(const config::ModelConfig& model, std::int64_t sequence_length) {
+  const model::ParameterCounts counts = model::count_parameters(model);
+  const auto attention = static_cast<double>(6 * model.num_layers * model.num_heads *
+                                             model.head_dim * (sequence_length + 1));
+  return {.fixed = 6.0 * counts.activated(0.0) + attention,
+          .per_expert = 6.0 * (counts.activated(1.0) - counts.activated(0.0))};
+}
+
+}  // namespace switchyard::model

@@ -1,0 +1,53 @@
+#include "switchyard/ops/device.h"
+
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/host.h"
+
+namespace switchyard::ops {
+
+bool built_with_cuda() {
+  return SWITCHYARD_WITH_CUDA != 0;
+}
+
+c10::Device device_of(const std::string& name) {
+  if (name == "cpu") return c10::kCPU;
+  if (name != "cuda") {
+    throw UsageError(fmt::format("unknown device '{}'", name), "known: cpu, cuda");
+  }
+  if (!built_with_cuda()) {
+    throw UsageError("train.device is cuda, but this program was built without CUDA kernels",
+                     "configure with -DSWITCHYARD_CUDA=ON, or set train.device=cpu");
+  }
+  if (!at::hasCUDA()) {
+    throw UsageError("train.device is cuda, but LibTorch finds no GPU it can use",
+                     "`switchyard doctor` says what is there; train.device=cpu runs without");
+  }
+  return {c10::kCUDA, 0};
+}
+
+void make_deterministic() {
+  // cuBLAS reads it when it starts; without it some products differ from run to run.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  at::globalContext().setBenchmarkCuDNN(false);
+}
+
+void synchronize(c10::Device device) {
+  if (device.is_cpu()) return;
+  c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
+std::uint64_t memory_bytes(c10::Device device) {
+  if (device.is_cpu()) return resident_bytes();
+  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+  return static_cast<std::uint64_t>(stats.allocated_bytes[0].peak);  // 0: of all pools
+}
+
+}  // namespace switchyard::ops

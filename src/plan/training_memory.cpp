@@ -1,0 +1,148 @@
+// Tensors that are named here are named as in the functions that make them: src/model/block.cpp,
+// src/model/attention.cpp, src/ops, src/moe.
+#include "switchyard/plan/training_memory.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "plan/block_memory.h"
+#include "switchyard/core/error.h"
+#include "switchyard/model/decoder.h"
+#include "switchyard/moe/expert_compute.h"
+#include "switchyard/train/build.h"
+
+namespace switchyard::plan {
+namespace {
+
+constexpr double kBatchBytesPerToken = 4 * sizeof(std::int64_t);  // token, label, position, index
+
+double bytes_of(const at::Tensor& tensor) {
+  return static_cast<double>(tensor.numel()) * static_cast<double>(tensor.element_size());
+}
+
+// "model.layers.7.mlp..." -> 7; the last layer for what comes after all of them.
+std::size_t layer_of(const std::string& name, std::size_t num_layers) {
+  constexpr std::string_view kPrefix = "model.layers.";
+  if (!name.starts_with(kPrefix)) return num_layers - 1;
+  return static_cast<std::size_t>(std::stoul(name.substr(kPrefix.size())));
+}
+
+bool adds_to_its_sum_directly(const ops::Parameter& parameter) {
+  return parameter.is_expert || parameter.name == "model.embed_tokens.weight" ||
+         parameter.name == "lm_head.weight";
+}
+
+}  // namespace
+
+TrainingMemory::TrainingMemory(const config::Config& config, int num_threads)
+    : model_(config.model),
+      compute_(ops::precision_policy(config.train.precision).compute),
+      sequence_length_(config.data.sequence_length),
+      global_batch_size_(config.train.global_batch_size),
+      num_threads_(num_threads),
+      gradients_in_flight_L_(static_cast<std::size_t>(config.model.num_layers)) {
+  try {
+    model::Decoder decoder(model_, sequence_length_, {.compute = compute_, .device = at::kMeta});
+    for (const ops::Parameter* parameter : decoder.parameters()) {
+      const double master = bytes_of(parameter->master);
+      const bool is_master = parameter->value.scalar_type() == parameter->master.scalar_type();
+      state_.weights += bytes_of(parameter->value);
+      state_.masters += is_master ? 0.0 : master;
+      state_.gradients += master;
+      state_.moments += 2.0 * master;
+      if (adds_to_its_sum_directly(*parameter)) continue;
+      gradients_in_flight_L_[layer_of(parameter->name, gradients_in_flight_L_.size())] +=
+          bytes_of(parameter->value);
+    }
+  } catch (const c10::Error&) {
+    throw UsageError("a tensor of this model has more bytes than a 64-bit number can count",
+                     "look at the sizes under `model`");
+  }
+}
+
+std::string TrainingMemory::experts_on(Device device) const {
+  if (model_.moe.layers.empty()) return {};
+  // Not asked whether it could run here: the plan may be for another machine.
+  if (model_.moe.compute == "cutlass") return device == Device::gpu ? "cutlass" : "loop";
+  return moe::make_expert_compute(
+             model_.moe.compute,
+             {.dtype = compute_,
+              .device = device == Device::gpu ? at::Device(at::kCUDA) : at::Device(at::kCPU),
+              .hidden_size = model_.hidden_size,
+              .expert_size = model_.moe.expert_size})
+      ->name();
+}
+
+MemoryUse TrainingMemory::use(const MemorySetting& setting) const {
+  SWITCHYARD_CHECK(setting.experts_per_token_L.size() == gradients_in_flight_L_.size(),
+                   "{} numbers of experts for {} layers", setting.experts_per_token_L.size(),
+                   gradients_in_flight_L_.size());
+  const std::string experts = experts_on(setting.device);
+  const BlockShape shape =
+      block_shape(model_, compute_,
+                  {.num_sequences = setting.micro_batch_size,
+                   .sequence_length = sequence_length_,
+                   .num_threads = num_threads_,
+                   .grouped_experts = experts == "grouped_mm" || experts == "cutlass",
+                   .w1_gradient_apart = experts == "grouped_mm",
+                   .casts_in_copies = setting.device == Device::cpu && compute_ == at::kBFloat16});
+
+  std::vector<BlockBytes> blocks;
+  MemoryUse use{.batches = kBatchBytesPerToken *
+                           static_cast<double>(global_batch_size_ * sequence_length_)};
+  double in_flight = 0.0;
+  for (std::int64_t layer = 0; layer < model_.num_layers; ++layer) {
+    const auto i = static_cast<std::size_t>(layer);
+    const bool has_experts =
+        std::binary_search(model_.moe.layers.begin(), model_.moe.layers.end(), layer);
+    blocks.push_back(has_experts ? moe_block(shape, setting.experts_per_token_L[i])
+                                 : dense_block(shape));
+    in_flight += gradients_in_flight_L_[i];
+    const BlockBytes& block = blocks.back();
+    add(use.kept, setting.recompute ? block.kept_to_recompute : block.kept);
+  }
+  const HeadBytes head = head_bytes(shape);
+
+  // The moments at which most may be held: the head with everything kept, ...
+  const double kept_of_blocks = use.kept.total();
+  use.kept.head = head.kept;
+  use.logits = head.logits;
+  double most = use.kept.total() + head.work;
+  // ... and each block on the way forward and back, with the blocks before it kept and the
+  // gradients of those behind it in flight.
+  double kept = kept_of_blocks;
+  double gradients = 0.0;
+  for (std::size_t i = blocks.size(); i-- > 0;) {
+    const BlockBytes& block = blocks[i];
+    gradients += gradients_in_flight_L_[i];
+    const double before = kept - (setting.recompute ? block.kept_to_recompute : block.kept).total();
+    const double forward = kept + block.forward_work;
+    double at_work = block.kept.total() + block.mlp_backward_work;
+    at_work = std::max(at_work, block.kept_by_attention + block.attention_backward_work);
+    if (setting.recompute) at_work += block.output;
+    most = std::max({most, setting.recompute ? 0.0 : forward, before + at_work + gradients});
+    kept = before;
+  }
+  use.working = most - use.kept.total();
+  return use;
+}
+
+std::int64_t TrainingMemory::largest_micro_batch(MemorySetting setting, double bytes,
+                                                 std::int64_t limit) const {
+  const auto fits = [&](std::int64_t size) {
+    setting.micro_batch_size = size;
+    return state_.total() + use(setting).total() <= bytes;
+  };
+  std::int64_t fitting = 0;
+  std::int64_t too_large = limit + 1;
+  while (too_large - fitting > 1) {
+    const std::int64_t middle = fitting + (too_large - fitting) / 2;
+    (fits(middle) ? fitting : too_large) = middle;
+  }
+  return fitting;
+}
+
+}  // namespace switchyard::plan

@@ -1,0 +1,88 @@
+#include "train/next_token_task.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <numbers>
+#include <utility>
+#include <vector>
+
+#include "switchyard/inference/evaluate.h"
+#include "switchyard/inference/generate.h"
+
+namespace switchyard::train {
+
+NextTokenObjective::NextTokenObjective(model::Decoder& decoder, NextTokenData data)
+    : decoder_(decoder), data_(std::move(data)) {}
+
+inference::MicroBatch NextTokenObjective::micro_batch(std::int64_t first, std::int64_t count,
+                                                      std::int64_t sequence_idx) const {
+  std::vector<data::Sample> windows;
+  for (std::int64_t i = first; i < first + count; ++i) windows.push_back(data_.window(i));
+  return inference::make_batch(windows, {.attend_across_documents = data_.attend_across_documents,
+                                         .separator = data_.separator,
+                                         .first_sequence_idx = sequence_idx});
+}
+
+Objective::Result NextTokenObjective::forward(const inference::MicroBatch& micro,
+                                              const model::ForwardContext& context) {
+  model::TrunkOutput output = decoder_.forward(micro.batch, context);
+  return {.loss_sum = decoder_.head().loss_sum(output.hidden_TH, micro.batch.label_T),
+          .routes = std::move(output.routes)};
+}
+
+NextTokenTask::NextTokenTask(const config::Config& config, model::Decoder& decoder,
+                             const data::SampleSource& training,
+                             const data::SampleSource* validation)
+    : config_(config),
+      decoder_(decoder),
+      training_(training),
+      validation_(validation),
+      objective_(decoder, {.window = [&training](std::int64_t idx) { return training.get(idx); },
+                           .separator = training.tokenizer().separator_id(),
+                           .attend_across_documents = config.data.attend_across_documents}),
+      flops_(model::count_training_flops(config.model, config.data.sequence_length)) {}
+
+std::optional<telemetry::EvaluationRecord> NextTokenTask::evaluate(
+    const EvaluationOptions& options) {
+  const std::optional<inference::ValidationResult> result = inference::evaluate_validation(
+      decoder_, *validation_,
+      {.attend_across_documents = config_.data.attend_across_documents,
+       .max_tokens = config_.train.evaluate_tokens,
+       .step = options.step,
+       .should_stop = options.should_stop,
+       .progress = options.progress});
+  if (!result.has_value()) return std::nullopt;
+  telemetry::EvaluationRecord record;
+  record.loss = result->sums.loss();
+  record.perplexity = std::exp(record.loss);
+  if (result->num_bytes > 0) {
+    record.bits_per_byte =
+        result->sums.nats / std::numbers::ln2 / static_cast<double>(result->num_bytes);
+  }
+  record.experts_per_token = result->sums.experts_per_token();
+  record.tokens = result->sums.num_tokens;
+  return record;
+}
+
+bool NextTokenTask::can_sample() const {
+  return !config_.train.sample_prompt.empty() || tokenizer().separator_id().has_value();
+}
+
+std::string NextTokenTask::sample(std::int64_t step) {
+  const std::string& prompt = config_.train.sample_prompt;
+  const inference::Generation generation =
+      inference::generate(decoder_, tokenizer(), prompt,
+                          {.sampling = {.seed = config_.run.seed},
+                           .max_tokens = config_.train.sample_tokens,
+                           .sequence_length = config_.data.sequence_length,
+                           .step = step});
+  return prompt + generation.text;
+}
+
+std::string NextTokenTask::describe_samples() const {
+  return fmt::format("{} training windows of {} tokens", training_.num_samples_per_epoch(),
+                     config_.data.sequence_length);
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,306 @@
+#include "train/run_loop.h"
+
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/model/parameter_counts.h"
+#include "switchyard/ops/device.h"
+#include "switchyard/telemetry/read_metrics.h"
+#include "switchyard/train/model_files.h"
+#include "train/phase.h"
+#include "train/training_state.h"
+
+namespace switchyard::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using telemetry::EvaluationRecord;
+using telemetry::StepRecord;
+using telemetry::StepSums;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+telemetry::StatisticsOptions statistics_options(const config::Config& config, const Task& task,
+                                                double peak_flops) {
+  return {.loss = config.model.moe.loss,
+          .flops_per_token = [&task](double k) { return task.flops_per_token(k); },
+          .peak_flops = peak_flops};
+}
+
+}  // namespace
+
+RunLoop::RunLoop(const config::Config& config, Task& task, comm::Communicator& communicator,
+                 const RunFolder& folder)
+    : config_(config),
+      task_(task),
+      communicator_(communicator),
+      folder_(folder),
+      environment_(measure_environment(config)),
+      trainer_(config, task.model(), task.objective(), communicator),
+      statistics_(statistics_options(config, task, environment_.peak_flops)),
+      records_(leads() ? &folder : nullptr),
+      checkpoints_(folder.checkpoints(), config.train.keep_last) {
+  if (leads()) checkpoints_.check_free_space(checkpoint_request());
+}
+
+void RunLoop::restore(const ResumePoint& point) {
+  if (point.checkpoint.has_value()) restore_from(point);
+  records_.mark_resume(trainer_.step());
+}
+
+RunResult RunLoop::run() {
+  begin();
+  if (first_step_ > 0) do_what_is_due();  // a stop may have come before it
+  while (!is_finished()) {
+    // 1 fetch, 2 forward, 3 backward, 4 reduce gradients, 5 check and clip, 6 update
+    const StepSums sums = trainer_.train_step();
+    // 7 log
+    {
+      const Phase phase(trainer_.phases(), "log");
+      log_step(sums);
+    }
+    stop_if_not_finite();
+    // 8 evaluate, sample, save when due
+    do_what_is_due();
+  }
+  return summarize();
+}
+
+void RunLoop::begin() {
+  first_step_ = trainer_.step();
+  first_tokens_ = statistics_.totals().tokens;
+  start_ = Clock::now();
+  if (!leads()) return;
+  // Not before: a folder where nothing could start stays free, a run that could not be resumed
+  // keeps its config.
+  folder_.write_environment(environment_.to_json());
+  folder_.write_config(config::to_yaml(config_));
+  announce();
+  records_.begin(first_step_ + 1);
+}
+
+void RunLoop::restore_from(const ResumePoint& point) {
+  const checkpoint::Checkpoint& saved = *point.checkpoint;
+  const TrainingState& state = point.state;
+  restore_training(point, task_.model(), trainer_);
+  statistics_.restore(state.totals);
+  evaluated_step_ = state.evaluated_step;
+  sampled_step_ = state.sampled_step;
+  if (point.same_evaluations) {
+    best_.restore(state.best);
+  } else {
+    log::info("evaluations are not comparable with those before: the best starts afresh");
+  }
+  take_what_was_done_after_the_save();
+  checkpoints_.start_from(saved);
+  for (const std::string& line :
+       differences_of_environment(saved.environment(), environment_.facts)) {
+    log::warning("{}: the run goes on, but not bit for bit as if it had not stopped", line);
+  }
+}
+
+// A step that a signal saved before it was evaluated and sampled may have been so by an earlier
+// resume; the files tell.
+void RunLoop::take_what_was_done_after_the_save() {
+  const std::int64_t step = trainer_.step();
+  for (const EvaluationRecord& record :
+       telemetry::read_metrics(folder_.metrics_file()).evaluations) {
+    if (record.step != step || evaluated_step_ == step) continue;
+    (void)best_.judge(step, record.loss);
+    evaluated_step_ = step;
+  }
+  if (std::filesystem::exists(folder_.sample_file(step))) sampled_step_ = step;
+}
+
+bool RunLoop::stopped_early() const {
+  const std::int64_t patience = config_.train.early_stop_patience;
+  return patience > 0 && best_.state().num_without_improvement >= patience;
+}
+
+bool RunLoop::is_finished() const {
+  return trainer_.step() >= config_.train.steps || stopped_early();
+}
+
+bool RunLoop::is_due(std::int64_t every) const {
+  return is_finished() || (every > 0 && trainer_.step() % every == 0);
+}
+
+// The save comes last, so that what it saves has all of this step done.
+void RunLoop::do_what_is_due() {
+  const std::int64_t step = trainer_.step();
+  if (stop_.requested()) stop();
+  if (is_due(config_.train.evaluate_every) && evaluated_step_ != step) evaluate();
+  if (stop_.requested()) stop();
+  if (is_due(config_.train.sample_every) && sampled_step_ != step) sample();
+  if (stop_.requested()) stop();
+  const bool is_best = config_.train.keep_best && best_.state().step == step;
+  if ((is_best || is_due(config_.train.checkpoint_every)) && checkpoints_.last_step() != step) {
+    save();
+  }
+  if (is_best && checkpoints_.last_step() == step) checkpoints_.mark_best();
+  if (stop_.requested() && !is_finished()) stop();
+}
+
+void RunLoop::announce() const {
+  const model::ParameterCounts counts = model::count_parameters(config_.model);
+  const auto activated = [&counts](double k) { return format_count(counts.activated(k)); };
+  log::info("run {}: {} parameters{}, {}", folder_.path().string(),
+            format_count(static_cast<double>(counts.total)),
+            counts.num_moe_layers == 0 ? std::string()
+                                       : fmt::format(" ({} / {} used per token at 1 / 2 experts)",
+                                                     activated(1.0), activated(2.0)),
+            task_.describe_samples());
+  log::info("{} threads on {}, {} peak {:.0f} GFLOP/s; {} steps of {} tokens",
+            environment_.facts.at("threads"), environment_.facts.at("cpu"), config_.train.precision,
+            environment_.peak_flops / 1e9, config_.train.steps,
+            format_count(static_cast<double>(config_.train.global_batch_size *
+                                             config_.data.sequence_length)));
+}
+
+void RunLoop::log_step(const StepSums& sums) {
+  statistics_.add(sums);
+  if (sums.skipped) {
+    log::warning("step {}: loss or gradient is not finite: step skipped ({} in a row)", sums.step,
+                 trainer_.num_skipped_in_a_row());
+  }
+  for (const telemetry::ExpertChange& change : expert_watch_.add(sums)) {
+    const auto write = change.is_warning() ? log::write_warning : log::write_info;
+    write(fmt::format("step {}: {}", sums.step, change.message(config_.model.moe.loss)));
+  }
+  // The first step is always logged: it tells that all is well, and how fast.
+  if (sums.step == first_step_ + 1 || is_due(config_.train.log_every)) write_record();
+}
+
+// Of the steps since the last one.
+void RunLoop::write_record() {
+  if (statistics_.empty()) return;
+  const StepRecord record =
+      statistics_.take_record(trainer_.phases(), ops::memory_bytes(task_.model().device()));
+  trainer_.phases().reset();
+  const double eta = seconds_since(start_) / static_cast<double>(record.step - first_step_) *
+                     static_cast<double>(config_.train.steps - record.step);
+  records_.step(
+      record,
+      {.total_steps = config_.train.steps, .eta_seconds = eta, .loss_name = task_.loss_name()});
+}
+
+checkpoint::SaveRequest RunLoop::checkpoint_request() const {
+  checkpoint::SaveRequest request;
+  request.plan = checkpoint::one_file_per_kind({.weights = named_weights(task_.model()),
+                                                .router_state = named_router_state(task_.model()),
+                                                .optimizer = named_moments(trainer_.optimizer())});
+  request.training_state = to_json(TrainingState{.trainer = trainer_.state(),
+                                                 .totals = statistics_.totals(),
+                                                 .best = best_.state(),
+                                                 .evaluated_step = evaluated_step_,
+                                                 .sampled_step = sampled_step_,
+                                                 .data_fingerprint = task_.data_fingerprint()});
+  request.step = trainer_.step();
+  request.tokenizer_file = task_.tokenizer().file_name();
+  request.tokenizer_bytes = task_.tokenizer().serialized();
+  request.resolved_config = config::to_yaml(config_);
+  request.environment = environment_.facts;
+  return request;
+}
+
+void RunLoop::save() {
+  const Phase phase(trainer_.phases(), "save");
+  if (leads()) checkpoints_.save(checkpoint_request());
+}
+
+void RunLoop::evaluate() {
+  if (!task_.can_evaluate()) return;
+  const Phase phase(trainer_.phases(), "evaluate");
+  const auto start = Clock::now();
+  std::optional<ProgressBar> bar;  // only where it can go away again
+  const auto progress = [this, &bar](std::int64_t done, std::int64_t total) {
+    if (!leads() || !stderr_is_terminal()) return;
+    if (!bar.has_value()) bar.emplace("evaluating", static_cast<std::uint64_t>(total));
+    bar->advance_to(static_cast<std::uint64_t>(done));
+  };
+  std::optional<EvaluationRecord> result =
+      task_.evaluate({.step = trainer_.step(),
+                      .should_stop = [this] { return stop_.requested(); },
+                      .progress = progress});
+  bar.reset();
+  if (!result.has_value()) return;  // stopped
+  EvaluationRecord& record = *result;
+  record.step = trainer_.step();
+  record.seconds = seconds_since(start);
+  records_.evaluation(record, best_.judge(record.step, record.loss));
+  evaluation_ = record;
+  evaluated_step_ = record.step;
+  if (stopped_early()) {
+    log::info("stopping early: no improvement for {} evaluations",
+              best_.state().num_without_improvement);
+  }
+}
+
+void RunLoop::sample() {
+  if (!task_.can_sample()) return;
+  const Phase phase(trainer_.phases(), "sample");
+  records_.sample(trainer_.step(), task_.sample(trainer_.step()));
+  sampled_step_ = trainer_.step();
+}
+
+void RunLoop::stop_if_not_finite() {
+  if (trainer_.num_skipped_in_a_row() < config_.train.max_skipped_steps) return;
+  write_record();
+  save();
+  checkpoints_.check_last_save();
+  throw NonFiniteError(
+      fmt::format("step {}: loss or gradient was not finite for {} steps in a row; the weights "
+                  "before them are in {}",
+                  trainer_.step(), trainer_.num_skipped_in_a_row(), checkpoints_.last().string()),
+      "lower optim.learning_rate, or look at the data of these steps");
+}
+
+void RunLoop::stop() {
+  write_record();
+  if (checkpoints_.last_step() != trainer_.step()) save();
+  checkpoints_.check_last_save();
+  throw PreemptedError(fmt::format("stopped by {} after step {} of {}; saved {}", stop_.name(),
+                                   trainer_.step(), config_.train.steps,
+                                   checkpoints_.last().string()));
+}
+
+RunResult RunLoop::summarize() {
+  write_record();  // after an early stop
+  checkpoints_.check_last_save();
+  const double seconds = seconds_since(start_);
+  const std::string run = folder_.path().string();
+  const std::int64_t num_steps = trainer_.step() - first_step_;
+  const std::int64_t num_tokens = statistics_.totals().tokens - first_tokens_;
+  if (num_steps > 0) {
+    log::info("done: {} steps, {} tokens in {} ({} tok/s)", num_steps,
+              format_count(static_cast<double>(num_tokens)), format_duration(seconds),
+              format_count(static_cast<double>(num_tokens) / seconds));
+  } else if (stopped_early()) {
+    log::info(
+        "done already: the run stopped early at step {}; a larger "
+        "train.early_stop_patience goes on",
+        trainer_.step());
+  } else {
+    log::info("done already: all {} steps were made; train.steps=N goes on", trainer_.step());
+  }
+  log::info("weights: {}", checkpoints_.last().string());
+  if (const std::filesystem::path best = checkpoints_.best(); !best.empty()) {
+    log::info("best:    {}", best.string());
+  }
+  log::info("next:    switchyard evaluate {} --text FILE", run);
+  log::info("         switchyard generate {} --prompt TEXT --show-experts", run);
+  return {.num_steps = trainer_.step(),
+          .num_tokens = statistics_.totals().tokens,
+          .checkpoint = checkpoints_.last(),
+          .evaluation = evaluation_};
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,85 @@
+// A run from its first step to its end, whatever its task: what is due (evaluate, sample, save,
+// log) is a function of the step alone; what came before a resume counts as done.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "switchyard/comm/communicator.h"
+#include "switchyard/config/config.h"
+#include "switchyard/telemetry/expert_watch.h"
+#include "switchyard/telemetry/step_line.h"
+#include "switchyard/telemetry/step_statistics.h"
+#include "switchyard/train/run_folder.h"
+#include "switchyard/train/run_result.h"
+#include "switchyard/train/stop_signal.h"
+#include "switchyard/train/task.h"
+#include "switchyard/train/trainer.h"
+#include "train/checkpoint_keeper.h"
+#include "train/environment.h"
+#include "train/resume_point.h"
+#include "train/run_records.h"
+
+namespace switchyard::train {
+
+class RunLoop {
+ public:
+  // All must outlive this. Every rank of the communicator makes one; what the folder gets, the
+  // leading rank writes. Throws StorageError when the disk has no room for two checkpoints, and
+  // what Trainer throws.
+  RunLoop(const config::Config& config, Task& task, comm::Communicator& communicator,
+          const RunFolder& folder);
+
+  // Before run(): the weights, moments and counters of the checkpoint to go on from, if there is
+  // one. Marks the records after it as void.
+  void restore(const ResumePoint& point);
+
+  // Throws StorageError, NonFiniteError and PreemptedError as pretrain() does.
+  RunResult run();
+
+ private:
+  // Does this rank write the folder and talk?
+  [[nodiscard]] bool leads() const { return communicator_.rank() == 0; }
+  [[nodiscard]] bool stopped_early() const;
+  [[nodiscard]] bool is_finished() const;
+  // 0 = only at the end.
+  [[nodiscard]] bool is_due(std::int64_t every) const;
+
+  void restore_from(const ResumePoint& point);
+  void take_what_was_done_after_the_save();
+  void begin();
+  void announce() const;
+  void log_step(const telemetry::StepSums& sums);
+  void write_record();
+  void do_what_is_due();
+  void evaluate();
+  void sample();
+  void save();
+  [[nodiscard]] checkpoint::SaveRequest checkpoint_request() const;
+  void stop_if_not_finite();
+  [[noreturn]] void stop();
+  RunResult summarize();
+
+  const StopSignal stop_;
+  const config::Config& config_;
+  Task& task_;
+  comm::Communicator& communicator_;
+  const RunFolder& folder_;
+  Environment environment_;
+  Trainer trainer_;
+  telemetry::StepStatistics statistics_;
+  telemetry::ExpertWatch expert_watch_;
+  telemetry::BestTracker best_;
+  RunRecords records_;
+  CheckpointKeeper checkpoints_;
+  std::optional<telemetry::EvaluationRecord> evaluation_;
+  std::int64_t evaluated_step_ = 0;  // 0 = none yet
+  std::int64_t sampled_step_ = 0;
+  // Where this process began.
+  std::int64_t first_step_ = 0;
+  std::int64_t first_tokens_ = 0;
+  std::chrono::steady_clock::time_point start_{};
+};
+
+}  // namespace switchyard::train
