@@ -2,7 +2,7 @@
 // could complete what the others wait for.
 #include "switchyard/comm/threads.h"
 
-#include <ATen/core/grad_mode.h>
+#include <ATen/core/Tensor.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -156,7 +156,6 @@ class Group {
   }
 
   [[nodiscard]] Result compute() const {
-    const at::NoGradGuard no_grad;
     Result result;
     switch (calls_[0].operation) {
       case Call::Operation::all_reduce_sum:
@@ -242,7 +241,6 @@ class ThreadCommunicator final : public Communicator {
 
   void take(at::Tensor& tensor, Call call) {
     const Result result = group_->enter(rank_, std::move(call));
-    const at::NoGradGuard no_grad;
     tensor.copy_(result.tensor);
   }
 

@@ -52,7 +52,8 @@ class Pretraining {
         folder_(std::move(folder)),
         environment_(measure_environment(config_)),
         communicator_(comm::make_self_communicator()),
-        trainer_(config_, *parts_.decoder, *communicator_, training_data()),
+        groups_(*communicator_, config_.parallel.expert),
+        trainer_(config_, *parts_.decoder, groups_, training_data()),
         statistics_(statistics_options()),
         metrics_(folder_.metrics_file()),
         checkpoints_(folder_.checkpoints(), config_.train.keep_last) {
@@ -352,6 +353,7 @@ class Pretraining {
   RunFolder folder_;
   Environment environment_;
   std::unique_ptr<comm::Communicator> communicator_;
+  parallel::RankGroups groups_;
   Trainer trainer_;
   telemetry::StepStatistics statistics_;
   telemetry::MetricsWriter metrics_;

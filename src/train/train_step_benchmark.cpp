@@ -88,7 +88,8 @@ void run(const std::vector<std::string>& overrides) {
                          precision_policy(config.train.precision, device_of(config.train.device)));
   decoder.initialize(config.run.seed);
   const auto communicator = comm::make_self_communicator();
-  Trainer trainer(config, decoder, *communicator,
+  parallel::RankGroups groups(*communicator, config.parallel.expert);
+  Trainer trainer(config, decoder, groups,
                   random_windows(config.model.vocab_size, config.data.sequence_length));
   const model::ParameterCounts counts = model::count_parameters(config.model);
   std::cout << fmt::format(R"({{"parameters": {}, "tokens": {}}})", counts.total,

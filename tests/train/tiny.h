@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "switchyard/config/config.h"
@@ -64,13 +65,17 @@ inline TrainingData tiny_data(std::int64_t sequence_length) {
 
 struct TinyRun {
   explicit TinyRun(const config::Config& config)
+      : TinyRun(config, comm::make_self_communicator(), tiny_data(config.data.sequence_length)) {}
+  // One rank of several.
+  TinyRun(const config::Config& config, std::unique_ptr<comm::Communicator> world,
+          TrainingData data)
       : decoder(std::make_unique<model::Decoder>(
             config.model, config.data.sequence_length,
             precision_policy(config.train.precision, device_of(config.train.device)))),
-        communicator(comm::make_self_communicator()) {
+        communicator(std::move(world)),
+        groups(std::make_unique<parallel::RankGroups>(*communicator, config.parallel.expert)) {
     decoder->initialize(config.run.seed);
-    trainer = std::make_unique<Trainer>(config, *decoder, *communicator,
-                                        tiny_data(config.data.sequence_length));
+    trainer = std::make_unique<Trainer>(config, *decoder, *groups, std::move(data));
   }
 
   [[nodiscard]] std::vector<telemetry::StepSums> train(std::int64_t num_steps) const {
@@ -90,6 +95,7 @@ struct TinyRun {
 
   std::unique_ptr<model::Decoder> decoder;
   std::unique_ptr<comm::Communicator> communicator;
+  std::unique_ptr<parallel::RankGroups> groups;
   std::unique_ptr<Trainer> trainer;
 };
 

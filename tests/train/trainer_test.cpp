@@ -293,7 +293,7 @@ TEST(Trainer, StepTakesItsOwnWindowsOfTheData) {
   config.train.micro_batch_size = 2;
   std::vector<std::int64_t> asked;
   const TinyRun parts(config);
-  Trainer trainer(config, *parts.decoder, *parts.communicator,
+  Trainer trainer(config, *parts.decoder, *parts.groups,
                   {.window = [&asked](std::int64_t idx) {
                     asked.push_back(idx);
                     return tiny_window(idx, 16);

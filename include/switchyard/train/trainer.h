@@ -9,13 +9,13 @@
 #include <optional>
 #include <vector>
 
-#include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
 #include "switchyard/core/timing.h"
 #include "switchyard/data/sample_source.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/optim/adamw.h"
 #include "switchyard/optim/schedule.h"
+#include "switchyard/parallel/rank_groups.h"
 #include "switchyard/routing/losses.h"
 #include "switchyard/telemetry/step_statistics.h"
 #include "switchyard/train/batching.h"
@@ -42,9 +42,9 @@ struct TrainerState {
 class Trainer {
  public:
   // Uses config.run.seed, .model, .optim, .schedule, .train and .data.sequence_length. The decoder
-  // must be initialised; it and the communicator must outlive this. Throws UsageError when the
-  // global batch cannot be cut into micro-batches over the ranks.
-  Trainer(const config::Config& config, model::Decoder& decoder, comm::Communicator& communicator,
+  // must be initialised; it and the groups must outlive this. Throws UsageError when the global
+  // batch cannot be cut into micro-batches over the ranks.
+  Trainer(const config::Config& config, model::Decoder& decoder, parallel::RankGroups& groups,
           TrainingData data);
   ~Trainer();
   Trainer(const Trainer&) = delete;
@@ -80,14 +80,14 @@ class Trainer {
   // This rank's share of the step's objective from one micro-batch.
   [[nodiscard]] at::Tensor objective_share(const MicroBatch& micro, std::int64_t num_tokens_global,
                                            const Denominators& step, StepAccumulator& sums);
-  void reduce_gradients();
   // `named`: the routers' own sums, one map per layer of `sums`.
   void update(const telemetry::StepSums& sums,
               const std::vector<std::map<std::string, double>>& named);
 
   config::Config config_;
   model::Decoder& decoder_;
-  comm::Communicator& communicator_;
+  parallel::RankGroups& groups_;
+  comm::Communicator& communicator_;  // all ranks
   TrainingData data_;
   std::vector<ops::Parameter*> parameters_;
   std::map<std::int64_t, routing::Router*> routers_;
