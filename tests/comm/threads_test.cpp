@@ -6,9 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "switchyard/core/error.h"
 
@@ -17,6 +19,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 template <typename Type>
 std::string message_of(std::int64_t num_ranks, const std::function<void(Communicator&)>& fn) {
@@ -41,6 +44,7 @@ std::string disagreement(const std::function<void(Communicator&)>& collective) {
     }
   });
   EXPECT_EQ(num_told, 3);
+  EXPECT_THAT(message, StartsWith("rank 0: ")) << "all failed together, so the lowest is named";
   return message;
 }
 
@@ -161,6 +165,17 @@ TEST(ThreadRanks, ARankThatReturnsEarlyIsNamed) {
                                 }),
       AllOf(HasSubstr("rank 1 has ended"), HasSubstr("rank 0 waits in barrier 'evaluation'"),
             HasSubstr("rank 2 waits in barrier 'evaluation'")));
+}
+
+// The pause decides whether the wait or the return is noticed last, not the result.
+TEST(ThreadRanks, ARankThatReturnsWhileOthersWaitIsNamed) {
+  EXPECT_THAT(
+      message_of<InternalError>(2,
+                                [](Communicator& comm) {
+                                  if (comm.rank() == 0) comm.barrier("evaluation");
+                                  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+                                }),
+      AllOf(HasSubstr("rank 0 waits in barrier 'evaluation'"), HasSubstr("rank 1 has ended")));
 }
 
 TEST(ThreadRanks, WaitingForEachOtherInDifferentGroupsIsAnError) {
