@@ -9,25 +9,30 @@ class SelfCommunicator final : public Communicator {
   [[nodiscard]] std::int64_t rank() const override { return 0; }
   [[nodiscard]] std::int64_t size() const override { return 1; }
 
-  void all_reduce_sum(at::Tensor& tensor, std::string_view name) override { check(tensor, name); }
+  void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
+    check_sendable(tensor, name);
+  }
 
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
-    check(tensor, name);
+    check_sendable(tensor, name);
     SWITCHYARD_CHECK(root == 0, "{}: broadcast from rank {} of 1", name, root);
   }
 
   void barrier(std::string_view /*name*/) override {}
 
- private:
-  // What every other implementation needs, so that one process finds the mistake too.
-  static void check(const at::Tensor& tensor, std::string_view name) {
-    SWITCHYARD_CHECK(tensor.defined(), "{}: undefined tensor", name);
-    SWITCHYARD_CHECK(tensor.is_contiguous(), "{}: tensor is not contiguous", name);
-    SWITCHYARD_CHECK(!tensor.requires_grad(), "{}: tensor requires grad", name);
+  [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t /*group*/,
+                                                    std::string_view /*name*/) override {
+    return make_self_communicator();
   }
 };
 
 }  // namespace
+
+void check_sendable(const at::Tensor& tensor, std::string_view name) {
+  SWITCHYARD_CHECK(tensor.defined(), "{}: undefined tensor", name);
+  SWITCHYARD_CHECK(tensor.is_contiguous(), "{}: tensor is not contiguous", name);
+  SWITCHYARD_CHECK(!tensor.requires_grad(), "{}: tensor requires grad", name);
+}
 
 std::unique_ptr<Communicator> make_self_communicator() {
   return std::make_unique<SelfCommunicator>();

@@ -4,19 +4,47 @@
 
 #include <utility>
 
+#include "switchyard/core/error.h"
+
 namespace switchyard::moe {
 namespace {
 
-// [E, 2F, H]: each expert's gate rows, then its up rows.
+ExpertRange experts_of(const config::MoeConfig& config, const MoeBuild& build) {
+  const ExpertRange all{.first = 0, .count = config.num_experts};
+  const ExpertRange experts = build.experts.value_or(all);
+  SWITCHYARD_CHECK(experts.first >= 0 && experts.count > 0 &&
+                       experts.first + experts.count <= config.num_experts,
+                   "{}: experts {} to {} of {}", build.name, experts.first,
+                   experts.first + experts.count - 1, config.num_experts);
+  return experts;
+}
+
+std::unique_ptr<Dispatcher> dispatcher_of(const config::MoeConfig& config, const MoeBuild& build,
+                                          const std::shared_ptr<ExpertCompute>& compute) {
+  const ExpertRange experts = experts_of(config, build);
+  if (build.make_dispatcher) {
+    return build.make_dispatcher({.name = build.name,
+                                  .num_experts = config.num_experts,
+                                  .experts = experts,
+                                  .compute = compute});
+  }
+  SWITCHYARD_CHECK(experts.count == config.num_experts,
+                   "{}: {} of {} experts are here and nobody brings rows to the others", build.name,
+                   experts.count, config.num_experts);
+  return make_local_dispatcher(compute);
+}
+
+// [e, 2F, H]: each expert's gate rows, then its up rows.
 ops::ParameterSpec w1_spec(const config::MoeConfig& config, const MoeBuild& build) {
   const std::int64_t size = config.expert_size;
   const std::int64_t hidden = build.hidden_size;
   ops::ParameterSpec spec;
   spec.name = build.name + ".experts.w1";
-  spec.shape = {config.num_experts, 2 * size, hidden};
-  for (std::int64_t expert = 0; expert < config.num_experts; ++expert) {
-    const std::int64_t offset = expert * 2 * size * hidden;
-    const std::string name = fmt::format("{}.experts.{}", build.name, expert);
+  const ExpertRange experts = experts_of(config, build);
+  spec.shape = {experts.count, 2 * size, hidden};
+  for (std::int64_t i = 0; i < experts.count; ++i) {
+    const std::int64_t offset = i * 2 * size * hidden;
+    const std::string name = fmt::format("{}.experts.{}", build.name, experts.first + i);
     spec.parts.push_back(
         {.name = name + ".gate_proj.weight", .offset = offset, .shape = {size, hidden}});
     spec.parts.push_back({.name = name + ".up_proj.weight",
@@ -25,23 +53,27 @@ ops::ParameterSpec w1_spec(const config::MoeConfig& config, const MoeBuild& buil
   }
   spec.init_std = build.init_std;
   spec.is_expert = true;
+  spec.replicas = ops::ReplicaGroup::expert_replicas;
   return spec;
 }
 
-// [E, H, F]
+// [e, H, F]
 ops::ParameterSpec w2_spec(const config::MoeConfig& config, const MoeBuild& build) {
   const std::int64_t size = config.expert_size;
   const std::int64_t hidden = build.hidden_size;
   ops::ParameterSpec spec;
   spec.name = build.name + ".experts.w2";
-  spec.shape = {config.num_experts, hidden, size};
-  for (std::int64_t expert = 0; expert < config.num_experts; ++expert) {
-    spec.parts.push_back({.name = fmt::format("{}.experts.{}.down_proj.weight", build.name, expert),
-                          .offset = expert * hidden * size,
-                          .shape = {hidden, size}});
+  const ExpertRange experts = experts_of(config, build);
+  spec.shape = {experts.count, hidden, size};
+  for (std::int64_t i = 0; i < experts.count; ++i) {
+    spec.parts.push_back(
+        {.name = fmt::format("{}.experts.{}.down_proj.weight", build.name, experts.first + i),
+         .offset = i * hidden * size,
+         .shape = {hidden, size}});
   }
   spec.init_std = build.down_proj_std;
   spec.is_expert = true;
+  spec.replicas = ops::ReplicaGroup::expert_replicas;
   return spec;
 }
 
@@ -63,7 +95,7 @@ MoeLayer::MoeLayer(const config::MoeConfig& config, const config::RouterConfig& 
                                                     .expert_size = config.expert_size})),
       w1_(ops::make_parameter(w1_spec(config, build), build.precision)),
       w2_(ops::make_parameter(w2_spec(config, build), build.precision)) {
-  dispatcher_ = make_local_dispatcher(compute_);
+  dispatcher_ = dispatcher_of(config, build, compute_);
 }
 
 MoeOutput MoeLayer::forward(const routing::RouterInput& input, const routing::RouteResult* first) {

@@ -24,7 +24,12 @@ void check_parts(const Parameter& parameter) {
   for (const LogicalTensor& part : parameter.parts) {
     SWITCHYARD_CHECK(part.offset == covered, "part {} of {} starts at element {}, expected {}",
                      part.name, parameter.name, part.offset, covered);
-    covered += numel_of(part.shape);
+    const LogicalTensor::Slice held = part.held();
+    SWITCHYARD_CHECK(held.begin >= 0 && held.begin % 4 == 0 && held.count >= 0 &&
+                         held.begin + held.count <= numel_of(part.shape),
+                     "elements {} to {} of {}, which has {}", held.begin, held.begin + held.count,
+                     part.name, numel_of(part.shape));
+    covered += held.count;
   }
   SWITCHYARD_CHECK(covered == parameter.numel(), "the parts of {} cover {} of {} elements",
                    parameter.name, covered, parameter.numel());
@@ -38,17 +43,20 @@ template <typename T>
 void fill_normal(const at::Tensor& flat, const Parameter& parameter, std::uint64_t seed) {
   T* data = flat.mutable_data_ptr<T>();
   for (const LogicalTensor& part : parameter.parts) {
-    kernels::cpu::initialize_normal(
-        kernels::InitializeNormalParams<T>{.out = data + part.offset,
-                                           .begin = 0,
-                                           .count = numel_of(part.shape),
-                                           .key = philox_key(seed),
-                                           .tensor = xxh3(part.name),
-                                           .std = parameter.init_std});
+    kernels::cpu::initialize_normal(kernels::InitializeNormalParams<T>{.out = data + part.offset,
+                                                                       .begin = part.held().begin,
+                                                                       .count = part.held().count,
+                                                                       .key = philox_key(seed),
+                                                                       .tensor = xxh3(part.name),
+                                                                       .std = parameter.init_std});
   }
 }
 
 }  // namespace
+
+LogicalTensor::Slice LogicalTensor::held() const {
+  return slice.value_or(Slice{.begin = 0, .count = numel_of(shape)});
+}
 
 Parameter make_parameter(const ParameterSpec& spec, const PrecisionPolicy& policy) {
   const at::ScalarType accumulation = policy.accumulation();
@@ -62,6 +70,7 @@ Parameter make_parameter(const ParameterSpec& spec, const PrecisionPolicy& polic
   parameter.init_std = spec.init_std;
   parameter.decay = spec.decay;
   parameter.is_expert = spec.is_expert;
+  parameter.replicas = spec.replicas;
   parameter.value = at::empty(spec.shape, options.dtype(dtype));
   parameter.master = dtype == accumulation ? parameter.value.detach()
                                            : at::empty(spec.shape, options.dtype(accumulation));

@@ -14,8 +14,8 @@ constexpr const char* kSecondMoment = ".exp_avg_sq";
 
 // Of a tensor that is laid out as the parameter: its master or a moment.
 at::Tensor part_of(const at::Tensor& whole, const ops::LogicalTensor& part) {
-  std::int64_t numel = 1;
-  for (const std::int64_t size : part.shape) numel *= size;
+  SWITCHYARD_CHECK(!part.slice.has_value(), "only a slice of {} is held here", part.name);
+  const std::int64_t numel = part.held().count;
   return whole.detach().view({-1}).narrow(0, part.offset, numel).view(part.shape);
 }
 

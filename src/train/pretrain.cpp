@@ -4,6 +4,7 @@
 
 #include "switchyard/comm/communicator.h"
 #include "switchyard/core/log.h"
+#include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/report.h"
 #include "switchyard/train/run_folder.h"
@@ -17,9 +18,10 @@ namespace {
 // `point`: where to go on from; nullptr = a new run.
 RunResult run(const Build& parts, const RunFolder& folder, const ResumePoint* point) {
   const auto communicator = comm::make_self_communicator();
+  parallel::RankGroups groups(*communicator, parts.config.parallel.expert);
   NextTokenTask task(parts.config, *parts.decoder, parts.training,
                      parts.validation ? &*parts.validation : nullptr);
-  RunLoop loop(parts.config, task, *communicator, folder);
+  RunLoop loop(parts.config, task, groups, folder);
   if (point != nullptr) loop.restore(*point);
   const ReportAtEnd report(folder.path());
   return loop.run();

@@ -37,14 +37,14 @@ telemetry::StatisticsOptions statistics_options(const config::Config& config, co
 
 }  // namespace
 
-RunLoop::RunLoop(const config::Config& config, Task& task, comm::Communicator& communicator,
+RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups& groups,
                  const RunFolder& folder)
     : config_(config),
       task_(task),
-      communicator_(communicator),
+      groups_(groups),
       folder_(folder),
       environment_(measure_environment(config)),
-      trainer_(config, task.model(), task.objective(), communicator),
+      trainer_(config, task.model(), task.objective(), groups),
       statistics_(statistics_options(config, task, environment_.peak_flops)),
       records_(leads() ? &folder : nullptr),
       checkpoints_(folder.checkpoints(), config.train.keep_last) {

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
+#include "switchyard/parallel/rank_groups.h"
 #include "switchyard/telemetry/expert_watch.h"
 #include "switchyard/telemetry/step_line.h"
 #include "switchyard/telemetry/step_statistics.h"
@@ -25,10 +25,9 @@ namespace switchyard::train {
 
 class RunLoop {
  public:
-  // All must outlive this. Every rank of the communicator makes one; what the folder gets, the
-  // leading rank writes. Throws StorageError when the disk has no room for two checkpoints, and
-  // what Trainer throws.
-  RunLoop(const config::Config& config, Task& task, comm::Communicator& communicator,
+  // All must outlive this. Every rank makes one; what the folder gets, the leading rank writes.
+  // Throws StorageError when the disk has no room for two checkpoints, and what Trainer throws.
+  RunLoop(const config::Config& config, Task& task, parallel::RankGroups& groups,
           const RunFolder& folder);
 
   // Before run(): the weights, moments and counters of the checkpoint to go on from, if there is
@@ -40,7 +39,7 @@ class RunLoop {
 
  private:
   // Does this rank write the folder and talk?
-  [[nodiscard]] bool leads() const { return communicator_.rank() == 0; }
+  [[nodiscard]] bool leads() const { return groups_.world().rank() == 0; }
   [[nodiscard]] bool stopped_early() const;
   [[nodiscard]] bool is_finished() const;
   // 0 = only at the end.
@@ -64,7 +63,7 @@ class RunLoop {
   const StopSignal stop_;
   const config::Config& config_;
   Task& task_;
-  comm::Communicator& communicator_;
+  parallel::RankGroups& groups_;
   const RunFolder& folder_;
   Environment environment_;
   Trainer trainer_;

@@ -24,6 +24,7 @@
 #include "switchyard/ops/backend.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/ops/peak_flops.h"
+#include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/trainer.h"
 #include "train/next_token_task.h"
@@ -92,9 +93,10 @@ void run(const std::vector<std::string>& overrides) {
       ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
   decoder.initialize(config.run.seed);
   const auto communicator = comm::make_self_communicator();
+  parallel::RankGroups groups(*communicator, config.parallel.expert);
   NextTokenObjective objective(
       decoder, random_windows(config.model.vocab_size, config.data.sequence_length));
-  Trainer trainer(config, decoder, objective, *communicator);
+  Trainer trainer(config, decoder, objective, groups);
   const model::ParameterCounts counts = model::count_parameters(config.model);
   std::cout << fmt::format(R"({{"parameters": {}, "tokens": {}}})", counts.total,
                            config.train.global_batch_size * config.data.sequence_length)

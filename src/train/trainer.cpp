@@ -9,6 +9,7 @@
 #include "switchyard/core/error.h"
 #include "switchyard/ops/op_span.h"
 #include "switchyard/optim/grad_norm.h"
+#include "switchyard/parallel/gradients.h"
 #include "train/out_of_memory.h"
 #include "train/phase.h"
 #include "train/prefetcher.h"
@@ -45,11 +46,12 @@ at::Tensor weighted_sum(const routing::LossShares& shares, const config::MoeLoss
 }  // namespace
 
 Trainer::Trainer(const config::Config& config, model::Model& model, Objective& objective,
-                 comm::Communicator& communicator)
+                 parallel::RankGroups& groups)
     : config_(config),
       objective_(objective),
       device_(model.device()),
-      communicator_(communicator),
+      groups_(groups),
+      communicator_(groups.world()),
       parameters_(model.parameters()),
       routers_(model.routers()),
       optimizer_(parameters_, config.optim),
@@ -57,13 +59,13 @@ Trainer::Trainer(const config::Config& config, model::Model& model, Objective& o
   prefetcher_ = std::make_unique<Prefetcher>([this](std::int64_t first) { return fetch(first); },
                                              config.train.global_batch_size,
                                              /*ahead=*/!device_.is_cpu());
-  const std::int64_t micro_step = config.train.micro_batch_size * communicator.size();
+  const std::int64_t micro_step = config.train.micro_batch_size * communicator_.size();
   if (config.train.global_batch_size % micro_step != 0) {
     throw UsageError(
         fmt::format("train.global_batch_size ({}) is not a multiple of train.micro_batch_size ({}) "
                     "times {} rank(s)",
                     config.train.global_batch_size, config.train.micro_batch_size,
-                    communicator.size()),
+                    communicator_.size()),
         "choose a micro-batch size that divides it");
   }
 }
@@ -129,7 +131,7 @@ StepSums Trainer::compute_step() {
   StepAccumulator::Totals totals;
   {
     const Phase phase(phases_, "reduce_gradients");
-    reduce_gradients();
+    parallel::reduce_gradients(parameters_, groups_);
     totals = accumulator.finish(step.num_tokens);
   }
   sums.lm_loss = totals.lm_loss_sum / static_cast<double>(step.num_labels);
@@ -138,7 +140,7 @@ StepSums Trainer::compute_step() {
   // 5 check finite and clip
   {
     const Phase phase(phases_, "clip");
-    sums.grad_norm = optim::global_grad_norm(parameters_);
+    sums.grad_norm = parallel::global_grad_norm(parameters_, groups_);
     sums.skipped = !is_finite(sums);
     if (!sums.skipped) {
       optim::clip_gradients(parameters_, sums.grad_norm, config_.optim.clip_norm);
@@ -209,12 +211,6 @@ at::Tensor Trainer::objective_share(const inference::MicroBatch& micro,
   }
   sums.add_losses(output.loss_sum, output.routes, shares);
   return objective;
-}
-
-void Trainer::reduce_gradients() {
-  for (ops::Parameter* parameter : parameters_) {
-    communicator_.all_reduce_sum(parameter->grad, parameter->name);
-  }
 }
 
 void Trainer::update(const StepSums& sums,

@@ -5,10 +5,14 @@
 #include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "moe/moe_reference.h"
+#include "switchyard/core/error.h"
 #include "switchyard/ops/precision.h"
 #include "switchyard/routing/router.h"
 
@@ -115,6 +119,113 @@ TEST(MoeLayer, ComputesWhatItsPartsCompute) {
       moe_by_definition(input.x_TH, routed.routing, routed.routing.row_weight_N,
                         layer.parameters()[1]->value, layer.parameters()[2]->value),
       1e-13, 1e-12);
+}
+
+// Brings no rows anywhere: computes those of the experts held here and leaves the rest out.
+class OwnRowsDispatcher final : public Dispatcher {
+ public:
+  explicit OwnRowsDispatcher(const DispatcherBuild& build)
+      : experts_(build.experts), local_(make_local_dispatcher(build.compute)) {}
+
+  [[nodiscard]] std::unique_ptr<Pending> begin(const at::Tensor& x_TH,
+                                               const ops::Routing& routing) override {
+    const auto* offset = routing.expert_offset_E1.const_data_ptr<std::int32_t>();
+    const std::int64_t begin = offset[experts_.first];
+    const std::int64_t count = offset[experts_.first + experts_.count] - begin;
+    const at::Tensor row = routing.token_row_N.to(at::kLong);
+    const at::Tensor is_own = row.ge(begin).logical_and(row.lt(begin + count));
+    const at::Tensor num_own_before = at::cat({at::zeros({1}, at::kLong), is_own.cumsum(0)});
+    ops::Routing own;
+    own.num_tokens = routing.num_tokens;
+    own.num_experts = experts_.count;
+    own.expert_offset_E1 =
+        routing.expert_offset_E1.narrow(0, experts_.first, experts_.count + 1).sub(begin);
+    own.row_token_N = routing.row_token_N.narrow(0, begin, count);
+    own.row_weight_N = routing.row_weight_N.narrow(0, begin, count);
+    own.token_offset_T1 =
+        num_own_before.index_select(0, routing.token_offset_T1.to(at::kLong)).to(at::kInt);
+    own.token_row_N = row.masked_select(is_own).sub(begin).to(at::kInt);
+    ops::check_routing(own);
+    return local_->begin(x_TH, own);
+  }
+
+  [[nodiscard]] at::Tensor finish(std::unique_ptr<Pending> pending,
+                                  const ExpertWeights& weights) override {
+    return local_->finish(std::move(pending), weights);
+  }
+
+ private:
+  ExpertRange experts_;
+  std::unique_ptr<Dispatcher> local_;
+};
+
+std::unique_ptr<Dispatcher> make_own_rows_dispatcher(const DispatcherBuild& build) {
+  EXPECT_EQ(build.name, "model.layers.3.moe");
+  EXPECT_EQ(build.num_experts, 4);
+  return std::make_unique<OwnRowsDispatcher>(build);
+}
+
+MoeBuild build_of(const ExpertRange& experts) {
+  MoeBuild build = small_build(at::kDouble);
+  build.init_std = 0.5;
+  build.down_proj_std = 0.25;
+  build.experts = experts;
+  build.make_dispatcher = make_own_rows_dispatcher;
+  return build;
+}
+
+// The elements of every part by its name in files.
+std::map<std::string, at::Tensor> parts_of(MoeLayer& layer) {
+  std::map<std::string, at::Tensor> parts;
+  for (ops::Parameter* parameter : layer.parameters()) {
+    ops::initialize(*parameter, 5);
+    for (const ops::LogicalTensor& part : parameter->parts) {
+      parts[part.name] =
+          parameter->value.detach().view({-1}).narrow(0, part.offset, part.held().count);
+    }
+  }
+  return parts;
+}
+
+TEST(MoeLayer, LayersOfHalfTheExpertsMakeTheWholeOneTogether) {
+  MoeBuild all = small_build(at::kDouble);
+  all.init_std = 0.5;
+  all.down_proj_std = 0.25;
+  MoeLayer whole(small_config(), router_of("top_p"), all);
+  MoeLayer lower(small_config(), router_of("top_p"), build_of({.first = 0, .count = 1}));
+  MoeLayer upper(small_config(), router_of("top_p"), build_of({.first = 1, .count = 3}));
+  std::map<std::string, at::Tensor> together = parts_of(lower);
+  const std::size_t num_lower = together.size();
+  EXPECT_EQ(num_lower, 1U + 3U);  // the router, and gate, up and down of an expert
+  together.merge(parts_of(upper));
+  const std::map<std::string, at::Tensor> expected = parts_of(whole);
+  ASSERT_EQ(together.size(), expected.size());
+  for (const auto& [name, elements] : expected) {
+    EXPECT_TRUE(at::equal(together.at(name), elements)) << name;
+  }
+  const routing::RouterInput input = input_of(random_normal({20, 8}, 2));
+  const at::Tensor y_TH = lower.forward(input).y_TH + upper.forward(input).y_TH;
+  switchyard::testing::expect_close(y_TH, whole.forward(input).y_TH, 1e-13, 1e-12);
+}
+
+TEST(MoeLayer, SaysOverWhichRanksItsWeightsAreReplicated) {
+  MoeLayer layer(small_config(), router_of("top_p"), small_build(at::kFloat));
+  const auto parameters = layer.parameters();
+  EXPECT_EQ(parameters[0]->replicas, ops::ReplicaGroup::all_ranks);
+  EXPECT_EQ(parameters[1]->replicas, ops::ReplicaGroup::expert_replicas);
+  EXPECT_EQ(parameters[2]->replicas, ops::ReplicaGroup::expert_replicas);
+}
+
+TEST(MoeLayer, RefusesExpertsThatAreNotThereOrThatNobodyBringsRowsTo) {
+  const auto layer_of = [](const MoeBuild& build) {
+    MoeLayer(small_config(), router_of("top_p"), build);
+  };
+  for (const ExpertRange range : {ExpertRange{3, 2}, ExpertRange{-1, 2}, ExpertRange{1, 0}}) {
+    EXPECT_THROW(layer_of(build_of(range)), InternalError) << range.first;
+  }
+  MoeBuild alone = build_of({.first = 0, .count = 2});
+  alone.make_dispatcher = {};
+  EXPECT_THROW(layer_of(alone), InternalError);
 }
 
 TEST(MoeLayer, CanBeBuiltOnTheMetaDeviceForShapesAlone) {

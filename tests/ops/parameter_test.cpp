@@ -31,6 +31,36 @@ TEST(Parameter, InitialValuesDoNotDependOnStacking) {
   EXPECT_FALSE(at::equal(stacked.value.select(0, 0), alone.value));
 }
 
+// What a rank that holds a part of a tensor starts from is that part of the whole.
+TEST(Parameter, InitialValuesDoNotDependOnSlicing) {
+  Parameter whole = make_parameter({.name = "w", .shape = {5, 7}, .init_std = 0.1}, {});
+  initialize(whole, 3);
+  const at::Tensor elements = whole.value.detach().view({-1});
+  for (const auto& [begin, count] : {std::pair{0, 12}, std::pair{12, 23}, std::pair{20, 0}}) {
+    Parameter slice = make_parameter(
+        {.name = "w",
+         .shape = {count},
+         .parts = {{.name = "w", .shape = {5, 7}, .slice = {{.begin = begin, .count = count}}}},
+         .init_std = 0.1},
+        {});
+    initialize(slice, 3);
+    EXPECT_TRUE(at::equal(slice.value.detach(), elements.narrow(0, begin, count)));
+  }
+}
+
+TEST(Parameter, SlicesOutsideTheirTensorAreRefused) {
+  for (const auto& [begin, count] : {std::pair{4, 32}, std::pair{-4, 8}, std::pair{2, 4}}) {
+    EXPECT_THROW((void)make_parameter({.name = "w",
+                                       .shape = {count},
+                                       .parts = {{.name = "w",
+                                                  .shape = {5, 7},
+                                                  .slice = {{.begin = begin, .count = count}}}}},
+                                      {}),
+                 InternalError)
+        << begin << " " << count;
+  }
+}
+
 TEST(Parameter, TheSeedChangesTheInitialValues) {
   Parameter one = make_parameter(stacked_spec(), {});
   Parameter two = make_parameter(stacked_spec(), {});

@@ -1,6 +1,7 @@
 #include "switchyard/optim/grad_norm.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 #include <limits>
 
 #include "optim/parameters.h"
+#include "switchyard/core/error.h"
 
 namespace switchyard::optim {
 namespace {
@@ -43,6 +45,24 @@ TEST_F(GradNorm, CountsEveryElementOnce) {
   const double expected = norm_in_double();
   EXPECT_NEAR(global_grad_norm(parameters_), expected, 1e-6 * expected);
   EXPECT_EQ(global_grad_norm({}), 0.0);
+}
+
+// What other ranks hold of the experts comes in through `gather`, which is given the norms of the
+// blocks of the expert parameters alone.
+TEST_F(GradNorm, CountsTheExpertsOfEveryRankThatIsGathered) {
+  large_->replicas = ops::ReplicaGroup::expert_replicas;
+  const double alone = global_grad_norm(parameters_);
+  EXPECT_NEAR(alone, norm_in_double(), 1e-6 * alone);
+  large_->grad.zero_();
+  const double dense = global_grad_norm(parameters_);
+  const double three_ranks = global_grad_norm(parameters_, [](const at::Tensor& own_K) {
+    EXPECT_EQ(own_K.numel(), 4);  // 60000 elements in blocks of 16384
+    EXPECT_EQ(own_K.scalar_type(), at::kDouble);
+    return at::arange(3 * own_K.numel(), own_K.options()).view({3, own_K.numel()});
+  });
+  EXPECT_NEAR(three_ranks, std::sqrt(dense * dense + 506.0), 1e-9 * three_ranks);  // 0 + 1 + 4 ..
+  EXPECT_THROW((void)global_grad_norm(parameters_, [](const at::Tensor& own_K) { return own_K; }),
+               InternalError);
 }
 
 TEST_F(GradNorm, HasTheSameBitsOnOneThread) {

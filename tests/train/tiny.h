@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "support/tiny_model.h"
@@ -26,13 +27,18 @@ inline NextTokenData tiny_data(std::int64_t sequence_length) {
 
 struct TinyRun {
   explicit TinyRun(const config::Config& config)
+      : TinyRun(config, comm::make_self_communicator(), tiny_data(config.data.sequence_length)) {}
+  // One rank of several.
+  TinyRun(const config::Config& config, std::unique_ptr<comm::Communicator> world,
+          NextTokenData data)
       : decoder(std::make_unique<model::Decoder>(
             config.model, config.data.sequence_length,
             ops::precision_policy(config.train.precision, ops::device_of(config.train.device)))),
-        objective(*decoder, tiny_data(config.data.sequence_length)),
-        communicator(comm::make_self_communicator()) {
+        objective(*decoder, std::move(data)),
+        communicator(std::move(world)),
+        groups(std::make_unique<parallel::RankGroups>(*communicator, config.parallel.expert)) {
     decoder->initialize(config.run.seed);
-    trainer = std::make_unique<Trainer>(config, *decoder, objective, *communicator);
+    trainer = std::make_unique<Trainer>(config, *decoder, objective, *groups);
   }
 
   [[nodiscard]] std::vector<telemetry::StepSums> train(std::int64_t num_steps) const {
@@ -53,6 +59,7 @@ struct TinyRun {
   std::unique_ptr<model::Decoder> decoder;
   NextTokenObjective objective;
   std::unique_ptr<comm::Communicator> communicator;
+  std::unique_ptr<parallel::RankGroups> groups;
   std::unique_ptr<Trainer> trainer;
 };
 

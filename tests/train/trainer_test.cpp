@@ -300,7 +300,7 @@ TEST(Trainer, StepTakesItsOwnWindowsOfTheData) {
     asked.push_back(idx);
     return tiny_window(idx, 16);
   }});
-  Trainer trainer(config, *parts.decoder, objective, *parts.communicator);
+  Trainer trainer(config, *parts.decoder, objective, *parts.groups);
   (void)trainer.train_step();
   (void)trainer.train_step();
   std::vector<std::int64_t> expected(8);

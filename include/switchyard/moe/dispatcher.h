@@ -4,7 +4,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "switchyard/moe/expert_compute.h"
 #include "switchyard/ops/routing.h"
@@ -32,6 +35,22 @@ class Dispatcher {
                                           const ExpertWeights& weights) = 0;
 };
 
+// Experts first .. first + count of a layer, by global id.
+struct ExpertRange {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+};
+
+// What a layer tells its dispatcher when it makes it.
+struct DispatcherBuild {
+  std::string name;              // of the layer, e.g. `model.layers.3.moe`
+  std::int64_t num_experts = 0;  // E, those of the routing
+  ExpertRange experts;           // held here: the first dims of the weights given to finish()
+  std::shared_ptr<ExpertCompute> compute;
+};
+using DispatcherFactory = std::function<std::unique_ptr<Dispatcher>(const DispatcherBuild& build)>;
+
+// For a layer that holds all of its experts.
 [[nodiscard]] std::unique_ptr<Dispatcher> make_local_dispatcher(
     std::shared_ptr<ExpertCompute> compute);
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,10 +32,13 @@ struct MoeBuild {
   double init_std = 0.02;
   double down_proj_std = 0.02;
   ops::PrecisionPolicy precision;
+  std::optional<ExpertRange> experts = {};  // held here; none: all of them
+  DispatcherFactory make_dispatcher = {};   // none: the local dispatcher, which needs all experts
 };
 
 class MoeLayer {
  public:
+  // Throws InternalError for experts that the layer does not have, or that nobody brings rows to.
   MoeLayer(const config::MoeConfig& config, const config::RouterConfig& router,
            const MoeBuild& build);
   // `first`: replay that route instead of routing (Router::replay), in a block computed again.
@@ -47,8 +51,9 @@ class MoeLayer {
   std::unique_ptr<routing::Router> router_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::shared_ptr<ExpertCompute> compute_;
-  ops::Parameter w1_;  // [E, 2F, H]; parts model...experts.{e}.{gate,up}_proj.weight
-  ops::Parameter w2_;  // [E, H, F]; parts ...experts.{e}.down_proj.weight
+  // Of the e experts held here; {id} is global.
+  ops::Parameter w1_;  // [e, 2F, H]; parts model...experts.{id}.{gate,up}_proj.weight
+  ops::Parameter w2_;  // [e, H, F]; parts ...experts.{id}.down_proj.weight
 };
 
 }  // namespace switchyard::moe

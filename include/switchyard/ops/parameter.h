@@ -1,10 +1,12 @@
 // A trainable tensor: what the forward pass reads, the master copy the optimizer updates, the
-// buffer gradients are summed into, and the names under which files know its parts.
+// buffer gradients are summed into, the names under which files know its parts, and the ranks that
+// hold the same.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,11 +15,25 @@
 namespace switchyard::ops {
 
 // A part of a parameter as files name it, e.g. `model.layers.3.moe.experts.5.up_proj.weight`,
-// whatever the in-memory stacking: `shape` elements from `offset` in the flattened parameter.
+// whatever the in-memory stacking and the number of ranks: what this rank holds of it begins at
+// `offset` in the flattened parameter.
 struct LogicalTensor {
+  // Elements begin .. begin + count of the flattened tensor; begin is a multiple of 4.
+  struct Slice {
+    std::int64_t begin = 0;
+    std::int64_t count = 0;
+  };
   std::string name;
   std::int64_t offset = 0;
-  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> shape;  // of the whole tensor
+  std::optional<Slice> slice = {};  // none: this rank holds all of it
+  [[nodiscard]] Slice held() const;
+};
+
+// The ranks that hold the same elements of a parameter and add up their gradients.
+enum class ReplicaGroup {
+  all_ranks,
+  expert_replicas,  // those that hold the same experts
 };
 
 enum class Initializer { normal, zeros, ones };
@@ -29,6 +45,7 @@ struct Parameter {
   double init_std = 0.0;
   bool decay = true;       // weight decay applies
   bool is_expert = false;  // dim 0 is the expert
+  ReplicaGroup replicas = ReplicaGroup::all_ranks;
 
   at::Tensor value;   // compute dtype leaf that requires grad; the forward pass reads it
   at::Tensor master;  // accumulation type; the same tensor storage as value when dtypes agree
@@ -45,6 +62,7 @@ struct ParameterSpec {
   double init_std = 0.02;
   bool decay = true;
   bool is_expert = false;
+  ReplicaGroup replicas = ReplicaGroup::all_ranks;
   bool keep_accumulation_type = false;  // routers and norms compute in it always
 };
 

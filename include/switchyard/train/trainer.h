@@ -7,12 +7,12 @@
 #include <memory>
 #include <vector>
 
-#include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
 #include "switchyard/core/timing.h"
 #include "switchyard/model/model.h"
 #include "switchyard/optim/adamw.h"
 #include "switchyard/optim/schedule.h"
+#include "switchyard/parallel/rank_groups.h"
 #include "switchyard/routing/losses.h"
 #include "switchyard/telemetry/step_statistics.h"
 #include "switchyard/train/task.h"
@@ -36,7 +36,7 @@ class Trainer {
   // initialised and be the one that the objective is about; all must outlive this. Throws
   // UsageError when the global batch cannot be cut into micro-batches over the ranks.
   Trainer(const config::Config& config, model::Model& model, Objective& objective,
-          comm::Communicator& communicator);
+          parallel::RankGroups& groups);
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
@@ -72,7 +72,6 @@ class Trainer {
   [[nodiscard]] at::Tensor objective_share(const inference::MicroBatch& micro,
                                            std::int64_t num_tokens_global, const Denominators& step,
                                            StepAccumulator& sums);
-  void reduce_gradients();
   // `named`: the routers' own sums, one map per layer of `sums`.
   void update(const telemetry::StepSums& sums,
               const std::vector<std::map<std::string, double>>& named);
@@ -80,7 +79,8 @@ class Trainer {
   config::Config config_;
   Objective& objective_;
   at::Device device_;
-  comm::Communicator& communicator_;
+  parallel::RankGroups& groups_;
+  comm::Communicator& communicator_;  // all ranks
   std::vector<ops::Parameter*> parameters_;
   std::map<std::int64_t, routing::Router*> routers_;
   optim::AdamW optimizer_;

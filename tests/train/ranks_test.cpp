@@ -1,0 +1,255 @@
+// The trainer on ranks as threads, against one rank that computes the same micro-steps. Every rank
+// has its own windows, and their labels differ in number, so that a mean over ranks is not the mean
+// over labels.
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "switchyard/comm/threads.h"
+#include "switchyard/core/error.h"
+#include "train/tiny.h"
+
+namespace switchyard::train {
+namespace {
+
+using telemetry::StepSums;
+
+constexpr std::int64_t kMicroStep = 4;    // R * b
+constexpr std::int64_t kGlobalBatch = 8;  // two micro-steps
+
+data::Sample window_with_documents(std::int64_t idx, std::int64_t sequence_length) {
+  data::Sample sample = tiny_window(idx, sequence_length);
+  for (std::int64_t start = 3; start < 3 + 2 * (idx % 4); start += 2) {
+    sample.document_start.push_back(start);
+  }
+  return sample;
+}
+
+NextTokenData data_with_documents(const config::Config& config) {
+  const std::int64_t length = config.data.sequence_length;
+  return {.window = [length](std::int64_t idx) { return window_with_documents(idx, length); },
+          .attend_across_documents = config.data.attend_across_documents};
+}
+
+config::Config config_of(const std::string& router, std::int64_t num_ranks) {
+  config::Config config = tiny_config("fp64");
+  config.data.attend_across_documents = false;
+  config.model.dropout = 0.1;
+  config.model.moe.layers = {0, 1};
+  config.model.moe.router.type = router;
+  config.model.moe.router.renormalize = router == "top_k";
+  if (router == "top_p")
+    config.model.moe.router.p_warmup = config::PWarmup{.from = 0.9, .steps = 8};
+  config.model.moe.loss.load_balance = 0.1;
+  config.model.moe.loss.dynamic = 0.01;
+  config.model.moe.loss.z = 0.01;
+  config.optim.clip_norm = 0.5;  // below every norm of these runs
+  config.train.global_batch_size = kGlobalBatch;
+  config.train.micro_batch_size = kMicroStep / num_ranks;
+  return config;
+}
+
+// What a run leaves that must not depend on the number of ranks.
+struct Trace {
+  std::vector<StepSums> steps;
+  std::vector<at::Tensor> weights;
+  std::map<std::string, at::Tensor> router_state;
+  TrainerState state;
+};
+
+// Spoils a run before its step `step`, on rank `rank`, and mends it after: returns the mending.
+using Spoil = std::function<std::function<void()>(TinyRun& run, std::int64_t rank, int step)>;
+
+std::vector<Trace> train_on_ranks(const config::Config& config, std::int64_t num_ranks,
+                                  int num_steps, const Spoil& spoil = {}) {
+  std::vector<Trace> traces(static_cast<std::size_t>(num_ranks));
+  comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+    TinyRun run(config, world.split(0, "run"), data_with_documents(config));
+    Trace& trace = traces[static_cast<std::size_t>(world.rank())];
+    for (int step = 1; step <= num_steps; ++step) {
+      std::function<void()> mend;
+      if (spoil) mend = spoil(run, world.rank(), step);
+      trace.steps.push_back(run.trainer->train_step());
+      if (mend) mend();
+    }
+    trace.weights = run.weights();
+    for (const auto& [layer, router] : run.decoder->routers()) {
+      for (const auto& [name, value] : router->state()) {
+        trace.router_state[std::to_string(layer) + name] = value.clone();
+      }
+    }
+    trace.state = run.trainer->state();
+  });
+  return traces;
+}
+
+void expect_same_losses(const telemetry::LossTerms& a, const telemetry::LossTerms& b) {
+  EXPECT_NEAR(a.load_balance, b.load_balance, 1e-10);
+  EXPECT_NEAR(a.dynamic, b.dynamic, 1e-10);
+  EXPECT_NEAR(a.z, b.z, 1e-10);
+}
+
+void expect_same_training(const Trace& actual, const Trace& expected) {
+  ASSERT_EQ(actual.steps.size(), expected.steps.size());
+  for (std::size_t i = 0; i < expected.steps.size(); ++i) {
+    const StepSums& a = actual.steps[i];
+    const StepSums& b = expected.steps[i];
+    SCOPED_TRACE("step " + std::to_string(b.step));
+    EXPECT_EQ(a.skipped, b.skipped);
+    EXPECT_EQ(a.num_tokens, b.num_tokens);
+    if (b.skipped) continue;
+    EXPECT_NEAR(a.lm_loss, b.lm_loss, 1e-10);
+    EXPECT_NEAR(a.grad_norm, b.grad_norm, 1e-10);
+    ASSERT_EQ(a.layers.size(), b.layers.size());
+    for (std::size_t layer = 0; layer < b.layers.size(); ++layer) {
+      EXPECT_EQ(a.layers[layer].num_tokens, b.layers[layer].num_tokens);
+      EXPECT_EQ(a.layers[layer].count_E, b.layers[layer].count_E);
+      EXPECT_EQ(a.layers[layer].k_histogram_E1, b.layers[layer].k_histogram_E1);
+      EXPECT_NEAR(a.layers[layer].entropy_sum, b.layers[layer].entropy_sum, 1e-8);  // of 128 tokens
+      expect_same_losses(a.layers[layer].losses, b.layers[layer].losses);
+    }
+  }
+  ASSERT_EQ(actual.weights.size(), expected.weights.size());
+  for (std::size_t i = 0; i < expected.weights.size(); ++i) {
+    EXPECT_LT(actual.weights[i].sub(expected.weights[i]).abs().max().item<double>(), 1e-10) << i;
+  }
+  ASSERT_EQ(actual.router_state.size(), expected.router_state.size());
+  for (const auto& [name, value] : expected.router_state) {
+    EXPECT_TRUE(at::equal(actual.router_state.at(name), value)) << name;
+  }
+  EXPECT_EQ(actual.state.step, expected.state.step);
+  EXPECT_EQ(actual.state.next_window, expected.state.next_window);
+  EXPECT_EQ(actual.state.num_updates, expected.state.num_updates);
+}
+
+class TrainerOnRanks : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(TrainerOnRanks, TrainsAsOneRankDoes) {
+  constexpr int kSteps = 5;
+  const Trace alone = train_on_ranks(config_of(GetParam(), 1), 1, kSteps).front();
+  EXPECT_GT(alone.steps.front().grad_norm, config_of(GetParam(), 1).optim.clip_norm);
+  for (const std::int64_t num_ranks : {2, 4}) {
+    const std::vector<Trace> traces =
+        train_on_ranks(config_of(GetParam(), num_ranks), num_ranks, kSteps);
+    for (std::int64_t rank = 0; rank < num_ranks; ++rank) {
+      SCOPED_TRACE(fmt::format("rank {} of {}", rank, num_ranks));
+      expect_same_training(traces[static_cast<std::size_t>(rank)], alone);
+    }
+  }
+}
+
+TEST_P(TrainerOnRanks, StayTheSameBitForBit) {
+  const std::vector<Trace> traces = train_on_ranks(config_of(GetParam(), 4), 4, 3);
+  for (const Trace& trace : traces) {
+    for (std::size_t i = 0; i < trace.weights.size(); ++i) {
+      EXPECT_TRUE(at::equal(trace.weights[i], traces.front().weights[i])) << i;
+    }
+    for (std::size_t i = 0; i < trace.steps.size(); ++i) {
+      EXPECT_EQ(trace.steps[i].lm_loss, traces.front().steps[i].lm_loss);
+      EXPECT_EQ(trace.steps[i].grad_norm, traces.front().steps[i].grad_norm);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TrainerOnRanks,
+                         ::testing::Values("top_k", "top_p", "attention_importance"),
+                         [](const auto& instance) { return instance.param; });
+
+// Only one rank sees the poison; its loss is not finite.
+TEST(RanksTogether, SkipAStepTogetherWhenOneRanksLossIsNotFinite) {
+  const Spoil spoil = [](TinyRun& run, std::int64_t rank, int step) -> std::function<void()> {
+    if (rank != run.groups->world().size() - 1 || step != 2) return {};
+    ops::Parameter* parameter = run.decoder->parameters().front();
+    const at::Tensor before = parameter->value.detach().clone();
+    parameter->value.detach().fill_(std::numeric_limits<double>::quiet_NaN());
+    return [parameter, before] { parameter->value.detach().copy_(before); };
+  };
+  const std::string router = "attention_importance";
+  const Trace alone = train_on_ranks(config_of(router, 1), 1, 4, spoil).front();
+  ASSERT_TRUE(alone.steps[1].skipped);
+  EXPECT_EQ(alone.state.num_updates, 3);
+  for (const Trace& trace : train_on_ranks(config_of(router, 2), 2, 4, spoil)) {
+    expect_same_training(trace, alone);
+  }
+}
+
+// The loss of every rank is finite, and so is the gradient of all ranks but one.
+TEST(RanksTogether, SkipAStepTogetherWhenOneRanksGradientIsNotFinite) {
+  const Spoil spoil = [](TinyRun& run, std::int64_t rank, int step) -> std::function<void()> {
+    if (rank != run.groups->world().size() - 1 || step != 2) return {};
+    for (ops::Parameter* parameter : run.decoder->parameters()) {
+      if (parameter->name.find("input_norm") == std::string::npos) continue;
+      const unsigned hook = parameter->value.register_hook(
+          [](const at::Tensor& grad) { return grad.mul(std::numeric_limits<double>::infinity()); });
+      return [parameter, hook] { parameter->value.remove_hook(hook); };
+    }
+    throw InternalError("the model has no norm");
+  };
+  const Trace alone = train_on_ranks(config_of("top_p", 1), 1, 4, spoil).front();
+  ASSERT_TRUE(alone.steps[1].skipped);
+  EXPECT_TRUE(std::isfinite(alone.steps[1].lm_loss));
+  for (const Trace& trace : train_on_ranks(config_of("top_p", 4), 4, 4, spoil)) {
+    expect_same_training(trace, alone);
+  }
+}
+
+// Every rank holds all experts, but their gradients are added up over half of the ranks only: the
+// two halves make up the whole gradient, and the norm counts both.
+TEST(RanksTogether, ReducesExpertsOverTheirReplicaGroupAlone) {
+  const auto config_of_ranks = [](std::int64_t num_ranks) {
+    config::Config config = config_of("top_k", num_ranks);
+    config.optim.clip_norm = 0.0;
+    config.parallel.expert = num_ranks == 4 ? 2 : 1;
+    return config;
+  };
+  struct Gradients {
+    std::vector<at::Tensor> grad;
+    double norm = 0.0;
+  };
+  std::vector<bool> is_expert;
+  const auto gradients_on = [&](std::int64_t num_ranks) {
+    std::vector<Gradients> by_rank(static_cast<std::size_t>(num_ranks));
+    const config::Config config = config_of_ranks(num_ranks);
+    comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+      TinyRun run(config, world.split(0, "run"), data_with_documents(config));
+      Gradients& own = by_rank[static_cast<std::size_t>(world.rank())];
+      own.norm = run.trainer->train_step().grad_norm;
+      for (const ops::Parameter* parameter : run.decoder->parameters()) {
+        own.grad.push_back(parameter->grad.clone());
+        if (num_ranks == 1) is_expert.push_back(parameter->is_expert);
+      }
+    });
+    return by_rank;
+  };
+  const Gradients whole = gradients_on(1).front();
+  const std::vector<Gradients> ranks = gradients_on(4);
+  double squares = 0.0;
+  for (std::size_t i = 0; i < whole.grad.size(); ++i) {
+    for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+      const at::Tensor& same = ranks[rank % 2].grad[i];
+      EXPECT_TRUE(at::equal(ranks[rank].grad[i], same)) << i;
+    }
+    const at::Tensor& zero = ranks[0].grad[i];
+    const at::Tensor& one = ranks[1].grad[i];
+    const at::Tensor sum = is_expert[i] ? zero.add(one) : zero;
+    EXPECT_LT(sum.sub(whole.grad[i]).abs().max().item<double>(), 1e-12) << i;
+    squares += zero.square().sum().item<double>();
+    if (is_expert[i]) squares += one.square().sum().item<double>();
+  }
+  for (const Gradients& each : ranks) EXPECT_NEAR(each.norm, std::sqrt(squares), 1e-12);
+  EXPECT_GT(std::abs(ranks[0].norm - whole.norm), 1e-6);
+}
+
+TEST(RanksTogether, RefuseABatchThatCannotBeCutOverThem) {
+  config::Config config = config_of("top_k", 1);
+  EXPECT_THROW(train_on_ranks(config, 4, 1), UsageError);  // 8 windows, 4 ranks of 4
+}
+
+}  // namespace
+}  // namespace switchyard::train
