@@ -25,7 +25,7 @@ std::map<std::string, at::Tensor> by_name(const std::vector<checkpoint::NamedTen
 
 config::Config stateful_config() {
   config::Config config = tiny_config();
-  config.model.moe.router.type = "attention_importance";
+  config.model.moe.router = config::RouterConfig("attention_importance");
   return config;
 }
 

@@ -8,6 +8,7 @@
 #include <numbers>
 #include <string>
 
+#include "switchyard/config/routers/top_k.h"
 #include "switchyard/core/error.h"
 #include "switchyard/train/build.h"
 #include "train/tiny.h"
@@ -116,8 +117,7 @@ TEST_F(EvaluateText, DoesNotDependOnHowWindowsShareABatch) {
 
 TEST_F(EvaluateText, CountsExpertsOfTheCountedTokensOnly) {
   config::Config config = byte_config();
-  config.model.moe.router.type = "top_k";
-  config.model.moe.router.k = 3;
+  config.model.moe.router = config::RouterConfig(config::TopKOptions{.k = 3});
   model::Decoder decoder(config.model, kWindow, precision_policy("fp64"));
   decoder.initialize(3);
   const TextEvaluation result =
