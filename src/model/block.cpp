@@ -16,6 +16,8 @@
 namespace switchyard::model {
 namespace {
 
+static_assert(routing::NoiseKey::kSite > static_cast<std::int64_t>(DropoutSite::mlp));
+
 // [B] on the device that routes.
 at::Tensor cached_keys(const KvCache& cache, at::Device device) {
   std::vector<std::int64_t> count_B;
