@@ -14,6 +14,7 @@
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
 #include "switchyard/config/router.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/config/values.h"
 #include "switchyard/core/file.h"
 #include "switchyard/model/decoder.h"
@@ -63,6 +64,23 @@ TEST(AddedRouter, IsReadWithItsOptionsDefaultsAndLosses) {
               Contains(Pair("model.moe.router.ceiling", "2.5")));
 }
 
+TEST(AddedRouter, MayShareAnOptionWithAnother) {
+  const auto router = [&](const char* type) {
+    // The option comes from an earlier source than the type.
+    const std::string yaml =
+        "run: {dir: r}\ndata: {path: d}\ntrain: {steps: 1}\n"
+        "model: {preset: tiny, moe: {router: {type: top_p, max_experts: 3}}}\n";
+    const std::vector<std::string> overrides{std::string("model.moe.router.type=") + type};
+    return config::load_text(yaml, "x.yaml", overrides).config.model.moe.router;
+  };
+  EXPECT_EQ(router("toy").options.as<config::ToyOptions>().max_experts, 3);
+  EXPECT_EQ(router("top_p").options.as<config::TopPOptions>().max_experts, 3);
+  EXPECT_THAT(problems({"model.moe.router.max_experts=9"}),
+              ElementsAre("command line: model.moe.router.max_experts: must be at most num_experts "
+                          "4, got 9"));
+  EXPECT_THAT(config::reference_text(), HasSubstr("only for top_p, toy\n"));
+}
+
 TEST(AddedRouter, IsRefusedWithMistakesInItsOptions) {
   EXPECT_THAT(
       problems({"model.moe.router.floor=3"}),
@@ -90,7 +108,7 @@ TEST(AddedRouter, IsInTheReferenceAndTheHelp) {
                               "      where the level of an expert that is taken starts\n"
                               "      number, default: 0.5; > 0; unit: uniform probabilities; only "
                               "for toy\n"));
-  EXPECT_THAT(text, HasSubstr("0.001 for toy, 1e-4 for top_p, else 0"));
+  EXPECT_THAT(text, HasSubstr("1e-3 for toy, 1e-4 for top_p, else 0"));
   EXPECT_THAT(config::reference_markdown(), HasSubstr("(`toy` only)"));
   EXPECT_THAT(config::help_of(*config::find_verb("pretrain")),
               HasSubstr("model.moe.router.ceiling"));

@@ -20,17 +20,26 @@ std::vector<Field> options() {
            .default_text = "1",
            .range = above(0),
            .unit = "uniform probabilities",
-           .help = "where that level goes"}};
+           .help = "where that level goes"},
+          // As top_p has it, to the letter.
+          {.key = "max_experts",
+           .access = SWITCHYARD_ROUTER_OPTION(ToyOptions, max_experts),
+           .default_text = "none",
+           .range = between(1, 65536),
+           .unit = "experts per token",
+           .help = "upper bound per token, against the many experts of early training"}};
 }
 
 void check(const RouterConfig& router, const RouterCheck& rules) {
   const auto& options = router.options.as<ToyOptions>();
   rules.require(options.floor <= options.ceiling, "floor", "ceiling",
                 fmt::format("must be at most ceiling {}, got {}", options.ceiling, options.floor));
+  if (options.max_experts) rules.require_at_most_experts(*options.max_experts, "max_experts");
 }
 
-RouterExpectation experts_per_token(const RouterConfig& /*router*/, std::int64_t num_experts) {
-  const auto experts = static_cast<double>(num_experts);
+RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {
+  const auto experts =
+      static_cast<double>(router.options.as<ToyOptions>().max_experts.value_or(num_experts));
   return {.expected = experts / 2,
           .untrained = experts,
           .worst = experts,

@@ -2,10 +2,12 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/topk.h>
 
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "architecture/added_router/toy.h"
@@ -22,6 +24,7 @@ class ToyRouter final : public LinearRouter {
  public:
   ToyRouter(const config::ToyOptions& options, const RouterBuild& build)
       : LinearRouter(build, /*renormalize=*/false),
+        max_experts_(options.max_experts.value_or(build.num_experts)),
         ceiling_(static_cast<float>(options.ceiling)),
         level_(static_cast<float>(options.floor)) {}
 
@@ -29,7 +32,9 @@ class ToyRouter final : public LinearRouter {
     const at::Tensor logits_TE = logits(input.x_TH);
     const at::Tensor probs_TE = at::softmax(logits_TE, 1);
     const double level = static_cast<double>(level_) / static_cast<double>(probs_TE.size(1));
-    at::Tensor chosen_TE = probs_TE.detach().ge(level);
+    const at::Tensor last_T1 =
+        std::get<0>(at::topk(probs_TE.detach(), max_experts_)).narrow(1, max_experts_ - 1, 1);
+    at::Tensor chosen_TE = probs_TE.detach().ge(last_T1.clamp_min(level));
     if (input.training) {
       SWITCHYARD_CHECK(input.noise.has_value(), "router '{}' got no noise", weight().name);
       const at::Tensor kept_T1 =
@@ -63,6 +68,7 @@ class ToyRouter final : public LinearRouter {
     return {std::move(output.routing), std::move(output.sums)};
   }
 
+  std::int64_t max_experts_;
   float ceiling_;
   float level_;
 };
