@@ -7,14 +7,16 @@
 #include <unordered_map>
 
 #include "config/fields.h"
+#include "switchyard/config/router.h"
+#include "switchyard/core/error.h"
 
 namespace switchyard::config {
 namespace {
 
 std::vector<Field> build_table() {
   std::vector<Field> table;
-  for (std::vector<Field> (*rows)() :
-       {&run_and_data_fields, &model_fields, &moe_fields, &training_fields}) {
+  for (std::vector<Field> (*rows)() : {&run_and_data_fields, &model_fields, &moe_fields,
+                                       &router_fields, &router_loss_fields, &training_fields}) {
     for (Field& row : rows()) table.push_back(std::move(row));
   }
   return table;
@@ -80,6 +82,14 @@ bool Field::known_to(std::string_view router_type) const {
          std::find(router_types.begin(), router_types.end(), router_type) != router_types.end();
 }
 
+const Access& Field::access_in(const Config& config) const {
+  if (router_types.empty()) return access;
+  const std::string& type = config.model.moe.router.type;
+  const auto found = std::find(router_types.begin(), router_types.end(), type);
+  SWITCHYARD_CHECK(found != router_types.end(), "router {} has no option {}", type, key);
+  return access_of_type.at(static_cast<std::size_t>(found - router_types.begin()));
+}
+
 std::span<const Field> all_fields() {
   return table();
 }
@@ -114,7 +124,9 @@ std::vector<std::string> names_in_group(std::string_view group) {
 }
 
 std::vector<std::string> router_types() {
-  return {"top_k", "top_p", "attention_importance"};
+  std::vector<std::string> names;
+  for (const RouterDescriptor* router : router_descriptors()) names.push_back(router->name);
+  return names;
 }
 
 }  // namespace switchyard::config

@@ -3,20 +3,25 @@
 #include <fmt/format.h>
 
 #include "config/value.h"
+#include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::config {
 namespace {
 
+Node parsed_default(const std::string& text, const std::string& key) {
+  const Position position{.name = std::make_shared<const std::string>("default")};
+  Problems problems;
+  return parse_value(text, position, key, problems).value_or(Node{});
+}
+
 // Every kValue default, parsed once.
 const Node& default_node(const Field& field) {
   static const std::map<std::string, Node> nodes = [] {
     std::map<std::string, Node> parsed;
-    const Position position{.name = std::make_shared<const std::string>("default")};
     for (const Field& row : all_fields()) {
       if (row.default_kind != DefaultKind::kValue) continue;
-      Problems problems;
-      parsed[row.key] = parse_value(row.default_text, position, row.key, problems).value_or(Node{});
+      parsed[row.key] = parsed_default(row.default_text, row.key);
     }
     return parsed;
   }();
@@ -33,6 +38,7 @@ class Resolver {
   explicit Resolver(const Merged& merged) : merged_(merged) {}
 
   WithOrigins run() {
+    out_.config.model.moe.router = RouterConfig(merged_.router_type());
     for (const Field& field : all_fields()) {
       if (!field.known_to(merged_.router_type())) continue;
       if (!assign_setting(field, field.key, out_.config)) set_default(field);
@@ -83,29 +89,34 @@ class Resolver {
   }
 
   void resolve_router(RouterConfig& router, std::optional<std::int64_t> layer) {
+    const RouterDescriptor& descriptor = descriptor_of(router);
     const std::string renormalize = router_key("renormalize", layer);
     const bool inherited = layer && is_set(router_key("renormalize", std::nullopt));
-    if (!is_set(renormalize) && !inherited) {
-      router.renormalize = router.type == "top_k";
+    if (descriptor.renormalize && !is_set(renormalize) && !inherited) {
+      router.renormalize = *descriptor.renormalize;
       default_because(renormalize, router.type);
     }
-    if (router.type == "attention_importance" && !router.k_max) {
-      router.k_max = out_.config.model.moe.num_experts;
-      default_because(router_key("k_max", layer), "num_experts");
+    if (descriptor.fill_defaults == nullptr) return;
+    const std::int64_t num_experts = out_.config.model.moe.num_experts;
+    for (const FilledOption& filled : descriptor.fill_defaults(router, num_experts)) {
+      default_because(router_key(filled.option, layer), filled.reason);
     }
   }
 
   void resolve_losses() {
-    MoeConfig& moe = out_.config.model.moe;
-    const bool top_p = moe.router.type == "top_p";
-    if (!is_set("model.moe.loss.dynamic")) {
-      moe.loss.dynamic = top_p ? 1e-4 : 0.0;
-      default_because("model.moe.loss.dynamic", moe.router.type);
-    }
-    if (!is_set("model.moe.loss.normalize")) {
-      moe.loss.normalize = top_p ? "tokens" : "assignments";
-      default_because("model.moe.loss.normalize", moe.router.type);
-    }
+    const RouterLosses& losses = descriptor_of(out_.config.model.moe.router).losses;
+    default_of_router("model.moe.loss.load_balance", losses.load_balance);
+    default_of_router("model.moe.loss.dynamic", losses.dynamic);
+    default_of_router("model.moe.loss.normalize", losses.normalize);
+  }
+
+  // Does nothing where routers do not differ: the field then has a default of its own.
+  void default_of_router(const std::string& key, const std::string& value) {
+    const Field& field = *find_field(key);
+    if (is_set(key) || field.default_kind == DefaultKind::kValue) return;
+    const bool assigned = assign(field, parsed_default(value, key), out_.config).empty();
+    SWITCHYARD_CHECK(assigned, "default '{}' of {} is not valid", value, key);
+    default_because(key, out_.config.model.moe.router.type);
   }
 
   // A layer's router starts as the model's; of another type, it shares only what both types know.
@@ -117,6 +128,7 @@ class Resolver {
     for (auto& [layer, router] : moe.router_of_layer) {
       Config scratch;
       const std::string type = merged_.router_type(layer);
+      scratch.model.moe.router = RouterConfig(type);
       for (const Field& field : all_fields()) {
         if (!field.key.starts_with(kRouterPrefix) || field.key == kPerLayerKey) continue;
         if (!field.known_to(type)) continue;

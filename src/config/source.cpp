@@ -91,6 +91,8 @@ class Walk {
  private:
   [[nodiscard]] bool check(const Field& field, const std::string& key, const Node& node) {
     Config scratch;
+    // Which router the config will have is not known yet; the rules are the same for all of them.
+    if (!field.router_types.empty()) scratch.model.moe.router = RouterConfig(field.router_types[0]);
     const auto found = assign(field, node, scratch);
     for (const ValueProblem& problem : found) {
       problems_.add(problem.position, fmt::format("{}: {}", key, problem.message));

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <memory>
 
+#include "switchyard/config/router.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -137,32 +138,14 @@ void check_router(const RouterConfig& router, std::int64_t num_experts,
                    router_key(other, std::nullopt), "model.moe.num_experts"},
                   message);
   };
-  const auto at_most_experts = [&](std::int64_t value, std::string_view option) {
-    require(value <= num_experts, option, option,
-            fmt::format("must be at most num_experts {}, got {}", num_experts, value));
-  };
-  if (router.type == "top_k") {
-    at_most_experts(router.k, "k");
-    require(router.k != 1 || !router.renormalize, "renormalize", "k",
-            "with k: 1 every weight would be 1 and the router would get no gradient; set it to "
-            "false");
-  } else if (router.type == "top_p") {
-    if (router.max_experts) at_most_experts(*router.max_experts, "max_experts");
-    require(!router.p_warmup || router.p_warmup->steps > 0, "p_warmup", "p_warmup",
-            "steps is required");
-  } else if (router.type == "attention_importance") {
-    require(router.importance != "attention_received", "importance", "importance",
-            "attention_received looks at later tokens, which a decoder must not; use "
-            "attention_peak or attention_entropy");
-    require(router.allocation != "budget", "allocation", "allocation",
-            "budget shares experts between a token and later ones, which a decoder must not; use "
-            "proportional");
-    const std::int64_t k_max = router.k_max.value_or(num_experts);
-    at_most_experts(k_max, "k_max");
-    require(static_cast<double>(router.k_min) <= router.k_mean, "k_min", "k_mean",
-            fmt::format("must be at most k_mean {}, got {}", router.k_mean, router.k_min));
-    require(router.k_mean <= static_cast<double>(k_max), "k_mean", "k_max",
-            fmt::format("must be at most k_max {}, got {}", k_max, router.k_mean));
+  const RouterDescriptor& descriptor = descriptor_of(router);
+  if (descriptor.bidirectional != nullptr) {  // every model so far is causal
+    for (const BidirectionalOption& found : descriptor.bidirectional(router)) {
+      require(false, found.option, found.option, found.reason);
+    }
+  }
+  if (descriptor.check != nullptr) {
+    descriptor.check(router, {.num_experts = num_experts, .require = require});
   }
 }
 

@@ -279,14 +279,14 @@ struct ToYaml {
 
 std::vector<ValueProblem> assign(const Field& field, const Node& node, Config& config) {
   Assigner assigner(field, node, config);
-  std::visit(assigner, field.access);
+  std::visit(assigner, field.access_in(config));
   return assigner.take_problems();
 }
 
 std::string value_text(const Field& field, const Config& config) {
   Config& mutable_config = const_cast<Config&>(config);  // the accessors only return a reference
   return std::visit([&](const auto& at) { return ToYaml{}(std::as_const(at(mutable_config))); },
-                    field.access);
+                    field.access_in(config));
 }
 
 std::optional<std::int64_t> parse_integer(std::string_view text) {

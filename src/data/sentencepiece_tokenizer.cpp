@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "data/piece_text.h"
 #include "data/tokenizer_model.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/hash.h"
@@ -30,45 +31,10 @@ using format::PieceType;
 using format::SentencePieceAlgorithm;
 using format::SentencePieceModel;
 
-constexpr std::string_view kSpaceSign = "\xE2\x96\x81";  // U+2581
 constexpr std::size_t kMaxSegmentBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxWholeBytes = std::size_t{1} << 28;
 constexpr std::size_t kMaxCachedBytes = 64;
 constexpr std::size_t kMaxCachedSegments = std::size_t{1} << 17;
-
-std::string with_spaces(std::string_view piece) {
-  std::string text;
-  for (std::size_t at = 0; at < piece.size();) {
-    if (piece.substr(at).starts_with(kSpaceSign)) {
-      text += ' ';
-      at += kSpaceSign.size();
-    } else {
-      text += piece[at++];
-    }
-  }
-  return text;
-}
-
-// For space_after_newline: what encodes as `text`. A newline at the end or before another one gets
-// no space.
-std::string with_spaces_after_newlines(std::string_view text) {
-  std::string spaced;
-  spaced.reserve(text.size() + text.size() / 32);
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    spaced += text[i];
-    if (text[i] == '\n' && i + 1 < text.size() && text[i + 1] != '\n') spaced += ' ';
-  }
-  return spaced;
-}
-
-// The opposite, for the bytes of one piece.
-std::string without_spaces_after_newlines(std::string_view spaced) {
-  std::string text;
-  for (const char byte : spaced) {
-    if (byte != ' ' || text.empty() || text.back() != '\n') text += byte;
-  }
-  return text;
-}
 
 // Which pairs of bytes stand next to each other inside some piece.
 class JoinedBytes {

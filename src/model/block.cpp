@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "switchyard/config/router.h"
 #include "switchyard/model/kv_cache.h"
 #include "switchyard/ops/dropout.h"
 #include "switchyard/ops/rms_norm.h"
@@ -14,6 +15,8 @@
 
 namespace switchyard::model {
 namespace {
+
+static_assert(routing::NoiseKey::kSite > static_cast<std::int64_t>(DropoutSite::mlp));
 
 // [B] on the device that routes.
 at::Tensor cached_keys(const KvCache& cache, at::Device device) {
@@ -84,7 +87,9 @@ Block::Block(const config::ModelConfig& config, const BlockBuild& build)
       attention_(config, build, fmt::format("model.layers.{}.self_attn", build.layer)) {
   const std::vector<std::int64_t>& moe_layers = config.moe.layers;
   if (std::find(moe_layers.begin(), moe_layers.end(), layer_) != moe_layers.end()) {
-    moe_.emplace(config.moe, config.router_at(layer_),
+    const config::RouterConfig& router = config.router_at(layer_);
+    router_uses_noise_ = config::descriptor_of(router).uses_noise;
+    moe_.emplace(config.moe, router,
                  moe::MoeBuild{.name = fmt::format("model.layers.{}.moe", layer_),
                                .layer = layer_,
                                .hidden_size = config.hidden_size,
@@ -116,10 +121,13 @@ Block::Output Block::forward(const at::Tensor& x_TH, const Batch& batch,
     input.importance_T = attended.importance_T;
     input.valid_T = batch.valid_T;
     input.sequence_offset_B1 = batch.sequence_offset_B1;
-    input.token_idx_T = batch.token_idx_T;
-    input.step = context.step;
-    input.layer = layer_;
     input.training = context.training;
+    if (context.training && router_uses_noise_) {
+      input.noise = routing::NoiseKey{.seed = context.seed,
+                                      .step = context.step,
+                                      .layer = layer_,
+                                      .token_idx_T = batch.token_idx_T};
+    }
     if (context.cache != nullptr && measure != ops::ImportanceMeasure::none) {
       input.cached_keys_B = cached_keys(*context.cache, x_TH.device());
     }

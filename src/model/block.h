@@ -92,6 +92,7 @@ class Block {
   std::int64_t layer_;
   double dropout_;
   double norm_eps_;
+  bool router_uses_noise_ = false;
   ops::Parameter input_norm_;
   ops::Parameter post_attention_norm_;
   Attention attention_;
@@ -106,7 +107,7 @@ class Block {
 // that the sum of all branches does not grow with depth (as GPT-2).
 [[nodiscard]] double residual_std(const config::ModelConfig& config);
 
-// Where dropout is applied, for the counter of its random numbers.
+// Where dropout is applied, for the counter of its random numbers; 3 is routing::NoiseKey::kSite.
 enum class DropoutSite : std::int64_t { embedding = 0, attention = 1, mlp = 2 };
 [[nodiscard]] at::Tensor residual_dropout(const at::Tensor& x_TH, const Batch& batch,
                                           const ForwardContext& context, double rate,

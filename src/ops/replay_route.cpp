@@ -15,7 +15,7 @@ RouteOutput replay_route(const at::Tensor& logits_TE, const at::Tensor& valid_T,
   SWITCHYARD_CHECK(routing.row_weight_N.scalar_type() == logits_TE.scalar_type(),
                    "logits in {} of a route in {}", at::toString(logits_TE.scalar_type()),
                    at::toString(routing.row_weight_N.scalar_type()));
-  RouteOutput out = route(logits_TE, valid_T, sequence_offset_B1, {.replay = options});
+  RouteOutput out = route(logits_TE, valid_T, sequence_offset_B1, options);
   out.sums.named = options.first.sums.named;
   return out;
 }

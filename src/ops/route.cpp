@@ -58,36 +58,39 @@ struct RouteTensors {
   at::Tensor softmax_T2;  // saved for backward
 };
 
+// Each returns N.
 template <typename T>
-std::int64_t choose(const kernels::RouteLogits<T>& in, const RouteRule& rule,
+std::int64_t choose(const kernels::RouteLogits<T>& in, const TopPOptions& options,
                     const kernels::RouteChoice<T>& out, at::Device device) {
-  if (rule.top_p) {
-    const std::int64_t max_experts = rule.top_p->max_experts.value_or(in.num_experts);
-    const kernels::TopPRouteParams<T> params{.in = in,
-                                             .p = rule.top_p->p,
-                                             .max_experts = std::min(max_experts, in.num_experts),
-                                             .out = out};
-    return device.is_cpu() ? kernels::cpu::top_p_route(params)
-                           : kernels::cuda::top_p_route(params, current_stream(device));
-  }
-  const at::Tensor k_T = rule.top_k->k_T.defined() ? rule.top_k->k_T.contiguous() : rule.top_k->k_T;
+  const std::int64_t max_experts = options.max_experts.value_or(in.num_experts);
+  const kernels::TopPRouteParams<T> params{
+      .in = in, .p = options.p, .max_experts = std::min(max_experts, in.num_experts), .out = out};
+  return device.is_cpu() ? kernels::cpu::top_p_route(params)
+                         : kernels::cuda::top_p_route(params, current_stream(device));
+}
+
+template <typename T>
+std::int64_t choose(const kernels::RouteLogits<T>& in, const TopKOptions& options,
+                    const kernels::RouteChoice<T>& out, at::Device device) {
+  const at::Tensor k_T = options.k_T.defined() ? options.k_T.contiguous() : options.k_T;
   const kernels::TopKRouteParams<T> params{
-      .in = in, .k = rule.top_k->k, .k_T = const_data<std::int32_t>(k_T), .out = out};
+      .in = in, .k = options.k, .k_T = const_data<std::int32_t>(k_T), .out = out};
   return device.is_cpu() ? kernels::cpu::top_k_route(params)
                          : kernels::cuda::top_k_route(params, current_stream(device));
 }
 
 // The first pass's tensors, and the softmax that the gradient needs.
 template <typename T>
-RouteTensors replay(const at::Tensor& logits_TE, const at::Tensor& valid_T,
-                    const RouteOutput& first) {
+RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
+                     const at::Tensor& /*sequence_offset_B1*/, const ReplayOptions& options) {
+  const RouteOutput& first = options.first;
   const std::int64_t num_tokens = logits_TE.size(0);
   const auto int32 = logits_TE.options().dtype(at::kInt);
   const at::Tensor softmax_T2 = at::empty({num_tokens, 2}, logits_TE.options());
   const at::Tensor no_expert_T = at::empty({num_tokens}, int32);
   const at::Tensor no_offset_T1 = at::empty({num_tokens + 1}, int32);
   (void)choose<T>(logits_of<T>(logits_TE, valid_T),
-                  {.top_k = TopKOptions{.k = 0, .k_T = {}, .renormalize = false}},
+                  TopKOptions{.k = 0, .k_T = {}, .renormalize = false},
                   {.softmax_T2 = data<T>(softmax_T2),
                    .last_expert_T = data<std::int32_t>(no_expert_T),
                    .token_offset_T1 = data<std::int32_t>(no_offset_T1)},
@@ -108,10 +111,9 @@ RouteTensors replay(const at::Tensor& logits_TE, const at::Tensor& valid_T,
           .softmax_T2 = softmax_T2};
 }
 
-template <typename T>
+template <typename T, typename Options>
 RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
-                     const at::Tensor& sequence_offset_B1, const RouteRule& rule) {
-  if (rule.replay) return replay<T>(logits_TE, valid_T, rule.replay->first);
+                     const at::Tensor& sequence_offset_B1, const Options& options) {
   const at::Device device = logits_TE.device();
   const std::int64_t num_tokens = logits_TE.size(0);
   const std::int64_t num_experts = logits_TE.size(1);
@@ -127,7 +129,7 @@ RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
   const kernels::RouteChoice<T> choice{.softmax_T2 = data<T>(out.softmax_T2),
                                        .last_expert_T = data<std::int32_t>(last_expert_T),
                                        .token_offset_T1 = data<std::int32_t>(out.token_offset_T1)};
-  const std::int64_t num_rows = choose(in, rule, choice, device);
+  const std::int64_t num_rows = choose(in, options, choice, device);
   if (num_rows > std::numeric_limits<std::int32_t>::max()) {
     throw UsageError(fmt::format("a micro-batch of {} tokens routes {} rows, more than 2^31 - 1",
                                  num_tokens, num_rows),
@@ -147,7 +149,7 @@ RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
   const kernels::RouteRowsParams<T> params{
       .in = in,
       .choice = choice,
-      .renormalize = rule.renormalize(),
+      .renormalize = options.renormalize,
       .num_sequences = num_sequences,
       .sequence_offset_B1 = const_data<std::int32_t>(sequence_offset_B1),
       .expert_offset_E1 = data<std::int32_t>(out.expert_offset_E1),
@@ -184,13 +186,18 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     const auto& [valid_any, sequence_offset_B1, rule] = inputs;
     const at::Tensor logits_TE = logits_any.contiguous();
     const at::Tensor valid_T = valid_any.defined() ? valid_any.contiguous() : valid_any;
-    const RouteTensors out = logits_TE.scalar_type() == at::kDouble
-                                 ? compute<double>(logits_TE, valid_T, sequence_offset_B1, rule)
-                                 : compute<float>(logits_TE, valid_T, sequence_offset_B1, rule);
+    const bool is_double = logits_TE.scalar_type() == at::kDouble;
+    const RouteTensors out = std::visit(
+        [&](const auto& options) {
+          return is_double ? compute<double>(logits_TE, valid_T, sequence_offset_B1, options)
+                           : compute<float>(logits_TE, valid_T, sequence_offset_B1, options);
+        },
+        rule);
     ctx->set_materialize_grads(false);
     ctx->save_for_backward({logits_TE, valid_T, sequence_offset_B1, out.softmax_T2,
                             out.expert_offset_E1, out.token_offset_T1, out.token_row_N});
-    ctx->saved_data["renormalize"] = rule.renormalize();
+    ctx->saved_data["renormalize"] =
+        std::visit([](const auto& options) { return options.renormalize; }, rule);
     const variable_list integers{out.expert_offset_E1, out.row_token_N, out.token_offset_T1,
                                  out.token_row_N,      out.count_BE,    out.num_tokens_B,
                                  out.k_histogram_E1};

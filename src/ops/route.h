@@ -4,8 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
-#include <optional>
+#include <variant>
 
 #include "switchyard/ops/replay_route.h"
 #include "switchyard/ops/top_k_route.h"
@@ -14,16 +13,7 @@
 namespace switchyard::ops {
 
 // How many experts a token gets: the options of one of the routes.
-struct RouteRule {
-  std::optional<TopPOptions> top_p = std::nullopt;
-  std::optional<TopKOptions> top_k = std::nullopt;
-  std::optional<ReplayOptions> replay = std::nullopt;
-
-  [[nodiscard]] bool renormalize() const {
-    if (replay) return replay->renormalize;
-    return top_p ? top_p->renormalize : top_k->renormalize;
-  }
-};
+using RouteRule = std::variant<TopPOptions, TopKOptions, ReplayOptions>;
 
 [[nodiscard]] RouteOutput route(const at::Tensor& logits_TE, const at::Tensor& valid_T,
                                 const at::Tensor& sequence_offset_B1, const RouteRule& rule);

@@ -17,7 +17,7 @@ RouteOutput top_k_route(const at::Tensor& logits_TE, const at::Tensor& valid_T,
                      "k is {}, expected 0 to the number of experts, {}", options.k,
                      logits_TE.size(1));
   }
-  return route(logits_TE, valid_T, sequence_offset_B1, {.top_k = options});
+  return route(logits_TE, valid_T, sequence_offset_B1, options);
 }
 
 }  // namespace switchyard::ops

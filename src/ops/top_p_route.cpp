@@ -10,7 +10,7 @@ RouteOutput top_p_route(const at::Tensor& logits_TE, const at::Tensor& valid_T,
   SWITCHYARD_CHECK(options.p > 0.0 && options.p <= 1.0, "p is {}, expected 0 < p <= 1", options.p);
   SWITCHYARD_CHECK(!options.max_experts || *options.max_experts >= 1,
                    "max_experts is {}, expected 1 or more", *options.max_experts);
-  return route(logits_TE, valid_T, sequence_offset_B1, {.top_p = options});
+  return route(logits_TE, valid_T, sequence_offset_B1, options);
 }
 
 }  // namespace switchyard::ops

@@ -1,11 +1,11 @@
 #include "switchyard/plan/plan.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <utility>
 
 #include "switchyard/config/folders.h"
+#include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 #include "switchyard/data/sample_source.h"
 #include "switchyard/train/build.h"
@@ -15,36 +15,8 @@ namespace {
 
 using config::RouterConfig;
 
-// One router's numbers of experts.
-struct RouterExpectation {
-  double expected = 0.0;
-  double untrained = 0.0;
-  double worst = 0.0;
-};
-
-RouterExpectation expect(const RouterConfig& router, std::int64_t num_experts) {
-  const auto experts = static_cast<double>(num_experts);
-  if (router.type == "top_k") {
-    const auto k = static_cast<double>(router.k);
-    return {.expected = k, .untrained = k, .worst = k};
-  }
-  if (router.type == "attention_importance") {
-    return {.expected = router.k_mean,
-            .untrained = router.k_mean,
-            .worst = static_cast<double>(router.k_max.value_or(num_experts))};
-  }
-  if (router.type != "top_p") {
-    // A router that nobody has told this function of: no guess.
-    return {.expected = experts, .untrained = experts, .worst = experts};
-  }
-  const auto worst = static_cast<double>(router.max_experts.value_or(num_experts));
-  // The rounding of p E must not add an expert.
-  const auto uniform = [&](double p) {
-    return std::clamp(std::ceil(p * experts - 1e-9), 1.0, worst);
-  };
-  const double before = router.p_warmup ? std::max(router.p, router.p_warmup->from) : router.p;
-  const double expected = router.p >= 1.0 ? worst : std::sqrt(uniform(router.p));
-  return {.expected = expected, .untrained = uniform(before), .worst = worst};
+config::RouterExpectation expect(const RouterConfig& router, std::int64_t num_experts) {
+  return config::descriptor_of(router).experts_per_token(router, num_experts);
 }
 
 ExpertsPerToken suppose(const config::ModelConfig& model, std::string name,
@@ -61,13 +33,16 @@ ExpertsPerToken suppose(const config::ModelConfig& model, std::string name,
 
 std::string reason_to_expect(const config::ModelConfig& model) {
   if (!model.moe.router_of_layer.empty()) return "mean over layers with different routers";
-  const RouterConfig& router = model.moe.router;
-  if (router.type == "top_k") return "top_k gives every token k";
-  if (router.type == "attention_importance") return "k_mean of attention_importance";
-  if (router.type == "top_p" && router.p >= 1.0) return "top_p with p = 1 takes all it may";
-  if (router.type == "top_p")
-    return "assumed: geometric mean of untrained and 1, which training drives it to";
-  return "no expectation known for this router";
+  return expect(model.moe.router, model.moe.num_experts).reason;
+}
+
+// Of the first layer whose router starts elsewhere than it is expected to go.
+std::string reason_of_untrained(const config::ModelConfig& model) {
+  for (const std::int64_t layer : model.moe.layers) {
+    std::string reason = expect(model.router_at(layer), model.moe.num_experts).untrained_reason;
+    if (!reason.empty()) return reason;
+  }
+  return {};
 }
 
 // Present for every folder of data that the config names?
@@ -131,12 +106,13 @@ std::vector<ExpertsPerToken> suppose_experts_per_token(const config::ModelConfig
     throw UsageError("--experts-per-token: the model has no experts", "leave it out");
   }
   if (moe.layers.empty()) return {};
-  const auto of_router = [&model](double RouterExpectation::*number) {
+  const auto of_router = [&model](double config::RouterExpectation::*number) {
     return [&model, number](std::int64_t layer) {
       return expect(model.router_at(layer), model.moe.num_experts).*number;
     };
   };
-  ExpertsPerToken worst = suppose(model, "worst case", of_router(&RouterExpectation::worst));
+  ExpertsPerToken worst =
+      suppose(model, "worst case", of_router(&config::RouterExpectation::worst));
   worst.reason = "every token takes all it may";
   const double most = *std::max_element(worst.k_L.begin(), worst.k_L.end());
   if (given && *given > most) {
@@ -150,10 +126,10 @@ std::vector<ExpertsPerToken> suppose_experts_per_token(const config::ModelConfig
     all.push_back(suppose(model, "expected", [&](std::int64_t /*layer*/) { return *given; }));
     all.back().reason = "as given";
   } else {
-    all.push_back(suppose(model, "expected", of_router(&RouterExpectation::expected)));
+    all.push_back(suppose(model, "expected", of_router(&config::RouterExpectation::expected)));
     all.back().reason = reason_to_expect(model);
-    all.push_back(suppose(model, "untrained", of_router(&RouterExpectation::untrained)));
-    all.back().reason = "the first steps: top_p over nearly equal probabilities, ceil(p E)";
+    all.push_back(suppose(model, "untrained", of_router(&config::RouterExpectation::untrained)));
+    all.back().reason = reason_of_untrained(model);
   }
   all.push_back(std::move(worst));
   all.erase(std::unique(

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "routing/linear_router.h"
+#include "switchyard/config/routers/attention_importance.h"
 #include "switchyard/core/error.h"
 #include "switchyard/ops/expert_allocation.h"
 #include "switchyard/ops/top_k_route.h"
@@ -217,13 +218,14 @@ bool parse_budget(const std::string& name, bool causal) {
 
 std::unique_ptr<Router> make_attention_importance(const config::RouterConfig& config,
                                                   const RouterBuild& build) {
+  const auto& given = config.options.as<config::AttentionImportanceOptions>();
   Options options;
-  options.measure = parse_measure(config.importance, build.causal);
+  options.measure = parse_measure(given.importance, build.causal);
   options.renormalize = config.renormalize;
-  options.allocation.budget = parse_budget(config.allocation, build.causal);
-  options.allocation.k_mean = config.k_mean;
-  options.allocation.k_min = config.k_min;
-  options.allocation.k_max = config.k_max.value_or(build.num_experts);
+  options.allocation.budget = parse_budget(given.allocation, build.causal);
+  options.allocation.k_mean = given.k_mean;
+  options.allocation.k_min = given.k_min;
+  options.allocation.k_max = given.k_max.value_or(build.num_experts);
   const ops::AllocationOptions& k = options.allocation;
   if (!(k.k_min >= 0 && static_cast<double>(k.k_min) <= k.k_mean &&
         k.k_mean <= static_cast<double>(k.k_max) && k.k_max <= build.num_experts)) {

@@ -13,7 +13,8 @@ class LinearRouter : public Router {
  public:
   // `renormalize`: route() scales the weights of a token to sum 1.
   LinearRouter(const RouterBuild& build, bool renormalize);
-  [[nodiscard]] RouteResult replay(const RouterInput& input, const RouteResult& first) final;
+  // For weights that are probabilities or shares of them; to be overridden for others.
+  [[nodiscard]] RouteResult replay(const RouterInput& input, const RouteResult& first) override;
   [[nodiscard]] ops::Parameter& weight() final { return weight_; }
 
  protected:

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "routing/linear_router.h"
+#include "switchyard/config/routers/top_k.h"
 #include "switchyard/core/error.h"
 #include "switchyard/ops/top_k_route.h"
 
@@ -28,18 +29,19 @@ class TopKRouter final : public LinearRouter {
 }  // namespace
 
 std::unique_ptr<Router> make_top_k(const config::RouterConfig& config, const RouterBuild& build) {
-  if (config.k < 1 || config.k > build.num_experts) {
+  const std::int64_t k = config.options.as<config::TopKOptions>().k;
+  if (k < 1 || k > build.num_experts) {
     throw UsageError(fmt::format("model.moe.router.k must be in 1..{} (the experts), got {}",
-                                 build.num_experts, config.k));
+                                 build.num_experts, k));
   }
-  if (config.k == 1 && config.renormalize) {
+  if (k == 1 && config.renormalize) {
     throw UsageError(
         "model.moe.router.renormalize cannot be true with k: 1: every weight would be the "
         "constant 1 and the router would get no gradient",
         "set model.moe.router.renormalize=false or k to 2 or more");
   }
   ops::TopKOptions options;
-  options.k = config.k;
+  options.k = k;
   options.renormalize = config.renormalize;
   return std::make_unique<TopKRouter>(options, build);
 }

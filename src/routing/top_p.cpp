@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "routing/linear_router.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/ops/top_p_route.h"
 
@@ -27,25 +28,27 @@ double warmed_up_p(double p, const config::PWarmup& warmup, std::int64_t step) {
 class TopPRouter final : public LinearRouter {
  public:
   TopPRouter(const config::RouterConfig& config, const RouterBuild& build)
-      : LinearRouter(build, config.renormalize), config_(config) {
+      : LinearRouter(build, config.renormalize),
+        options_(config.options.as<config::TopPOptions>()),
+        renormalize_(config.renormalize) {
     set_p_for(0);
   }
 
   [[nodiscard]] RouteResult route(const RouterInput& input) override {
     ops::TopPOptions options;
     // A finished warm-up routes exactly as no warm-up does: the state is p rounded to fp32.
-    options.p = p_ == static_cast<float>(config_.p) ? config_.p : static_cast<double>(p_);
-    options.max_experts = config_.max_experts;
-    options.renormalize = config_.renormalize;
+    options.p = p_ == static_cast<float>(options_.p) ? options_.p : static_cast<double>(p_);
+    options.max_experts = options_.max_experts;
+    options.renormalize = renormalize_;
     ops::RouteOutput output =
         ops::top_p_route(logits(input.x_TH), input.valid_T, input.sequence_offset_B1, options);
     return {std::move(output.routing), std::move(output.sums)};
   }
 
-  // The p that route() uses: kept as state rather than computed from input.step, so that
-  // evaluation, generation and a checkpoint on its own route as training did.
+  // The p that route() uses: kept as state rather than computed from the step, so that evaluation,
+  // generation and a checkpoint on its own route as training did.
   [[nodiscard]] std::map<std::string, at::Tensor> state() const override {
-    if (!config_.p_warmup) {
+    if (!options_.p_warmup) {
       return {};
     }
     return {{"p", at::scalar_tensor(p_, at::kFloat)}};
@@ -53,7 +56,7 @@ class TopPRouter final : public LinearRouter {
 
   void load_state(const std::map<std::string, at::Tensor>& state) override {
     check_state(state);
-    if (!config_.p_warmup) {
+    if (!options_.p_warmup) {
       return;
     }
     const float p = state.at("p").item<float>();
@@ -69,11 +72,12 @@ class TopPRouter final : public LinearRouter {
  private:
   // A function of the step's number alone: after skipped steps p catches up.
   void set_p_for(std::int64_t step) {
-    p_ = static_cast<float>(config_.p_warmup ? warmed_up_p(config_.p, *config_.p_warmup, step)
-                                             : config_.p);
+    p_ = static_cast<float>(options_.p_warmup ? warmed_up_p(options_.p, *options_.p_warmup, step)
+                                              : options_.p);
   }
 
-  config::RouterConfig config_;
+  config::TopPOptions options_;
+  bool renormalize_;
   float p_ = 0.0F;
 };
 
@@ -85,18 +89,20 @@ std::unique_ptr<Router> make_top_p(const config::RouterConfig& config, const Rou
       throw UsageError(fmt::format("model.moe.router.{} must be in (0, 1], got {}", key, p));
     }
   };
-  check_p(config.p, "p");
-  if (config.p_warmup) {
-    check_p(config.p_warmup->from, "p_warmup.from");
-    if (config.p_warmup->steps < 0) {
+  const auto& options = config.options.as<config::TopPOptions>();
+  check_p(options.p, "p");
+  if (options.p_warmup) {
+    check_p(options.p_warmup->from, "p_warmup.from");
+    if (options.p_warmup->steps < 0) {
       throw UsageError(fmt::format("model.moe.router.p_warmup.steps must be at least 0, got {}",
-                                   config.p_warmup->steps));
+                                   options.p_warmup->steps));
     }
   }
-  if (config.max_experts && (*config.max_experts < 1 || *config.max_experts > build.num_experts)) {
+  if (options.max_experts &&
+      (*options.max_experts < 1 || *options.max_experts > build.num_experts)) {
     throw UsageError(
         fmt::format("model.moe.router.max_experts must be in 1..{} (the experts), got {}",
-                    build.num_experts, *config.max_experts));
+                    build.num_experts, *options.max_experts));
   }
   return std::make_unique<TopPRouter>(config, build);
 }

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
 
@@ -47,9 +49,9 @@ void explain_out_of_memory(const c10::Error& error, const config::Config& config
           fmt::format("; tokens had {:.2f} experts each in the step before", experts_per_token);
     }
     const config::RouterConfig& router = config.model.moe.router;
-    if (router.type == "top_p" && !router.max_experts.has_value()) {
-      keys.emplace_back("a bound in model.moe.router.max_experts");
-    }
+    const auto advice = config::descriptor_of(router).to_need_less_memory;
+    std::string advised = advice == nullptr ? "" : advice(router);
+    if (!advised.empty()) keys.push_back(std::move(advised));
   }
   keys.push_back(fmt::format("data.sequence_length (now {})", config.data.sequence_length));
   throw UsageError(fmt::format("step {} needs more memory than there is: {}{}", step,

@@ -39,6 +39,13 @@ std::vector<ValueProblem> assign_text(const Field& field, const std::string& tex
   return node ? assign(field, *node, config) : std::vector<ValueProblem>{{position, "unread"}};
 }
 
+// With a router that knows the field.
+Config config_for(const Field& field) {
+  Config config;
+  if (!field.router_types.empty()) config.model.moe.router = RouterConfig(field.router_types[0]);
+  return config;
+}
+
 class Row : public testing::TestWithParam<Field> {};
 
 TEST_P(Row, HasHelpOnOneLine) {
@@ -56,9 +63,9 @@ TEST_P(Row, DefaultParsesAndIsTheOneOfTheStruct) {
     EXPECT_EQ(field.default_text.empty(), field.default_kind == DefaultKind::kRequired);
     return;
   }
-  Config config;
+  Config config = config_for(field);
   EXPECT_THAT(assign_text(field, field.default_text, config), IsEmpty());
-  EXPECT_EQ(value_text(field, config), value_text(field, Config{}));
+  EXPECT_EQ(value_text(field, config), value_text(field, config_for(field)));
 }
 
 TEST_P(Row, NumbersOutsideTheRangeAreRefused) {
@@ -66,7 +73,7 @@ TEST_P(Row, NumbersOutsideTheRangeAreRefused) {
   if (!is_number(field)) return;
   const bool is_list = field.type_name().starts_with("list");
   const auto refused = [&](double value) {
-    Config config;
+    Config config = config_for(field);
     const std::string text = is_list ? fmt::format("[{}]", value) : fmt::format("{}", value);
     return !assign_text(field, text, config).empty();
   };
@@ -101,7 +108,7 @@ TEST_P(Row, WrongTypesAreRefusedWithTheKey) {
 
 TEST_P(Row, ChoicesAreEnforced) {
   const Field& field = GetParam();
-  Config config;
+  Config config = config_for(field);
   for (const std::string& choice : field.choices) {
     EXPECT_THAT(assign_text(field, choice, config), IsEmpty());
     EXPECT_EQ(value_text(field, config), choice);

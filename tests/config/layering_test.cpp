@@ -76,19 +76,19 @@ TEST_F(Layering, MapsMergeAndListsReplace) {
                                  "    router: {p_warmup: {steps: 20}}\n");
   const MoeConfig moe = load(file, {}).config.model.moe;
   EXPECT_THAT(moe.layers, ElementsAre(3));
-  ASSERT_TRUE(moe.router.p_warmup.has_value());
-  EXPECT_EQ(moe.router.p_warmup->from, 0.9);
-  EXPECT_EQ(moe.router.p_warmup->steps, 20);
+  ASSERT_TRUE(top_p(moe.router).p_warmup.has_value());
+  EXPECT_EQ(top_p(moe.router).p_warmup->from, 0.9);
+  EXPECT_EQ(top_p(moe.router).p_warmup->steps, 20);
 }
 
 TEST_F(Layering, OverrideReachesIntoAMapAndNoneClearsIt) {
   const auto router = [](const Overrides& overrides) {
     return load_minimal(overrides, "    router: {p_warmup: {steps: 10}}\n").config.model.moe.router;
   };
-  EXPECT_EQ(router({"model.moe.router.p_warmup.from=0.8"}).p_warmup->from, 0.8);
-  EXPECT_EQ(router({"model.moe.router.p_warmup.from=0.8"}).p_warmup->steps, 10);
-  EXPECT_FALSE(router({"model.moe.router.p_warmup=none"}).p_warmup.has_value());
-  EXPECT_EQ(router({"model.moe.router={p: 0.3, max_experts: 4}"}).max_experts, 4);
+  EXPECT_EQ(top_p(router({"model.moe.router.p_warmup.from=0.8"})).p_warmup->from, 0.8);
+  EXPECT_EQ(top_p(router({"model.moe.router.p_warmup.from=0.8"})).p_warmup->steps, 10);
+  EXPECT_FALSE(top_p(router({"model.moe.router.p_warmup=none"})).p_warmup.has_value());
+  EXPECT_EQ(top_p(router({"model.moe.router={p: 0.3, max_experts: 4}"})).max_experts, 4);
 }
 
 TEST_F(Layering, CyclesAreRefusedWithTheChain) {
@@ -161,7 +161,7 @@ constexpr std::string_view kTopP = "    router: {type: top_p, p: 0.6, max_expert
 
 TEST_F(Layering, NewRouterTypeDropsEarlierOptionsItDoesNotKnow) {
   const Resolved resolved = load_minimal({"model.moe.router.type=top_k"}, kTopP);
-  EXPECT_EQ(resolved.config.model.moe.router, (RouterConfig{.type = "top_k", .renormalize = true}));
+  EXPECT_EQ(resolved.config.model.moe.router, RouterConfig(TopKOptions{}, true));
   EXPECT_THAT(resolved.dropped,
               ElementsAre("model.moe.router.max_experts = 4 (x.yaml:15): router type top_k has no "
                           "such option",
@@ -173,7 +173,7 @@ TEST_F(Layering, OptionsOfTheNewTypeMayComeInTheSameSource) {
   const auto router = load_minimal({"model.moe.router.k=3", "model.moe.router.type=top_k"}, kTopP)
                           .config.model.moe.router;
   EXPECT_EQ(router.type, "top_k");
-  EXPECT_EQ(router.k, 3);
+  EXPECT_EQ(top_k(router).k, 3);
 }
 
 TEST_F(Layering, OptionOfAnotherTypeInTheSameSourceIsAnError) {
@@ -206,7 +206,7 @@ TEST_F(Layering, DroppedOptionDoesNotComeBack) {
   write("middle.yaml", "extends: base.yaml\nmodel: {moe: {router: {type: top_p}}}\n");
   const std::string file =
       write("x.yaml", "extends: middle.yaml\nmodel: {moe: {router: {type: top_k}}}\n");
-  EXPECT_EQ(load(file, {}).config.model.moe.router.k, 2);
+  EXPECT_EQ(top_k(load(file, {}).config.model.moe.router).k, 2);
 }
 
 TEST_F(Layering, PresetOptionsAreDroppedLikeAnyOther) {
@@ -252,11 +252,11 @@ TEST_F(Layering, LayerOptionsLieOnTopOfTheModels) {
                                          "    router:\n      p: 0.5\n      per_layer:\n"
                                          "        \"1\": {p: 0.7}\n        2:\n          p: 0.8\n");
   const ModelConfig& model = resolved.config.model;
-  EXPECT_EQ(model.router_at(0).p, 0.5);
-  EXPECT_EQ(model.router_at(1).p, 0.7);
-  EXPECT_FALSE(model.router_at(1).max_experts.has_value());
-  EXPECT_EQ(model.router_at(2).p, 0.8);
-  EXPECT_EQ(model.router_at(2).max_experts, 3);
+  EXPECT_EQ(top_p(model.router_at(0)).p, 0.5);
+  EXPECT_EQ(top_p(model.router_at(1)).p, 0.7);
+  EXPECT_FALSE(top_p(model.router_at(1)).max_experts.has_value());
+  EXPECT_EQ(top_p(model.router_at(2)).p, 0.8);
+  EXPECT_EQ(top_p(model.router_at(2)).max_experts, 3);
   EXPECT_EQ(resolved.origin_of_key.at("model.moe.router.per_layer.1.p"), "x.yaml:18");
   EXPECT_EQ(resolved.origin_of_key.at("model.moe.router.per_layer.2.max_experts"), "command line");
 }
@@ -264,8 +264,8 @@ TEST_F(Layering, LayerOptionsLieOnTopOfTheModels) {
 TEST_F(Layering, LayerOfAnotherTypeSharesOnlyWhatBothKnow) {
   const ModelConfig model =
       load_minimal({"model.moe.router.per_layer={3: {type: top_k, k: 3}}"}, kTopP).config.model;
-  EXPECT_EQ(model.router_at(3), (RouterConfig{.type = "top_k", .renormalize = true, .k = 3}));
-  EXPECT_EQ(model.router_at(0).p, 0.6);
+  EXPECT_EQ(model.router_at(3), RouterConfig(TopKOptions{.k = 3}, true));
+  EXPECT_EQ(top_p(model.router_at(0)).p, 0.6);
 }
 
 TEST_F(Layering, ExplicitRenormalizeReachesLayersOfEveryType) {

@@ -6,6 +6,9 @@
 #include <vector>
 
 #include "switchyard/config/load.h"
+#include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/top_k.h"
+#include "switchyard/config/routers/top_p.h"
 
 namespace switchyard::config {
 
@@ -51,6 +54,17 @@ inline std::vector<std::string> problems_of(std::string_view yaml,
 inline std::vector<std::string> problems_of_minimal(const Overrides& overrides,
                                                     std::string_view more = "") {
   return problems_of(minimal_with(more), overrides);
+}
+
+// The options of a router of that type.
+inline const TopKOptions& top_k(const RouterConfig& router) {
+  return router.options.as<TopKOptions>();
+}
+inline const TopPOptions& top_p(const RouterConfig& router) {
+  return router.options.as<TopPOptions>();
+}
+inline const AttentionImportanceOptions& attention_importance(const RouterConfig& router) {
+  return router.options.as<AttentionImportanceOptions>();
 }
 
 }  // namespace switchyard::config

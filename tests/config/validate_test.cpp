@@ -34,7 +34,7 @@ TEST(DependentDefault, TopK) {
 TEST(DependentDefault, AttentionImportance) {
   const MoeConfig moe = load_minimal({}, kAttention).config.model.moe;
   EXPECT_FALSE(moe.router.renormalize);
-  EXPECT_EQ(moe.router.k_max, 8);
+  EXPECT_EQ(attention_importance(moe.router).k_max, 8);
   EXPECT_EQ(moe.loss.normalize, "assignments");
 }
 

@@ -213,8 +213,8 @@ TEST(Optional, NoneNullAndNothingSwitchAValueOff) {
   for (const std::string none : {"none", "null", "~", ""}) {
     const auto loaded =
         load_minimal({"model.moe.router.max_experts=" + none, "model.moe.router.p_warmup=" + none});
-    EXPECT_FALSE(loaded.config.model.moe.router.max_experts.has_value()) << none;
-    EXPECT_FALSE(loaded.config.model.moe.router.p_warmup.has_value()) << none;
+    EXPECT_FALSE(top_p(loaded.config.model.moe.router).max_experts.has_value()) << none;
+    EXPECT_FALSE(top_p(loaded.config.model.moe.router).p_warmup.has_value()) << none;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "support/tiny_model.h"
+#include "switchyard/config/routers/top_k.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::inference {
@@ -118,8 +119,7 @@ TEST_F(EvaluateText, DoesNotDependOnHowWindowsShareABatch) {
 
 TEST_F(EvaluateText, CountsExpertsOfTheCountedTokensOnly) {
   config::Config config = byte_config();
-  config.model.moe.router.type = "top_k";
-  config.model.moe.router.k = 3;
+  config.model.moe.router = config::RouterConfig(config::TopKOptions{.k = 3});
   model::Decoder decoder(config.model, kWindow, ops::precision_policy("fp64"));
   decoder.initialize(3);
   const TextEvaluation result =

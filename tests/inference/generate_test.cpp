@@ -24,7 +24,7 @@ struct GenerateCase {
 config::Config byte_config(const GenerateCase& instance) {
   config::Config config = tiny_config(instance.precision);
   config.model.vocab_size = data::Tokenizer::byte_level().vocab_size();
-  config.model.moe.router.type = instance.router;
+  config.model.moe.router = config::RouterConfig(instance.router);
   config.model.moe.layers = {0, 1};
   config.model.init_std = 0.3;  // away from uniform, so that texts differ
   return config;

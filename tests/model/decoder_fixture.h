@@ -17,6 +17,9 @@
 #include <vector>
 
 #include "switchyard/config/config.h"
+#include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/top_k.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/model/batch.h"
 #include "switchyard/model/decoder.h"
@@ -32,15 +35,18 @@ struct RouterCase {
 };
 
 inline std::vector<RouterCase> router_cases() {
-  config::RouterConfig top_p{.type = "top_p", .p = 0.5};
-  config::RouterConfig top_k{.type = "top_k", .renormalize = true, .k = 2};
-  config::RouterConfig entropy{.type = "attention_importance", .importance = "attention_entropy"};
-  config::RouterConfig peak{.type = "attention_importance", .importance = "attention_peak"};
+  const config::RouterConfig top_p(config::TopPOptions{.p = 0.5});
+  const config::RouterConfig top_k(config::TopKOptions{.k = 2}, true);
+  const config::RouterConfig entropy(
+      config::AttentionImportanceOptions{.importance = "attention_entropy"});
+  const config::RouterConfig peak(
+      config::AttentionImportanceOptions{.importance = "attention_peak"});
   return {{"top_p", top_p}, {"top_k", top_k}, {"entropy", entropy}, {"peak", peak}};
 }
 
 // Two layers, the second of experts; 4 query heads in 2 groups.
-inline config::ModelConfig small_config(const config::RouterConfig& router = {.p = 0.5}) {
+inline config::ModelConfig small_config(
+    const config::RouterConfig& router = config::RouterConfig(config::TopPOptions{.p = 0.5})) {
   config::ModelConfig config;
   config.vocab_size = 19;
   config.hidden_size = 12;

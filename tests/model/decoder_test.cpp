@@ -162,7 +162,8 @@ TEST(Decoder, DropoutIsAFunctionOfSeedStepAndToken) {
 
 TEST(Decoder, Bf16StaysCloseToFp32) {
   const at::NoGradGuard no_grad;
-  config::ModelConfig config = small_config({.type = "top_k", .renormalize = true, .k = 4});
+  config::ModelConfig config =
+      small_config(config::RouterConfig(config::TopKOptions{.k = 4}, true));
   config.init_std = 0.1;
   const Batch batch = make_batch({random_tokens(30, 1)});
   const auto wide = make_decoder(config, at::kFloat);
@@ -300,7 +301,7 @@ TEST(Decoder, NoTokenAndOneTokenAreBatches) {
 
 TEST(Decoder, ExpertsThatChoseNoTokenGetZeroGradients) {
   const auto decoder =
-      make_decoder(small_config({.type = "top_k", .renormalize = false, .k = 1}), at::kFloat);
+      make_decoder(small_config(config::RouterConfig(config::TopKOptions{.k = 1})), at::kFloat);
   (void)loss_and_gradients(*decoder, make_batch({{5, 5, 5}}));
   for (const ops::Parameter* parameter : decoder->parameters()) {
     if (!parameter->is_expert) continue;

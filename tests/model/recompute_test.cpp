@@ -105,8 +105,8 @@ TEST_P(Recompute, GivesTheBitsOfKeptActivationsForEveryRouter) {
 }
 
 TEST_P(Recompute, ReplaysTheFirstRouteEvenWhenTheRouterHasChangedSince) {
-  config::RouterConfig router{.type = "top_p", .p = 0.2};
-  router.p_warmup = config::PWarmup{.from = 0.9, .steps = 10};
+  const config::RouterConfig router(
+      config::TopPOptions{.p = 0.2, .p_warmup = config::PWarmup{.from = 0.9, .steps = 10}});
   const auto decoder = make_decoder(config_with(router), GetParam());
   const StepResult plain = run_step(*decoder, {.recompute = false, .num_micro_batches = 1});
   const StepResult recomputed =

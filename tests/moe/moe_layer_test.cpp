@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "moe/moe_reference.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/ops/precision.h"
 #include "switchyard/routing/router.h"
@@ -27,9 +28,9 @@ config::MoeConfig small_config() {
 }
 
 config::RouterConfig router_of(const std::string& type) {
-  config::RouterConfig router;
-  router.type = type;
-  router.p = 0.6;
+  config::RouterConfig router(type);
+  router.renormalize = false;
+  if (type == config::TopPOptions::kType) router.options.as<config::TopPOptions>().p = 0.6;
   return router;
 }
 

@@ -12,6 +12,9 @@
 
 #include "support/tiny_model.h"
 #include "switchyard/config/presets.h"
+#include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/top_k.h"
+#include "switchyard/config/routers/top_p.h"
 
 namespace switchyard::plan {
 namespace {
@@ -53,18 +56,19 @@ TEST(ExpertsPerToken, OfTopPLieBetweenOneAndAnUntrainedRouters) {
 
 TEST(ExpertsPerToken, OfTopPHeedItsLimitAndItsWarmUp) {
   config::ModelConfig model = huang().model;
-  model.moe.router.max_experts = 4;
+  auto& options = model.moe.router.options.as<config::TopPOptions>();
+  options.max_experts = 4;
   const auto limited = suppose_experts_per_token(model, {});
   EXPECT_THAT(names(limited), ElementsAre("expected", "untrained"));  // which is the worst case too
   EXPECT_EQ(limited[0].mean, 2.0);
   EXPECT_EQ(limited[1].mean, 4.0);
-  model.moe.router.max_experts.reset();
-  model.moe.router.p_warmup = config::PWarmup{.from = 0.75, .steps = 100};
+  options.max_experts.reset();
+  options.p_warmup = config::PWarmup{.from = 0.75, .steps = 100};
   EXPECT_EQ(suppose_experts_per_token(model, {})[1].mean, 12.0);
   // Exactly half of the experts, whatever 0.5 * 16 rounds to; and all of them.
-  model.moe.router = {.type = "top_p", .p = 0.5};
+  model.moe.router = config::RouterConfig(config::TopPOptions{.p = 0.5});
   EXPECT_EQ(suppose_experts_per_token(model, {})[1].mean, 8.0);
-  model.moe.router = {.type = "top_p", .p = 1.0};
+  model.moe.router = config::RouterConfig(config::TopPOptions{.p = 1.0});
   const auto whole = suppose_experts_per_token(model, {});
   EXPECT_THAT(names(whole), ElementsAre("expected"));
   EXPECT_EQ(whole[0].mean, 16.0);
@@ -72,11 +76,12 @@ TEST(ExpertsPerToken, OfTopPHeedItsLimitAndItsWarmUp) {
 
 TEST(ExpertsPerToken, OfOtherRoutersAreTheirOptions) {
   config::ModelConfig model = huang().model;
-  model.moe.router = {.type = "top_k", .k = 3};
+  model.moe.router = config::RouterConfig(config::TopKOptions{.k = 3});
   const auto top_k = suppose_experts_per_token(model, {});
   EXPECT_THAT(names(top_k), ElementsAre("expected"));
   EXPECT_EQ(top_k[0].mean, 3.0);
-  model.moe.router = {.type = "attention_importance", .k_mean = 2.5, .k_max = 5};
+  model.moe.router =
+      config::RouterConfig(config::AttentionImportanceOptions{.k_mean = 2.5, .k_max = 5});
   const auto importance = suppose_experts_per_token(model, {});
   EXPECT_THAT(names(importance), ElementsAre("expected", "worst case"));
   EXPECT_EQ(importance[0].mean, 2.5);
@@ -87,8 +92,8 @@ TEST(ExpertsPerToken, OfLayersWithTheirOwnRouterAreTheirs) {
   config::ModelConfig model = huang().model;
   model.num_layers = 4;
   model.moe.layers = {1, 3};
-  model.moe.router = {.type = "top_k", .k = 2};
-  model.moe.router_of_layer[3] = {.type = "top_k", .k = 5};
+  model.moe.router = config::RouterConfig(config::TopKOptions{.k = 2});
+  model.moe.router_of_layer[3] = config::RouterConfig(config::TopKOptions{.k = 5});
   const auto all = suppose_experts_per_token(model, {});
   EXPECT_THAT(all[0].k_L, ElementsAre(0.0, 2.0, 0.0, 5.0));
   EXPECT_EQ(all[0].mean, 3.5);
@@ -101,7 +106,7 @@ TEST(ExpertsPerToken, ThatAreGivenReplaceTheExpectation) {
   EXPECT_EQ(all[0].mean, 1.75);
   EXPECT_THROW((void)suppose_experts_per_token(model, 17.0), UsageError);
   config::ModelConfig limited = model;
-  limited.moe.router.max_experts = 4;
+  limited.moe.router.options.as<config::TopPOptions>().max_experts = 4;
   EXPECT_THROW((void)suppose_experts_per_token(limited, 5.0), UsageError);
   config::ModelConfig dense = model;
   dense.moe.layers = {};

@@ -11,6 +11,9 @@
 
 #include "support/counting_allocator.h"
 #include "switchyard/config/presets.h"
+#include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/top_k.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/inference/batching.h"
 #include "train/tiny.h"
 
@@ -151,10 +154,10 @@ TEST_P(Activations, AndTheRestAreAboutWhatAStepTakesAtMost) {
 }
 
 config::RouterConfig top_k(std::int64_t k) {
-  return {.type = "top_k", .renormalize = k > 1, .k = k};
+  return config::RouterConfig(config::TopKOptions{.k = k}, k > 1);
 }
 config::RouterConfig top_p(double p) {
-  return {.type = "top_p", .p = p};
+  return config::RouterConfig(config::TopPOptions{.p = p});
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -169,7 +172,9 @@ INSTANTIATE_TEST_SUITE_P(
         MemoryCase{.name = "top_p_some", .router = top_p(0.4)},
         MemoryCase{.name = "top_p_all", .router = top_p(1.0)},
         MemoryCase{.name = "top_p_bf16", .precision = "bf16", .router = top_p(0.6)},
-        MemoryCase{.name = "importance", .router = {.type = "attention_importance", .k_mean = 2.0}},
+        MemoryCase{
+            .name = "importance",
+            .router = config::RouterConfig(config::AttentionImportanceOptions{.k_mean = 2.0})},
         MemoryCase{.name = "recomputed", .router = top_k(2), .recompute = true},
         MemoryCase{.name = "recomputed_top_p", .router = top_p(0.6), .recompute = true},
         MemoryCase{.name = "recomputed_bf16",

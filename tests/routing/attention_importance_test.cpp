@@ -143,8 +143,8 @@ TEST(AttentionImportance, BidirectionalImportanceIsRelativeToItsSequence) {
 }
 
 TEST(AttentionImportance, BudgetSpendsTheMeanPerSequenceExactly) {
-  config::RouterConfig config = importance_config("attention_entropy", "budget");
-  config.k_mean = 2.5;
+  const config::RouterConfig config(
+      config::AttentionImportanceOptions{.k_mean = 2.5, .allocation = "budget"});
   const auto router = build_router(config, false);
   const std::vector<std::int64_t> got = experts(*router, make_input({7, 4}, {6}, 4));
   EXPECT_EQ(std::accumulate(got.begin(), got.begin() + 7, std::int64_t{0}), 15);
@@ -193,11 +193,8 @@ TEST(AttentionImportance, RefusesUnknownNamesAndLimitsOutOfOrder) {
   EXPECT_THROW((void)build_router(importance_config("attention_sent")), UsageError);
   EXPECT_THROW((void)build_router(importance_config("attention_peak", "fair")), UsageError);
   const auto with = [](std::int64_t k_min, double k_mean, std::int64_t k_max) {
-    config::RouterConfig config = importance_config("attention_peak");
-    config.k_min = k_min;
-    config.k_mean = k_mean;
-    config.k_max = k_max;
-    return config;
+    return config::RouterConfig(config::AttentionImportanceOptions{
+        .importance = "attention_peak", .k_mean = k_mean, .k_min = k_min, .k_max = k_max});
   };
   EXPECT_NO_THROW((void)build_router(with(1, 1.5, kExperts)));
   EXPECT_THROW((void)build_router(with(-1, 1.5, 3)), UsageError);

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "routing/router_cases.h"
 #include "routing/routing_fixture.h"
 #include "switchyard/config/field_table.h"
@@ -32,6 +34,12 @@ TEST(RouterRegistry, ListsTheBuiltInTypes) {
 
 TEST(RouterRegistry, KnowsTheTypesThatConfigFilesMayName) {
   EXPECT_THAT(router_types(), UnorderedElementsAreArray(config::router_types()));
+}
+
+TEST(RouterRegistry, NoTypeIsListedTwice) {
+  std::vector<std::string> types = router_types();
+  std::sort(types.begin(), types.end());
+  EXPECT_EQ(std::adjacent_find(types.begin(), types.end()), types.end());
 }
 
 TEST(RouterRegistry, UnknownTypeListsTheKnownOnesAndTheNearest) {

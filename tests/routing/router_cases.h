@@ -8,6 +8,9 @@
 #include <vector>
 
 #include "switchyard/config/config.h"
+#include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/top_k.h"
+#include "switchyard/config/routers/top_p.h"
 
 namespace switchyard::routing::testing {
 
@@ -20,47 +23,31 @@ struct RouterCase {
 };
 
 inline config::RouterConfig top_k_config(std::int64_t k, bool renormalize) {
-  config::RouterConfig config;
-  config.type = "top_k";
-  config.k = k;
-  config.renormalize = renormalize;
-  return config;
+  return config::RouterConfig(config::TopKOptions{.k = k}, renormalize);
 }
 
 inline config::RouterConfig top_p_config(double p) {
-  config::RouterConfig config;
-  config.type = "top_p";
-  config.p = p;
-  return config;
+  return config::RouterConfig(config::TopPOptions{.p = p});
 }
 
 inline config::RouterConfig limited_top_p_config(double p, std::int64_t max_experts) {
-  config::RouterConfig config = top_p_config(p);
-  config.max_experts = max_experts;
-  config.renormalize = true;
-  return config;
+  return config::RouterConfig(config::TopPOptions{.p = p, .max_experts = max_experts}, true);
 }
 
 inline config::RouterConfig warming_top_p_config(double p, double from, std::int64_t steps) {
-  config::RouterConfig config = top_p_config(p);
-  config.p_warmup = config::PWarmup{from, steps};
-  return config;
+  return config::RouterConfig(
+      config::TopPOptions{.p = p, .p_warmup = config::PWarmup{from, steps}});
 }
 
 inline config::RouterConfig importance_config(const std::string& measure,
                                               const std::string& allocation = "proportional") {
-  config::RouterConfig config;
-  config.type = "attention_importance";
-  config.importance = measure;
-  config.allocation = allocation;
-  return config;
+  return config::RouterConfig(
+      config::AttentionImportanceOptions{.importance = measure, .allocation = allocation});
 }
 
 inline std::vector<RouterCase> router_cases() {
-  config::RouterConfig any_number = importance_config("attention_entropy");
-  any_number.k_min = 0;
-  any_number.k_mean = 1.5;
-  any_number.renormalize = true;
+  const config::RouterConfig any_number(
+      config::AttentionImportanceOptions{.k_mean = 1.5, .k_min = 0}, true);
   return {
       {"top_k_one", top_k_config(1, false)},
       {"top_k_two_renormalized", top_k_config(2, true)},

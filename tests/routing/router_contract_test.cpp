@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "routing/router_contract.h"
+#include "switchyard/config/router.h"
 
 namespace switchyard::routing {
 namespace {
@@ -256,6 +257,31 @@ TEST(RouterContractSuite, CoversEveryRegisteredType) {
   for (const std::string& type : router_types()) {
     EXPECT_TRUE(covered.contains(type)) << "add router '" << type << "' to router_cases.h";
   }
+}
+
+TEST_P(RouterRouting, DrawsNoiseIfAndOnlyIfItsDescriptorSaysSo) {
+  const bool declared = config::descriptor_of(GetParam().config).uses_noise;
+  const auto router = build();
+  std::vector<std::vector<Choice>> first;
+  bool differs = false;
+  for (std::int64_t step = 0; step < 8; ++step) {
+    RouterInput input = padded_input();
+    input.noise->step = step;
+    const auto got = choices(router->route(input).routing);
+    if (step == 0) first = got;
+    for (std::size_t token = 0; token < got.size(); ++token) {
+      differs = differs || got[token].size() != first[token].size();
+      for (std::size_t i = 0; !differs && i < got[token].size(); ++i) {
+        differs = got[token][i].expert != first[token][i].expert ||
+                  got[token][i].weight != first[token][i].weight;
+      }
+    }
+  }
+  EXPECT_EQ(differs, declared);
+  RouterInput silent = padded_input();
+  silent.noise.reset();
+  silent.training = declared ? false : silent.training;
+  EXPECT_NO_THROW((void)router->route(silent));
 }
 
 TEST_P(RouterRouting, ReplayKeepsTheChoiceForOtherLogits) {

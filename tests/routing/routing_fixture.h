@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
@@ -81,7 +82,7 @@ inline at::Tensor mask(const std::vector<bool>& values) {
 }
 
 // `invalid` lists padding tokens. The importance is what attention would give: positive, 0 at
-// padding.
+// padding. Noise is there whether or not the router declares it.
 inline RouterInput make_input(const std::vector<std::int64_t>& lengths,
                               const std::vector<std::int64_t>& invalid, std::uint64_t seed = 1,
                               at::ScalarType dtype = at::kFloat, std::int64_t hidden = kHidden) {
@@ -100,6 +101,7 @@ inline RouterInput make_input(const std::vector<std::int64_t>& lengths,
   input.importance_T = at::where(input.valid_T, uniform({num_tokens}, seed + 1000, 0.1, 1.0), 0.0)
                            .to(ops::accumulation_type(dtype));
   input.training = true;
+  input.noise = NoiseKey{.seed = 11, .layer = 3, .token_idx_T = at::arange(num_tokens, at::kLong)};
   return input;
 }
 
@@ -178,7 +180,7 @@ inline GlobalSums global_sums(const ops::RouteSums& sums, std::int64_t step) {
 inline void train(Router& router, std::int64_t num_steps) {
   for (std::int64_t step = 0; step < num_steps; ++step) {
     RouterInput input = padded_input(100 + static_cast<std::uint64_t>(step));
-    input.step = step;
+    input.noise->step = step;
     router.after_step(global_sums(router.route(input).sums, step));
   }
 }

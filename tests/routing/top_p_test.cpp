@@ -134,7 +134,6 @@ TEST(TopPWarmup, DecidesHowManyExpertsATokenGets) {
   input.x_TH.zero_();
   std::vector<std::int64_t> experts;
   for (std::int64_t step = 0; step < 4; ++step) {
-    input.step = 1000;  // the state decides, not the caller's step: evaluation routes as training
     experts.push_back(experts_per_token(router->route(input).routing)[0]);
     router->after_step({.step = step});
   }

@@ -27,7 +27,7 @@ using ::testing::HasSubstr;
 
 config::Config stateful_config() {
   config::Config config = tiny_config();
-  config.model.moe.router.type = "attention_importance";
+  config.model.moe.router = config::RouterConfig("attention_importance");
   return config;
 }
 

@@ -101,7 +101,7 @@ TEST_F(Pretrain, RepeatsItselfBitForBit) {
 }
 
 TEST_F(Pretrain, CheckpointAloneGivesTheSameModelBack) {
-  config_.model.moe.router.type = "attention_importance";  // has state
+  config_.model.moe.router = config::RouterConfig("attention_importance");  // has state
   config_.train.steps = 5;
   const RunResult result = pretrain(config_);
   std::filesystem::rename(result.checkpoint, folder_ / "moved");

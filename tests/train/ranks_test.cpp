@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "switchyard/comm/threads.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "train/tiny.h"
 
@@ -42,10 +43,10 @@ config::Config config_of(const std::string& router, std::int64_t num_ranks) {
   config.data.attend_across_documents = false;
   config.model.dropout = 0.1;
   config.model.moe.layers = {0, 1};
-  config.model.moe.router.type = router;
-  config.model.moe.router.renormalize = router == "top_k";
-  if (router == "top_p")
-    config.model.moe.router.p_warmup = config::PWarmup{.from = 0.9, .steps = 8};
+  config.model.moe.router = router == "top_p"
+                                ? config::RouterConfig(config::TopPOptions{
+                                      .p_warmup = config::PWarmup{.from = 0.9, .steps = 8}})
+                                : config::RouterConfig(router);
   config.model.moe.loss.load_balance = 0.1;
   config.model.moe.loss.dynamic = 0.01;
   config.model.moe.loss.z = 0.01;

@@ -11,6 +11,10 @@
 #include "checkpoint/manifest.h"
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/load.h"
+#include "switchyard/config/router.h"
+#include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/top_k.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
@@ -65,8 +69,9 @@ class Resume : public ::testing::Test {
     }
     const char* const state = "router_state.safetensors";
     const config::RouterConfig& router = config_.model.moe.router;
+    const auto state_of = config::descriptor_of(router).state;
     ASSERT_EQ(fs::exists(last_checkpoint(a) / state),
-              router.type == "attention_importance" || router.p_warmup.has_value());
+              state_of != nullptr && !state_of(router, true).empty());
     if (fs::exists(last_checkpoint(a) / state)) {
       EXPECT_EQ(read_file(last_checkpoint(a) / state), read_file(last_checkpoint(b) / state));
     }
@@ -124,40 +129,41 @@ TEST_P(ResumeIsBitExact, WhereverItWasKilled) {
 
 INSTANTIATE_TEST_SUITE_P(
     Runs, ResumeIsBitExact,
-    ::testing::Values(Case{"fp32", [](config::Config&) {}},
-                      Case{"bf16", [](config::Config& config) { config.train.precision = "bf16"; }},
-                      Case{"fp64", [](config::Config& config) { config.train.precision = "fp64"; }},
-                      Case{"blend",
-                           [](config::Config& config) {
-                             const fs::path first = config.data.path;
-                             config.data.blend = {
-                                 {.path = first.string(), .weight = 2.0},
-                                 {.path = (first.parent_path() / "other").string()}};
-                             config.data.path = "";
-                           }},
-                      Case{"best_kept",
-                           [](config::Config& config) {
-                             config.train.keep_best = true;
-                             config.train.evaluate_every = 3;
-                           }},
-                      Case{"recompute", [](config::Config& c) { c.train.recompute = true; }},
-                      Case{"two_micro_batches",
-                           [](config::Config& c) { c.train.micro_batch_size = 4; }},
-                      // There are about 380 windows: with 25 a step they are used up after 15.
-                      Case{"across_epochs",
-                           [](config::Config& config) {
-                             config.train.global_batch_size = 25;
-                             config.train.micro_batch_size = 25;
-                           }},
-                      Case{"router_warm_up",
-                           [](config::Config& config) {
-                             config.model.moe.router.p_warmup = {.from = 1.0, .steps = 15};
-                           }},
-                      Case{"router_with_state",
-                           [](config::Config& config) {
-                             config.model.moe.router.type = "attention_importance";
-                             config.model.moe.router.k_max = 4;  // as the resolved config has it
-                           }}),
+    ::testing::Values(
+        Case{"fp32", [](config::Config&) {}},
+        Case{"bf16", [](config::Config& config) { config.train.precision = "bf16"; }},
+        Case{"fp64", [](config::Config& config) { config.train.precision = "fp64"; }},
+        Case{"blend",
+             [](config::Config& config) {
+               const fs::path first = config.data.path;
+               config.data.blend = {{.path = first.string(), .weight = 2.0},
+                                    {.path = (first.parent_path() / "other").string()}};
+               config.data.path = "";
+             }},
+        Case{"best_kept",
+             [](config::Config& config) {
+               config.train.keep_best = true;
+               config.train.evaluate_every = 3;
+             }},
+        Case{"recompute", [](config::Config& c) { c.train.recompute = true; }},
+        Case{"two_micro_batches", [](config::Config& c) { c.train.micro_batch_size = 4; }},
+        // There are about 380 windows: with 25 a step they are used up after 15.
+        Case{"across_epochs",
+             [](config::Config& config) {
+               config.train.global_batch_size = 25;
+               config.train.micro_batch_size = 25;
+             }},
+        Case{"router_warm_up",
+             [](config::Config& config) {
+               config.model.moe.router = config::RouterConfig(
+                   config::TopPOptions{.p_warmup = config::PWarmup{.from = 1.0, .steps = 15}});
+             }},
+        Case{"router_with_state",
+             [](config::Config& config) {
+               // As the resolved config has it.
+               config.model.moe.router =
+                   config::RouterConfig(config::AttentionImportanceOptions{.k_max = 4});
+             }}),
     [](const auto& row) { return std::string(row.param.name); });
 
 TEST_F(Resume, ARepeatedResumeOfAFinishedRunChangesNothing) {
@@ -257,7 +263,7 @@ TEST_F(Resume, ChangesThatWouldMakeItAnotherRunAreRefusedAllAtOnceAndNothingIsTo
   config_.model.vocab_size = kBytesVocab;
   config_.model.hidden_size = 64;
   config_.optim.learning_rate = 0.5;
-  config_.model.moe.router.type = "top_k";
+  config_.model.moe.router = config::RouterConfig(config::TopKOptions{});
   try {
     (void)resume(config_, {});
     ADD_FAILURE() << "went on with another model";
@@ -276,8 +282,8 @@ TEST_F(Resume, AllowedChangesGoOn) {
   resume_after("run", 7, {.keys = {"optim.learning_rate"}, .router = true},
                [](config::Config& config) {
                  config.optim.learning_rate = 1e-3;
-                 config.model.moe.router.type = "attention_importance";
-                 config.model.moe.router.k_max = 4;
+                 config.model.moe.router =
+                     config::RouterConfig(config::AttentionImportanceOptions{.k_max = 4});
                  config.train.micro_batch_size = 4;
                  config.train.log_every = 5;
                });

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <string>
 
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "train/tiny.h"
 
@@ -58,8 +59,7 @@ TEST_P(TrainerRecompute, TrainsToTheSameBits) {
     config::Config config = tiny_config(GetParam());
     config.model.dropout = 0.1;
     config.model.moe.layers = {0, 1};
-    config.model.moe.router.type = router;
-    config.model.moe.router.renormalize = std::string(router) == "top_k";
+    config.model.moe.router = config::RouterConfig(router);
     config.model.moe.loss.z = 1e-3;
     config.train.micro_batch_size = 2;
     const TinyRun plain(config);
@@ -122,7 +122,7 @@ TEST(Trainer, AccumulatedMicroBatchesEqualOneBatch) {
 // distribution and every loss can be added up from it in plain loops.
 TEST(Trainer, RouterLossesAreThoseOfABruteForceSum) {
   config::Config config = tiny_config("fp64");
-  config.model.moe.router.p = 1.0;
+  config.model.moe.router = config::RouterConfig(config::TopPOptions{.p = 1.0});
   config.train.micro_batch_size = 4;
   const std::int64_t num_experts = config.model.moe.num_experts;
   const TinyRun run(config);
@@ -201,7 +201,7 @@ TEST(Trainer, GradientIsThatOfTheReportedObjective) {
 
 TEST(Trainer, SkippedStepUsesItsNumberAndChangesNothingElse) {
   config::Config config = tiny_config("bf16");
-  config.model.moe.router.type = "attention_importance";  // has state
+  config.model.moe.router = config::RouterConfig("attention_importance");  // has state
   const TinyRun run(config);
   (void)run.train(3);
   const auto weights = run.weights();

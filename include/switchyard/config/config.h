@@ -1,5 +1,6 @@
 // The plain structs that hold one resolved run. Defaults, ranges, units and help live in the field
 // table (config/field_table.h), which fills these; a rule across fields is in config/validate.cpp.
+// The options of a router are its own (config/router_config.h).
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "switchyard/config/router_config.h"
 
 namespace switchyard::config {
 
@@ -30,38 +33,18 @@ struct DataConfig {
   bool operator==(const DataConfig&) const = default;
 };
 
+// A number on its way from `from` to where it belongs, in `steps` equal parts.
 struct PWarmup {
   double from = 1.0;
   std::int64_t steps = 0;
   bool operator==(const PWarmup&) const = default;
 };
 
-// All options of all router types; which ones a type knows is in the field table. Defaults that
-// depend on the type (renormalize) are resolved before anyone reads them.
-struct RouterConfig {
-  std::string type = "top_p";  // top_k | top_p | attention_importance
-  bool renormalize = false;    // default: true for top_k, else false
-  // top_k
-  std::int64_t k = 2;
-  // top_p
-  double p = 0.4;
-  std::optional<std::int64_t> max_experts{};
-  std::optional<PWarmup> p_warmup{};
-  // attention_importance
-  std::string importance =
-      "attention_entropy";  // attention_received | attention_peak | ..._entropy
-  double k_mean = 2.0;
-  std::int64_t k_min = 1;
-  std::optional<std::int64_t> k_max{};      // default: num_experts
-  std::string allocation = "proportional";  // proportional | budget
-  bool operator==(const RouterConfig&) const = default;
-};
-
 struct MoeLossConfig {
   double load_balance = 1e-2;
-  double dynamic = 0.0;  // default 1e-4 for top_p, else 0
+  double dynamic = 0.0;  // load_balance, dynamic and normalize: defaults of the router's descriptor
   double z = 0.0;
-  std::string normalize = "assignments";  // tokens (default for top_p) | assignments
+  std::string normalize = "assignments";  // tokens | assignments
   std::string scope = "global";           // global | sequence | local
   bool operator==(const MoeLossConfig&) const = default;
 };

@@ -1,5 +1,6 @@
 // The one table of config fields. Parsing, validation, `--help`, `config reference`, docs/config.md
 // and the resolved config are all driven by it: a new field is one member in config.h and one row.
+// Rows of router options come from the routers' descriptors (config/router.h).
 #pragma once
 
 #include <cstdint>
@@ -41,6 +42,7 @@ struct Range {
   [[nodiscard]] bool contains(double value) const;
   // "in (0, 1]", ">= 0"; empty for any number.
   [[nodiscard]] std::string text() const;
+  bool operator==(const Range&) const = default;
 };
 
 struct Field {
@@ -50,12 +52,17 @@ struct Field {
   std::string default_text{};
   Range range{};
   std::vector<std::string> choices{};
-  std::string unit{};                       // every number has one
-  std::string help{};                       // one line
-  std::vector<std::string> router_types{};  // router options: the types that know it; empty = all
-  bool free_on_resume = false;              // a resumed run may change it without being asked
+  std::string unit{};           // every number has one
+  std::string help{};           // one line
+  bool free_on_resume = false;  // a resumed run may change it without being asked
+  // Router options: the types that know it, each with where it is in a config of that type
+  // (`access` is the first's). Empty: no router option.
+  std::vector<std::string> router_types{};
+  std::vector<Access> access_of_type{};
 
   [[nodiscard]] std::string type_name() const;  // "integer", "list of numbers", ...
+  // Where it is in this config. InternalError for an option that the config's router lacks.
+  [[nodiscard]] const Access& access_in(const Config& config) const;
   [[nodiscard]] bool known_to(std::string_view router_type) const;
 };
 
@@ -67,6 +74,7 @@ struct Field {
 [[nodiscard]] bool is_group(std::string_view key);
 // Names directly under a group, in table order ("" = top level).
 [[nodiscard]] std::vector<std::string> names_in_group(std::string_view group);
+// Names of router_descriptors(), in their order.
 [[nodiscard]] std::vector<std::string> router_types();
 
 inline constexpr std::string_view kRouterPrefix = "model.moe.router.";

@@ -1,5 +1,5 @@
-// A router maps token states to a Routing. Implementations: top_k, top_p, attention_importance
-// (one file each), made by `make_router`. A router never communicates and never divides sums.
+// A router maps token states to a Routing. Implementations, one file each in src/routing, are made
+// by `make_router`. A router never communicates and never divides sums.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,25 +7,42 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "switchyard/config/config.h"
 #include "switchyard/ops/attention_importance.h"
+#include "switchyard/ops/dropout.h"
 #include "switchyard/ops/parameter.h"
 #include "switchyard/ops/routing.h"
 
 namespace switchyard::routing {
+
+// Where a router's random numbers come from: Philox key = seed, counter = (step, layer << 8 |
+// kSite, token index, element / 4), so that they survive resume, recomputation and any layout.
+struct NoiseKey {
+  static constexpr std::int64_t kSite = 3;  // 0 to 2 are the model's dropout
+
+  std::uint64_t seed = 0;
+  std::int64_t step = 0;  // 0-based index of the optimizer step
+  std::int64_t layer = 0;
+  at::Tensor token_idx_T;  // [T] int64, index of the sequence in the global batch * S + position
+
+  // ops::dropout(x_TH, token_idx_T, rate, place()) draws from it.
+  [[nodiscard]] ops::DropoutPlace place() const {
+    return {.seed = seed, .step = step, .layer = layer, .site = kSite};
+  }
+};
 
 struct RouterInput {
   at::Tensor x_TH;                // [T, H] compute dtype
   at::Tensor importance_T;        // [T] the raw measure the router asked for, else undefined
   at::Tensor valid_T;             // [T] bool or undefined
   at::Tensor sequence_offset_B1;  // [B+1] int32
-  at::Tensor token_idx_T;         // [T] int64 or undefined
-  std::int64_t step = 0;          // 0-based index of the optimizer step
-  std::int64_t layer = 0;
   bool training = false;
+  // While training, for routers whose descriptor says `uses_noise`.
+  std::optional<NoiseKey> noise{};
   // Generation, for routers that read importance_T: [B] int64 keys each sequence attends to besides
   // this batch's; undefined = none.
   at::Tensor cached_keys_B;
@@ -38,7 +55,7 @@ struct RouteResult {
 
 // One layer's sums of a whole applied step over all ranks, on the host.
 struct GlobalSums {
-  std::int64_t step = 0;  // the step just applied, counted as RouterInput::step
+  std::int64_t step = 0;  // the step just applied, counted from 0
   std::int64_t num_tokens = 0;
   std::vector<std::int64_t> count_E = {};
   std::map<std::string, double> named = {};

@@ -202,6 +202,27 @@ TYPED_TEST(RouteOnGpu, ChoosesTopKFromNoneToAllExperts) {
   }
 }
 
+// ops/route_chosen asks so for any choice: the chosen experts' logits are 1, the others' 0.
+TYPED_TEST(RouteOnGpu, ChoosesTheExpertsThatAMatrixOfOnesNames) {
+  std::mt19937 random(16);
+  for (const auto [num_experts, num_tokens] : kSizes) {
+    auto input = small_input<TypeParam>(random, num_experts, num_tokens);
+    Rule rule{.p = {}};
+    for (std::int64_t t = 0; t < num_tokens; ++t) {
+      const auto density = random() % 5;  // of 4: none to all experts of the token
+      std::int32_t k = 0;
+      for (std::int64_t e = 0; e < num_experts; ++e) {
+        const bool chosen = random() % 4 < density;
+        input.logits_TE[static_cast<std::size_t>(t * num_experts + e)] =
+            static_cast<TypeParam>(chosen ? 1 : 0);
+        k += chosen ? 1 : 0;
+      }
+      rule.k_T.push_back(k);
+    }
+    expect_parity(input, rule);
+  }
+}
+
 TYPED_TEST(RouteOnGpu, OneExpertMayTakeEveryToken) {
   for (const std::int64_t num_experts : {16, 200}) {
     constexpr std::int64_t kTokens = 300;

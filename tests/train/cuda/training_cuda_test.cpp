@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 config::Config gpu_config(const std::string& router, const std::string& precision,
                           const std::string& device) {
   config::Config config = tiny_config(precision);
-  config.model.moe.router.type = router;
+  config.model.moe.router = config::RouterConfig(router);
   config.model.dropout = 0.1;
   config.train.device = device;
   config.train.micro_batch_size = 4;  // two micro-batches
@@ -105,7 +105,7 @@ TEST_P(TrainingOnGpu, WaitsOncePerMoeLayerAndMicroBatch) {
 TEST_P(TrainingOnGpu, ResumesBitForBit) {
   TinyRunFolder tiny;
   config::Config& config = tiny.config;
-  config.model.moe.router.type = GetParam();
+  config.model.moe.router = config::RouterConfig(GetParam());
   config.model.dropout = 0.1;
   config.train.device = test_device();
   config.train.precision = "bf16";
@@ -130,7 +130,7 @@ TEST_P(TrainingOnGpu, ResumesBitForBit) {
 
 TEST_P(TrainingOnGpu, EvaluatesAndGeneratesAsTheCpuDoes) {
   TinyRunFolder tiny;
-  tiny.config.model.moe.router.type = GetParam();
+  tiny.config.model.moe.router = config::RouterConfig(GetParam());
   (void)pretrain(tiny.config);
   const std::string text = "line 3 of the book\nline 7 of the book\n";
   std::vector<std::string> texts;

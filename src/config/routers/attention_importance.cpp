@@ -1,0 +1,110 @@
+#include "switchyard/config/routers/attention_importance.h"
+
+#include <fmt/format.h>
+
+#include "config/fields.h"
+#include "switchyard/config/router.h"
+
+namespace switchyard::config {
+namespace {
+
+using Options = AttentionImportanceOptions;
+
+std::vector<Field> options() {
+  return {
+      {.key = "importance",
+       .access = SWITCHYARD_ROUTER_OPTION(Options, importance),
+       .default_text = "attention_entropy",
+       .choices = {"attention_received", "attention_peak", "attention_entropy"},
+       .help = "what attention says about a token; attention_received is not causal"},
+      {.key = "k_mean",
+       .access = SWITCHYARD_ROUTER_OPTION(Options, k_mean),
+       .default_text = "2",
+       .range = {.minimum = 0, .maximum = 65536, .minimum_open = true},
+       .unit = "experts per token",
+       .help = "experts of a token of average importance"},
+      {.key = "k_min",
+       .access = SWITCHYARD_ROUTER_OPTION(Options, k_min),
+       .default_text = "1",
+       .range = between(0, 65536),
+       .unit = "experts per token",
+       .help = "fewest experts of a token"},
+      {.key = "k_max",
+       .access = SWITCHYARD_ROUTER_OPTION(Options, k_max),
+       .default_kind = DefaultKind::kDepends,
+       .default_text = "num_experts",
+       .range = between(1, 65536),
+       .unit = "experts per token",
+       .help = "most experts of a token"},
+      {.key = "allocation",
+       .access = SWITCHYARD_ROUTER_OPTION(Options, allocation),
+       .default_text = "proportional",
+       .choices = {"proportional", "budget"},
+       .help =
+           "proportional: each token by itself; budget: k_mean holds per sequence (not causal)"},
+  };
+}
+
+std::vector<FilledOption> fill_defaults(RouterConfig& router, std::int64_t num_experts) {
+  auto& options = router.options.as<Options>();
+  if (options.k_max) return {};
+  options.k_max = num_experts;
+  return {{.option = "k_max", .reason = "num_experts"}};
+}
+
+std::vector<BidirectionalOption> bidirectional(const RouterConfig& router) {
+  const auto& options = router.options.as<Options>();
+  std::vector<BidirectionalOption> found;
+  if (options.importance == "attention_received") {
+    found.push_back({"importance",
+                     "attention_received looks at later tokens, which a decoder must not; use "
+                     "attention_peak or attention_entropy"});
+  }
+  if (options.allocation == "budget") {
+    found.push_back({"allocation",
+                     "budget shares experts between a token and later ones, which a decoder must "
+                     "not; use proportional"});
+  }
+  return found;
+}
+
+void check(const RouterConfig& router, const RouterCheck& rules) {
+  const auto& options = router.options.as<Options>();
+  const std::int64_t k_max = options.k_max.value_or(rules.num_experts);
+  rules.require_at_most_experts(k_max, "k_max");
+  rules.require(static_cast<double>(options.k_min) <= options.k_mean, "k_min", "k_mean",
+                fmt::format("must be at most k_mean {}, got {}", options.k_mean, options.k_min));
+  rules.require(options.k_mean <= static_cast<double>(k_max), "k_mean", "k_max",
+                fmt::format("must be at most k_max {}, got {}", k_max, options.k_mean));
+}
+
+// The running mean that importance is relative to; a bidirectional model takes the sequence's.
+std::vector<std::string> state(const RouterConfig& /*router*/, bool causal) {
+  if (!causal) return {};
+  return {"importance_mean"};
+}
+
+RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {
+  const auto& options = router.options.as<Options>();
+  return {.expected = options.k_mean,
+          .untrained = options.k_mean,
+          .worst = static_cast<double>(options.k_max.value_or(num_experts)),
+          .reason = "k_mean of attention_importance"};
+}
+
+}  // namespace
+
+const RouterDescriptor& attention_importance_router() {
+  static const RouterDescriptor descriptor{.name = std::string(Options::kType),
+                                           .options = options(),
+                                           .default_options = RouterOptions(Options{}),
+                                           .renormalize = false,
+                                           .check = &check,
+                                           .fill_defaults = &fill_defaults,
+                                           .bidirectional = &bidirectional,
+                                           .state = &state,
+                                           .experts_per_token = &experts_per_token};
+  return descriptor;
+}
+
+}  // namespace switchyard::config

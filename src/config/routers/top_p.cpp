@@ -1,0 +1,85 @@
+#include "switchyard/config/routers/top_p.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "config/fields.h"
+#include "switchyard/config/router.h"
+
+namespace switchyard::config {
+namespace {
+
+std::vector<Field> options() {
+  return {{.key = "p",
+           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, p),
+           .default_text = "0.4",
+           .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
+           .unit = "probability",
+           .help = "take the most probable experts until their probabilities sum to p; 1 = all"},
+          {.key = "max_experts",
+           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, max_experts),
+           .default_text = "none",
+           .range = between(1, 65536),
+           .unit = "experts per token",
+           .help = "upper bound per token, against the many experts of early training"},
+          {.key = "p_warmup",
+           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, p_warmup),
+           .default_text = "none",
+           .unit = "probability, steps",
+           .help = "{from: 1, steps: 500}: move p linearly from `from` (in (0, 1], default 1) in "
+                   "`steps` steps"}};
+}
+
+void check(const RouterConfig& router, const RouterCheck& rules) {
+  const auto& options = router.options.as<TopPOptions>();
+  if (options.max_experts) rules.require_at_most_experts(*options.max_experts, "max_experts");
+  rules.require(!options.p_warmup || options.p_warmup->steps > 0, "p_warmup", "p_warmup",
+                "steps is required");
+}
+
+std::vector<std::string> state(const RouterConfig& router, bool /*causal*/) {
+  if (!router.options.as<TopPOptions>().p_warmup) return {};
+  return {"p"};
+}
+
+// An untrained router is near uniform, so a token gets ceil(p E) experts; training drives that
+// toward 1. Between them the expectation is an assumption: docs/architecture.md.
+RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {
+  const auto& options = router.options.as<TopPOptions>();
+  const auto worst = static_cast<double>(options.max_experts.value_or(num_experts));
+  // The rounding of p E must not add an expert.
+  const auto uniform = [&](double p) {
+    return std::clamp(std::ceil(p * static_cast<double>(num_experts) - 1e-9), 1.0, worst);
+  };
+  const double before = options.p_warmup ? std::max(options.p, options.p_warmup->from) : options.p;
+  const bool takes_all = options.p >= 1.0;
+  return {.expected = takes_all ? worst : std::sqrt(uniform(options.p)),
+          .untrained = uniform(before),
+          .worst = worst,
+          .reason = takes_all
+                        ? "top_p with p = 1 takes all it may"
+                        : "assumed: geometric mean of untrained and 1, which training drives it to",
+          .untrained_reason = "the first steps: top_p over nearly equal probabilities, ceil(p E)"};
+}
+
+std::string to_need_less_memory(const RouterConfig& router) {
+  if (router.options.as<TopPOptions>().max_experts) return {};
+  return "a bound in model.moe.router.max_experts";
+}
+
+}  // namespace
+
+const RouterDescriptor& top_p_router() {
+  static const RouterDescriptor descriptor{.name = std::string(TopPOptions::kType),
+                                           .options = options(),
+                                           .default_options = RouterOptions(TopPOptions{}),
+                                           .renormalize = false,
+                                           .losses = {.dynamic = "1e-4", .normalize = "tokens"},
+                                           .check = &check,
+                                           .state = &state,
+                                           .experts_per_token = &experts_per_token,
+                                           .to_need_less_memory = &to_need_less_memory};
+  return descriptor;
+}
+
+}  // namespace switchyard::config
