@@ -146,7 +146,7 @@ Memory memory_of(Decoder& decoder, const Batch& batch, bool recompute) {
 }
 
 TEST(RecomputeMemory, KeepsTheInputsOfTheBlocksAlone) {
-  config::ModelConfig config = config_with({.p = 0.5});
+  config::ModelConfig config = config_with(config::RouterConfig(config::TopPOptions{.p = 0.5}));
   config.hidden_size = 32;
   config.head_dim = 8;
   config.ffn_size = 64;
