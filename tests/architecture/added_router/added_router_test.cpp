@@ -17,10 +17,11 @@
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/config/values.h"
 #include "switchyard/core/file.h"
+#include "switchyard/inference/generate.h"
 #include "switchyard/model/decoder.h"
+#include "switchyard/plan/plan.h"
 #include "switchyard/routing/router.h"
-#include "switchyard/train/generate.h"
-#include "switchyard/train/plan.h"
+#include "switchyard/train/build.h"
 #include "switchyard/train/pretrain.h"
 #include "train/tiny_run_folder.h"
 
@@ -115,7 +116,7 @@ TEST(AddedRouter, IsInTheReferenceAndTheHelp) {
 }
 
 TEST(AddedRouter, TellsAPlanHowManyExpertsToExpect) {
-  const auto all = suppose_experts_per_token(loaded({}).config.model, {});
+  const auto all = plan::suppose_experts_per_token(loaded({}).config.model, {});
   ASSERT_EQ(all.size(), 2U);
   EXPECT_EQ(all[0].mean, 2.0);
   EXPECT_EQ(all[0].reason, "half of the experts are above the level");
@@ -190,12 +191,12 @@ TEST(AddedRouter, ResumesBitForBitAndGenerates) {
   const LoadedModel model = load_model(tiny.folder / "stopped");
   EXPECT_GT(model.decoder->routers().at(1)->state().at("level").item<float>(), 0.9F);
   std::set<double> experts;
-  const Generation text =
-      generate(*model.decoder, model.tokenizer, "line",
-               {.sampling = {.temperature = 1.0, .seed = 11},
-                .max_tokens = 24,
-                .sequence_length = model.config.data.sequence_length},
-               [&](const GeneratedToken& token) { experts.insert(token.experts); });
+  const inference::Generation text = inference::generate(
+      *model.decoder, model.tokenizer, "line",
+      {.sampling = {.temperature = 1.0, .seed = 11},
+       .max_tokens = 24,
+       .sequence_length = model.config.data.sequence_length},
+      [&](const inference::GeneratedToken& token) { experts.insert(token.experts); });
   EXPECT_GT(text.num_tokens, 0);
   EXPECT_GE(experts.size(), 2U) << "all tokens got the same number of experts";
   EXPECT_GT(*experts.begin(), 0.0) << "noise has no place outside training";

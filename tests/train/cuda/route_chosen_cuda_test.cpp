@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "switchyard/train/device.h"
+#include "switchyard/ops/device.h"
 #include "train/cuda/gpu.h"
 
 namespace switchyard::train {
@@ -24,7 +24,7 @@ struct Routed {
 // 300 tokens in sequences of 100, 0 and 200; token t takes every (1 + t mod 7)-th of 9 experts,
 // every eighth token none.
 Routed routed_on(const std::string& device_name) {
-  const at::Device device = device_of(device_name);
+  const at::Device device = ops::device_of(device_name);
   const at::Tensor index_TE = at::arange(300 * 9, at::kLong).view({300, 9});
   const at::Tensor token_T1 = at::arange(300, at::kLong).unsqueeze(1);
   const at::Tensor expert_E = at::arange(9, at::kLong);
