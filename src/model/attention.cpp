@@ -31,9 +31,9 @@ std::vector<ops::LogicalTensor> qkv_parts(const config::ModelConfig& config,
 
 }  // namespace
 
-Attention::Attention(const config::ModelConfig& config, const BlockBuild& build,
+Attention::Attention(const config::ModelConfig& config, std::int64_t layer, const TrunkBuild& build,
                      const std::string& name)
-    : layer_(build.layer),
+    : layer_(layer),
       causal_(build.causal),
       num_heads_(config.num_heads),
       num_kv_heads_(config.num_kv_heads),

@@ -52,7 +52,7 @@ at::Tensor residual_dropout(const at::Tensor& x_TH, const Batch& batch,
                        .site = static_cast<std::int64_t>(site)});
 }
 
-DenseMlp::DenseMlp(const config::ModelConfig& config, const BlockBuild& build,
+DenseMlp::DenseMlp(const config::ModelConfig& config, const ops::PrecisionPolicy& precision,
                    const std::string& name) {
   const std::int64_t size = config.ffn_size;
   const std::int64_t hidden = config.hidden_size;
@@ -64,27 +64,27 @@ DenseMlp::DenseMlp(const config::ModelConfig& config, const BlockBuild& build,
                   .offset = size * hidden,
                   .shape = {size, hidden}}},
        .init_std = config.init_std},
-      build.precision);
+      precision);
   down_ = ops::make_parameter({.name = name + ".down_proj.weight",
                                .shape = {hidden, size},
                                .init_std = residual_std(config)},
-                              build.precision);
+                              precision);
 }
 
 at::Tensor DenseMlp::forward(const at::Tensor& x_TH) const {
   return at::linear(ops::swiglu(at::linear(x_TH, gate_up_.value)), down_.value);
 }
 
-Block::Block(const config::ModelConfig& config, const BlockBuild& build)
-    : layer_(build.layer),
+Block::Block(const config::ModelConfig& config, std::int64_t layer, const TrunkBuild& build)
+    : layer_(layer),
       dropout_(config.dropout),
       norm_eps_(config.norm_eps),
-      input_norm_(make_norm(fmt::format("model.layers.{}.input_norm.weight", build.layer),
+      input_norm_(make_norm(fmt::format("model.layers.{}.input_norm.weight", layer),
                             config.hidden_size, build.precision)),
       post_attention_norm_(
-          make_norm(fmt::format("model.layers.{}.post_attention_norm.weight", build.layer),
+          make_norm(fmt::format("model.layers.{}.post_attention_norm.weight", layer),
                     config.hidden_size, build.precision)),
-      attention_(config, build, fmt::format("model.layers.{}.self_attn", build.layer)) {
+      attention_(config, layer, build, fmt::format("model.layers.{}.self_attn", layer)) {
   const std::vector<std::int64_t>& moe_layers = config.moe.layers;
   if (std::find(moe_layers.begin(), moe_layers.end(), layer_) != moe_layers.end()) {
     const config::RouterConfig& router = config.router_at(layer_);
@@ -97,9 +97,10 @@ Block::Block(const config::ModelConfig& config, const BlockBuild& build)
                                .sequence_length = build.sequence_length,
                                .init_std = config.init_std,
                                .down_proj_std = residual_std(config),
-                               .precision = build.precision});
+                               .precision = build.precision,
+                               .placement = build.placement});
   } else {
-    mlp_.emplace(config, build, fmt::format("model.layers.{}.mlp", layer_));
+    mlp_.emplace(config, build.precision, fmt::format("model.layers.{}.mlp", layer_));
   }
 }
 

@@ -18,17 +18,11 @@
 
 namespace switchyard::model {
 
-struct BlockBuild {
-  std::int64_t layer = 0;
-  std::int64_t sequence_length = 0;
-  bool causal = true;
-  ops::PrecisionPolicy precision;
-};
-
 // Parts are named `model.layers.{layer}.{...}.weight` as design and files have them.
 class Attention {
  public:
-  Attention(const config::ModelConfig& config, const BlockBuild& build, const std::string& name);
+  Attention(const config::ModelConfig& config, std::int64_t layer, const TrunkBuild& build,
+            const std::string& name);
 
   struct Output {
     at::Tensor y_TH;
@@ -63,7 +57,8 @@ class Attention {
 
 class DenseMlp {
  public:
-  DenseMlp(const config::ModelConfig& config, const BlockBuild& build, const std::string& name);
+  DenseMlp(const config::ModelConfig& config, const ops::PrecisionPolicy& precision,
+           const std::string& name);
   [[nodiscard]] at::Tensor forward(const at::Tensor& x_TH) const;
   [[nodiscard]] std::vector<ops::Parameter*> parameters() { return {&gate_up_, &down_}; }
 
@@ -74,7 +69,7 @@ class DenseMlp {
 
 class Block {
  public:
-  Block(const config::ModelConfig& config, const BlockBuild& build);
+  Block(const config::ModelConfig& config, std::int64_t layer, const TrunkBuild& build);
 
   struct Output {
     at::Tensor x_TH;

@@ -26,11 +26,7 @@ Trunk::Trunk(const config::ModelConfig& config, const TrunkBuild& build)
                                     .decay = false},
                                    build.precision);
   for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
-    blocks_.push_back(
-        std::make_unique<Block>(config, BlockBuild{.layer = layer,
-                                                   .sequence_length = build.sequence_length,
-                                                   .causal = build.causal,
-                                                   .precision = build.precision}));
+    blocks_.push_back(std::make_unique<Block>(config, layer, build));
   }
   norm_ = make_norm("model.norm.weight", config.hidden_size, build.precision);
 }

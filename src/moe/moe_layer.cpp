@@ -11,7 +11,7 @@ namespace {
 
 ExpertRange experts_of(const config::MoeConfig& config, const MoeBuild& build) {
   const ExpertRange all{.first = 0, .count = config.num_experts};
-  const ExpertRange experts = build.experts.value_or(all);
+  const ExpertRange experts = build.placement.experts.value_or(all);
   SWITCHYARD_CHECK(experts.first >= 0 && experts.count > 0 &&
                        experts.first + experts.count <= config.num_experts,
                    "{}: experts {} to {} of {}", build.name, experts.first,
@@ -22,11 +22,11 @@ ExpertRange experts_of(const config::MoeConfig& config, const MoeBuild& build) {
 std::unique_ptr<Dispatcher> dispatcher_of(const config::MoeConfig& config, const MoeBuild& build,
                                           const std::shared_ptr<ExpertCompute>& compute) {
   const ExpertRange experts = experts_of(config, build);
-  if (build.make_dispatcher) {
-    return build.make_dispatcher({.name = build.name,
-                                  .num_experts = config.num_experts,
-                                  .experts = experts,
-                                  .compute = compute});
+  if (build.placement.make_dispatcher) {
+    return build.placement.make_dispatcher({.name = build.name,
+                                            .num_experts = config.num_experts,
+                                            .experts = experts,
+                                            .compute = compute});
   }
   SWITCHYARD_CHECK(experts.count == config.num_experts,
                    "{}: {} of {} experts are here and nobody brings rows to the others", build.name,

@@ -323,7 +323,7 @@ TEST_F(TensorFilesTest, CopiesHaveTheirOwnTypesButFp16WhichBecomesFp32) {
 }
 
 TEST_F(TensorFilesTest, ReadingHoldsNoMoreThanTheStagingBufferBesideTheDestinations) {
-  constexpr std::int64_t kNumel = 16 * kMiB;
+  constexpr std::int64_t kNumel = 4 * kMiB;
   for (const at::ScalarType stored : {at::kFloat, at::kDouble}) {
     const TensorFiles files = open({{"a", counting({kNumel}, stored)}, {"b", counting({kNumel})}});
     for (const at::ScalarType wanted : {at::kFloat, at::kBFloat16}) {

@@ -170,8 +170,8 @@ MoeBuild build_of(const ExpertRange& experts) {
   MoeBuild build = small_build(at::kDouble);
   build.init_std = 0.5;
   build.down_proj_std = 0.25;
-  build.experts = experts;
-  build.make_dispatcher = make_own_rows_dispatcher;
+  build.placement.experts = experts;
+  build.placement.make_dispatcher = make_own_rows_dispatcher;
   return build;
 }
 
@@ -225,7 +225,7 @@ TEST(MoeLayer, RefusesExpertsThatAreNotThereOrThatNobodyBringsRowsTo) {
     EXPECT_THROW(layer_of(build_of(range)), InternalError) << range.first;
   }
   MoeBuild alone = build_of({.first = 0, .count = 2});
-  alone.make_dispatcher = {};
+  alone.placement.make_dispatcher = {};
   EXPECT_THROW(layer_of(alone), InternalError);
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "switchyard/config/config.h"
@@ -16,8 +17,11 @@ class Decoder final : public Model {
  public:
   // config.vocab_size must be set. Nothing is allocated when precision.device is kMeta.
   Decoder(const config::ModelConfig& config, std::int64_t sequence_length,
-          const ops::PrecisionPolicy& precision)
-      : Model(config, {.sequence_length = sequence_length, .precision = precision, .causal = true}),
+          const ops::PrecisionPolicy& precision, moe::ExpertPlacement placement = {})
+      : Model(config, {.sequence_length = sequence_length,
+                       .precision = precision,
+                       .causal = true,
+                       .placement = std::move(placement)}),
         head_(config, trunk().embedding(), precision) {}
 
   [[nodiscard]] const LanguageModelHead& head() const { return head_; }

@@ -45,6 +45,7 @@ struct TrunkBuild {
   std::int64_t sequence_length = 0;  // S, the trained window
   ops::PrecisionPolicy precision = {};
   bool causal = true;  // a token sees itself and earlier ones; false: all of its sequence
+  moe::ExpertPlacement placement = {};
 };
 
 class Trunk {

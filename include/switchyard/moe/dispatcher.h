@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "switchyard/moe/expert_compute.h"
@@ -49,6 +50,12 @@ struct DispatcherBuild {
   std::shared_ptr<ExpertCompute> compute;
 };
 using DispatcherFactory = std::function<std::unique_ptr<Dispatcher>(const DispatcherBuild& build)>;
+
+// Where the experts of a model's layers are.
+struct ExpertPlacement {
+  std::optional<ExpertRange> experts = {};  // held here, of every layer; none: all of them
+  DispatcherFactory make_dispatcher = {};   // none: the local dispatcher, which needs all experts
+};
 
 // For a layer that holds all of its experts.
 [[nodiscard]] std::unique_ptr<Dispatcher> make_local_dispatcher(

@@ -32,8 +32,7 @@ struct MoeBuild {
   double init_std = 0.02;
   double down_proj_std = 0.02;
   ops::PrecisionPolicy precision;
-  std::optional<ExpertRange> experts = {};  // held here; none: all of them
-  DispatcherFactory make_dispatcher = {};   // none: the local dispatcher, which needs all experts
+  ExpertPlacement placement = {};
 };
 
 class MoeLayer {

@@ -70,7 +70,7 @@ TEST_F(RouteChosenOnGpu, RoutesAndDifferentiatesAsTheCpuDoes) {
 }
 
 TEST_F(RouteChosenOnGpu, GivesTheSameBitsEveryTime) {
-  make_deterministic();
+  ops::make_deterministic();
   const Routed first = routed_on(test_device());
   for (int repeat = 0; repeat < 3; ++repeat) {
     EXPECT_TRUE(routed_on(test_device()).grad_TE.equal(first.grad_TE));
