@@ -6,7 +6,7 @@
 #include <cmath>
 #include <unordered_map>
 
-#include "config/fields.h"
+#include "config/fields/fields.h"
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 

@@ -6,8 +6,8 @@
 
 #include "config/merge.h"
 #include "config/resolve.h"
-#include "config/source.h"
 #include "config/validate.h"
+#include "config/yaml/source.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {

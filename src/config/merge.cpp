@@ -6,7 +6,7 @@
 #include <memory>
 #include <utility>
 
-#include "config/value.h"
+#include "config/yaml/value.h"
 #include "switchyard/config/presets.h"
 #include "switchyard/core/text.h"
 

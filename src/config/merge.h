@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "config/source.h"
+#include "config/yaml/source.h"
 
 namespace switchyard::config {
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <utility>
 
-#include "config/value.h"
+#include "config/yaml/value.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/terminal.h"

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "config/value.h"
+#include "config/yaml/value.h"
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 

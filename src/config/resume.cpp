@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "config/value.h"
+#include "config/yaml/value.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"

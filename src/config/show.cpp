@@ -6,7 +6,7 @@
 
 #include "config/merge.h"
 #include "config/resolve.h"
-#include "config/value.h"
+#include "config/yaml/value.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/values.h"
 #include "switchyard/core/text.h"

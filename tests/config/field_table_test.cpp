@@ -10,7 +10,7 @@
 #include <set>
 #include <string>
 
-#include "config/value.h"
+#include "config/yaml/value.h"
 #include "loading.h"
 
 namespace switchyard::config {

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "config/value.h"
+#include "config/yaml/value.h"
 #include "loading.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/values.h"

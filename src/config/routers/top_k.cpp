@@ -1,6 +1,6 @@
 #include "switchyard/config/routers/top_k.h"
 
-#include "config/fields.h"
+#include "config/fields/fields.h"
 #include "switchyard/config/router.h"
 
 namespace switchyard::config {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "config/fields.h"
+#include "config/fields/fields.h"
 #include "switchyard/config/router.h"
 
 namespace switchyard::config {

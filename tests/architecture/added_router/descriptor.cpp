@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "architecture/added_router/toy.h"
-#include "config/fields.h"
+#include "config/fields/fields.h"
 #include "switchyard/config/router.h"
 
 namespace switchyard::config {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "config/fields.h"
-#include "config/value.h"
-#include "config/verbs_inspect.h"
+#include "config/fields/fields.h"
+#include "config/verbs/verbs_inspect.h"
+#include "config/yaml/value.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"

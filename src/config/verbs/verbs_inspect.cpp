@@ -1,6 +1,6 @@
-#include "config/verbs_inspect.h"
+#include "config/verbs/verbs_inspect.h"
 
-#include "config/fields.h"
+#include "config/fields/fields.h"
 
 namespace switchyard::config {
 namespace {

@@ -1,4 +1,4 @@
-#include "config/source.h"
+#include "config/yaml/source.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,8 @@
 #include <memory>
 #include <utility>
 
-#include "config/plain_text.h"
-#include "config/value.h"
+#include "config/yaml/plain_text.h"
+#include "config/yaml/value.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {

@@ -1,4 +1,4 @@
-#include "config/value.h"
+#include "config/yaml/value.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "config/plain_text.h"
+#include "config/yaml/plain_text.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {

@@ -1,4 +1,4 @@
-#include "config/fields.h"
+#include "config/fields/fields.h"
 #include "switchyard/config/presets.h"
 
 namespace switchyard::config {

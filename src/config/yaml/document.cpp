@@ -1,4 +1,4 @@
-#include "config/document.h"
+#include "config/yaml/document.h"
 
 #include <fmt/format.h>
 #include <yaml-cpp/eventhandler.h>
@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "config/plain_text.h"
+#include "config/yaml/plain_text.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "config/document.h"
+#include "config/yaml/document.h"
 #include "switchyard/config/field_table.h"
 
 namespace switchyard::config {

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "config/fields.h"
+#include "config/fields/fields.h"
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"

@@ -8,7 +8,7 @@
 #include <memory>
 #include <utility>
 
-#include "config/source.h"
+#include "config/yaml/source.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/text.h"
 
