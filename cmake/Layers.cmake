@@ -1,29 +1,58 @@
 # One static library per layer of the ladder (design: tests/architecture/ladder.txt), one gtest
 # binary per layer. Sources are globbed, so that adding a router or a test needs no edit here.
 
-# The precompiled header of the torch layers: without it every small unit costs 8-12 s.
-if(SWITCHYARD_TORCH)
-  set(SWITCHYARD_TORCH_PCH
-      <algorithm> <array> <cstdint> <functional> <memory> <optional> <span> <string> <string_view>
-      <utility> <vector>
-      <ATen/core/Tensor.h> <torch/csrc/autograd/custom_function.h>)
-endif()
+# The precompiled headers of the torch layers and of tests: without them every small unit costs 8-12 s.
+set(SWITCHYARD_STD_PCH
+    <algorithm> <array> <cstdint> <functional> <memory> <optional> <span> <string> <string_view>
+    <utility> <vector>)
+set(SWITCHYARD_TORCH_PCH ${SWITCHYARD_STD_PCH}
+    <ATen/core/Tensor.h> <torch/csrc/autograd/custom_function.h>)
+# gmock.h includes gtest.h; files and streams are in nearly every test.
+set(SWITCHYARD_TEST_PCH <filesystem> <fstream> <map> <sstream> <gmock/gmock.h>)
+
+# What tests do themselves is little: compiling it takes longer than running it. (Not for the tests
+# of kernels, whose references loop over elements.)
+set(SWITCHYARD_TEST_OPTIMIZATION $<$<CONFIG:Release>:-O0>)
 
 if(SWITCHYARD_BENCHMARKS)
   add_custom_target(benchmarks) # all of them
 endif()
 
-# switchyard_make_pch(name headers...): a library that only carries a precompiled header.
+# switchyard_make_pch(name [TORCH] [TEST] HEADERS headers...): a library that only carries a
+# precompiled header.
 function(switchyard_make_pch name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH;TEST" "" "HEADERS")
   set(source "${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp")
   if(NOT EXISTS "${source}")
     file(WRITE "${source}" "namespace { [[maybe_unused]] int ${name}_anchor; }\n")
   endif()
   add_library(${name} OBJECT "${source}")
-  target_link_libraries(${name} PRIVATE switchyard_options switchyard_core LibTorch::torch)
+  target_link_libraries(${name} PRIVATE switchyard_options switchyard_core)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/include")
   target_compile_options(${name} PRIVATE -fpch-preprocess)
-  target_precompile_headers(${name} PRIVATE ${ARGN})
+  if(arg_TORCH)
+    target_link_libraries(${name} PRIVATE LibTorch::torch)
+  endif()
+  if(arg_TEST)
+    target_link_libraries(${name} PRIVATE GTest::gmock)
+    target_compile_options(${name} PRIVATE ${SWITCHYARD_TEST_OPTIMIZATION})
+  endif()
+  target_precompile_headers(${name} PRIVATE ${arg_HEADERS})
+endfunction()
+
+# switchyard_speed_up_test(<target> [TORCH]): compiles a test with the precompiled header of tests.
+# Not in the sanitizer build, whose compile commands clang-tidy reads.
+function(switchyard_speed_up_test target)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "")
+  if(SWITCHYARD_SANITIZE)
+    return()
+  endif()
+  set(pch switchyard_test_pch)
+  if(arg_TORCH)
+    set(pch switchyard_torch_test_pch)
+  endif()
+  target_compile_options(${target} PRIVATE -fpch-preprocess ${SWITCHYARD_TEST_OPTIMIZATION})
+  target_precompile_headers(${target} REUSE_FROM ${pch})
 endfunction()
 
 # switchyard_add_layer(<layer> [TORCH] DEPENDS targets... SOURCES files...)
@@ -87,8 +116,9 @@ function(switchyard_add_layer_test layer)
   target_compile_definitions(${target} PRIVATE
     SWITCHYARD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" SWITCHYARD_BINARY_DIR="${PROJECT_BINARY_DIR}")
   if(arg_TORCH)
-    target_compile_options(${target} PRIVATE -fpch-preprocess)
-    target_precompile_headers(${target} REUSE_FROM switchyard_torch_pch)
+    switchyard_speed_up_test(${target} TORCH)
+  elseif(NOT layer STREQUAL "kernels")
+    switchyard_speed_up_test(${target})
   endif()
   switchyard_add_test(${layer} ${target})
 endfunction()

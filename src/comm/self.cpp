@@ -1,4 +1,5 @@
-#include "switchyard/comm/communicator.h"
+#include "switchyard/comm/self.h"
+
 #include "switchyard/core/error.h"
 
 namespace switchyard::comm {
@@ -27,12 +28,6 @@ class SelfCommunicator final : public Communicator {
 };
 
 }  // namespace
-
-void check_sendable(const at::Tensor& tensor, std::string_view name) {
-  SWITCHYARD_CHECK(tensor.defined(), "{}: undefined tensor", name);
-  SWITCHYARD_CHECK(tensor.is_contiguous(), "{}: tensor is not contiguous", name);
-  SWITCHYARD_CHECK(!tensor.requires_grad(), "{}: tensor requires grad", name);
-}
 
 std::unique_ptr<Communicator> make_self_communicator() {
   return std::make_unique<SelfCommunicator>();

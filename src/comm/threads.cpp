@@ -253,6 +253,16 @@ void throw_if(const Error& error, const std::string& what) {
   if (dynamic_cast<const Type*>(&error) != nullptr) throw Type(what, error.hint());
 }
 
+std::string message_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& exception) {
+    return exception.what();
+  } catch (...) {
+    return "something that is no std::exception was thrown";
+  }
+}
+
 [[noreturn]] void rethrow_naming(std::int64_t rank, const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -264,16 +274,8 @@ void throw_if(const Error& error, const std::string& what) {
     throw_if<NonFiniteError>(typed, what);
     throw_if<PreemptedError>(typed, what);
     throw InternalError(what, typed.hint());
-  } catch (const std::exception& other) {
-    throw InternalError(fmt::format("rank {}: {}", rank, other.what()));
-  }
-}
-
-std::string message_of(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const std::exception& exception) {
-    return exception.what();
+  } catch (...) {
+    throw InternalError(fmt::format("rank {}: {}", rank, message_of(error)));
   }
 }
 

@@ -210,7 +210,10 @@ void read_nvidia(const fs::path& root, HostFacts& facts) {
 }  // namespace
 
 int HostFacts::num_available_cores() const {
-  const int allowed = std::max(1, num_allowed_threads > 0 ? num_allowed_threads : num_threads);
+  // A mask may name processors that are not there: those of a hot-plug machine that are off.
+  int allowed = num_allowed_threads > 0 ? num_allowed_threads : num_threads;
+  if (num_threads > 0) allowed = std::min(allowed, num_threads);
+  allowed = std::max(1, allowed);
   if (!cpu_quota) return allowed;
   return std::clamp(static_cast<int>(std::ceil(*cpu_quota)), 1, allowed);
 }

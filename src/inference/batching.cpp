@@ -37,12 +37,12 @@ Cuts find_cuts(const data::Sample& window, const BatchOptions& options) {
 
 }  // namespace
 
-MicroBatch make_batch(std::span<const data::Sample> windows, const BatchOptions& options) {
+model::MicroBatch make_batch(std::span<const data::Sample> windows, const BatchOptions& options) {
   SWITCHYARD_CHECK(!windows.empty() && windows[0].token.size() >= 2, "a batch without tokens");
   const std::size_t length = windows[0].token.size() - 1;  // S
   const auto num_tokens = static_cast<std::int64_t>(windows.size() * length);
 
-  MicroBatch micro;
+  model::MicroBatch micro;
   model::Batch& batch = micro.batch;
   batch.token_T = at::empty({num_tokens}, at::kLong);
   batch.label_T = at::empty({num_tokens}, at::kLong);

@@ -102,7 +102,7 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
     std::vector<data::Sample> windows;
     const std::int64_t end = std::min(num_windows, first + windows_per_batch(length));
     for (std::int64_t i = first; i < end; ++i) windows.push_back(split.get(i));
-    const MicroBatch micro =
+    const model::MicroBatch micro =
         make_batch(windows, {.attend_across_documents = options.attend_across_documents,
                              .separator = tokenizer.separator_id()});
     result.sums.add(evaluate_batch(decoder, micro.batch, options.step));

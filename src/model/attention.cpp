@@ -1,3 +1,5 @@
+#include "model/attention.h"
+
 #include <ATen/ops/flatten.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/split_with_sizes.h>

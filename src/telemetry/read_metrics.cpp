@@ -134,9 +134,10 @@ EvaluationRecord evaluation_record(const Object& object) {
   record.step = object.required_integer("step");
   if (object.has("split")) record.split = object.text("split");
   record.loss = object.number("loss");
-  record.perplexity = object.number("perplexity");
+  record.perplexity = object.optional_number("perplexity");
   record.bits_per_byte = object.optional_number("bits_per_byte");
   record.experts_per_token = object.optional_number("experts_per_token");
+  record.metrics = object.named_numbers("metrics");
   record.tokens = object.integer("tokens");
   record.seconds = object.number("seconds");
   return record;

@@ -75,6 +75,7 @@ Json to_json(const EvaluationRecord& record) {
   json["perplexity"] = number(record.perplexity);
   json["bits_per_byte"] = number(record.bits_per_byte);
   json["experts_per_token"] = number(record.experts_per_token);
+  for (const auto& [name, value] : record.metrics) json["metrics"][name] = number(value);
   json["tokens"] = record.tokens;
   json["seconds"] = number(record.seconds);
   return json;

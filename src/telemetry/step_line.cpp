@@ -86,8 +86,9 @@ std::string BestTracker::judge(std::int64_t step, double loss) {
 }
 
 std::string format_evaluation_line(const EvaluationRecord& record, const std::string& verdict) {
-  std::string line = fmt::format("step {} {}: loss {:.4f} perplexity {:.2f}", record.step,
-                                 record.split, record.loss, record.perplexity);
+  std::string line = fmt::format("step {} {}: loss {:.4f}", record.step, record.split, record.loss);
+  if (record.perplexity.has_value()) line += fmt::format(" perplexity {:.2f}", *record.perplexity);
+  for (const auto& [name, value] : record.metrics) line += fmt::format(" {} {:.4f}", name, value);
   if (record.bits_per_byte.has_value()) {
     line += fmt::format(" bits per byte {:.4f}", *record.bits_per_byte);
   }

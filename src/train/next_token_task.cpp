@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "switchyard/inference/batching.h"
 #include "switchyard/inference/evaluate.h"
 #include "switchyard/inference/generate.h"
 
@@ -15,8 +16,8 @@ namespace switchyard::train {
 NextTokenObjective::NextTokenObjective(model::Decoder& decoder, NextTokenData data)
     : decoder_(decoder), data_(std::move(data)) {}
 
-inference::MicroBatch NextTokenObjective::micro_batch(std::int64_t first, std::int64_t count,
-                                                      std::int64_t sequence_idx) const {
+model::MicroBatch NextTokenObjective::micro_batch(std::int64_t first, std::int64_t count,
+                                                  std::int64_t sequence_idx) const {
   std::vector<data::Sample> windows;
   for (std::int64_t i = first; i < first + count; ++i) windows.push_back(data_.window(i));
   return inference::make_batch(windows, {.attend_across_documents = data_.attend_across_documents,
@@ -24,7 +25,7 @@ inference::MicroBatch NextTokenObjective::micro_batch(std::int64_t first, std::i
                                          .first_sequence_idx = sequence_idx});
 }
 
-Objective::Result NextTokenObjective::forward(const inference::MicroBatch& micro,
+Objective::Result NextTokenObjective::forward(const model::MicroBatch& micro,
                                               const model::ForwardContext& context) {
   model::TrunkOutput output = decoder_.forward(micro.batch, context);
   return {.loss_sum = decoder_.head().loss_sum(output.hidden_TH, micro.batch.label_T),

@@ -26,9 +26,9 @@ class NextTokenObjective final : public Objective {
  public:
   // The decoder must outlive this.
   NextTokenObjective(model::Decoder& decoder, NextTokenData data);
-  [[nodiscard]] inference::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
-                                                  std::int64_t sequence_idx) const override;
-  [[nodiscard]] Result forward(const inference::MicroBatch& micro,
+  [[nodiscard]] model::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
+                                              std::int64_t sequence_idx) const override;
+  [[nodiscard]] Result forward(const model::MicroBatch& micro,
                                const model::ForwardContext& context) override;
 
  private:

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "switchyard/comm/communicator.h"
+#include "switchyard/comm/self.h"
 #include "switchyard/core/log.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/build.h"

@@ -114,7 +114,7 @@ void RunLoop::take_what_was_done_after_the_save() {
   for (const EvaluationRecord& record :
        telemetry::read_metrics(folder_.metrics_file()).evaluations) {
     if (record.step != step || evaluated_step_ == step) continue;
-    (void)best_.judge(step, record.loss);
+    (void)best_.judge(step, task_.judged(record));
     evaluated_step_ = step;
   }
   if (std::filesystem::exists(folder_.sample_file(step))) sampled_step_ = step;
@@ -235,7 +235,7 @@ void RunLoop::evaluate() {
   EvaluationRecord& record = *result;
   record.step = trainer_.step();
   record.seconds = seconds_since(start);
-  records_.evaluation(record, best_.judge(record.step, record.loss));
+  records_.evaluation(record, best_.judge(record.step, task_.judged(record)));
   evaluation_ = record;
   evaluated_step_ = record.step;
   if (stopped_early()) {

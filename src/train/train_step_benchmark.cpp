@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "switchyard/comm/communicator.h"
+#include "switchyard/comm/self.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"

@@ -99,7 +99,7 @@ StepSums Trainer::compute_step() {
   sums.learning_rate = schedule_.learning_rate(state_.step);
 
   // 1 fetch: all micro-batches, so that every denominator is known.
-  std::vector<inference::MicroBatch> micro_batches;
+  std::vector<model::MicroBatch> micro_batches;
   Denominators step;
   {
     const Phase phase(phases_, "fetch");
@@ -159,23 +159,23 @@ StepSums Trainer::compute_step() {
 
 Trainer::~Trainer() = default;
 
-std::vector<inference::MicroBatch> Trainer::fetch(std::int64_t first_sample) const {
+std::vector<model::MicroBatch> Trainer::fetch(std::int64_t first_sample) const {
   const std::int64_t per_rank = config_.train.micro_batch_size;
   const std::int64_t per_micro_step = per_rank * communicator_.size();
   const std::int64_t global = config_.train.global_batch_size;
-  std::vector<inference::MicroBatch> micro_batches;
+  std::vector<model::MicroBatch> micro_batches;
   for (std::int64_t first = communicator_.rank() * per_rank; first < global;
        first += per_micro_step) {
-    inference::MicroBatch micro = objective_.micro_batch(first_sample + first, per_rank, first);
-    micro.batch = to_device(micro.batch, device_);
+    model::MicroBatch micro = objective_.micro_batch(first_sample + first, per_rank, first);
+    micro.batch = model::to_device(micro.batch, device_);
     micro_batches.push_back(std::move(micro));
   }
   return micro_batches;
 }
 
-Trainer::Denominators Trainer::count(const std::vector<inference::MicroBatch>& micro_batches) {
+Trainer::Denominators Trainer::count(const std::vector<model::MicroBatch>& micro_batches) {
   std::vector<std::int64_t> local{0, 0};
-  for (const inference::MicroBatch& micro : micro_batches) {
+  for (const model::MicroBatch& micro : micro_batches) {
     local[0] += micro.num_labels;
     local[1] += micro.num_tokens;
     local.push_back(micro.num_tokens);
@@ -188,9 +188,8 @@ Trainer::Denominators Trainer::count(const std::vector<inference::MicroBatch>& m
           .num_tokens_of_micro_step = {count + 2, count + counts.numel()}};
 }
 
-at::Tensor Trainer::objective_share(const inference::MicroBatch& micro,
-                                    std::int64_t num_tokens_global, const Denominators& step,
-                                    StepAccumulator& sums) {
+at::Tensor Trainer::objective_share(const model::MicroBatch& micro, std::int64_t num_tokens_global,
+                                    const Denominators& step, StepAccumulator& sums) {
   // Models count steps from 0.
   const Objective::Result output =
       objective_.forward(micro, {.step = state_.step - 1,

@@ -1,6 +1,6 @@
 // What every communicator must do: one suite for one process and for ranks as threads. Payloads are
 // functions of (rank, element), so that results are known in closed form.
-#include "switchyard/comm/communicator.h"
+#include "switchyard/comm/self.h"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>

@@ -50,6 +50,19 @@ TEST_F(Host, ProcessorsAreCountedByThreadCoreAndSocket) {
   EXPECT_FALSE(facts.has_flag("avx512")) << "flags are whole words";
 }
 
+// A machine of 8 processors of which 4 are on, with a mask over all that could be.
+TEST_F(Host, ProcessorsThatAreOffAreNotAvailable) {
+  std::string text;
+  for (int i = 0; i < 4; ++i) text += processor(i, 0, i);
+  file("proc/cpuinfo", text);
+  file("proc/self/status", "Cpus_allowed_list:\t0-7\n");
+  EXPECT_EQ(read().num_available_cores(), 4);
+  file("proc/self/status", "Cpus_allowed_list:\t1-2\n");
+  EXPECT_EQ(read().num_available_cores(), 2);
+  file("proc/self/status", "");
+  EXPECT_EQ(read().num_available_cores(), 4);
+}
+
 TEST_F(Host, MemoryAndLimitsAreRead) {
   file("proc/meminfo", "MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    8192 kB\n");
   file("proc/self/limits",

@@ -22,7 +22,7 @@ const std::vector<data::Sample> kWindows = {
 };
 
 TEST(MakeBatch, LabelsAreTheNextTokens) {
-  const MicroBatch micro = make_batch(kWindows, {});
+  const model::MicroBatch micro = make_batch(kWindows, {});
   EXPECT_THAT(values(micro.batch.token_T), ElementsAre(5, 6, 0, 7, 9, 0, 0, 4));
   EXPECT_THAT(values(micro.batch.label_T), ElementsAre(6, 0, 7, 8, 0, 0, 4, 0));
   EXPECT_EQ(micro.num_tokens, 8);
@@ -30,7 +30,7 @@ TEST(MakeBatch, LabelsAreTheNextTokens) {
 }
 
 TEST(MakeBatch, AWindowIsOneSequenceWhenAttentionCrossesDocuments) {
-  const MicroBatch micro = make_batch(kWindows, {});
+  const model::MicroBatch micro = make_batch(kWindows, {});
   EXPECT_THAT(values(micro.batch.position_T), ElementsAre(0, 1, 2, 3, 0, 1, 2, 3));
   EXPECT_THAT(micro.batch.sequence_offset, ElementsAre(0, 4, 8));
   EXPECT_THAT(values(micro.batch.sequence_offset_B1), ElementsAre(0, 4, 8));
@@ -38,7 +38,8 @@ TEST(MakeBatch, AWindowIsOneSequenceWhenAttentionCrossesDocuments) {
 }
 
 TEST(MakeBatch, SequencesAndPositionsRestartAtEachSeparator) {
-  const MicroBatch micro = make_batch(kWindows, {.attend_across_documents = false, .separator = 0});
+  const model::MicroBatch micro =
+      make_batch(kWindows, {.attend_across_documents = false, .separator = 0});
   EXPECT_THAT(values(micro.batch.position_T), ElementsAre(0, 1, 0, 1, 0, 0, 0, 1));
   EXPECT_THAT(micro.batch.sequence_offset, ElementsAre(0, 2, 4, 5, 6, 8));
   EXPECT_THAT(values(micro.batch.sequence_offset_B1), ElementsAre(0, 2, 4, 5, 6, 8));
@@ -46,7 +47,7 @@ TEST(MakeBatch, SequencesAndPositionsRestartAtEachSeparator) {
 
 TEST(MakeBatch, WithoutASeparatorSequencesRestartAtTheFirstTokenAndNothingPredictsIt) {
   const std::vector<data::Sample> windows = {{.token = {5, 6, 7, 8, 9}, .document_start = {2, 4}}};
-  const MicroBatch micro = make_batch(windows, {.attend_across_documents = false});
+  const model::MicroBatch micro = make_batch(windows, {.attend_across_documents = false});
   EXPECT_THAT(micro.batch.sequence_offset, ElementsAre(0, 2, 4));
   EXPECT_THAT(values(micro.batch.position_T), ElementsAre(0, 1, 0, 1));
   EXPECT_THAT(values(micro.batch.label_T), ElementsAre(6, -1, 8, -1));
@@ -54,12 +55,12 @@ TEST(MakeBatch, WithoutASeparatorSequencesRestartAtTheFirstTokenAndNothingPredic
 }
 
 TEST(MakeBatch, NumbersTokensByTheirPlaceInTheGlobalBatch) {
-  const MicroBatch micro = make_batch(kWindows, {.first_sequence_idx = 6});
+  const model::MicroBatch micro = make_batch(kWindows, {.first_sequence_idx = 6});
   EXPECT_THAT(values(micro.batch.token_idx_T), ElementsAre(24, 25, 26, 27, 28, 29, 30, 31));
 }
 
 TEST(MakeBatch, ContextHasNoLabels) {
-  const MicroBatch micro = make_batch(kWindows, {.num_uncounted = {0, 3}});
+  const model::MicroBatch micro = make_batch(kWindows, {.num_uncounted = {0, 3}});
   EXPECT_THAT(values(micro.batch.label_T), ElementsAre(6, 0, 7, 8, -1, -1, -1, 0));
   EXPECT_EQ(micro.num_labels, 5);
   EXPECT_EQ(micro.num_tokens, 8);

@@ -62,7 +62,7 @@ class EvaluateText : public ::testing::Test {
       const std::int64_t begin = std::max<std::int64_t>(0, end - kWindow);
       const std::vector<data::Sample> context = {
           {.token = {stream.begin() + begin, stream.begin() + i + 2}, .document_start = {}}};
-      const MicroBatch micro = make_batch(context, {.num_uncounted = {i - begin}});
+      const model::MicroBatch micro = make_batch(context, {.num_uncounted = {i - begin}});
       const at::NoGradGuard no_grad;
       const auto output = decoder_.forward(micro.batch, {});
       nats += decoder_.head().loss_sum(output.hidden_TH, micro.batch.label_T).item<double>();
@@ -139,7 +139,7 @@ TEST(EvaluateBatch, LeavesTheModelAloneAndIgnoresDropout) {
   model::Decoder decoder(config.model, kWindow, ops::precision_policy("fp64"));
   decoder.initialize(config.run.seed);
   const std::vector<data::Sample> windows = {tiny_window(0, 16), tiny_window(1, 16)};
-  const MicroBatch micro = make_batch(windows, {});
+  const model::MicroBatch micro = make_batch(windows, {});
   const LossSums first = evaluate_batch(decoder, micro.batch, 0);
   const LossSums second = evaluate_batch(decoder, micro.batch, 5);
   EXPECT_EQ(first.nats, second.nats);

@@ -112,7 +112,7 @@ TEST_P(GenerateTopP, TemperatureZeroTakesTheModelsFirstChoice) {
   window[0].token = tokenizer_.encode("hello");
   window[0].token.insert(window[0].token.begin(), *tokenizer_.separator_id());
   window[0].token.push_back(0);  // no label is read
-  const MicroBatch micro = make_batch(window, {});
+  const model::MicroBatch micro = make_batch(window, {});
   const at::Tensor logits =
       decoder_.head().logits(decoder_.forward(micro.batch, {}).hidden_TH).select(0, 5);
   EXPECT_EQ(result.tokens[5].id, logits.argmax().item<std::int64_t>());
@@ -130,7 +130,7 @@ TEST_P(GenerateTopP, TheDocumentSeparatorEndsTheText) {
   // The separator's row of the tied output matrix points along the last hidden state: certain.
   std::vector<data::Sample> window(1);
   window[0].token = {*tokenizer_.separator_id(), 'a', 0};
-  const MicroBatch micro = make_batch(window, {});
+  const model::MicroBatch micro = make_batch(window, {});
   const at::Tensor hidden_H = decoder_.forward(micro.batch, {}).hidden_TH.select(0, 1).detach();
   config::Config untied = config_;
   untied.model.tie_embeddings = false;

@@ -6,13 +6,13 @@
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
-#include <c10/core/Allocator.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <memory>
 
 #include "moe/moe_reference.h"
+#include "support/counting_allocator.h"
 #include "support/gradient.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/parallel.h"
@@ -178,35 +178,18 @@ TEST(MoeFfn, ShowsANaNWeightInItsTokenOnly) {
   }
 }
 
-// Bytes that torch's CPU allocator has handed out on this thread and not got back.
-class LiveBytes : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void* /*ptr*/, int64_t bytes, size_t /*allocated*/, size_t /*reserved*/,
-                         c10::Device /*device*/) override {
-    live_ += bytes;
-  }
-  [[nodiscard]] bool memoryProfilingEnabled() const override { return true; }
-  [[nodiscard]] std::int64_t live() const { return live_; }
-
- private:
-  std::int64_t live_ = 0;
-};
-
 TEST(MoeFfn, KeepsTheGateAndUpRowsForBackwardButNoRowsOfHiddenSize) {
-  at::set_num_threads(1);  // only this thread's allocations are counted
   const Shape shape{.num_tokens = 64, .hidden = 512, .size = 8, .num_experts = 8};
   const MoeInputs in = random_inputs(shape, std::vector<std::int32_t>(64, 8), at::kFloat);
-  const auto counter = std::make_shared<LiveBytes>();
-  at::Tensor y_TH;
-  {
-    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, counter);
-    y_TH = run(in);
-  }
+  const switchyard::testing::CountingAllocator allocator;
+  const std::int64_t before = switchyard::testing::CountingAllocator::live_bytes;
+  const at::Tensor y_TH = run(in);
+  const std::int64_t kept = switchyard::testing::CountingAllocator::live_bytes - before;
   const std::int64_t num_rows = in.routing.num_rows();
   const std::int64_t output_bytes = 4 * 64 * 512;
   const std::int64_t gate_up_bytes = 4 * num_rows * 2 * 8;
-  EXPECT_GE(counter->live(), output_bytes + gate_up_bytes);
-  EXPECT_LT(counter->live(), output_bytes + gate_up_bytes + 4096);
+  EXPECT_GE(kept, output_bytes + gate_up_bytes);
+  EXPECT_LT(kept, output_bytes + gate_up_bytes + 4096);
   EXPECT_GT(4 * num_rows * 512, 4 * gate_up_bytes) << "rows of hidden size would not show";
 }
 

@@ -80,7 +80,7 @@ KeptMeasurement measure_kept(const config::Config& config) {
   decoder.initialize(config.run.seed);
   for (ops::Parameter* parameter : decoder.parameters()) ops::zero_grad(*parameter);
   const std::vector<data::Sample> windows = windows_of(config);
-  const inference::MicroBatch micro = inference::make_batch(windows, {});
+  const model::MicroBatch micro = inference::make_batch(windows, {});
   const auto forward = [&] {
     return decoder.forward(micro.batch, {.training = true, .recompute = config.train.recompute});
   };

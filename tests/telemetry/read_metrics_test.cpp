@@ -65,6 +65,7 @@ TEST(ReadMetrics, GivesBackEveryNumberThatWasWritten) {
                                     .perplexity = 20.0,
                                     .bits_per_byte = 1.5,
                                     .experts_per_token = 1.75,
+                                    .metrics = {{"accuracy", 0.75}},
                                     .tokens = 99,
                                     .seconds = 0.5};
   MetricsWriter writer(folder / "metrics.jsonl");

@@ -95,6 +95,9 @@ TEST(EvaluationLine, HoldsWhatIsKnown) {
   EXPECT_EQ(format_evaluation_line(record, "new best"),
             "step 400 validation: loss 3.4021 perplexity 30.03 bits per byte 1.6200 k 1.80 | new "
             "best");
+  const EvaluationRecord task{
+      .step = 9, .split = "dev", .loss = 0.5, .metrics = {{"accuracy", 0.75}, {"f1", 0.8}}};
+  EXPECT_EQ(format_evaluation_line(task, ""), "step 9 dev: loss 0.5000 accuracy 0.7500 f1 0.8000");
 }
 
 }  // namespace

@@ -25,11 +25,11 @@ class Source {
   std::int64_t broken_window = -1;
 
  private:
-  std::vector<inference::MicroBatch> make(std::int64_t first) {
+  std::vector<model::MicroBatch> make(std::int64_t first) {
     const std::lock_guard lock(mutex_);
     asked_.push_back(first);
     if (first == broken_window) throw std::runtime_error("window " + std::to_string(first));
-    std::vector<inference::MicroBatch> batches(1);
+    std::vector<model::MicroBatch> batches(1);
     batches[0].num_tokens = first;
     return batches;
   }

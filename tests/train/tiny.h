@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "support/tiny_model.h"
+#include "switchyard/comm/self.h"
 #include "switchyard/config/config.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/ops/device.h"

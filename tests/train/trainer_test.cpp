@@ -11,6 +11,7 @@
 
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
+#include "switchyard/inference/batching.h"
 #include "train/tiny.h"
 
 namespace switchyard::train {
@@ -133,7 +134,7 @@ TEST(Trainer, RouterLossesAreThoseOfABruteForceSum) {
   for (std::int64_t first = 0; first < 8; first += 4) {  // the micro-steps of step 1
     std::vector<data::Sample> windows;
     for (std::int64_t i = first; i < first + 4; ++i) windows.push_back(tiny_window(i, 16));
-    const inference::MicroBatch micro = inference::make_batch(windows, {});
+    const model::MicroBatch micro = inference::make_batch(windows, {});
     const model::TrunkOutput output = run.decoder->forward(micro.batch, {.training = true});
     nats += run.decoder->head()
                 .loss_per_token(output.hidden_TH, micro.batch.label_T)

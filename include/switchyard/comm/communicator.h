@@ -1,5 +1,5 @@
-// What ranks say to each other. Training code is written against this interface from the first
-// day; with one process every collective is the identity. Ranks as threads: comm/threads.h.
+// What ranks say to each other. Training code is written against this interface; one process is
+// comm/self.h, ranks as threads are comm/threads.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -37,8 +37,5 @@ class Communicator {
 
 // What every implementation asks of a tensor before it is sent; throws InternalError.
 void check_sendable(const at::Tensor& tensor, std::string_view name);
-
-// One process: rank 0 of 1.
-[[nodiscard]] std::unique_ptr<Communicator> make_self_communicator();
 
 }  // namespace switchyard::comm

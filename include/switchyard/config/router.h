@@ -86,6 +86,8 @@ struct RouterDescriptor {
 [[nodiscard]] const std::vector<const RouterDescriptor*>& router_descriptors();
 // nullptr when there is none of this name.
 [[nodiscard]] const RouterDescriptor* find_router(std::string_view name);
+// InternalError when there is none.
+[[nodiscard]] const RouterDescriptor& router_named(std::string_view name);
 // InternalError when config.type is not one of router_descriptors().
 [[nodiscard]] const RouterDescriptor& descriptor_of(const RouterConfig& config);
 

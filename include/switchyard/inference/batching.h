@@ -24,15 +24,9 @@ struct BatchOptions {
   std::vector<std::int64_t> num_uncounted = {};
 };
 
-struct MicroBatch {
-  model::Batch batch;
-  std::int64_t num_tokens = 0;  // valid ones: what routers count
-  std::int64_t num_labels = 0;
-};
-
 // Windows of S + 1 tokens each -> B * S tokens with their next tokens as labels. Throws
 // InternalError for windows of different length.
-[[nodiscard]] MicroBatch make_batch(std::span<const data::Sample> windows,
-                                    const BatchOptions& options);
+[[nodiscard]] model::MicroBatch make_batch(std::span<const data::Sample> windows,
+                                           const BatchOptions& options);
 
 }  // namespace switchyard::inference

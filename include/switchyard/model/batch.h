@@ -19,9 +19,17 @@ struct Batch {
   at::Tensor sequence_offset_B1;              // [B+1] int32
   at::Tensor valid_T;                         // [T] bool, or undefined when all are valid
   at::Tensor label_T;                         // [T] int64, -1 = no loss; undefined for generation
+  at::Tensor
+      label_B;  // [B] one label per sequence, int64 or fp32; undefined where tokens have them
   at::Tensor token_idx_T;  // [T] int64, sequence in the global batch * S + position; dropout's
 
   [[nodiscard]] std::int64_t num_tokens() const { return token_T.size(0); }
+};
+
+struct MicroBatch {
+  Batch batch;
+  std::int64_t num_tokens = 0;  // valid ones: what routers count
+  std::int64_t num_labels = 0;  // what the sum of losses is divided by, over the whole step
 };
 
 // The same batch with its tensors on `device`. A copy to a GPU is queued from pinned memory: nobody

@@ -19,7 +19,7 @@ struct ChosenExperts {
 // The routing of the chosen pairs, and the sums of its counts and of softmax(logits_TE).
 // valid_T, sequence_offset_B1 as those of top_p_route: an invalid token gets no expert, whatever is
 // chosen for it, and enters no sum. row_weight_N is differentiable back to weight_TE, the sums back
-// to logits_TE. On a GPU the host waits twice for the number of rows.
+// to logits_TE. On a GPU the host waits once, for the number of rows.
 [[nodiscard]] RouteOutput route_chosen(const ChosenExperts& experts, const at::Tensor& valid_T,
                                        const at::Tensor& sequence_offset_B1);
 

@@ -24,12 +24,9 @@ struct ExpertsPerToken {
 };
 
 // Expected first. Only those that differ from the one before:
-//   expected    top_k: k. attention_importance: k_mean. top_p: the geometric mean of what an
-//               untrained router gives and 1, which training drives it toward. `given` replaces it
-//               in every layer.
-//   untrained   top_p alone: the router is near uniform, so ceil(p E), with the larger p of a
-//               warm-up; what the first steps need. Left out when k is given.
-//   worst case  every token takes all it may: k, k_max, max_experts or E.
+//   expected    what the router's descriptor expects; `given` replaces it in every layer
+//   untrained   what it gives in the first steps. Left out when k is given.
+//   worst case  every token takes all it may
 // Empty for a model without experts. Throws UsageError for a `given` that no router of the
 // model gives, or in a model without experts.
 [[nodiscard]] std::vector<ExpertsPerToken> suppose_experts_per_token(

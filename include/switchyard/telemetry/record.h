@@ -60,10 +60,11 @@ struct StepRecord {
 struct EvaluationRecord {
   std::int64_t step = 0;
   std::string split = "validation";
-  double loss = 0.0;  // language model only, nats per token
-  double perplexity = 0.0;
+  double loss = 0.0;  // the task's alone, e.g. nats per token
+  std::optional<double> perplexity = {};
   std::optional<double> bits_per_byte = {};  // none when the split's bytes are not known
   std::optional<double> experts_per_token = {};
+  std::map<std::string, double> metrics = {};  // of a task that has others, e.g. "accuracy"
   std::int64_t tokens = 0;
   double seconds = 0.0;
 };

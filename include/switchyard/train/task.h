@@ -1,13 +1,12 @@
 // What a run trains its model to do. The run loop (when to save, log, evaluate, sample, stop) and
 // the trainer (what a step is) know tasks by these two interfaces alone. Three tasks shape them:
 //
-//                   samples               labels             loss             evaluation
-//   next token      windows of S + 1      every next token   cross-entropy    loss, bits per byte
-//   masked tokens   sequences, some of    masked positions   cross-entropy    pseudo-perplexity
-//   over
-//                   their tokens masked                                       a fixed mask
-//   GLUE            (pairs of) sentences  one per sequence   cross-entropy,   the task's metrics
-//                                                            squared error
+//                 samples              labels            loss           evaluation
+//   next token    windows of S + 1     every next token  cross-entropy  loss, bits per byte
+//   masked token  sequences, some of   masked positions  cross-entropy  perplexity over the
+//                 their tokens masked                                   positions of a fixed mask
+//   GLUE          pairs of sentences   one per sequence  cross-entropy  the task's metrics, one
+//                                                        or squared     of which is judged
 //
 // Next-token pretraining is src/train/next_token_task.h.
 #pragma once
@@ -22,7 +21,7 @@
 #include <vector>
 
 #include "switchyard/data/tokenizer.h"
-#include "switchyard/inference/batching.h"
+#include "switchyard/model/batch.h"
 #include "switchyard/model/model.h"
 #include "switchyard/telemetry/record.h"
 
@@ -38,15 +37,15 @@ class Objective {
   // side by side, on the host. What a sample holds, masks included, is a function of the run's seed
   // and its number alone. `sequence_idx`: index of the first one in the step's global batch, for
   // dropout. Called from another thread than forward(), by one at a time.
-  [[nodiscard]] virtual inference::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
-                                                          std::int64_t sequence_idx) const = 0;
+  [[nodiscard]] virtual model::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
+                                                      std::int64_t sequence_idx) const = 0;
 
   struct Result {
     at::Tensor loss_sum;                    // scalar, over the micro-batch's labels; differentiable
     std::vector<model::LayerRoute> routes;  // of the model's MoE layers
   };
   // `micro` is on the model's device.
-  [[nodiscard]] virtual Result forward(const inference::MicroBatch& micro,
+  [[nodiscard]] virtual Result forward(const model::MicroBatch& micro,
                                        const model::ForwardContext& context) = 0;
 };
 
@@ -65,10 +64,13 @@ class Task {
   [[nodiscard]] virtual Objective& objective() = 0;
 
   [[nodiscard]] virtual bool can_evaluate() const = 0;
-  // Everything of the record but `step` and `seconds`; its `loss` decides what is best. None when
-  // should_stop said so.
+  // Everything of the record but `step` and `seconds`. None when should_stop said so.
   [[nodiscard]] virtual std::optional<telemetry::EvaluationRecord> evaluate(
       const EvaluationOptions& options) = 0;
+  // What decides which evaluation is the best: less is better.
+  [[nodiscard]] virtual double judged(const telemetry::EvaluationRecord& record) const {
+    return record.loss;
+  }
   [[nodiscard]] virtual bool can_sample() const = 0;
   // Something to look at, after `step` training steps.
   [[nodiscard]] virtual std::string sample(std::int64_t step) = 0;

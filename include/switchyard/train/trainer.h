@@ -66,10 +66,10 @@ class Trainer {
   };
   [[nodiscard]] telemetry::StepSums compute_step();
   // This rank's part of the step that begins with that sample, on the model's device.
-  [[nodiscard]] std::vector<inference::MicroBatch> fetch(std::int64_t first_sample) const;
-  [[nodiscard]] Denominators count(const std::vector<inference::MicroBatch>& micro_batches);
+  [[nodiscard]] std::vector<model::MicroBatch> fetch(std::int64_t first_sample) const;
+  [[nodiscard]] Denominators count(const std::vector<model::MicroBatch>& micro_batches);
   // This rank's share of the step's objective from one micro-batch.
-  [[nodiscard]] at::Tensor objective_share(const inference::MicroBatch& micro,
+  [[nodiscard]] at::Tensor objective_share(const model::MicroBatch& micro,
                                            std::int64_t num_tokens_global, const Denominators& step,
                                            StepAccumulator& sums);
   // `named`: the routers' own sums, one map per layer of `sums`.

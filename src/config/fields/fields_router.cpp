@@ -19,6 +19,7 @@ struct TypeDefault {
 
 // One value for all, or "1e-4 for top_p, else 0" with the value of most routers last.
 void set_default(Field& field, const std::vector<TypeDefault>& defaults) {
+  SWITCHYARD_CHECK(!defaults.empty(), "no router has the option {}", field.key);
   std::map<std::string, std::size_t> count;
   for (const TypeDefault& entry : defaults) ++count[entry.value];
   const std::string most_common =
