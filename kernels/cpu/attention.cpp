@@ -25,16 +25,20 @@ struct OnlineSoftmax {
   T sum = T{0};
 
   // Turns `visible` scores into exp(score - max) with the maximum so far, zeros up to `width`.
-  // Returns what earlier results of this query must be multiplied by.
+  // Returns what earlier results of this query must be multiplied by. A score that is not a number
+  // makes the sum so, wherever it stands; what the mask hides is not looked at.
   [[gnu::always_inline]] T add(T* scores, const T* mask, std::int64_t visible, std::int64_t width) {
     T largest = max;
 #pragma omp simd reduction(max : largest)
     for (std::int64_t i = 0; i < visible; ++i) {
-      scores[i] += mask[i];
+      scores[i] = mask[i] == T{0} ? scores[i] : kMinusInfinity<T>;
       largest = scores[i] > largest ? scores[i] : largest;
     }
     const std::int64_t used = largest == kMinusInfinity<T> ? 0 : visible;
     T total = T{0};
+    for (std::int64_t i = used; i < visible; ++i) {  // a maximum passes over what is no number
+      if (std::isnan(scores[i])) total = scores[i];
+    }
 #pragma omp simd reduction(+ : total)
     for (std::int64_t i = 0; i < used; ++i) {
       scores[i] = exponential(scores[i] - largest);
@@ -47,6 +51,30 @@ struct OnlineSoftmax {
     return factor;
   }
 };
+
+template <typename T>
+[[gnu::always_inline]] inline bool all_finite(const T* values, std::int64_t count) {
+  T zero = T{0};  // NaN as soon as one is not
+#pragma omp simd reduction(+ : zero)
+  for (std::int64_t i = 0; i < count; ++i) zero += values[i] * T{0};
+  return zero == T{0};
+}
+
+// out += weights * values without a look at values that the mask or a weight's place hides: 0 * NaN
+// would reach the query.
+template <typename T>
+void add_seen_values(const T* weights, const T* mask, std::int64_t visible, const T* value_SD,
+                     std::int64_t cols, T* out) {
+  for (std::int64_t i = 0; i < visible; ++i) {
+    if (mask[i] != T{0}) continue;
+    for (std::int64_t d = 0; d < cols; ++d) out[d] += weights[i] * value_SD[i * cols + d];
+  }
+}
+
+template <typename T>
+bool sees_any(const T* mask, std::int64_t visible) {
+  return std::any_of(mask, mask + visible, [](T hides) { return hides == T{0}; });
+}
 
 template <typename Storage>
 SWITCHYARD_SIMD_CLONES void forward_unit(const AttentionParams<Storage>& params,
@@ -74,6 +102,7 @@ SWITCHYARD_SIMD_CLONES void forward_unit(const AttentionParams<Storage>& params,
   transpose_rows(value_SD, num_keys, head_dim, cols, width, key_DS);
   pack_rows(params.v, group, sequence.key_begin, num_keys, head_dim, cols, T{1}, value_SD);
   pack_mask(shape.key_valid, sequence.key_begin, num_keys, width, mask);
+  const bool values_are_finite = all_finite(value_SD, num_keys * cols);
 
   for (std::int64_t begin = unit.begin; begin < unit.end; begin += kQueryTile) {
     const std::int64_t rows = std::min(kQueryTile, unit.end - begin);
@@ -91,16 +120,22 @@ SWITCHYARD_SIMD_CLONES void forward_unit(const AttentionParams<Storage>& params,
         const std::int64_t visible =
             std::clamp<std::int64_t>(sequence.visible(begin + row) - key, 0, keys);
         const T factor = softmax[row].add(scores + row * kKeyTile, mask + key, visible, padded);
-        if (factor == T{1}) continue;
-        for (std::int64_t d = 0; d < cols; ++d) out[row * cols + d] *= factor;
+        if (factor != T{1}) {
+          for (std::int64_t d = 0; d < cols; ++d) out[row * cols + d] *= factor;
+        }
+        if (!values_are_finite) {
+          add_seen_values(scores + row * kKeyTile, mask + key, visible, value_SD + key * cols, cols,
+                          out + row * cols);
+        }
       }
+      if (!values_are_finite) continue;
       matmul_tile<true>(TileView<T>{scores, kKeyTile}, value_SD + key * cols, cols, out, cols,
                         {rows, cols, keys});
     }
     for (std::int64_t row = 0; row < rows; ++row) {
       const std::int64_t token = sequence.query_begin + begin + row;
       const T sum = softmax[row].sum;
-      const bool sees_nothing = sum == T{0};
+      const bool sees_nothing = sum == T{0} && !sees_any(mask, sequence.visible(begin + row));
       const T factor = sees_nothing ? T{0} : T{1} / sum;
       Storage* to =
           params.out.data + token * params.out.token_stride + unit.head * params.out.head_stride;
@@ -166,9 +201,10 @@ template <typename T>
                                                 std::int64_t visible, std::int64_t width) {
 #pragma omp simd
   for (std::int64_t i = 0; i < visible; ++i) {
-    const T prob = exponential(scores[i] + mask[i] - lse);
+    const bool sees = mask[i] == T{0};
+    const T prob = sees ? exponential(scores[i] - lse) : T{0};
     scores[i] = prob;
-    dprobs[i] = prob * (dprobs[i] - delta);
+    dprobs[i] = sees ? prob * (dprobs[i] - delta) : T{0};
   }
   for (std::int64_t i = visible; i < width; ++i) {
     scores[i] = T{0};

@@ -101,7 +101,8 @@ struct OnlineSoftmax {
     T total = 0;
 #pragma unroll
     for (T& score : scores) {
-      score = sees_any ? std::exp(score - largest) : T{0};
+      // A maximum passes over what is no number; the sum must not.
+      score = sees_any ? std::exp(score - largest) : (std::isnan(score) ? score : T{0});
       total += score;
     }
     const T factor = max == largest ? T{1} : std::exp(max - largest);
@@ -110,6 +111,16 @@ struct OnlineSoftmax {
     return factor;
   }
 };
+
+// Decided by the mask: the sum is 0 also where all scores are -Inf.
+template <typename Storage, typename Sequence>
+__device__ bool sees_any_key(const AttentionShape<Storage>& shape, const Sequence& sequence,
+                             std::int64_t query) {
+  for (std::int64_t key = 0; key < sequence.visible(query); ++key) {
+    if (is_valid(shape, sequence.key_begin + key)) return true;
+  }
+  return false;
+}
 
 template <typename Storage, int kChunks>
 __global__ void __launch_bounds__(kTileThreads)
@@ -161,7 +172,7 @@ __global__ void __launch_bounds__(kTileThreads)
     const std::int64_t query = kSide * i + left_lane();
     if (query >= num_queries) continue;
     const T sum = softmax[i].sum;
-    const bool sees_nothing = sum == T{0};
+    const bool sees_nothing = sum == T{0} && !sees_any_key(shape, sequence, query_begin + query);
     store_rows<Storage>(sums, i, sees_nothing ? T{0} : T{1} / sum, params.out, head,
                         queries.begin + query, layout.head_dim);
     if (right_lane() == 0 && blockIdx.z == 0) {

@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kTemporarySuffix = ".tmp";
+constexpr std::string_view kUnsoundSuffix = ".unsound";
 constexpr int kOnlyWriter = 0;
 
 fs::path temporary_name(const fs::path& step) {
@@ -61,6 +62,49 @@ class TemporaryFolder {
   fs::path path_;
 };
 
+std::string name_of(std::int64_t step) {
+  return fmt::format("{}{:06}", kStepPrefix, step);
+}
+
+// "step-000500" of "step-000500.unsound".
+std::string without_mark(std::string name) {
+  if (name.ends_with(kUnsoundSuffix)) name.resize(name.size() - kUnsoundSuffix.size());
+  return name;
+}
+
+// Those of whose names `is_one` says so, oldest first.
+template <typename Predicate>
+std::vector<fs::path> folders_in(const fs::path& checkpoints, const Predicate& is_one) {
+  std::vector<fs::path> steps;
+  std::error_code error;
+  fs::directory_iterator entry(checkpoints, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    if (is_one(entry->path().filename().string())) steps.push_back(entry->path());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw StorageError(fmt::format("cannot read {}: {}", checkpoints.string(), error.message()));
+  }
+  // Six digits and more sort by length, then by text.
+  std::sort(steps.begin(), steps.end(), [](const fs::path& a, const fs::path& b) {
+    const std::string left = a.filename().string();
+    const std::string right = b.filename().string();
+    return left.size() != right.size() ? left.size() < right.size() : left < right;
+  });
+  return steps;
+}
+
+// Do the tensor files of `folder` hold what was `written`?
+bool holds_the_same_tensors(const fs::path& folder,
+                            const std::map<std::string, FileDigest>& written) {
+  const format::Json files =
+      format::parse_json(read_file(folder / kManifest), kManifest).at("files");
+  for (const auto& [file, digest] : written) {
+    if (!file.ends_with(".safetensors")) continue;
+    if (!files.contains(file) || files.at(file).at("xxh3") != digest.xxh3) return false;
+  }
+  return true;
+}
+
 // The finished checkpoint of the highest step, or an empty path.
 fs::path newest_step(const fs::path& checkpoints) {
   const std::vector<fs::path> steps = steps_in(checkpoints);
@@ -81,16 +125,27 @@ fs::path step_folder(const fs::path& path) {
                   "RUN/checkpoints/step-000500");
 }
 
+// Is the step there with these tensors? Makes room for it where a damaged one is.
+bool is_there_already(const fs::path& step, const std::map<std::string, FileDigest>& written) {
+  std::error_code unknown;
+  if (!fs::exists(step, unknown)) return false;
+  try {
+    (void)verify(step);
+  } catch (const Damaged& error) {
+    const fs::path aside = set_aside(step, kDamaged);
+    log::warning("{}; kept as {}", error.what(), aside.filename().string());
+    return false;
+  }
+  if (holds_the_same_tensors(step, written)) return true;
+  throw StorageError(fmt::format("{} is there already, with other weights", step.string()),
+                     "a checkpoint is never overwritten; move it away");
+}
+
 }  // namespace
 
 fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
-  const std::string name = fmt::format("{}{:06}", kStepPrefix, request.step);
-  const fs::path final_name = checkpoints / name;
-  std::error_code unknown;
-  if (fs::exists(final_name, unknown)) {
-    throw StorageError(fmt::format("{} is there already", final_name.string()),
-                       "a checkpoint is never overwritten; move it away");
-  }
+  fs::path final_name = checkpoints / name_of(request.step);
+  if (!request.is_sound) final_name += kUnsoundSuffix;
   remove_unfinished(checkpoints);
   const TemporaryFolder temporary(temporary_name(final_name));
   const fs::path& folder = temporary.path();
@@ -122,7 +177,12 @@ fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
                        "the disk may be failing");
   }
 
-  publish_folder(folder, final_name);
+  if (!request.is_sound) {
+    for (const fs::path& before : unsound_steps_in(checkpoints)) remove_step(before);
+    publish_folder(folder, final_name);
+    return final_name;
+  }
+  if (!is_there_already(final_name, written)) publish_folder(folder, final_name);
   point_at(final_name, kLatest);
   return final_name;
 }
@@ -140,26 +200,27 @@ void remove_unfinished(const fs::path& checkpoints) {
 }
 
 std::vector<fs::path> steps_in(const fs::path& checkpoints) {
-  std::vector<fs::path> steps;
-  std::error_code error;
-  fs::directory_iterator entry(checkpoints, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    if (is_step_name(entry->path().filename().string())) steps.push_back(entry->path());
-  }
-  if (error && error != std::errc::no_such_file_or_directory) {
-    throw StorageError(fmt::format("cannot read {}: {}", checkpoints.string(), error.message()));
-  }
-  // Six digits and more sort by length, then by text.
-  std::sort(steps.begin(), steps.end(), [](const fs::path& a, const fs::path& b) {
-    const std::string left = a.filename().string();
-    const std::string right = b.filename().string();
-    return left.size() != right.size() ? left.size() < right.size() : left < right;
-  });
-  return steps;
+  return folders_in(checkpoints, &is_step_name);
+}
+
+bool is_marked_unsound(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  return name.ends_with(kUnsoundSuffix) && is_step_name(without_mark(name));
+}
+
+std::vector<fs::path> unsound_steps_in(const fs::path& checkpoints) {
+  return folders_in(checkpoints, &is_marked_unsound);
+}
+
+fs::path find_step(const fs::path& checkpoints, std::int64_t step) {
+  fs::path folder = checkpoints / name_of(step);
+  if (config::is_checkpoint(folder)) return folder;
+  folder += kUnsoundSuffix;
+  return config::is_checkpoint(folder) ? folder : fs::path();
 }
 
 std::int64_t step_of(const fs::path& folder) {
-  const std::string name = folder.filename().string();
+  const std::string name = without_mark(folder.filename().string());
   SWITCHYARD_CHECK(is_step_name(name), "{} is no step", folder.string());
   std::int64_t step = -1;  // stays when there are more digits than a number has
   std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
@@ -176,12 +237,12 @@ void remove_step(const fs::path& folder) {
   }
 }
 
-fs::path set_aside(const fs::path& folder) {
+fs::path set_aside(const fs::path& folder, const std::string& reason) {
   fs::path name = folder;
-  name += ".damaged";
+  name += fmt::format(".{}", reason);
   for (int number = 2; fs::exists(name); ++number) {
     name = folder;
-    name += fmt::format(".damaged-{}", number);
+    name += fmt::format(".{}-{}", reason, number);
   }
   rename_folder(folder, name);
   return name;

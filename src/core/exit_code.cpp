@@ -1,5 +1,7 @@
 #include "switchyard/core/exit_code.h"
 
+#include <filesystem>
+#include <new>
 #include <string>
 #include <string_view>
 #include <typeinfo>
@@ -12,7 +14,12 @@ namespace switchyard {
 int exit_code_of(const std::exception& error) noexcept {
   if (dynamic_cast<const UsageError*>(&error) != nullptr) return kExitUsage;
   if (dynamic_cast<const DataError*>(&error) != nullptr) return kExitBadData;
+  if (dynamic_cast<const OutOfMemoryError*>(&error) != nullptr) return kExitOutOfMemory;
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return kExitOutOfMemory;
   if (dynamic_cast<const StorageError*>(&error) != nullptr) return kExitStorage;
+  if (dynamic_cast<const std::filesystem::filesystem_error*>(&error) != nullptr) {
+    return kExitStorage;
+  }
   if (dynamic_cast<const PreemptedError*>(&error) != nullptr) return kExitPreempted;
   if (dynamic_cast<const NonFiniteError*>(&error) != nullptr) return kExitNonFinite;
   return kExitInternal;
@@ -20,7 +27,8 @@ int exit_code_of(const std::exception& error) noexcept {
 
 int report_error(const std::exception& error, bool debug) {
   const int code = exit_code_of(error);
-  std::string_view text = error.what();
+  const bool is_bad_alloc = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  std::string_view text = is_bad_alloc ? "memory ran out" : error.what();
   while (true) {
     const std::size_t end = text.find('\n');
     const std::string line(text.substr(0, end));

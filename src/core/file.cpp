@@ -23,6 +23,8 @@ constexpr std::size_t kWriteBufferBytes = std::size_t{1} << 20;
                                 int error_number) {
   std::string hint;
   if (error_number == ENOSPC || error_number == EDQUOT) hint = "free some space on that disk";
+  if (error_number == EFBIG) hint = "a limit on the size of files is set; `ulimit -f` shows it";
+  if (error_number == EMFILE) hint = "a limit on open files is set; `ulimit -n` shows it";
   throw StorageError(
       fmt::format("cannot {} {}: {}", action, path.string(), std::strerror(error_number)), hint);
 }
@@ -193,8 +195,13 @@ AppendFile::~AppendFile() {
 }
 
 void AppendFile::write(std::string_view bytes) {
-  const int error_number = write_all(descriptor_, bytes.data(), bytes.size());
-  if (error_number != 0) throw_storage("write", path_, error_number);
+  pending_ += bytes;
+  while (!pending_.empty()) {
+    const ssize_t count = ::write(descriptor_, pending_.data(), pending_.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) throw_storage("write", path_, count == 0 ? EIO : errno);
+    pending_.erase(0, static_cast<std::size_t>(count));
+  }
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) {

@@ -1,13 +1,17 @@
 #include "switchyard/core/log.h"
 
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdio>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
 #include "switchyard/core/terminal.h"
 
 namespace switchyard::log {
@@ -39,6 +43,44 @@ class LevelPrefix : public spdlog::custom_flag_formatter {
   }
   bool coloured_;
 };
+
+// A file that the disk may refuse for a while: lines wait in memory, in order, and are written with
+// the next one.
+class FileSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit FileSink(const std::filesystem::path& path) : file_(path, AppendFile::Mode::kContinue) {
+    set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
+  }
+
+  // Throws StorageError.
+  void write_waiting() {
+    const std::lock_guard lock(mutex_);
+    file_.write({});
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    const bool was_complete = file_.is_complete();
+    try {
+      file_.write({line.data(), line.size()});
+    } catch (const StorageError& error) {
+      if (!was_complete) return;
+      std::fprintf(stderr, "switchyard: warning: %s: its lines wait until it can be written\n",
+                   error.what());
+    }
+  }
+  void flush_() override {}  // nothing is held back
+
+ private:
+  AppendFile file_;
+};
+
+std::vector<std::shared_ptr<FileSink>>& file_sinks() {
+  static std::vector<std::shared_ptr<FileSink>> sinks;
+  return sinks;
+}
 
 spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
@@ -82,13 +124,12 @@ void write_to_file(const std::string& message) {
 }
 
 void add_file(const std::filesystem::path& path) {
-  try {
-    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
-    sink->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
-    logger().sinks().push_back(std::move(sink));
-  } catch (const spdlog::spdlog_ex& error) {
-    throw StorageError(fmt::format("cannot open the log {}: {}", path.string(), error.what()));
-  }
+  file_sinks().push_back(std::make_shared<FileSink>(path));
+  logger().sinks().push_back(file_sinks().back());
+}
+
+void write_waiting_lines() {
+  for (const std::shared_ptr<FileSink>& sink : file_sinks()) sink->write_waiting();
 }
 
 }  // namespace switchyard::log

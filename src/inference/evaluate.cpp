@@ -13,9 +13,6 @@
 namespace switchyard::inference {
 namespace {
 
-// Tokens per forward pass: enough to fill matrix products, few enough to stay near the caches.
-constexpr std::int64_t kTokensPerBatch = 4096;
-
 struct TextWindow {
   std::int64_t begin = 0;          // of the window's inputs in the token stream
   std::int64_t num_uncounted = 0;  // labels that earlier windows counted
@@ -34,8 +31,8 @@ std::vector<TextWindow> text_windows(std::int64_t num_inputs, std::int64_t lengt
   return windows;
 }
 
-std::int64_t windows_per_batch(std::int64_t length) {
-  return std::max<std::int64_t>(1, kTokensPerBatch / std::max<std::int64_t>(1, length));
+std::int64_t windows_per_pass(std::int64_t tokens_per_pass, std::int64_t length) {
+  return std::max<std::int64_t>(1, tokens_per_pass / std::max<std::int64_t>(1, length));
 }
 
 std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& tokenizer) {
@@ -52,6 +49,10 @@ std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& t
 }
 
 }  // namespace
+
+std::int64_t tokens_per_pass(std::int64_t micro_batch_size, std::int64_t sequence_length) {
+  return std::min(kMostTokensPerPass, micro_batch_size * sequence_length);
+}
 
 void LossSums::add(const LossSums& other) {
   nats += other.nats;
@@ -96,11 +97,12 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
     num_windows = std::clamp<std::int64_t>(options.max_tokens / length, 1, num_windows);
   }
   const data::Tokenizer& tokenizer = split.tokenizer();
+  const std::int64_t per_pass = windows_per_pass(options.tokens_per_pass, length);
   ValidationResult result;
-  for (std::int64_t first = 0; first < num_windows; first += windows_per_batch(length)) {
+  for (std::int64_t first = 0; first < num_windows; first += per_pass) {
     if (options.should_stop && options.should_stop()) return std::nullopt;
     std::vector<data::Sample> windows;
-    const std::int64_t end = std::min(num_windows, first + windows_per_batch(length));
+    const std::int64_t end = std::min(num_windows, first + per_pass);
     for (std::int64_t i = first; i < end; ++i) windows.push_back(split.get(i));
     const model::MicroBatch micro =
         make_batch(windows, {.attend_across_documents = options.attend_across_documents,
@@ -138,7 +140,8 @@ TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tok
   const auto num_inputs = static_cast<std::int64_t>(stream.size()) - 1;
   const std::int64_t length = std::min(window, num_inputs);
   const std::vector<TextWindow> windows = text_windows(num_inputs, length, stride);
-  const auto per_batch = static_cast<std::size_t>(windows_per_batch(length));
+  const auto per_batch =
+      static_cast<std::size_t>(windows_per_pass(options.tokens_per_pass, length));
   if (options.progress) options.progress(0, num_inputs);
   for (std::size_t first = 0; first < windows.size(); first += per_batch) {
     const std::size_t end = std::min(windows.size(), first + per_batch);

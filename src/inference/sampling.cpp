@@ -27,7 +27,7 @@ void check_logits(std::span<const double> logits) {
   if (bad != logits.end()) {
     throw NonFiniteError(
         fmt::format("the model's output for token {} is {}", bad - logits.begin(), *bad),
-        "the checkpoint holds damaged weights; use an earlier one");
+        "these weights give no sound output; use an earlier checkpoint");
   }
 }
 

@@ -30,4 +30,8 @@ void MetricsWriter::write(const format::Json& record) {
   file_.write(record.dump() + "\n");
 }
 
+void MetricsWriter::write_waiting() {
+  file_.write({});
+}
+
 }  // namespace switchyard::telemetry

@@ -120,6 +120,10 @@ void TensorBoardWriter::write(const EvaluationRecord& record) {
   append(format::summary_event(now(), record.step, scalars, {}));
 }
 
+void TensorBoardWriter::write_waiting() {
+  file_.write({});
+}
+
 void TensorBoardWriter::append(const std::string& message) {
   file_.write(format::tfrecord(message));
 }

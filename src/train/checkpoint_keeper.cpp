@@ -14,12 +14,31 @@
 namespace switchyard::train {
 namespace fs = std::filesystem;
 
-CheckpointKeeper::CheckpointKeeper(fs::path folder, std::int64_t keep_last)
-    : folder_(std::move(folder)), keep_last_(keep_last) {}
+CheckpointKeeper::CheckpointKeeper(fs::path folder, std::int64_t keep_last, Clock seconds)
+    : folder_(std::move(folder)),
+      keep_last_(keep_last),
+      seconds_(std::move(seconds)),
+      last_attempt_seconds_(seconds_()) {}
+
+double CheckpointKeeper::seconds_of_this_process() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+bool CheckpointKeeper::is_due() const {
+  return seconds_() - last_attempt_seconds_ >=
+         std::max(kSecondsBetweenSaves, kTimesASave * save_seconds_);
+}
+
+std::string CheckpointKeeper::describe_saved() const {
+  if (saved_step_ == last_step_) return saved_.string();
+  const std::string sound = last_.empty() ? "no checkpoint of this run is sound"
+                                          : "the newest sound one is " + last_.string();
+  return fmt::format("{} (its loss or its weights are not finite; {})", saved_.string(), sound);
+}
 
 void CheckpointKeeper::start_from(const checkpoint::Checkpoint& checkpoint) {
-  last_ = checkpoint.folder();
-  last_step_ = checkpoint.step();
+  last_ = saved_ = checkpoint.folder();
+  last_step_ = saved_step_ = checkpoint.step();
 }
 
 void CheckpointKeeper::check_free_space(const checkpoint::SaveRequest& request) const {
@@ -39,18 +58,28 @@ void CheckpointKeeper::check_free_space(const checkpoint::SaveRequest& request) 
 
 void CheckpointKeeper::save(const checkpoint::SaveRequest& request) {
   constexpr int kMostFailures = 3;
+  const double start = seconds_();
   try {
-    last_ = checkpoint::save(folder_, request);
+    saved_ = checkpoint::save(folder_, request);
   } catch (const StorageError& error) {
+    last_attempt_seconds_ = seconds_();
     failure_ = std::current_exception();
     if (++num_failures_in_a_row_ >= kMostFailures) throw;
     log::warning("step {}: checkpoint not saved ({} in a row): {}", request.step,
                  num_failures_in_a_row_, error.what());
     return;
   }
-  last_step_ = request.step;
+  last_attempt_seconds_ = seconds_();
+  save_seconds_ = last_attempt_seconds_ - start;
+  saved_step_ = request.step;
   failure_ = nullptr;
   num_failures_in_a_row_ = 0;
+  if (!request.is_sound) {
+    log::warning("step {}: {}", request.step, describe_saved());
+    return;
+  }
+  last_ = saved_;
+  last_step_ = request.step;
   remove_old();
 }
 

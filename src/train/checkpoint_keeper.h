@@ -1,17 +1,28 @@
 // Writes a run's checkpoints and keeps the newest few and the best.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <functional>
+#include <string>
 
 #include "switchyard/checkpoint/checkpoint.h"
 
 namespace switchyard::train {
 
+// How often a run saves that does not say (train.checkpoint_every=0): every ten minutes, or, where
+// a save takes long, so that saving takes a fiftieth of the time.
+inline constexpr double kSecondsBetweenSaves = 600.0;
+inline constexpr double kTimesASave = 50.0;
+
 class CheckpointKeeper {
  public:
-  CheckpointKeeper(std::filesystem::path folder, std::int64_t keep_last);
+  // `seconds`: a clock that only goes forward.
+  using Clock = std::function<double()>;
+  CheckpointKeeper(std::filesystem::path folder, std::int64_t keep_last,
+                   Clock seconds = &seconds_of_this_process);
 
   // The run goes on from this checkpoint.
   void start_from(const checkpoint::Checkpoint& checkpoint);
@@ -20,7 +31,8 @@ class CheckpointKeeper {
   void check_free_space(const checkpoint::SaveRequest& request) const;
 
   // Saves, then removes all but the newest keep_last and the best. A full disk need not end a run:
-  // a failure is logged, and thrown only when it is the third in a row.
+  // a failure is logged, and thrown only when it is the third in a row. An unsound checkpoint is
+  // saved beside the others: it neither counts among those that are kept nor becomes last().
   void save(const checkpoint::SaveRequest& request);
   // Throws the error of the last save, if it failed.
   void check_last_save() const;
@@ -28,16 +40,28 @@ class CheckpointKeeper {
   void mark_best();
 
   [[nodiscard]] const std::filesystem::path& last() const { return last_; }
-  [[nodiscard]] std::int64_t last_step() const { return last_step_; }  // -1 before the first
-  [[nodiscard]] std::filesystem::path best() const;                    // empty when none is marked
+  // Steps, -1 before the first: of last(), and of the newest one saved, sound or not.
+  [[nodiscard]] std::int64_t last_step() const { return last_step_; }
+  [[nodiscard]] std::int64_t saved_step() const { return saved_step_; }
+  // Where the newest one saved is, and for an unsound one that it is, and which one is sound.
+  [[nodiscard]] std::string describe_saved() const;
+  // Is it time for a checkpoint, when the clock decides?
+  [[nodiscard]] bool is_due() const;
+  [[nodiscard]] std::filesystem::path best() const;  // empty when none is marked
 
  private:
+  static double seconds_of_this_process();
   void remove_old() const;
 
   std::filesystem::path folder_;
   std::int64_t keep_last_;
+  Clock seconds_;
+  double last_attempt_seconds_;  // on the clock: the end of the last save
+  double save_seconds_ = 0.0;    // that it took
   std::filesystem::path last_;
   std::int64_t last_step_ = -1;
+  std::filesystem::path saved_;
+  std::int64_t saved_step_ = -1;
   std::exception_ptr failure_;
   int num_failures_in_a_row_ = 0;
 };

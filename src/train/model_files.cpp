@@ -1,5 +1,6 @@
 #include "switchyard/train/model_files.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -33,6 +34,17 @@ std::vector<checkpoint::TensorTarget> whole_targets(
         {.name = view.name, .shape = view.tensor.sizes().vec(), .destination = view.tensor});
   }
   return targets;
+}
+
+// Without the prefix.
+std::map<std::string, at::Tensor> state_of_layer(const std::map<std::string, at::Tensor>& state,
+                                                 std::int64_t layer) {
+  const std::string prefix = router_prefix(layer);
+  std::map<std::string, at::Tensor> own;
+  for (const auto& [name, tensor] : state) {
+    if (name.starts_with(prefix)) own.emplace(name.substr(prefix.size()), tensor);
+  }
+  return own;
 }
 
 }  // namespace
@@ -74,15 +86,32 @@ void load_weights(model::Model& model, const checkpoint::TensorFiles& files) {
   for (ops::Parameter* parameter : model.parameters()) ops::publish(*parameter);
 }
 
+std::int64_t take_over_router_state(model::Model& model, const checkpoint::TensorFiles& files,
+                                    const std::function<bool(std::int64_t layer)>& keeps,
+                                    std::int64_t step) {
+  const std::map<std::string, at::Tensor> state = files.copies();
+  std::int64_t num_kept = 0;
+  for (const auto& [layer, router] : model.routers()) {
+    std::map<std::string, at::Tensor> own = state_of_layer(state, layer);
+    const std::map<std::string, at::Tensor> names = router->state();
+    const bool has_same_names =
+        !own.empty() && own.size() == names.size() &&
+        std::equal(own.begin(), own.end(), names.begin(),
+                   [](const auto& a, const auto& b) { return a.first == b.first; });
+    if (has_same_names && keeps(layer)) {
+      router->load_state(own);
+      ++num_kept;
+    }
+    router->start_at(step);
+  }
+  return num_kept;
+}
+
 void load_router_state(model::Model& model, const checkpoint::TensorFiles& files) {
   const std::map<std::string, at::Tensor> state = files.copies();
   std::size_t num_used = 0;
   for (const auto& [layer, router] : model.routers()) {
-    const std::string prefix = router_prefix(layer);
-    std::map<std::string, at::Tensor> own;
-    for (const auto& [name, tensor] : state) {
-      if (name.starts_with(prefix)) own.emplace(name.substr(prefix.size()), tensor);
-    }
+    const std::map<std::string, at::Tensor> own = state_of_layer(state, layer);
     num_used += own.size();
     try {
       router->load_state(own);

@@ -50,6 +50,8 @@ std::optional<telemetry::EvaluationRecord> NextTokenTask::evaluate(
       decoder_, *validation_,
       {.attend_across_documents = config_.data.attend_across_documents,
        .max_tokens = config_.train.evaluate_tokens,
+       .tokens_per_pass =
+           inference::tokens_per_pass(config_.train.micro_batch_size, config_.data.sequence_length),
        .step = options.step,
        .should_stop = options.should_stop,
        .progress = options.progress});

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,33 +9,12 @@
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
+#include "switchyard/ops/out_of_memory.h"
 
 namespace switchyard::train {
-namespace {
-
-// LibTorch has a type for GPUs only; its CPU allocators say it in words.
-bool is_out_of_memory(const c10::Error& error) {
-  if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) return true;
-  const std::string text = error.what_without_backtrace();
-  return text.find("DefaultCPUAllocator") != std::string::npos ||
-         text.find("not enough memory") != std::string::npos;
-}
-
-// "Tried to allocate 2.00 GiB ...": the first line, without the source file before it.
-std::string what_failed(const c10::Error& error) {
-  std::string text = error.what_without_backtrace();
-  text.resize(std::min(text.find('\n'), text.size()));
-  for (const char* start : {"Tried to allocate", "DefaultCPUAllocator", "CUDA out of memory"}) {
-    if (const std::size_t at = text.find(start); at != std::string::npos) return text.substr(at);
-  }
-  return text;
-}
-
-}  // namespace
-
-void explain_out_of_memory(const c10::Error& error, const config::Config& config, std::int64_t step,
-                           double experts_per_token) {
-  if (!is_out_of_memory(error)) return;
+void explain_out_of_memory(const std::exception& error, const config::Config& config,
+                           std::int64_t step, double experts_per_token) {
+  if (!ops::is_out_of_memory(error)) return;
   std::vector<std::string> keys;
   if (config.train.micro_batch_size > 1) {
     keys.push_back(fmt::format("train.micro_batch_size (now {})", config.train.micro_batch_size));
@@ -54,9 +32,9 @@ void explain_out_of_memory(const c10::Error& error, const config::Config& config
     if (!advised.empty()) keys.push_back(std::move(advised));
   }
   keys.push_back(fmt::format("data.sequence_length (now {})", config.data.sequence_length));
-  throw UsageError(fmt::format("step {} needs more memory than there is: {}{}", step,
-                               what_failed(error), experts),
-                   "to need less: " + join(keys, ", ") + "; the global batch stays as it is");
+  throw OutOfMemoryError(fmt::format("step {} needs more memory than there is: {}{}", step,
+                                     ops::short_message(error), experts),
+                         "to need less: " + join(keys, ", ") + "; the global batch stays as it is");
 }
 
 }  // namespace switchyard::train

@@ -35,10 +35,11 @@ RunResult pretrain(const config::Config& config) {
   return run(build(config), folder, nullptr);
 }
 
-RunResult resume(const config::Config& config, const config::AllowedChanges& allowed) {
+RunResult resume(const config::Config& config, const config::AllowedChanges& allowed,
+                 std::optional<std::int64_t> from) {
   const RunFolder folder = RunFolder::reopen(config.run.dir);
   log::add_file(folder.log_file());
-  ResumePoint point = find_resume_point(folder, config, allowed);
+  ResumePoint point = find_resume_point(folder, config, allowed, from);
   const Build parts = build(config);
   check_data(point, parts.training, allowed);
   tidy_and_tell(point, config, folder);

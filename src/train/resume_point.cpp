@@ -5,8 +5,10 @@
 #include <filesystem>
 
 #include "switchyard/config/load.h"
+#include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/text.h"
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
@@ -18,6 +20,12 @@ namespace {
 bool routers_differ(const config::Config& before, const config::Config& after) {
   return before.model.moe.router != after.model.moe.router ||
          before.model.moe.router_of_layer != after.model.moe.router_of_layer;
+}
+
+bool means_the_same(const config::RouterConfig& before, const config::RouterConfig& after) {
+  if (before.type != after.type) return false;
+  const auto meaning = config::descriptor_of(after).state_meaning;
+  return meaning == nullptr || meaning(before) == meaning(after);
 }
 
 // The last step that is known to have been made, saved or not.
@@ -42,12 +50,72 @@ bool asks_for_other_data(const config::AllowedChanges& allowed) {
   });
 }
 
+checkpoint::NewestSound find_checkpoint(const fs::path& checkpoints,
+                                        std::optional<std::int64_t> from) {
+  if (!from.has_value()) return checkpoint::open_newest_sound(checkpoints);
+  checkpoint::NewestSound found;
+  if (const fs::path folder = checkpoint::find_step(checkpoints, *from); !folder.empty()) {
+    found.checkpoint = checkpoint::Checkpoint::open_step(folder);
+    return found;
+  }
+  std::vector<std::string> steps;
+  for (const auto& folders :
+       {checkpoint::steps_in(checkpoints), checkpoint::unsound_steps_in(checkpoints)}) {
+    for (const fs::path& folder : folders) steps.push_back(folder.filename().string());
+  }
+  throw UsageError(fmt::format("{} holds no checkpoint of step {}", checkpoints.string(), *from),
+                   steps.empty() ? "there is none" : "there are " + join(steps, ", "));
+}
+
+std::vector<fs::path> later_than(const fs::path& checkpoints, std::int64_t step) {
+  std::vector<fs::path> later;
+  for (const auto& folders :
+       {checkpoint::steps_in(checkpoints), checkpoint::unsound_steps_in(checkpoints)}) {
+    for (const fs::path& folder : folders) {
+      if (checkpoint::step_of(folder) > step) later.push_back(folder);
+    }
+  }
+  return later;
+}
+
+// Pointers first, so that none names a folder that is gone.
+void point_at_what_stays(const ResumePoint& point, const fs::path& checkpoints) {
+  const std::int64_t step = point.checkpoint->step();
+  std::vector<fs::path> steps = checkpoint::steps_in(checkpoints);
+  std::erase_if(steps, [&](const fs::path& each) { return checkpoint::step_of(each) > step; });
+  const auto point_or_remove = [&](const char* pointer, const fs::path& target) {
+    std::error_code nothing_there;
+    if (target.empty()) {
+      fs::remove(checkpoints / pointer, nothing_there);
+    } else {
+      checkpoint::point_at(target, pointer);
+    }
+  };
+  point_or_remove(checkpoint::kLatest, steps.empty() ? fs::path() : steps.back());
+  if (point.rolled_back.empty() || !fs::exists(checkpoints / checkpoint::kBest)) return;
+  const auto best = std::find_if(steps.begin(), steps.end(), [&](const fs::path& each) {
+    return checkpoint::step_of(each) == point.state.best.step;
+  });
+  point_or_remove(checkpoint::kBest, best == steps.end() ? fs::path() : *best);
+}
+
+void tell_of_unsound_ones(const ResumePoint& point, const fs::path& checkpoints) {
+  const std::int64_t step = point.checkpoint.has_value() ? point.checkpoint->step() : 0;
+  for (const fs::path& folder : checkpoint::unsound_steps_in(checkpoints)) {
+    if (checkpoint::step_of(folder) <= step) continue;
+    log::info("{} is passed over: its loss or its weights are not finite (--from {} takes it)",
+              folder.filename().string(), checkpoint::step_of(folder));
+  }
+}
+
 }  // namespace
 
 ResumePoint find_resume_point(const RunFolder& folder, const config::Config& config,
-                              const config::AllowedChanges& allowed) {
-  checkpoint::NewestSound newest = checkpoint::open_newest_sound(folder.checkpoints());
+                              const config::AllowedChanges& allowed,
+                              std::optional<std::int64_t> from) {
+  checkpoint::NewestSound newest = find_checkpoint(folder.checkpoints(), from);
   ResumePoint point;
+  if (from.has_value()) point.rolled_back = later_than(folder.checkpoints(), *from);
   point.damaged = std::move(newest.damaged);
   point.checkpoint = std::move(newest.checkpoint);
   if (!point.checkpoint.has_value()) return point;
@@ -69,6 +137,7 @@ ResumePoint find_resume_point(const RunFolder& folder, const config::Config& con
   point.changes = config::changes(before, config);
   config::check_changes_on_resume(config::changes(own, config), allowed);
   point.same_routers = !routers_differ(before, config);
+  point.model_before = before.model;
   point.same_evaluations = before.train.evaluate_tokens == config.train.evaluate_tokens;
   return point;
 }
@@ -93,16 +162,19 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
     log::info("process {} ended without letting go of {}; taking over", folder.left_by(),
               folder.path().string());
   }
-  // First, so that LATEST never names a folder that is gone.
-  if (point.checkpoint.has_value()) {
-    checkpoint::point_at(point.checkpoint->folder(), checkpoint::kLatest);
-  }
+  if (point.checkpoint.has_value()) point_at_what_stays(point, folder.checkpoints());
   checkpoint::remove_unfinished(folder.checkpoints());
   for (const auto& [step_folder, reason] : point.damaged) {
-    const fs::path aside = checkpoint::set_aside(step_folder);
+    const fs::path aside = checkpoint::set_aside(step_folder, checkpoint::kDamaged);
     log::warning("{}: damaged, kept as {}: {}", step_folder.filename().string(),
                  aside.filename().string(), reason);
   }
+  for (const fs::path& step_folder : point.rolled_back) {
+    const fs::path aside = checkpoint::set_aside(step_folder, checkpoint::kRolledBack);
+    log::info("{}: later than the step asked for, kept as {}", step_folder.filename().string(),
+              aside.filename().string());
+  }
+  tell_of_unsound_ones(point, folder.checkpoints());
   const std::int64_t step = point.checkpoint.has_value() ? point.checkpoint->step() : 0;
   const std::int64_t later =
       std::max<std::int64_t>(0, last_step_made(folder.metrics_file(), point) - step);
@@ -127,13 +199,21 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
   }
 }
 
-void restore_training(const ResumePoint& point, model::Model& model, Trainer& trainer) {
+void restore_training(const ResumePoint& point, const config::ModelConfig& config,
+                      model::Model& model, Trainer& trainer) {
   const checkpoint::Checkpoint& saved = point.checkpoint.value();
   load_weights(model, saved.weights());
   if (point.same_routers) {
     load_router_state(model, saved.router_state());
   } else {
-    log::info("the routers were changed: their state starts afresh");
+    const auto keeps = [&](std::int64_t layer) {
+      return means_the_same(point.model_before.router_at(layer), config.router_at(layer));
+    };
+    const std::int64_t num_kept =
+        take_over_router_state(model, saved.router_state(), keeps, saved.step());
+    log::info("the routers were changed: {}",
+              num_kept == 0 ? "their state starts afresh"
+                            : "state that means what it meant is kept, the rest starts afresh");
   }
   load_moments(trainer.optimizer(), saved.optimizer());
   trainer.restore(point.state.trainer);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,30 +21,37 @@ namespace switchyard::train {
 struct ResumePoint {
   std::optional<checkpoint::Checkpoint> checkpoint;  // none: from the start
   std::vector<checkpoint::NewestSound::Damaged> damaged;
-  std::vector<config::Change> changes;  // since the checkpoint, all allowed
-  TrainingState state = {};             // of the checkpoint
+  std::vector<std::filesystem::path> rolled_back;  // later steps than one that was asked for
+  std::vector<config::Change> changes;             // since the checkpoint, all allowed
+  TrainingState state = {};                        // of the checkpoint
   bool same_data = true;
   bool same_routers = true;
-  bool same_evaluations = true;  // losses before and after are comparable
+  config::ModelConfig model_before = {};  // what the checkpoint's routers were
+  bool same_evaluations = true;           // losses before and after are comparable
 };
 
-// Changes nothing in the folder. Changes that the run's own resolved config has already were
+// `from`: the step to go on from; without it the newest sound one. Changes nothing in the folder.
+// Changes that the run's own resolved config has already were
 // allowed by a resume that saved nothing since, and stay so. Throws UsageError for others that are
-// not allowed, DataError when no checkpoint is sound or the newest one holds weights only.
+// not allowed and for a step that is not there, DataError when no checkpoint is sound or the newest
+// one holds weights only.
 [[nodiscard]] ResumePoint find_resume_point(const RunFolder& folder, const config::Config& config,
-                                            const config::AllowedChanges& allowed);
+                                            const config::AllowedChanges& allowed,
+                                            std::optional<std::int64_t> from);
 
 // Is it the data that the run was trained on? Throws DataError; when a key that decides the data is
 // allowed to change, it is only said.
 void check_data(ResumePoint& point, const data::SampleSource& training,
                 const config::AllowedChanges& allowed);
 
-// Sets damaged checkpoints aside, removes unfinished ones, and tells what was found.
+// Sets damaged and rolled back checkpoints aside, points LATEST and BEST at what there is, removes
+// unfinished ones, and tells what was found.
 void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder);
 
-// Weights, moments, router state (unless the routers changed) and counters of the checkpoint, which
-// must be there.
-void restore_training(const ResumePoint& point, model::Model& model, Trainer& trainer);
+// Weights, moments, router state (of changed routers what still means the same) and counters of the
+// checkpoint, which must be there.
+void restore_training(const ResumePoint& point, const config::ModelConfig& config,
+                      model::Model& model, Trainer& trainer);
 
 // What this process has against what the checkpoint was written with: results may differ in the
 // last bits. One line per difference.

@@ -1,5 +1,9 @@
 #include "train/run_loop.h"
 
+#include <ATen/ops/aminmax.h>
+
+#include <algorithm>
+#include <cmath>
 #include <exception>
 #include <filesystem>
 #include <string>
@@ -35,6 +39,16 @@ telemetry::StatisticsOptions statistics_options(const config::Config& config, co
           .peak_flops = peak_flops};
 }
 
+// No finite numbers are lost to a sum that overflows: a minimum and a maximum are of the tensor.
+bool has_finite_weights(model::Model& model) {
+  const auto is_finite = [](const ops::Parameter* parameter) {
+    const auto [least, most] = at::aminmax(parameter->master.detach());
+    return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
+  };
+  const std::vector<ops::Parameter*> parameters = model.parameters();
+  return std::all_of(parameters.begin(), parameters.end(), is_finite);
+}
+
 }  // namespace
 
 RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups& groups,
@@ -46,7 +60,7 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
       environment_(measure_environment(config)),
       trainer_(config, task.model(), task.objective(), groups),
       statistics_(statistics_options(config, task, environment_.peak_flops)),
-      records_(leads() ? &folder : nullptr),
+      records_(leads() ? &folder : nullptr, side_work_),
       checkpoints_(folder.checkpoints(), config.train.keep_last) {
   if (leads()) checkpoints_.check_free_space(checkpoint_request());
 }
@@ -61,14 +75,14 @@ RunResult RunLoop::run() {
   if (first_step_ > 0) do_what_is_due();  // a stop may have come before it
   while (!is_finished()) {
     // 1 fetch, 2 forward, 3 backward, 4 reduce gradients, 5 check and clip, 6 update
-    const StepSums sums = trainer_.train_step();
+    const StepSums sums = train_step();
     // 7 log
     {
       const Phase phase(trainer_.phases(), "log");
       log_step(sums);
     }
     stop_if_not_finite();
-    // 8 evaluate, sample, save when due
+    // 8 save, evaluate, sample when due
     do_what_is_due();
   }
   return summarize();
@@ -90,7 +104,7 @@ void RunLoop::begin() {
 void RunLoop::restore_from(const ResumePoint& point) {
   const checkpoint::Checkpoint& saved = *point.checkpoint;
   const TrainingState& state = point.state;
-  restore_training(point, task_.model(), trainer_);
+  restore_training(point, config_.model, task_.model(), trainer_);
   statistics_.restore(state.totals);
   evaluated_step_ = state.evaluated_step;
   sampled_step_ = state.sampled_step;
@@ -99,7 +113,7 @@ void RunLoop::restore_from(const ResumePoint& point) {
   } else {
     log::info("evaluations are not comparable with those before: the best starts afresh");
   }
-  take_what_was_done_after_the_save();
+  take_what_was_done_after_the_save(point.same_evaluations);
   checkpoints_.start_from(saved);
   for (const std::string& line :
        differences_of_environment(saved.environment(), environment_.facts)) {
@@ -107,14 +121,13 @@ void RunLoop::restore_from(const ResumePoint& point) {
   }
 }
 
-// A step that a signal saved before it was evaluated and sampled may have been so by an earlier
-// resume; the files tell.
-void RunLoop::take_what_was_done_after_the_save() {
+// A step is saved before it is evaluated and sampled; the files tell whether it was.
+void RunLoop::take_what_was_done_after_the_save(bool comparable) {
   const std::int64_t step = trainer_.step();
   for (const EvaluationRecord& record :
        telemetry::read_metrics(folder_.metrics_file()).evaluations) {
     if (record.step != step || evaluated_step_ == step) continue;
-    (void)best_.judge(step, task_.judged(record));
+    if (comparable) (void)best_.judge(step, task_.judged(record));
     evaluated_step_ = step;
   }
   if (std::filesystem::exists(folder_.sample_file(step))) sampled_step_ = step;
@@ -133,18 +146,55 @@ bool RunLoop::is_due(std::int64_t every) const {
   return is_finished() || (every > 0 && trainer_.step() % every == 0);
 }
 
-// The save comes last, so that what it saves has all of this step done.
+// Also when memory or the data gives out in the middle of a step: the steps before it are whole.
+StepSums RunLoop::train_step() {
+  try {
+    return trainer_.train_step();
+  } catch (...) {
+    save_what_was_trained();
+    throw;
+  }
+}
+
+void RunLoop::save_what_was_trained() {
+  if (!leads() || !trainer_.is_between_steps()) return;
+  if (trainer_.step() == first_step_ || is_saved()) return;
+  try {
+    write_record();
+    save();
+    checkpoints_.check_last_save();
+    log::info("saved what was trained before: {}", checkpoints_.describe_saved());
+  } catch (const std::exception& error) {
+    log::warning("step {} could not be saved: {}", trainer_.step(), error.what());
+  }
+}
+
+bool RunLoop::is_save_due() const {
+  const std::int64_t every = config_.train.checkpoint_every;
+  // A save that came out unsound is made up for as soon as there is something sound.
+  const bool is_owed =
+      checkpoints_.saved_step() > checkpoints_.last_step() && trainer_.num_skipped_in_a_row() == 0;
+  return is_due(every) || is_owed || (every == 0 && checkpoints_.is_due());
+}
+
+// The save comes first, so that nothing that happens to the rest can cost the steps before it; a
+// resume makes up for what of the rest is missing.
 void RunLoop::do_what_is_due() {
   const std::int64_t step = trainer_.step();
   if (stop_.requested()) stop();
-  if (is_due(config_.train.evaluate_every) && evaluated_step_ != step) evaluate();
-  if (stop_.requested()) stop();
-  if (is_due(config_.train.sample_every) && sampled_step_ != step) sample();
-  if (stop_.requested()) stop();
-  const bool is_best = config_.train.keep_best && best_.state().step == step;
-  if ((is_best || is_due(config_.train.checkpoint_every)) && checkpoints_.last_step() != step) {
-    save();
+  const bool save_was_due = is_save_due();
+  if (save_was_due && !is_saved()) save();
+  if (is_due(config_.train.evaluate_every) && evaluated_step_ != step) {
+    side_work_.attempt("evaluation", step, [this] { evaluate(); });
   }
+  if (stop_.requested()) stop();
+  if (is_due(config_.train.sample_every) && sampled_step_ != step) {
+    side_work_.attempt("sample", step, [this] { sample(); });
+  }
+  if (stop_.requested()) stop();
+  // The evaluation may have found the best so far, or the last step.
+  const bool is_best = config_.train.keep_best && best_.state().step == step;
+  if (((is_best && !save_was_due) || is_finished()) && !is_saved()) save();
   if (is_best && checkpoints_.last_step() == step) checkpoints_.mark_best();
   if (stop_.requested() && !is_finished()) stop();
 }
@@ -208,6 +258,7 @@ checkpoint::SaveRequest RunLoop::checkpoint_request() const {
   request.tokenizer_bytes = task_.tokenizer().serialized();
   request.resolved_config = config::to_yaml(config_);
   request.environment = environment_.facts;
+  request.is_sound = trainer_.num_skipped_in_a_row() == 0 && has_finite_weights(task_.model());
   return request;
 }
 
@@ -257,24 +308,26 @@ void RunLoop::stop_if_not_finite() {
   save();
   checkpoints_.check_last_save();
   throw NonFiniteError(
-      fmt::format("step {}: loss or gradient was not finite for {} steps in a row; the weights "
-                  "before them are in {}",
-                  trainer_.step(), trainer_.num_skipped_in_a_row(), checkpoints_.last().string()),
-      "lower optim.learning_rate, or look at the data of these steps");
+      fmt::format("step {}: loss or gradient was not finite for {} steps in a row; saved {}",
+                  trainer_.step(), trainer_.num_skipped_in_a_row(), checkpoints_.describe_saved()),
+      "lower optim.learning_rate, or look at the data of these steps; `switchyard resume` goes on "
+      "from the newest sound checkpoint, with --from STEP from another one");
 }
 
 void RunLoop::stop() {
   write_record();
-  if (checkpoints_.last_step() != trainer_.step()) save();
+  if (!is_saved()) save();
   checkpoints_.check_last_save();
+  records_.finish(trainer_.step());
   throw PreemptedError(fmt::format("stopped by {} after step {} of {}; saved {}", stop_.name(),
                                    trainer_.step(), config_.train.steps,
-                                   checkpoints_.last().string()));
+                                   checkpoints_.describe_saved()));
 }
 
 RunResult RunLoop::summarize() {
   write_record();  // after an early stop
   checkpoints_.check_last_save();
+  records_.finish(trainer_.step());
   const double seconds = seconds_since(start_);
   const std::string run = folder_.path().string();
   const std::int64_t num_steps = trainer_.step() - first_step_;
@@ -291,12 +344,19 @@ RunResult RunLoop::summarize() {
   } else {
     log::info("done already: all {} steps were made; train.steps=N goes on", trainer_.step());
   }
-  log::info("weights: {}", checkpoints_.last().string());
+  log::info("weights: {}", checkpoints_.describe_saved());
   if (const std::filesystem::path best = checkpoints_.best(); !best.empty()) {
     log::info("best:    {}", best.string());
   }
   log::info("next:    switchyard evaluate {} --text FILE", run);
   log::info("         switchyard generate {} --prompt TEXT --show-experts", run);
+  if (checkpoints_.saved_step() != checkpoints_.last_step()) {
+    throw NonFiniteError(
+        fmt::format("step {}: the run ended with a loss or weights that are not finite",
+                    trainer_.step()),
+        "lower optim.learning_rate, or look at the data of the last steps");
+  }
+  side_work_.check_last();
   return {.num_steps = trainer_.step(),
           .num_tokens = statistics_.totals().tokens,
           .checkpoint = checkpoints_.last(),

@@ -1,5 +1,6 @@
-// A run from its first step to its end, whatever its task: what is due (evaluate, sample, save,
-// log) is a function of the step alone; what came before a resume counts as done.
+// A run from its first step to its end, whatever its task: what is due (evaluate, sample, log, and
+// save where the config says how often) is a function of the step alone; what came before a resume
+// counts as done. Whatever fails outside of training and saving costs a warning.
 #pragma once
 
 #include <chrono>
@@ -20,6 +21,7 @@
 #include "train/environment.h"
 #include "train/resume_point.h"
 #include "train/run_records.h"
+#include "train/side_work.h"
 
 namespace switchyard::train {
 
@@ -34,7 +36,7 @@ class RunLoop {
   // one. Marks the records after it as void.
   void restore(const ResumePoint& point);
 
-  // Throws StorageError, NonFiniteError and PreemptedError as pretrain() does.
+  // Throws as pretrain() does.
   RunResult run();
 
  private:
@@ -46,11 +48,16 @@ class RunLoop {
   [[nodiscard]] bool is_due(std::int64_t every) const;
 
   void restore_from(const ResumePoint& point);
-  void take_what_was_done_after_the_save();
+  void take_what_was_done_after_the_save(bool comparable);
   void begin();
   void announce() const;
   void log_step(const telemetry::StepSums& sums);
   void write_record();
+  telemetry::StepSums train_step();
+  void save_what_was_trained();
+  // Does the config, or else the clock, ask for a checkpoint?
+  [[nodiscard]] bool is_save_due() const;
+  [[nodiscard]] bool is_saved() const { return checkpoints_.saved_step() == trainer_.step(); }
   void do_what_is_due();
   void evaluate();
   void sample();
@@ -70,6 +77,7 @@ class RunLoop {
   telemetry::StepStatistics statistics_;
   telemetry::ExpertWatch expert_watch_;
   telemetry::BestTracker best_;
+  SideWork side_work_;
   RunRecords records_;
   CheckpointKeeper checkpoints_;
   std::optional<telemetry::EvaluationRecord> evaluation_;

@@ -11,22 +11,28 @@
 #include "switchyard/telemetry/step_line.h"
 #include "switchyard/telemetry/tensorboard_writer.h"
 #include "switchyard/train/run_folder.h"
+#include "train/side_work.h"
 
 namespace switchyard::train {
 
 class RunRecords {
  public:
-  // `folder` must outlive this; nullptr on the ranks that write nothing: everything below then does
-  // nothing. Throws StorageError, as all of it does.
-  explicit RunRecords(const RunFolder* folder);
+  // Both must outlive this. `folder` is nullptr on the ranks that write nothing: everything below
+  // then does nothing. Throws StorageError.
+  RunRecords(const RunFolder* folder, SideWork& side_work);
 
+  // These two come before the first step, and throw StorageError.
   // Records of later steps than `step` are void.
   void mark_resume(std::int64_t step);
   // Events of this session, from `first_step` on.
   void begin(std::int64_t first_step);
+  // What a full disk refuses of these is warned of, waits, and follows in order once there is room.
   void step(const telemetry::StepRecord& record, const telemetry::Progress& progress);
   void evaluation(const telemetry::EvaluationRecord& record, const std::string& verdict);
+  // Throws StorageError when the file cannot be written.
   void sample(std::int64_t step, const std::string& text) const;
+  // Tries once more to write what waits.
+  void finish(std::int64_t step);
 
  private:
   struct Files {
@@ -35,7 +41,11 @@ class RunRecords {
     telemetry::StepLinePrinter printer;
     std::optional<telemetry::TensorBoardWriter> events;
   };
+  template <typename Record>
+  void write(const Record& record);
+
   const RunFolder* folder_;
+  SideWork& side_work_;
   std::optional<Files> files_;
 };
 

@@ -11,7 +11,7 @@
 namespace switchyard::train {
 namespace {
 
-constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1};
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 
 volatile std::sig_atomic_t received = 0;
 std::array<struct sigaction, kSignals.size()> previous{};
@@ -32,7 +32,11 @@ StopSignal::StopSignal() {
   action.sa_handler = &on_signal;
   action.sa_flags = SA_RESTART;
   ::sigemptyset(&action.sa_mask);
-  for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &action, &previous[i]);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    ::sigaction(kSignals[i], nullptr, &previous[i]);
+    if (kSignals[i] == SIGHUP && previous[i].sa_handler == SIG_IGN) continue;
+    ::sigaction(kSignals[i], &action, nullptr);
+  }
 }
 
 StopSignal::~StopSignal() {
@@ -52,9 +56,15 @@ std::string StopSignal::name() const {
       return "SIGINT";
     case SIGTERM:
       return "SIGTERM";
+    case SIGHUP:
+      return "SIGHUP";
     default:
       return "SIGUSR1";
   }
+}
+
+void outlive_closed_output() {
+  (void)std::signal(SIGPIPE, SIG_IGN);
 }
 
 }  // namespace switchyard::train

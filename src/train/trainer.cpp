@@ -82,12 +82,15 @@ void Trainer::restore(const TrainerState& state) {
 }
 
 StepSums Trainer::train_step() {
+  const TrainerState before = state_;
   try {
     StepSums sums = compute_step();
     experts_per_token_ = telemetry::experts_per_token(sums);
     return sums;
-  } catch (const c10::Error& error) {
-    explain_out_of_memory(error, config_, state_.step, experts_per_token_);
+  } catch (const std::exception& error) {
+    const std::int64_t step = state_.step;
+    if (is_between_steps_) state_ = before;
+    explain_out_of_memory(error, config_, step, experts_per_token_);
     throw;
   }
 }
@@ -151,7 +154,9 @@ StepSums Trainer::compute_step() {
   {
     const Phase phase(phases_, "update");
     state_.num_skipped_in_a_row = sums.skipped ? state_.num_skipped_in_a_row + 1 : 0;
+    is_between_steps_ = false;
     if (!sums.skipped) update(sums, totals.named);
+    is_between_steps_ = true;
   }
   sums.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return sums;

@@ -306,6 +306,44 @@ TEST_F(CheckpointTest, AStepIsNeverOverwritten) {
   EXPECT_EQ(read_file(folder / "model.safetensors"), before);
 }
 
+TEST_F(CheckpointTest, AStepWhoseLatestFailedIsSavedAgainByPointingAtIt) {
+  save(checkpoints_, request(5));
+  const fs::path folder = save(checkpoints_, request(10));
+  overwrite(checkpoints_ / "LATEST", "step-000005\n");  // as before the last rename
+  const auto written = fs::last_write_time(folder / "model.safetensors");
+  EXPECT_EQ(save(checkpoints_, request(10)), folder);
+  EXPECT_EQ(Checkpoint::open(run_.path()).step(), 10);
+  EXPECT_EQ(fs::last_write_time(folder / "model.safetensors"), written);
+  EXPECT_THAT(names_in(checkpoints_), UnorderedElementsAre("step-000005", "step-000010", "LATEST"));
+}
+
+TEST_F(CheckpointTest, ADamagedFolderOfTheStepIsKeptAsideAndTheStepSavedAnew) {
+  const fs::path folder = save(checkpoints_, request(5));
+  overwrite(folder / "model.safetensors", "cut");
+  EXPECT_EQ(save(checkpoints_, request(5)), folder);
+  EXPECT_EQ(Checkpoint::open(run_.path()).step(), 5);
+  EXPECT_THAT(names_in(checkpoints_),
+              UnorderedElementsAre("step-000005", "step-000005.damaged", "LATEST"));
+}
+
+TEST_F(CheckpointTest, AnUnsoundStepIsMarkedAndNeverTakenForTheNewest) {
+  save(checkpoints_, request(5));
+  SaveRequest unsound = request(10);
+  unsound.is_sound = false;
+  const fs::path folder = save(checkpoints_, unsound);
+  EXPECT_EQ(folder.filename(), "step-000010.unsound");
+  EXPECT_TRUE(is_marked_unsound(folder));
+  EXPECT_EQ(Checkpoint::open(run_.path()).step(), 5);
+  EXPECT_EQ(open_newest_sound(checkpoints_).checkpoint->step(), 5);
+  EXPECT_EQ(steps_in(checkpoints_).size(), 1U);
+  EXPECT_EQ(find_step(checkpoints_, 10), folder);
+  EXPECT_EQ(Checkpoint::open(folder).step(), 10);  // by name
+  unsound.step = 12;
+  save(checkpoints_, unsound);  // the newest is enough
+  EXPECT_THAT(names_in(checkpoints_),
+              UnorderedElementsAre("step-000005", "step-000012.unsound", "LATEST"));
+}
+
 TEST_F(CheckpointTest, AFailedSaveLeavesTheOldOneAndNothingElse) {
   save(checkpoints_, request(5));
   CheckpointTensors large = tensors(10);

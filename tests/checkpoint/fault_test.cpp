@@ -285,10 +285,10 @@ TEST_F(CheckpointFault, AFolderThatCannotBeReadIsNoEmptyFolder) {
 
 TEST_F(CheckpointFault, AStepThatIsSetAsideIsNoLongerOneAndIsNotLost) {
   start_afresh();
-  const fs::path first = set_aside(checkpoints_ / "step-000005");
+  const fs::path first = set_aside(checkpoints_ / "step-000005", kDamaged);
   EXPECT_EQ(first.filename(), "step-000005.damaged");
   save(checkpoints_, request(5));
-  EXPECT_EQ(set_aside(checkpoints_ / "step-000005").filename(), "step-000005.damaged-2");
+  EXPECT_EQ(set_aside(checkpoints_ / "step-000005", kDamaged).filename(), "step-000005.damaged-2");
   EXPECT_TRUE(steps_in(checkpoints_).empty());
   EXPECT_TRUE(fs::exists(first / "model.safetensors"));
   EXPECT_FALSE(open_newest_sound(checkpoints_).checkpoint.has_value());

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <new>
 #include <stdexcept>
+#include <system_error>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/terminal.h"
@@ -14,6 +17,7 @@ TEST(ExitCode, FollowsTheTypeOfTheError) {
   EXPECT_EQ(exit_code_of(UsageError("")), 2);
   EXPECT_EQ(exit_code_of(DataError("")), 65);
   EXPECT_EQ(exit_code_of(InternalError("")), 70);
+  EXPECT_EQ(exit_code_of(OutOfMemoryError("")), 71);
   EXPECT_EQ(exit_code_of(StorageError("")), 74);
   EXPECT_EQ(exit_code_of(PreemptedError("")), 75);
   EXPECT_EQ(exit_code_of(NonFiniteError("")), 76);
@@ -21,7 +25,18 @@ TEST(ExitCode, FollowsTheTypeOfTheError) {
 
 TEST(ExitCode, ForeignErrorsAreInternal) {
   EXPECT_EQ(exit_code_of(std::runtime_error("")), 70);
-  EXPECT_EQ(exit_code_of(std::bad_alloc()), 70);
+}
+
+TEST(ExitCode, MemoryThatRanOutIsNoInternalErrorAndIsSaidInWords) {
+  EXPECT_EQ(exit_code_of(std::bad_alloc()), 71);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(report_error(std::bad_alloc(), false), 71);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "switchyard: error: memory ran out\n");
+}
+
+TEST(ExitCode, AFileSystemThatRefusesIsNoInternalError) {
+  const auto code = std::make_error_code(std::errc::too_many_files_open);
+  EXPECT_EQ(exit_code_of(std::filesystem::filesystem_error("cannot open", code)), 74);
 }
 
 TEST(ReportError, PrintsEveryLineAsAnErrorAndTheHint) {

@@ -158,6 +158,24 @@ TEST_F(FileTest, AppendedBytesAreThereAtOnceAndAfterThoseOfEarlier) {
   EXPECT_EQ(read_file(path), "one two");
 }
 
+TEST_F(FileTest, WhatAFullDiskRefusesOfAppendedBytesFollowsOnceInOrder) {
+  AppendFile file(folder_ / "log", AppendFile::Mode::kCreateNew);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{6, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  file.write("one\n");
+  EXPECT_THROW(file.write("two\n"), StorageError);  // two bytes of it fit
+  EXPECT_THROW(file.write("three\n"), StorageError);
+  EXPECT_FALSE(file.is_complete());
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  file.write("four\n");
+  EXPECT_TRUE(file.is_complete());
+  EXPECT_EQ(read_file(folder_ / "log"), "one\ntwo\nthree\nfour\n");
+}
+
 TEST_F(FileTest, MapShowsTheBytesAndMoves) {
   write_file_atomically(folder_ / "a", "mapped");
   MappedFile first(folder_ / "a");

@@ -45,6 +45,24 @@ TEST(MoeFfn, HasTheGradientOfCentralDifferencesForAllInputs) {
       {in.x_TH, in.routing.row_weight_N, in.w1_E2FH, in.w2_EHF});
 }
 
+TEST(MoeFfn, TakesInputsAndGradientsThatDoNotLieRowByRow) {
+  const Shape shape{.num_tokens = 6, .hidden = 3, .size = 4, .num_experts = 3};
+  const MoeInputs in = random_inputs(shape, {0, 1, 3, 2, 1, 0}, at::kDouble);
+  const at::Tensor dy_TH = random_normal({6, 3}, 7);
+  const auto y_and_dx = [&](const at::Tensor& x, const at::Tensor& dy) {
+    const at::Tensor x_TH = x.detach().requires_grad_();
+    const at::Tensor y_TH =
+        moe_ffn(x_TH, in.routing, in.w1_E2FH.detach(), in.w2_EHF.detach(), loop(), {});
+    y_TH.backward(dy);
+    return std::pair(y_TH.detach(), x_TH.grad());
+  };
+  const auto by_columns = [](const at::Tensor& x) { return x.detach().t().contiguous().t(); };
+  const auto [y_TH, dx_TH] = y_and_dx(in.x_TH, dy_TH);
+  const auto [y_of_columns, dx_of_columns] = y_and_dx(by_columns(in.x_TH), by_columns(dy_TH));
+  EXPECT_TRUE(at::equal(y_of_columns, y_TH));
+  EXPECT_TRUE(at::equal(dx_of_columns, dx_TH));
+}
+
 TEST(MoeFfn, CarriesTheGradientBackToTheRoutersLogits) {
   const Shape shape{.num_tokens = 5, .hidden = 3, .size = 2, .num_experts = 3};
   const MoeInputs in = random_inputs(shape, {1, 1, 1, 1, 1}, at::kDouble);

@@ -148,12 +148,41 @@ TEST(Attention, AQueryWithoutKeysGetsZeroAndGivesNoGradient) {
 }
 
 TEST(Attention, AKeyThatIsNotFiniteReachesEveryQueryThatSeesIt) {
-  const at::Tensor q = random_normal({4, 1, 4}, 1, at::kFloat);
-  const at::Tensor k = random_normal({4, 1, 4}, 2, at::kFloat);
-  k[2] = std::numeric_limits<float>::quiet_NaN();
-  const at::Tensor out = attention(q, k, q, {.sequence_offset = {0, 4}}).out_TAD;
-  EXPECT_TRUE(out.narrow(0, 0, 2).isfinite().all().item<bool>());
-  EXPECT_TRUE(out.narrow(0, 2, 2).isnan().all().item<bool>());
+  constexpr std::int64_t kTokens = 70;  // more than a tile of keys
+  const at::Tensor q = random_normal({kTokens, 1, 4}, 1, at::kFloat);
+  for (const std::int64_t bad : {0, 2, 65, 69}) {
+    const at::Tensor k = random_normal({kTokens, 1, 4}, 2, at::kFloat);
+    k[bad] = std::numeric_limits<float>::quiet_NaN();
+    const at::Tensor out = attention(q, k, q, {.sequence_offset = {0, kTokens}}).out_TAD;
+    EXPECT_TRUE(out.narrow(0, 0, bad).isfinite().all().item<bool>()) << bad;
+    EXPECT_TRUE(out.narrow(0, bad, kTokens - bad).isnan().all().item<bool>()) << bad;
+  }
+}
+
+TEST(Attention, AValueThatIsNotFiniteReachesNoQueryThatDoesNotSeeIt) {
+  constexpr std::int64_t kTokens = 70;
+  const at::Tensor q = random_normal({kTokens, 1, 4}, 1, at::kFloat);
+  const at::Tensor good = random_normal({kTokens, 1, 4}, 2, at::kFloat);
+  const at::Tensor before = attention(q, good, good, {.sequence_offset = {0, kTokens}}).out_TAD;
+  for (const std::int64_t bad : {1, 3, 66}) {
+    const at::Tensor v = good.clone();
+    v[bad] = std::numeric_limits<float>::quiet_NaN();
+    const at::Tensor out = attention(q, good, v, {.sequence_offset = {0, kTokens}}).out_TAD;
+    expect_close(out.narrow(0, 0, bad), before.narrow(0, 0, bad), 1e-6, 1e-6);
+    EXPECT_TRUE(out.narrow(0, bad, kTokens - bad).isnan().all().item<bool>()) << bad;
+  }
+}
+
+TEST(Attention, PaddingThatIsNotFiniteReachesNothing) {
+  const AttentionOptions options{.sequence_offset = {0, 6}, .valid_T = valid_except(6, {0, 4})};
+  const at::Tensor q = random_normal({6, 1, 4}, 1);
+  at::Tensor k = random_normal({6, 1, 4}, 2);
+  const at::Tensor before = attention(q, k, k, options).out_TAD;
+  k = k.clone();
+  for (const std::int64_t padding : {0, 4}) k[padding] = std::numeric_limits<double>::quiet_NaN();
+  const at::Tensor q_grad = with_grad(q);
+  const at::Tensor after = attention(q_grad, k, k, options).out_TAD;
+  expect_close(after, before, 1e-12, 1e-12);
 }
 
 TEST(Attention, LargeScoresDoNotOverflow) {

@@ -102,6 +102,38 @@ TEST_F(KeeperTest, UnfinishedFoldersDoNotCountAmongTheKept) {
   EXPECT_FALSE(fs::exists(folder_ / "checkpoints/.step-000003.77.tmp"));
 }
 
+TEST_F(KeeperTest, UnsoundCheckpointsCostNoSoundOneItsPlace) {
+  for (const std::int64_t step : {1, 2}) keeper_.save(request(step));
+  for (const std::int64_t step : {3, 4, 5, 6}) {
+    checkpoint::SaveRequest unsound = request(step);
+    unsound.is_sound = false;
+    keeper_.save(unsound);
+    EXPECT_EQ(keeper_.saved_step(), step);
+  }
+  EXPECT_TRUE(holds("step-000001"));
+  EXPECT_TRUE(holds("step-000002"));
+  EXPECT_EQ(keeper_.last_step(), 2);
+  EXPECT_THAT(keeper_.describe_saved(),
+              AllOf(HasSubstr("step-000006.unsound"), HasSubstr("step-000002")));
+}
+
+TEST_F(KeeperTest, TheClockAsksForACheckpointEveryTenMinutesOrSeldomerWhereASaveTakesLong) {
+  double now = 0.0;
+  double seconds_a_look = 0.0;
+  CheckpointKeeper keeper(folder_ / "checkpoints", 2, [&] { return now += seconds_a_look; });
+  now = 599.0;
+  EXPECT_FALSE(keeper.is_due());
+  now = 600.0;
+  EXPECT_TRUE(keeper.is_due());
+  seconds_a_look = 20.0;  // the save begins and ends with a look at the clock
+  keeper.save(request(1));
+  seconds_a_look = 0.0;
+  now += 999.0;
+  EXPECT_FALSE(keeper.is_due());
+  now += 1.0;
+  EXPECT_TRUE(keeper.is_due());
+}
+
 TEST_F(KeeperTest, RefusesADiskThatCannotHoldTwoCheckpoints) {
   fs::create_directories(folder_ / "checkpoints");
   EXPECT_NO_THROW(keeper_.check_free_space(request(1)));

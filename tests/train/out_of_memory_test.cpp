@@ -28,7 +28,7 @@ std::string answer(const config::Config& config, double experts_per_token) {
   } catch (const c10::Error& error) {
     try {
       explain_out_of_memory(error, config, 7, experts_per_token);
-    } catch (const UsageError& explained) {
+    } catch (const OutOfMemoryError& explained) {
       return std::string(explained.what()) + " | " + explained.hint();
     }
     return "not explained";

@@ -158,7 +158,7 @@ TEST_F(Pretrain, SignalFinishesTheStepSavesItAndSaysSo) {
   EXPECT_EQ(step_records().back()["step"].get<std::int64_t>(), model.step);
 }
 
-TEST_F(Pretrain, LossThatStaysNonFiniteStopsTheRunWithTheLastGoodWeights) {
+TEST_F(Pretrain, LossThatStaysNonFiniteStopsTheRunAndItsWeightsAreMarked) {
   config_.optim.learning_rate = 1e30;  // the first update destroys the model
   config_.optim.clip_norm = 0.0;
   config_.train.max_skipped_steps = 3;
@@ -167,6 +167,8 @@ TEST_F(Pretrain, LossThatStaysNonFiniteStopsTheRunWithTheLastGoodWeights) {
   EXPECT_EQ(steps.back()["skipped_steps"].get<std::int64_t>(), 3);
   EXPECT_TRUE(steps.back()["loss"].is_null());
   EXPECT_LT(steps.size(), 20U);
+  EXPECT_EQ(checkpoint::unsound_steps_in(folder_ / "run/checkpoints").size(), 1U);
+  EXPECT_TRUE(checkpoint::steps_in(folder_ / "run/checkpoints").empty());
 }
 
 TEST_F(Pretrain, RefusedSettingsLeaveTheFolderFree) {

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/manifest.h"
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/router.h"
@@ -17,7 +16,6 @@
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
-#include "switchyard/core/hash.h"
 #include "switchyard/train/pretrain.h"
 #include "switchyard/train/run_folder.h"
 #include "train/tiny_run_folder.h"
@@ -223,18 +221,11 @@ TEST_F(Resume, AnEvaluationThatAStopCutShortIsMadeUpFor) {
   train_at_once("run");
   const fs::path saved = tiny_.folder / "run/checkpoints/step-000016";
   fs::remove_all(last_checkpoint("run"));
-  // What a signal during the evaluation after step 16 saves.
+  // As if the run had been stopped during the evaluation after step 16.
   format::Json state = format::parse_json(read_file(saved / "training_state.json"), "state");
-  EXPECT_EQ(state["evaluated_step"], 16);
-  state["evaluated_step"] = 12;
-  state["best"] = {{"step", 12}, {"loss", 100.0}};
+  EXPECT_EQ(state["evaluated_step"], 12);  // the save comes before the evaluation
   forget_evaluation(16);
-  write_file_atomically(saved / "training_state.json", state.dump());
-  format::Json manifest = format::parse_json(read_file(saved / "manifest.json"), "manifest");
-  manifest["files"]["training_state.json"] = {
-      {"bytes", fs::file_size(saved / "training_state.json")},
-      {"xxh3", xxh3_of_file(saved / "training_state.json")}};
-  write_file_atomically(saved / "manifest.json", checkpoint::manifest_text(manifest));
+  fs::remove(tiny_.folder / "run/checkpoints/BEST");
   const auto evaluated_after_resume = [this] {
     std::vector<std::int64_t> steps;
     for (const format::Json& record : tiny_.records()) {
@@ -293,6 +284,35 @@ TEST_F(Resume, AllowedChangesGoOn) {
   EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("their state starts afresh"));
 }
 
+TEST_F(Resume, AChangedRouterStartsAtTheStepItIsStartedAt) {
+  train_at_once("run");
+  resume_after("run", 14, {.router = true}, [](config::Config& config) {
+    config.model.moe.router = config::RouterConfig(
+        config::TopPOptions{.p = 0.4, .p_warmup = config::PWarmup{.from = 1.0, .steps = 10}});
+  });
+  for (const format::Json& record : tiny_.step_records()) {
+    if (record["step"] <= 14) continue;
+    EXPECT_LT(record["experts_per_token"].get<double>(), 4.0) << record["step"];  // not all
+  }
+}
+
+TEST_F(Resume, OfAChangedRouterTheStateThatMeansTheSameIsKept) {
+  config_.model.moe.router =
+      config::RouterConfig(config::AttentionImportanceOptions{.k_mean = 2.0, .k_max = 4});
+  train_at_once("run");
+  const auto mean_after = [this](const config::AttentionImportanceOptions& options) {
+    resume_after("run", 14, {.router = true}, [&](config::Config& config) {
+      config.model.moe.router = config::RouterConfig(options);
+      config.train.steps = 14;
+      config.train.checkpoint_every = 1;
+    });
+    return read_file(tiny_.folder / "run/log.txt");
+  };
+  EXPECT_THAT(mean_after({.k_mean = 1.5, .k_max = 4}), HasSubstr("state that means what it meant"));
+  EXPECT_THAT(mean_after({.importance = "attention_entropy", .k_mean = 2.0, .k_max = 4}),
+              HasSubstr("their state starts afresh"));
+}
+
 TEST_F(Resume, AnotherMicroBatchSizeSeesTheSameSamples) {
   config_.model.moe.loss.load_balance = 0.0;  // the only loss that depends on it
   config_.model.dropout = 0.0;
@@ -341,6 +361,43 @@ TEST_F(Resume, OtherDataIsRefusedUnlessAskedFor) {
   EXPECT_NO_THROW(resume_after("run", 7, {.keys = {"data.path"}}, change));
   EXPECT_NO_THROW(resume_after("run", 7, {.keys = {"run.seed", "data.path"}},
                                [](config::Config& config) { config.run.seed = 8; }));
+}
+
+TEST_F(Resume, FromAnEarlierStepSetsTheLaterOnesAsideAndEndsTheSame) {
+  config_.train.keep_best = true;
+  train_at_once("whole");
+  train_at_once("run");
+  config_.model.vocab_size = kBytesVocab;
+  EXPECT_THROW((void)resume(config_, {}, 9), UsageError);
+  (void)resume(config_, {}, 7);
+  EXPECT_TRUE(fs::exists(tiny_.folder / "run/checkpoints/step-000014.rolled-back"));
+  EXPECT_TRUE(fs::exists(last_checkpoint("run").string() + ".rolled-back"));
+  expect_same_losses("whole", "run");
+  expect_same_files("whole", "run");
+  for (const char* pointer : {"LATEST", "BEST"}) {
+    EXPECT_EQ(read_file(tiny_.folder / "run/checkpoints" / pointer),
+              read_file(tiny_.folder / "whole/checkpoints" / pointer));
+  }
+}
+
+TEST_F(Resume, WeightsThatMakeNaNAreNotGoneOnFrom) {
+  train_at_once("run");
+  config_.model.vocab_size = kBytesVocab;
+  config_.train.steps = 40;
+  config_.train.keep_last = 1;
+  config_.train.max_skipped_steps = 3;
+  config::Config broken = config_;
+  broken.optim.learning_rate = 1e30;
+  broken.schedule.steps = 1000;
+  const config::AllowedChanges allowed{.keys = {"optim.learning_rate", "schedule.steps"}};
+  EXPECT_THROW((void)resume(broken, allowed), NonFiniteError);
+  const fs::path checkpoints = tiny_.folder / "run/checkpoints";
+  ASSERT_EQ(checkpoint::unsound_steps_in(checkpoints).size(), 1U);
+  EXPECT_EQ(read_file(checkpoints / "LATEST"), "step-000020\n");
+  // The hint's lower rate is enough.
+  EXPECT_EQ(resume(config_, allowed).num_steps, 40);
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("resuming"));
+  EXPECT_TRUE(tiny_.step_records().back()["loss"].is_number());
 }
 
 TEST_F(Resume, AFolderWithoutARunAndARunInUseAreRefused) {

@@ -8,14 +8,27 @@ namespace switchyard::train {
 namespace {
 
 TEST(StopSignal, TheFirstSignalOnlyAsks) {
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
     const StopSignal stop;
     EXPECT_FALSE(stop.requested());
     EXPECT_EQ(stop.name(), "");
     std::raise(signal);
     EXPECT_TRUE(stop.requested());
-    EXPECT_EQ(stop.name(), signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGUSR1");
+    EXPECT_EQ(stop.name(), signal == SIGTERM  ? "SIGTERM"
+                           : signal == SIGINT ? "SIGINT"
+                           : signal == SIGHUP ? "SIGHUP"
+                                              : "SIGUSR1");
   }
+}
+
+TEST(StopSignal, AHangUpThatNohupIgnoresStaysIgnored) {
+  const auto before = std::signal(SIGHUP, SIG_IGN);
+  {
+    const StopSignal stop;
+    std::raise(SIGHUP);
+    EXPECT_FALSE(stop.requested());
+  }
+  std::signal(SIGHUP, before);
 }
 
 TEST(StopSignalDeathTest, TheSecondSignalEndsTheProcessAtOnce) {

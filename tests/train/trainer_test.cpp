@@ -91,6 +91,20 @@ TEST_P(TrainerRecompute, TrainsToTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(All, TrainerRecompute, ::testing::Values("fp32", "bf16"),
                          [](const auto& instance) { return std::string(instance.param); });
 
+TEST(Trainer, ClipsTheGradientThatTheOptimizerGets) {
+  config::Config config = tiny_config("fp64");
+  config.optim.clip_norm = 0.01;
+  const TinyRun run(config);
+  const StepSums sums = run.trainer->train_step();
+  ASSERT_GT(sums.grad_norm, config.optim.clip_norm);
+  double square_sum = 0.0;
+  for (const optim::AdamW::Moments& moments : run.trainer->optimizer().moments()) {
+    square_sum += moments.first.square().sum().item<double>();
+  }
+  // The first moments after one step are its gradient, scaled.
+  EXPECT_NEAR(std::sqrt(square_sum), (1.0 - config.optim.betas[0]) * config.optim.clip_norm, 1e-9);
+}
+
 // With losses that do not depend on how a step is cut, cutting must change nothing but rounding.
 TEST(Trainer, AccumulatedMicroBatchesEqualOneBatch) {
   config::Config config = tiny_config("fp64");

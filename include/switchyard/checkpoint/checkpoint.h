@@ -25,11 +25,17 @@ struct SaveRequest {
   std::string tokenizer_bytes = {};
   std::string resolved_config = {};  // YAML
   std::map<std::string, std::string> environment = {};
+  // False: the weights or the loss of the step were not finite. The folder is then called
+  // step-000500.unsound, which nothing takes for a step of the run unless it is named.
+  bool is_sound = true;
 };
 
 // Writes `checkpoints`/step-000500 under a temporary name, reads every file of it back against the
 // checksums that were taken while writing, gives it its name and then points `checkpoints`/LATEST
-// at it. Returns the folder. Throws StorageError (also when that step is there already); older
+// at it. Returns the folder. When that step is there already with the same tensors, LATEST is all
+// that was missing; when it is there but damaged, it is set aside first; when it is there with
+// other tensors, that is a StorageError: a sound checkpoint is never overwritten. An unsound step
+// gets no LATEST and takes the place of the run's unsound one before. Throws StorageError; older
 // checkpoints and LATEST are untouched then. What a killed save left behind is removed first.
 std::filesystem::path save(const std::filesystem::path& checkpoints, const SaveRequest& request);
 
@@ -39,14 +45,22 @@ void remove_unfinished(const std::filesystem::path& checkpoints);
 // The folders of steps, oldest first, whether or not they are sound; none when `checkpoints` does
 // not exist. Throws StorageError when it cannot be read.
 [[nodiscard]] std::vector<std::filesystem::path> steps_in(const std::filesystem::path& checkpoints);
-// 500 of .../step-000500.
+// 500 of .../step-000500 and .../step-000500.unsound.
 [[nodiscard]] std::int64_t step_of(const std::filesystem::path& folder);
 // Removes the folder of one step so that, killed at any moment, no half of it is taken for a
 // checkpoint. Throws StorageError.
 void remove_step(const std::filesystem::path& folder);
-// Gives the folder of a damaged step another name (step-000500.damaged), so that the step can be
-// saved again; nothing is deleted. Returns the new name. Throws StorageError.
-std::filesystem::path set_aside(const std::filesystem::path& folder);
+// Gives the folder of a step that stands in the way another name (step-000500.damaged), so that the
+// step can be saved again; nothing is deleted. Returns the new name. Throws StorageError.
+std::filesystem::path set_aside(const std::filesystem::path& folder, const std::string& reason);
+// The folders of steps that were saved although they were not sound, oldest first. Throws
+// StorageError.
+[[nodiscard]] std::vector<std::filesystem::path> unsound_steps_in(
+    const std::filesystem::path& checkpoints);
+[[nodiscard]] bool is_marked_unsound(const std::filesystem::path& folder);
+// The folder of that step, sound or not; empty when there is none.
+[[nodiscard]] std::filesystem::path find_step(const std::filesystem::path& checkpoints,
+                                              std::int64_t step);
 // Points LATEST, or another name, at a step that is there.
 void point_at(const std::filesystem::path& folder, const char* pointer);
 // The step that a pointer names, which may be gone; empty when there is no such pointer. Throws
@@ -56,6 +70,8 @@ void point_at(const std::filesystem::path& folder, const char* pointer);
 
 inline constexpr const char* kLatest = "LATEST";
 inline constexpr const char* kBest = "BEST";
+inline constexpr const char* kDamaged = "damaged";  // suffixes of set_aside
+inline constexpr const char* kRolledBack = "rolled-back";
 
 class Checkpoint {
  public:

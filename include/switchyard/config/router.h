@@ -75,6 +75,9 @@ struct RouterDescriptor {
   std::vector<BidirectionalOption> (*bidirectional)(const RouterConfig& router) = nullptr;
   // Names of the tensors that change while training, ascending.
   std::vector<std::string> (*state)(const RouterConfig& router, bool causal) = nullptr;
+  // What the numbers in it are of: two routers of this type for which it is the same can go on with
+  // each other's state. Null: any two.
+  std::string (*state_meaning)(const RouterConfig& router) = nullptr;
   // Never null.
   RouterExpectation (*experts_per_token)(const RouterConfig& router,
                                          std::int64_t num_experts) = nullptr;

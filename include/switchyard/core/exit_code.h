@@ -10,11 +10,13 @@ inline constexpr int kExitDone = 0;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitBadData = 65;
 inline constexpr int kExitInternal = 70;
+inline constexpr int kExitOutOfMemory = 71;
 inline constexpr int kExitStorage = 74;
 inline constexpr int kExitPreempted = 75;
 inline constexpr int kExitNonFinite = 76;
 
-// Errors that are none of ours are internal.
+// Of errors that are none of ours, std::bad_alloc is memory that ran out, errors of the standard
+// library's file system are storage; all others are internal.
 [[nodiscard]] int exit_code_of(const std::exception& error) noexcept;
 
 // Logs "switchyard: error: ..." for every line of what() and "  hint: ..."; with `debug` also the

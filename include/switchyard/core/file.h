@@ -44,7 +44,8 @@ class AtomicFile {
   std::string buffer_;
 };
 
-// A file that grows: every write hands all its bytes to the operating system before it returns.
+// A file that grows: every write hands all its bytes to the operating system before it returns,
+// in order and each once.
 class AppendFile {
  public:
   enum class Mode { kContinue, kCreateNew };  // kCreateNew: the file must not be there yet
@@ -54,13 +55,17 @@ class AppendFile {
   AppendFile(const AppendFile&) = delete;
   AppendFile& operator=(const AppendFile&) = delete;
 
-  // Throws StorageError; part of the bytes may be in the file then.
+  // Throws StorageError. What could not be written then is kept and goes first at the next write,
+  // from the byte where this one stopped: a disk that is full for a while costs nothing.
   void write(std::string_view bytes);
+  // Has everything that was handed to write() reached the file?
+  [[nodiscard]] bool is_complete() const noexcept { return pending_.empty(); }
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
  private:
   std::filesystem::path path_;
   int descriptor_ = -1;
+  std::string pending_;
 };
 
 // Read-only memory map of a file; an empty file gives an empty span.

@@ -14,8 +14,11 @@ void write_info(const std::string& message);
 void write_warning(const std::string& message);
 void write_error(const std::string& message);
 // Also append every message, with time stamps, to this file (a run's log.txt). Not while other
-// threads log. Throws StorageError when it cannot be opened.
+// threads log. A file that cannot be written later on costs a warning: its lines wait in memory and
+// follow in order once it can. Throws StorageError when it cannot be opened.
 void add_file(const std::filesystem::path& path);
+// Tries to write what waits. Throws StorageError when a file still cannot be written.
+void write_waiting_lines();
 // Only to the files: for what standard error already shows in another form.
 void write_to_file(const std::string& message);
 

@@ -14,6 +14,13 @@
 
 namespace switchyard::inference {
 
+// Enough tokens to fill matrix products, few enough to stay near the caches.
+inline constexpr std::int64_t kMostTokensPerPass = 4096;
+// Of a model that was trained on micro-batches of that size: no more than those, so that what could
+// be trained can be evaluated.
+[[nodiscard]] std::int64_t tokens_per_pass(std::int64_t micro_batch_size,
+                                           std::int64_t sequence_length);
+
 // Additive over micro-batches. Only tokens whose label counts are in it.
 struct LossSums {
   double nats = 0.0;
@@ -34,7 +41,8 @@ struct LossSums {
 
 struct ValidationOptions {
   bool attend_across_documents = true;
-  std::int64_t max_tokens = 0;  // 0 = the whole split
+  std::int64_t max_tokens = 0;                        // 0 = the whole split
+  std::int64_t tokens_per_pass = kMostTokensPerPass;  // at least one window is taken
   std::int64_t step = 0;
   std::function<bool()> should_stop = {};
   // Called with the windows done so far and in total.
@@ -54,6 +62,7 @@ struct ValidationResult {
 struct TextEvaluationOptions {
   std::int64_t sequence_length = 0;  // S, the trained window
   std::int64_t stride = 0;           // labels counted per window, 1 to S; 0 = S / 2
+  std::int64_t tokens_per_pass = kMostTokensPerPass;  // at least one window is taken
   std::int64_t step = 0;
   // Called with the labels counted so far and in total.
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};

@@ -14,8 +14,11 @@ class MetricsWriter {
   // every line parses. Throws StorageError.
   explicit MetricsWriter(const std::filesystem::path& path);
 
-  // Appends one line in one write. Throws StorageError.
+  // Appends one line in one write. Throws StorageError; the line then waits and goes before the
+  // next one, whole and once.
   void write(const format::Json& record);
+  // Tries to write what waits. Throws StorageError.
+  void write_waiting();
 
  private:
   AppendFile file_;

@@ -22,9 +22,12 @@ class TensorBoardWriter {
   TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step);
 
   // One event each, handed to the operating system at once. Numbers that are not finite or not
-  // known are left out. Throws StorageError.
+  // known are left out. Throws StorageError; the event then waits and goes before the next one,
+  // whole and once.
   void write(const StepRecord& record);
   void write(const EvaluationRecord& record);
+  // Tries to write what waits. Throws StorageError.
+  void write_waiting();
 
  private:
   void append(const std::string& message);

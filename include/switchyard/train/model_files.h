@@ -2,6 +2,8 @@
 // by which name.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "switchyard/checkpoint/tensor_files.h"
@@ -23,6 +25,12 @@ namespace switchyard::train {
 // shape; then no weight and no moment has changed.
 void load_weights(model::Model& model, const checkpoint::TensorFiles& files);
 void load_router_state(model::Model& model, const checkpoint::TensorFiles& files);
+// The same after a change of routers, before the step that follows `step`: a router of whose layer
+// `keeps` says so takes the state of its layer where the names are the same, all others start
+// afresh at that step. Returns the number of routers that took it.
+std::int64_t take_over_router_state(model::Model& model, const checkpoint::TensorFiles& files,
+                                    const std::function<bool(std::int64_t layer)>& keeps,
+                                    std::int64_t step);
 void load_moments(const optim::AdamW& optimizer, const checkpoint::TensorFiles& files);
 
 }  // namespace switchyard::train

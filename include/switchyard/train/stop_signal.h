@@ -1,4 +1,5 @@
-// SIGINT, SIGTERM and SIGUSR1 ask for a stop that loses nothing: the step is finished and saved.
+// SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask for a stop that loses nothing: the step is finished and
+// saved.
 #pragma once
 
 #include <string>
@@ -6,7 +7,8 @@
 namespace switchyard::train {
 
 // While one lives, the first of these signals only sets a flag; the second ends the process at
-// once. The handlers from before come back at the end. One at a time.
+// once. A SIGHUP that is ignored already stays so, as nohup wants it. The handlers from before come
+// back at the end. One at a time.
 class StopSignal {
  public:
   StopSignal();
@@ -18,5 +20,9 @@ class StopSignal {
   // "SIGTERM"; empty when none came.
   [[nodiscard]] std::string name() const;
 };
+
+// From here on a reader of standard output or error that goes away (`| head`, a lost connection)
+// makes only the writes to it fail, not the process.
+void outlive_closed_output();
 
 }  // namespace switchyard::train

@@ -44,10 +44,14 @@ class Trainer {
   // Phases 1 to 6 of the next step, which takes the next G samples, with G the global batch size. A
   // step whose loss or gradient norm is not finite is skipped: it uses up its windows and its
   // number; weights, moments, update count and router state do not change. The losses returned are
-  // the objective's parts over all ranks, before the update.
+  // the objective's parts over all ranks, before the update. Throws OutOfMemoryError and what the
+  // objective throws; unless that was in the middle of the update, all is as it was before the
+  // step.
   telemetry::StepSums train_step();
 
   [[nodiscard]] std::int64_t step() const { return state_.step; }  // steps done
+  // False only when train_step() threw in the middle of an update: the weights are then of no step.
+  [[nodiscard]] bool is_between_steps() const { return is_between_steps_; }
   [[nodiscard]] std::int64_t num_skipped_in_a_row() const { return state_.num_skipped_in_a_row; }
   [[nodiscard]] TrainerState state() const;
   // The next step is then the one that followed `state`, if weights, moments and router state are
@@ -86,7 +90,8 @@ class Trainer {
   optim::AdamW optimizer_;
   optim::Schedule schedule_;
   SpanTimer phases_;
-  double experts_per_token_ = 0.0;          // of the last step
+  double experts_per_token_ = 0.0;  // of the last step
+  bool is_between_steps_ = true;
   TrainerState state_;                      // but for num_updates, which the optimizer counts
   std::unique_ptr<Prefetcher> prefetcher_;  // last: its thread reads the others
 };

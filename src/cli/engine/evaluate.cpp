@@ -74,6 +74,8 @@ int run_evaluate(const config::ParsedArguments& arguments) {
   options.sequence_length = model.config.data.sequence_length;
   if (arguments.has("--stride")) options.stride = arguments.integer("--stride");
   options.step = model.step;
+  options.tokens_per_pass =
+      inference::tokens_per_pass(model.config.train.micro_batch_size, options.sequence_length);
   options.progress = [&bar](std::int64_t done, std::int64_t total) {
     if (!bar.has_value()) bar.emplace("evaluate", static_cast<std::uint64_t>(total));
     bar->advance_to(static_cast<std::uint64_t>(done));

@@ -1,8 +1,11 @@
 // `switchyard-engine`: every verb that needs LibTorch. `switchyard` starts it once the command line
 // is known to be right; it checks again, so that it can be started by itself.
 #include <c10/util/Exception.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <exception>
 #include <string>
 #include <vector>
@@ -13,6 +16,7 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/ops/backend.h"
+#include "switchyard/ops/out_of_memory.h"
 
 namespace {
 
@@ -37,9 +41,14 @@ int run(const std::vector<std::string>& command_line) {
                                "run `switchyard " + verb + "`");
 }
 
-// LibTorch appends a stack trace to its messages.
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
+// What the program that started this one closed is opened again, so that no file of ours gets its
+// number and with it what is meant for people; writing to it still fails.
+void occupy_standard_descriptors() {
+  while (true) {
+    const int descriptor = ::open("/dev/null", O_RDONLY);
+    if (descriptor > STDERR_FILENO) ::close(descriptor);
+    if (descriptor < 0 || descriptor > STDERR_FILENO) return;
+  }
 }
 
 }  // namespace
@@ -48,10 +57,18 @@ int main(int argc, char** argv) {
   const std::vector<std::string> command_line(argv + std::min(argc, 1), argv + argc);
   const bool debug =
       std::find(command_line.begin(), command_line.end(), "--debug") != command_line.end();
+  occupy_standard_descriptors();
+  // A limit on the size of files is then an error of the write that meets it.
+  (void)std::signal(SIGXFSZ, SIG_IGN);
   try {
     return run(command_line);
   } catch (const c10::Error& error) {
-    const std::string text = debug ? error.what() : first_line(error.what_without_backtrace());
+    if (switchyard::ops::is_out_of_memory(error)) {
+      return switchyard::report_error(
+          switchyard::OutOfMemoryError("memory ran out: " + switchyard::ops::short_message(error)),
+          debug);
+    }
+    const std::string text = debug ? error.what() : switchyard::ops::short_message(error);
     return switchyard::report_error(
         switchyard::InternalError("LibTorch: " + text, "--debug shows where"), debug);
   } catch (const std::exception& error) {

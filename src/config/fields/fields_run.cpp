@@ -170,7 +170,8 @@ std::vector<Field> training_fields() {
        .default_text = "0",
        .range = between(0, kMaxSteps),
        .unit = "steps",
-       .help = "steps between two checkpoints; 0 = only at the end",
+       .help = "steps between two checkpoints; 0 = by the clock: every 10 minutes, or 50 times as "
+               "long as a save takes",
        .free_on_resume = true},
       {.key = "train.keep_last",
        .access = SWITCHYARD_AT(train.keep_last),

@@ -84,6 +84,11 @@ std::vector<std::string> state(const RouterConfig& /*router*/, bool causal) {
   return {"importance_mean"};
 }
 
+// A mean of one measure says nothing about another.
+std::string state_meaning(const RouterConfig& router) {
+  return router.options.as<Options>().importance;
+}
+
 RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {
   const auto& options = router.options.as<Options>();
   return {.expected = options.k_mean,
@@ -103,6 +108,7 @@ const RouterDescriptor& attention_importance_router() {
                                            .fill_defaults = &fill_defaults,
                                            .bidirectional = &bidirectional,
                                            .state = &state,
+                                           .state_meaning = &state_meaning,
                                            .experts_per_token = &experts_per_token};
   return descriptor;
 }
