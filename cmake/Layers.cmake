@@ -99,6 +99,19 @@ function(switchyard_add_test name target)
   set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
 endfunction()
 
+# switchyard_tell_folders(sources...): the macros SWITCHYARD_SOURCE_DIR and SWITCHYARD_BINARY_DIR for
+# those sources that name them (configure again when one begins to). The others are compiled alike in
+# every clone, so that clones share ccache's results.
+function(switchyard_tell_folders)
+  foreach(source IN LISTS ARGN)
+    file(STRINGS "${source}" uses REGEX "SWITCHYARD_(SOURCE|BINARY)_DIR" LIMIT_COUNT 1)
+    if(uses)
+      set_source_files_properties("${source}" PROPERTIES COMPILE_DEFINITIONS
+        "SWITCHYARD_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\";SWITCHYARD_BINARY_DIR=\"${PROJECT_BINARY_DIR}\"")
+    endif()
+  endforeach()
+endfunction()
+
 # switchyard_add_layer_test(<layer> [TORCH]): tests/<layer>/*_test.cpp -> <layer>_test.
 # One ctest entry per binary: loading LibTorch once per test case would cost half a second each.
 function(switchyard_add_layer_test layer)
@@ -113,8 +126,7 @@ function(switchyard_add_layer_test layer)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests" "${PROJECT_SOURCE_DIR}/src")
   target_link_libraries(${target} PRIVATE
     switchyard_options switchyard_${layer} GTest::gmock_main)
-  target_compile_definitions(${target} PRIVATE
-    SWITCHYARD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" SWITCHYARD_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  switchyard_tell_folders(${sources})
   if(arg_TORCH)
     switchyard_speed_up_test(${target} TORCH)
   elseif(NOT layer STREQUAL "kernels")

@@ -4,10 +4,10 @@
 
 namespace switchyard::model {
 
-ParameterCounts count_parameters(const config::ModelConfig& config) {
-  Decoder decoder(config, /*sequence_length=*/1, {.compute = at::kFloat, .device = at::kMeta});
+ParameterCounts count_parameters(Model& model) {
+  const config::ModelConfig& config = model.config();
   ParameterCounts counts;
-  for (const ops::Parameter* parameter : decoder.parameters()) {
+  for (const ops::Parameter* parameter : model.parameters()) {
     counts.total += parameter->numel();
     const bool is_matrix = parameter->value.dim() >= 2;
     if (parameter->is_expert) {
@@ -19,10 +19,15 @@ ParameterCounts count_parameters(const config::ModelConfig& config) {
       if (parameter->name == "lm_head.weight") counts.head = parameter->numel();
     }
   }
-  counts.num_moe_layers = static_cast<std::int64_t>(decoder.routers().size());
+  counts.num_moe_layers = static_cast<std::int64_t>(model.routers().size());
   if (counts.num_moe_layers > 0) counts.per_expert /= counts.num_moe_layers;
   if (config.tie_embeddings) counts.dense_matmul += counts.embedding;
   return counts;
+}
+
+ParameterCounts count_parameters(const config::ModelConfig& config) {
+  Decoder decoder(config, /*sequence_length=*/1, {.compute = at::kFloat, .device = at::kMeta});
+  return count_parameters(decoder);
 }
 
 }  // namespace switchyard::model

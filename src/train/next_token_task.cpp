@@ -83,6 +83,11 @@ std::string NextTokenTask::sample(std::int64_t step) {
   return prompt + generation.text;
 }
 
+std::vector<std::string> NextTokenTask::next_commands(const std::string& run) const {
+  return {fmt::format("switchyard evaluate {} --text FILE", run),
+          fmt::format("switchyard generate {} --prompt TEXT --show-experts", run)};
+}
+
 std::string NextTokenTask::describe_samples() const {
   return fmt::format("{} training windows of {} tokens", training_.num_samples_per_epoch(),
                      config_.data.sequence_length);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "switchyard/config/config.h"
 #include "switchyard/data/sample_source.h"
@@ -52,6 +53,7 @@ class NextTokenTask final : public Task {
   [[nodiscard]] std::string sample(std::int64_t step) override;
   [[nodiscard]] const data::Tokenizer& tokenizer() const override { return training_.tokenizer(); }
   [[nodiscard]] std::string data_fingerprint() const override { return training_.fingerprint(); }
+  [[nodiscard]] std::vector<std::string> next_commands(const std::string& run) const override;
   [[nodiscard]] std::string describe_samples() const override;
   [[nodiscard]] std::string_view loss_name() const override { return "lm"; }
   [[nodiscard]] double flops_per_token(double k) const override { return flops_.per_token(k); }

@@ -8,6 +8,7 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/report.h"
 #include "switchyard/train/run_folder.h"
+#include "switchyard/train/stop_signal.h"
 #include "train/next_token_task.h"
 #include "train/resume_point.h"
 #include "train/run_loop.h"
@@ -21,7 +22,8 @@ RunResult run(const Build& parts, const RunFolder& folder, const ResumePoint* po
   parallel::RankGroups groups(*communicator, parts.config.parallel.expert);
   NextTokenTask task(parts.config, *parts.decoder, parts.training,
                      parts.validation ? &*parts.validation : nullptr);
-  RunLoop loop(parts.config, task, groups, folder);
+  const StopSignal stop;
+  RunLoop loop(parts.config, task, groups, folder, stop);
   if (point != nullptr) loop.restore(*point);
   const ReportAtEnd report(folder.path());
   return loop.run();
@@ -41,7 +43,7 @@ RunResult resume(const config::Config& config, const config::AllowedChanges& all
   log::add_file(folder.log_file());
   ResumePoint point = find_resume_point(folder, config, allowed, from);
   const Build parts = build(config);
-  check_data(point, parts.training, allowed);
+  check_data(point, parts.training.fingerprint(), allowed);
   tidy_and_tell(point, config, folder);
   return run(parts, folder, &point);
 }

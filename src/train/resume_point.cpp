@@ -142,10 +142,10 @@ ResumePoint find_resume_point(const RunFolder& folder, const config::Config& con
   return point;
 }
 
-void check_data(ResumePoint& point, const data::SampleSource& training,
+void check_data(ResumePoint& point, const std::string& fingerprint,
                 const config::AllowedChanges& allowed) {
   if (!point.checkpoint.has_value()) return;
-  if (point.state.data_fingerprint == training.fingerprint()) return;
+  if (point.state.data_fingerprint == fingerprint) return;
   if (asks_for_other_data(allowed)) {
     log::warning("the data is not what the run was trained on so far: it goes on with new windows");
     point.same_data = point.same_evaluations = false;

@@ -10,7 +10,6 @@
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/config.h"
 #include "switchyard/config/resume.h"
-#include "switchyard/data/sample_source.h"
 #include "switchyard/model/model.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/trainer.h"
@@ -41,7 +40,7 @@ struct ResumePoint {
 
 // Is it the data that the run was trained on? Throws DataError; when a key that decides the data is
 // allowed to change, it is only said.
-void check_data(ResumePoint& point, const data::SampleSource& training,
+void check_data(ResumePoint& point, const std::string& fingerprint,
                 const config::AllowedChanges& allowed);
 
 // Sets damaged and rolled back checkpoints aside, points LATEST and BEST at what there is, removes

@@ -52,8 +52,9 @@ bool has_finite_weights(model::Model& model) {
 }  // namespace
 
 RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups& groups,
-                 const RunFolder& folder)
-    : config_(config),
+                 const RunFolder& folder, const StopSignal& stop)
+    : stop_(stop),
+      config_(config),
       task_(task),
       groups_(groups),
       folder_(folder),
@@ -110,11 +111,12 @@ void RunLoop::restore_from(const ResumePoint& point) {
   sampled_step_ = state.sampled_step;
   if (point.same_evaluations) {
     best_.restore(state.best);
-  } else {
+  } else if (leads()) {
     log::info("evaluations are not comparable with those before: the best starts afresh");
   }
   take_what_was_done_after_the_save(point.same_evaluations);
   checkpoints_.start_from(saved);
+  if (!leads()) return;
   for (const std::string& line :
        differences_of_environment(saved.environment(), environment_.facts)) {
     log::warning("{}: the run goes on, but not bit for bit as if it had not stopped", line);
@@ -199,8 +201,8 @@ void RunLoop::do_what_is_due() {
   if (stop_.requested() && !is_finished()) stop();
 }
 
-void RunLoop::announce() const {
-  const model::ParameterCounts counts = model::count_parameters(config_.model);
+void RunLoop::announce() {
+  const model::ParameterCounts counts = model::count_parameters(task_.model());
   const auto activated = [&counts](double k) { return format_count(counts.activated(k)); };
   log::info("run {}: {} parameters{}, {}", folder_.path().string(),
             format_count(static_cast<double>(counts.total)),
@@ -215,8 +217,7 @@ void RunLoop::announce() const {
                                              config_.data.sequence_length)));
 }
 
-void RunLoop::log_step(const StepSums& sums) {
-  statistics_.add(sums);
+void RunLoop::warn_of(const StepSums& sums) {
   if (sums.skipped) {
     log::warning("step {}: loss or gradient is not finite: step skipped ({} in a row)", sums.step,
                  trainer_.num_skipped_in_a_row());
@@ -225,6 +226,11 @@ void RunLoop::log_step(const StepSums& sums) {
     const auto write = change.is_warning() ? log::write_warning : log::write_info;
     write(fmt::format("step {}: {}", sums.step, change.message(config_.model.moe.loss)));
   }
+}
+
+void RunLoop::log_step(const StepSums& sums) {
+  statistics_.add(sums);
+  if (leads()) warn_of(sums);
   // The first step is always logged: it tells that all is well, and how fast.
   if (sums.step == first_step_ + 1 || is_due(config_.train.log_every)) write_record();
 }
@@ -243,6 +249,9 @@ void RunLoop::write_record() {
 }
 
 checkpoint::SaveRequest RunLoop::checkpoint_request() const {
+  SWITCHYARD_CHECK(groups_.layout().expert == 1,
+                   "the one writer of a checkpoint holds {} of the experts",
+                   groups_.layout().experts(config_.model.moe.num_experts).count);
   checkpoint::SaveRequest request;
   request.plan = checkpoint::one_file_per_kind({.weights = named_weights(task_.model()),
                                                 .router_state = named_router_state(task_.model()),
@@ -289,7 +298,7 @@ void RunLoop::evaluate() {
   records_.evaluation(record, best_.judge(record.step, task_.judged(record)));
   evaluation_ = record;
   evaluated_step_ = record.step;
-  if (stopped_early()) {
+  if (stopped_early() && leads()) {
     log::info("stopping early: no improvement for {} evaluations",
               best_.state().num_without_improvement);
   }
@@ -324,12 +333,8 @@ void RunLoop::stop() {
                                    checkpoints_.describe_saved()));
 }
 
-RunResult RunLoop::summarize() {
-  write_record();  // after an early stop
-  checkpoints_.check_last_save();
-  records_.finish(trainer_.step());
+void RunLoop::tell_end() const {
   const double seconds = seconds_since(start_);
-  const std::string run = folder_.path().string();
   const std::int64_t num_steps = trainer_.step() - first_step_;
   const std::int64_t num_tokens = statistics_.totals().tokens - first_tokens_;
   if (num_steps > 0) {
@@ -348,8 +353,17 @@ RunResult RunLoop::summarize() {
   if (const std::filesystem::path best = checkpoints_.best(); !best.empty()) {
     log::info("best:    {}", best.string());
   }
-  log::info("next:    switchyard evaluate {} --text FILE", run);
-  log::info("         switchyard generate {} --prompt TEXT --show-experts", run);
+  const char* heading = "next:   ";
+  for (const std::string& command : task_.next_commands(folder_.path().string())) {
+    log::info("{} {}", std::exchange(heading, "        "), command);
+  }
+}
+
+RunResult RunLoop::summarize() {
+  write_record();  // after an early stop
+  checkpoints_.check_last_save();
+  records_.finish(trainer_.step());
+  if (leads()) tell_end();
   if (checkpoints_.saved_step() != checkpoints_.last_step()) {
     throw NonFiniteError(
         fmt::format("step {}: the run ended with a loss or weights that are not finite",

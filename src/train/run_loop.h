@@ -30,7 +30,7 @@ class RunLoop {
   // All must outlive this. Every rank makes one; what the folder gets, the leading rank writes.
   // Throws StorageError when the disk has no room for two checkpoints, and what Trainer throws.
   RunLoop(const config::Config& config, Task& task, parallel::RankGroups& groups,
-          const RunFolder& folder);
+          const RunFolder& folder, const StopSignal& stop);
 
   // Before run(): the weights, moments and counters of the checkpoint to go on from, if there is
   // one. Marks the records after it as void.
@@ -40,7 +40,7 @@ class RunLoop {
   RunResult run();
 
  private:
-  // Does this rank write the folder and talk?
+  // Does this rank write the folder and talk? The others do the same steps in silence.
   [[nodiscard]] bool leads() const { return groups_.world().rank() == 0; }
   [[nodiscard]] bool stopped_early() const;
   [[nodiscard]] bool is_finished() const;
@@ -50,7 +50,8 @@ class RunLoop {
   void restore_from(const ResumePoint& point);
   void take_what_was_done_after_the_save(bool comparable);
   void begin();
-  void announce() const;
+  void announce();
+  void warn_of(const telemetry::StepSums& sums);
   void log_step(const telemetry::StepSums& sums);
   void write_record();
   telemetry::StepSums train_step();
@@ -65,9 +66,10 @@ class RunLoop {
   [[nodiscard]] checkpoint::SaveRequest checkpoint_request() const;
   void stop_if_not_finite();
   [[noreturn]] void stop();
+  void tell_end() const;
   RunResult summarize();
 
-  const StopSignal stop_;
+  const StopSignal& stop_;
   const config::Config& config_;
   Task& task_;
   parallel::RankGroups& groups_;

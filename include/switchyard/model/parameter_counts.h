@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "switchyard/config/config.h"
+#include "switchyard/model/model.h"
 
 namespace switchyard::model {
 
@@ -20,7 +21,8 @@ struct ParameterCounts {
            k * static_cast<double>(per_expert) * static_cast<double>(num_moe_layers);
   }
 };
-// From shapes alone; allocates nothing.
+[[nodiscard]] ParameterCounts count_parameters(Model& model);
+// Of a decoder, from shapes alone; allocates nothing.
 [[nodiscard]] ParameterCounts count_parameters(const config::ModelConfig& config);
 
 }  // namespace switchyard::model

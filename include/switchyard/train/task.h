@@ -80,6 +80,8 @@ class Task {
   [[nodiscard]] virtual const data::Tokenizer& tokenizer() const = 0;
   [[nodiscard]] virtual std::string data_fingerprint() const = 0;
 
+  // What to do with a finished run, as command lines.
+  [[nodiscard]] virtual std::vector<std::string> next_commands(const std::string& run) const = 0;
   // For people: "19276 training windows of 128 tokens", and the name of the loss on a step line.
   [[nodiscard]] virtual std::string describe_samples() const = 0;
   [[nodiscard]] virtual std::string_view loss_name() const = 0;
