@@ -8,6 +8,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/out_of_memory_error.h"
 
 namespace switchyard {
 

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/out_of_memory_error.h"
 
 namespace switchyard::ops {
 

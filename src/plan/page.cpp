@@ -11,6 +11,7 @@
 #include "switchyard/core/terminal.h"
 #include "switchyard/ops/linear_cross_entropy.h"
 #include "switchyard/train/build.h"
+#include "train/checkpoint_keeper.h"
 
 namespace switchyard::plan {
 namespace {
@@ -227,7 +228,11 @@ class Page {
       row("  epochs", "?", "the data is not prepared yet");
     }
     row("  checkpoints", bytes(plan_.checkpoint_bytes),
-        fmt::format("each; at most {} at a time", plan_.num_checkpoints));
+        fmt::format("each; at most {} at a time; one {}", plan_.num_checkpoints,
+                    train.checkpoint_every > 0
+                        ? fmt::format("every {} steps", train.checkpoint_every)
+                        : fmt::format("about every {:g} minutes (train.checkpoint_every=0)",
+                                      train::kSecondsBetweenSaves / 60.0)));
     const double steps = static_cast<double>(train.steps);
     row("  FLOPs of a step", [this](const PlannedUse& use) {
       return flops(use.flops_per_token * plan_.tokens_per_step);

@@ -68,7 +68,6 @@ class TopPRouter final : public LinearRouter {
   }
 
   void after_step(const GlobalSums& sums) override { set_p_for(sums.step + 1); }
-  void start_at(std::int64_t step) override { set_p_for(step); }
 
  private:
   // A function of the step's number alone: after skipped steps p catches up.

@@ -102,7 +102,8 @@ std::int64_t take_over_router_state(model::Model& model, const checkpoint::Tenso
       router->load_state(own);
       ++num_kept;
     }
-    router->start_at(step);
+    // A step without tokens: what follows the number of the step follows it, nothing is averaged.
+    router->after_step({.step = step - 1});
   }
   return num_kept;
 }

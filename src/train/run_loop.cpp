@@ -15,6 +15,7 @@
 #include "switchyard/core/terminal.h"
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/device.h"
+#include "switchyard/optim/schedule.h"
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/model_files.h"
 #include "train/phase.h"
@@ -96,9 +97,13 @@ void RunLoop::begin() {
   if (!leads()) return;
   // Not before: a folder where nothing could start stays free, a run that could not be resumed
   // keeps its config.
-  folder_.write_environment(environment_.to_json());
-  folder_.write_config(config::to_yaml(config_));
+  // And one that has nothing to do keeps what it was made with.
+  if (!is_finished() || first_step_ == 0) {
+    folder_.write_environment(environment_.to_json());
+    folder_.write_config(config::to_yaml(config_));
+  }
   announce();
+  warn_of_a_schedule_that_ended();
   records_.begin(first_step_ + 1);
 }
 
@@ -215,6 +220,20 @@ void RunLoop::announce() {
             environment_.peak_flops / 1e9, config_.train.steps,
             format_count(static_cast<double>(config_.train.global_batch_size *
                                              config_.data.sequence_length)));
+}
+
+// More steps than the schedule has go on at its last learning rate, which may be 0.
+void RunLoop::warn_of_a_schedule_that_ended() const {
+  const std::int64_t end = config_.schedule.steps;
+  const std::int64_t steps = config_.train.steps;
+  if (is_finished() || end == 0 || end >= steps || config_.optim.learning_rate == 0.0) return;
+  const optim::Schedule schedule(config_.schedule, config_.optim.learning_rate, steps);
+  if (schedule.learning_rate(steps) != 0.0) return;
+  log::warning(
+      "the schedule ends at step {}: from step {} on the learning rate is 0 and nothing is "
+      "learned; "
+      "schedule.steps={} --allow-change schedule.steps stretches it",
+      end, std::max(end, first_step_ + 1), steps);
 }
 
 void RunLoop::warn_of(const StepSums& sums) {

@@ -51,6 +51,7 @@ class RunLoop {
   void take_what_was_done_after_the_save(bool comparable);
   void begin();
   void announce();
+  void warn_of_a_schedule_that_ended() const;
   void warn_of(const telemetry::StepSums& sums);
   void log_step(const telemetry::StepSums& sums);
   void write_record();

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/out_of_memory_error.h"
 #include "switchyard/core/terminal.h"
 
 namespace switchyard {

@@ -18,89 +18,12 @@
 #include "switchyard/core/file.h"
 #include "switchyard/train/pretrain.h"
 #include "switchyard/train/run_folder.h"
-#include "train/tiny_run_folder.h"
+#include "train/resume_fixture.h"
 
 namespace switchyard::train {
 namespace {
 
-namespace fs = std::filesystem;
 using ::testing::HasSubstr;
-
-class Resume : public ::testing::Test {
- protected:
-  Resume() {
-    config_.schedule.steps = config_.train.steps;  // a stopped run keeps the schedule
-    config_.model.dropout = 0.1;
-    config_.train.checkpoint_every = 7;
-    config_.train.evaluate_every = 4;
-    config_.train.keep_last = 10;
-    tiny_.prepare_lines("other", 300);
-  }
-
-  // Resumes from the checkpoint of step `stop`, as after a kill before the next one: later ones are
-  // removed.
-  void resume_after(const std::string& run, std::int64_t stop,
-                    const config::AllowedChanges& allowed = {},
-                    const std::function<void(config::Config&)>& change = {}) const {
-    const fs::path checkpoints = tiny_.folder / (run + "/checkpoints");
-    for (const fs::path& step : checkpoint::steps_in(checkpoints)) {
-      if (checkpoint::step_of(step) > stop) fs::remove_all(step);
-    }
-    config::Config config = config::load(tiny_.folder / (run + "/config.resolved.yaml"), {}).config;
-    if (change) change(config);
-    (void)resume(config, allowed);
-  }
-
-  void train_at_once(const std::string& run) const {
-    config::Config config = config_;
-    config.run.dir = (tiny_.folder / run).string();
-    (void)pretrain(config);
-  }
-
-  [[nodiscard]] fs::path last_checkpoint(const std::string& run) const {
-    return tiny_.folder / (run + "/checkpoints/step-000020");
-  }
-
-  void expect_same_files(const std::string& a, const std::string& b) const {
-    for (const char* name : {"model.safetensors", "optimizer.safetensors", "training_state.json"}) {
-      EXPECT_EQ(read_file(last_checkpoint(a) / name), read_file(last_checkpoint(b) / name)) << name;
-    }
-    const char* const state = "router_state.safetensors";
-    const config::RouterConfig& router = config_.model.moe.router;
-    const auto state_of = config::descriptor_of(router).state;
-    ASSERT_EQ(fs::exists(last_checkpoint(a) / state),
-              state_of != nullptr && !state_of(router, true).empty());
-    if (fs::exists(last_checkpoint(a) / state)) {
-      EXPECT_EQ(read_file(last_checkpoint(a) / state), read_file(last_checkpoint(b) / state));
-    }
-  }
-
-  void expect_same_losses(const std::string& a, const std::string& b) const {
-    const auto first = tiny_.step_records(a);
-    const auto second = tiny_.step_records(b);
-    ASSERT_EQ(first.size(), second.size());
-    for (std::size_t i = 0; i < first.size(); ++i) {
-      for (const char* key : {"step", "tokens", "loss", "lm_loss", "grad_norm", "learning_rate",
-                              "experts_per_token", "skipped_steps"}) {
-        EXPECT_EQ(first[i][key], second[i][key]) << key << " of record " << i;
-      }
-    }
-  }
-
-  // Takes its record out of the metrics.
-  void forget_evaluation(std::int64_t step) const {
-    std::string kept;
-    for (const format::Json& record : tiny_.records()) {
-      if (record.value("event", "") == "evaluation" && record["step"] == step) continue;
-      kept += record.dump() + "\n";
-    }
-    write_file_atomically(tiny_.folder / "run/metrics.jsonl", kept);
-  }
-
-  static constexpr std::int64_t kBytesVocab = 257;
-  TinyRunFolder tiny_;
-  config::Config& config_ = tiny_.config;
-};
 
 struct Case {
   const char* name;
@@ -268,51 +191,6 @@ TEST_F(Resume, ChangesThatWouldMakeItAnotherRunAreRefusedAllAtOnceAndNothingIsTo
   EXPECT_EQ(read_file(tiny_.folder / "run/metrics.jsonl"), metrics);
 }
 
-TEST_F(Resume, AllowedChangesGoOn) {
-  train_at_once("run");
-  resume_after("run", 7, {.keys = {"optim.learning_rate"}, .router = true},
-               [](config::Config& config) {
-                 config.optim.learning_rate = 1e-3;
-                 config.model.moe.router =
-                     config::RouterConfig(config::AttentionImportanceOptions{.k_max = 4});
-                 config.train.micro_batch_size = 4;
-                 config.train.log_every = 5;
-               });
-  const auto steps = tiny_.step_records();
-  EXPECT_NEAR(steps.back()["learning_rate"].get<double>(), 1e-4, 1e-5);  // a tenth at the end
-  EXPECT_TRUE(fs::exists(last_checkpoint("run") / "router_state.safetensors"));
-  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("their state starts afresh"));
-}
-
-TEST_F(Resume, AChangedRouterStartsAtTheStepItIsStartedAt) {
-  train_at_once("run");
-  resume_after("run", 14, {.router = true}, [](config::Config& config) {
-    config.model.moe.router = config::RouterConfig(
-        config::TopPOptions{.p = 0.4, .p_warmup = config::PWarmup{.from = 1.0, .steps = 10}});
-  });
-  for (const format::Json& record : tiny_.step_records()) {
-    if (record["step"] <= 14) continue;
-    EXPECT_LT(record["experts_per_token"].get<double>(), 4.0) << record["step"];  // not all
-  }
-}
-
-TEST_F(Resume, OfAChangedRouterTheStateThatMeansTheSameIsKept) {
-  config_.model.moe.router =
-      config::RouterConfig(config::AttentionImportanceOptions{.k_mean = 2.0, .k_max = 4});
-  train_at_once("run");
-  const auto mean_after = [this](const config::AttentionImportanceOptions& options) {
-    resume_after("run", 14, {.router = true}, [&](config::Config& config) {
-      config.model.moe.router = config::RouterConfig(options);
-      config.train.steps = 14;
-      config.train.checkpoint_every = 1;
-    });
-    return read_file(tiny_.folder / "run/log.txt");
-  };
-  EXPECT_THAT(mean_after({.k_mean = 1.5, .k_max = 4}), HasSubstr("state that means what it meant"));
-  EXPECT_THAT(mean_after({.importance = "attention_entropy", .k_mean = 2.0, .k_max = 4}),
-              HasSubstr("their state starts afresh"));
-}
-
 TEST_F(Resume, AnotherMicroBatchSizeSeesTheSameSamples) {
   config_.model.moe.loss.load_balance = 0.0;  // the only loss that depends on it
   config_.model.dropout = 0.0;
@@ -361,43 +239,6 @@ TEST_F(Resume, OtherDataIsRefusedUnlessAskedFor) {
   EXPECT_NO_THROW(resume_after("run", 7, {.keys = {"data.path"}}, change));
   EXPECT_NO_THROW(resume_after("run", 7, {.keys = {"run.seed", "data.path"}},
                                [](config::Config& config) { config.run.seed = 8; }));
-}
-
-TEST_F(Resume, FromAnEarlierStepSetsTheLaterOnesAsideAndEndsTheSame) {
-  config_.train.keep_best = true;
-  train_at_once("whole");
-  train_at_once("run");
-  config_.model.vocab_size = kBytesVocab;
-  EXPECT_THROW((void)resume(config_, {}, 9), UsageError);
-  (void)resume(config_, {}, 7);
-  EXPECT_TRUE(fs::exists(tiny_.folder / "run/checkpoints/step-000014.rolled-back"));
-  EXPECT_TRUE(fs::exists(last_checkpoint("run").string() + ".rolled-back"));
-  expect_same_losses("whole", "run");
-  expect_same_files("whole", "run");
-  for (const char* pointer : {"LATEST", "BEST"}) {
-    EXPECT_EQ(read_file(tiny_.folder / "run/checkpoints" / pointer),
-              read_file(tiny_.folder / "whole/checkpoints" / pointer));
-  }
-}
-
-TEST_F(Resume, WeightsThatMakeNaNAreNotGoneOnFrom) {
-  train_at_once("run");
-  config_.model.vocab_size = kBytesVocab;
-  config_.train.steps = 40;
-  config_.train.keep_last = 1;
-  config_.train.max_skipped_steps = 3;
-  config::Config broken = config_;
-  broken.optim.learning_rate = 1e30;
-  broken.schedule.steps = 1000;
-  const config::AllowedChanges allowed{.keys = {"optim.learning_rate", "schedule.steps"}};
-  EXPECT_THROW((void)resume(broken, allowed), NonFiniteError);
-  const fs::path checkpoints = tiny_.folder / "run/checkpoints";
-  ASSERT_EQ(checkpoint::unsound_steps_in(checkpoints).size(), 1U);
-  EXPECT_EQ(read_file(checkpoints / "LATEST"), "step-000020\n");
-  // The hint's lower rate is enough.
-  EXPECT_EQ(resume(config_, allowed).num_steps, 40);
-  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("resuming"));
-  EXPECT_TRUE(tiny_.step_records().back()["loss"].is_number());
 }
 
 TEST_F(Resume, AFolderWithoutARunAndARunInUseAreRefused) {

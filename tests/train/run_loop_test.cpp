@@ -1,81 +1,140 @@
-// The run loop on ranks as threads: all make the same steps, one writes.
 #include "train/run_loop.h"
 
-#include <ATen/ops/allclose.h>
-#include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <memory>
-#include <string>
-#include <vector>
+#include <new>
 
-#include "switchyard/checkpoint/checkpoint.h"
-#include "switchyard/comm/threads.h"
-#include "switchyard/train/build.h"
-#include "train/next_token_task.h"
+#include "switchyard/comm/self.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/out_of_memory_error.h"
+#include "switchyard/train/pretrain.h"
 #include "train/tiny_run_folder.h"
 
 namespace switchyard::train {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::EndsWith;
-using ::testing::IsEmpty;
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
 
-struct Outcome {
-  RunResult result;
-  std::vector<at::Tensor> weights;
+struct Trouble {
+  std::int64_t evaluation = 0;  // after this step, from here on
+  std::int64_t sample = 0;
+  std::int64_t micro_batch = 0;  // number of the forward pass that runs out of memory
+  bool ends = false;             // only that one time
 };
 
-std::vector<Outcome> run_on_ranks(const config::Config& config, std::int64_t num_ranks) {
-  const RunFolder folder = RunFolder::create(config.run.dir);
-  const StopSignal stop;
-  std::vector<Outcome> outcomes(static_cast<std::size_t>(num_ranks));
-  comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
-    const Build parts = build(config);
-    parallel::RankGroups groups(world, 1);
+// Next-token training with memory that runs out where it is told to.
+class TroubledTask final : public Task, private Objective {
+ public:
+  TroubledTask(Task& task, const Trouble& trouble) : task_(task), trouble_(trouble) {}
+  model::Model& model() override { return task_.model(); }
+  Objective& objective() override { return *this; }
+  bool can_evaluate() const override { return task_.can_evaluate(); }
+  std::optional<telemetry::EvaluationRecord> evaluate(const EvaluationOptions& options) override {
+    fail_at(options.step, trouble_.evaluation);
+    return task_.evaluate(options);
+  }
+  bool can_sample() const override { return task_.can_sample(); }
+  std::string sample(std::int64_t step) override {
+    fail_at(step, trouble_.sample);
+    return task_.sample(step);
+  }
+  const data::Tokenizer& tokenizer() const override { return task_.tokenizer(); }
+  std::string data_fingerprint() const override { return task_.data_fingerprint(); }
+  std::string describe_samples() const override { return task_.describe_samples(); }
+  std::string_view loss_name() const override { return task_.loss_name(); }
+  double flops_per_token(double k) const override { return task_.flops_per_token(k); }
+
+ private:
+  void fail_at(std::int64_t step, std::int64_t at) const {
+    if (at > 0 && (trouble_.ends ? step == at : step >= at)) throw std::bad_alloc();
+  }
+  inference::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
+                                    std::int64_t sequence_idx) const override {
+    return task_.objective().micro_batch(first, count, sequence_idx);
+  }
+  Result forward(const inference::MicroBatch& micro,
+                 const model::ForwardContext& context) override {
+    fail_at(++num_forward_passes_, trouble_.micro_batch);
+    return task_.objective().forward(micro, context);
+  }
+
+  Task& task_;
+  Trouble trouble_;
+  std::int64_t num_forward_passes_ = 0;
+};
+
+class TroubledRun : public ::testing::Test {
+ protected:
+  TroubledRun() { tiny_.config.train.micro_batch_size = tiny_.config.train.global_batch_size; }
+
+  void run(const Trouble& trouble) {
+    const Build parts = build(tiny_.config);
+    const RunFolder folder = RunFolder::create(tiny_.config.run.dir);
+    log::add_file(folder.log_file());
+    const auto communicator = comm::make_self_communicator();
+    parallel::RankGroups groups(*communicator, 1);
     NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
-    RunLoop loop(parts.config, task, groups, folder, stop);
-    Outcome& outcome = outcomes[static_cast<std::size_t>(world.rank())];
-    outcome.result = loop.run();
-    for (const ops::Parameter* parameter : parts.decoder->parameters()) {
-      outcome.weights.push_back(parameter->master.detach().clone());
-    }
-  });
-  return outcomes;
+    TroubledTask troubled(task, trouble);
+    const StopSignal stop;
+    RunLoop(parts.config, troubled, groups, folder, stop).run();
+  }
+  [[nodiscard]] std::string log() const { return read_file(tiny_.folder / "run/log.txt"); }
+  [[nodiscard]] bool holds(const char* step) const {
+    return fs::exists(tiny_.folder / "run/checkpoints" / step / "manifest.json");
+  }
+
+  TinyRunFolder tiny_;
+};
+
+TEST_F(TroubledRun, AnEvaluationOrSampleThatFailsOnTheWayCostsAWarningWithACount) {
+  tiny_.config.train.evaluate_every = 5;
+  tiny_.config.train.sample_every = 10;
+  EXPECT_NO_THROW(run({.evaluation = 5, .sample = 10, .ends = true}));
+  EXPECT_THAT(log(), HasSubstr("step 5: evaluation failed (1 time so far): memory ran out"));
+  EXPECT_THAT(log(), HasSubstr("step 10: sample failed (1 time so far)"));
+  EXPECT_TRUE(holds("step-000020"));
 }
 
-TEST(RunLoopOnRanks, MakesTheSameStepsOnAllAndWritesThemOnce) {
+TEST_F(TroubledRun, WhenTheLastEvaluationFailsTheWeightsAreSavedAndAResumeMakesUpForIt) {
+  tiny_.config.train.evaluate_every = 10;
+  EXPECT_THROW(run({.evaluation = 10}), std::bad_alloc);
+  EXPECT_THAT(log(), HasSubstr("step 20: evaluation failed (2 times so far)"));
+  ASSERT_TRUE(holds("step-000020"));
+  tiny_.config.model.vocab_size = 257;
+  EXPECT_TRUE(resume(tiny_.config, {}).evaluation.has_value());
+}
+
+TEST_F(TroubledRun, ASampleThatNeverWorksCostsNoTrainedStep) {
+  EXPECT_THROW(run({.sample = 1}), std::bad_alloc);
+  EXPECT_TRUE(holds("step-000020"));
+}
+
+TEST_F(TroubledRun, AStepThatRunsOutOfMemoryEndsTheRunWithTheStepsBeforeItSaved) {
+  EXPECT_THROW(run({.micro_batch = 8}), OutOfMemoryError);
+  EXPECT_TRUE(holds("step-000007"));
+  EXPECT_EQ(tiny_.step_records().back()["step"].get<std::int64_t>(), 7);
+  // With enough memory it ends as if nothing had been.
+  tiny_.config.model.vocab_size = 257;
+  (void)resume(tiny_.config, {});
+  tiny_.config.run.dir = (tiny_.folder / "whole").string();
+  (void)pretrain(tiny_.config);
+  const char* const weights = "checkpoints/step-000020/model.safetensors";
+  EXPECT_EQ(read_file(tiny_.folder / "run" / weights), read_file(tiny_.folder / "whole" / weights));
+}
+
+TEST(NextTokenEvaluation, TakesNoMoreAtATimeThanTrainingDoes) {
   TinyRunFolder tiny;
-  tiny.config.train.precision = "fp64";
-  tiny.config.train.steps = 4;
-  tiny.config.train.evaluate_every = 2;
-  tiny.config.train.checkpoint_every = 2;
-  tiny.config.train.micro_batch_size = tiny.config.train.global_batch_size / 2;
-  const std::vector<Outcome> two = run_on_ranks(tiny.config, 2);
-
-  std::vector<std::int64_t> steps;
-  std::vector<std::int64_t> evaluated;
-  for (const format::Json& record : tiny.records()) {
-    (record.contains("event") ? evaluated : steps).push_back(record["step"].get<std::int64_t>());
-  }
-  EXPECT_THAT(steps, ElementsAre(1, 2, 3, 4));
-  EXPECT_THAT(evaluated, ElementsAre(2, 4));
-  EXPECT_EQ(checkpoint::steps_in(tiny.folder / "run/checkpoints").size(), 2U);
-  EXPECT_THAT(two[0].result.checkpoint.string(), EndsWith("step-000004"));
-  EXPECT_THAT(two[1].result.checkpoint.string(), IsEmpty()) << "only the leading rank saves";
-  ASSERT_EQ(two[0].weights.size(), two[1].weights.size());
-  for (std::size_t i = 0; i < two[0].weights.size(); ++i) {
-    EXPECT_TRUE(at::equal(two[0].weights[i], two[1].weights[i]));
-  }
-
-  tiny.config.run.dir = (tiny.folder / "alone").string();
-  tiny.config.train.micro_batch_size = tiny.config.train.global_batch_size;  // R b, as before
-  const std::vector<Outcome> one = run_on_ranks(tiny.config, 1);
-  for (std::size_t i = 0; i < one[0].weights.size(); ++i) {
-    EXPECT_TRUE(at::allclose(one[0].weights[i], two[0].weights[i], 1e-10, 1e-10));
-  }
+  tiny.config.train.micro_batch_size = 2;
+  const Build parts = build(tiny.config);
+  NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
+  std::vector<std::int64_t> done{0};
+  (void)task.evaluate(
+      {.progress = [&](std::int64_t windows, std::int64_t /*total*/) { done.push_back(windows); }});
+  ASSERT_GT(done.size(), 2U);
+  for (std::size_t i = 1; i < done.size(); ++i) EXPECT_LE(done[i] - done[i - 1], 2);
 }
 
 }  // namespace

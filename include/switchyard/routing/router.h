@@ -85,9 +85,6 @@ class Router {
   // Takes what state() of an equally configured router returned. Throws DataError, and changes
   // nothing, when a name is missing or unknown, or a shape, dtype or value cannot be right.
   virtual void load_state(const std::map<std::string, at::Tensor>& state);
-  // Training with this router begins after `step` steps were made with another one: state that is a
-  // function of the step's number is that of the next step.
-  virtual void start_at(std::int64_t /*step*/) {}
   // Called once per applied training step with the same sums on all ranks: the only place where
   // state changes.
   virtual void after_step(const GlobalSums& /*sums*/) {}

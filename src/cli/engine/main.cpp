@@ -15,6 +15,7 @@
 #include "switchyard/config/options.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/out_of_memory_error.h"
 #include "switchyard/ops/backend.h"
 #include "switchyard/ops/out_of_memory.h"
 

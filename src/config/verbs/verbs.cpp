@@ -283,7 +283,7 @@ std::string help_of_all_verbs() {
   text +=
       "\n`switchyard VERB --help` shows a verb's flags, `switchyard --version` the version.\n"
       "Exit codes: 0 done, 2 usage or config, 65 bad data or checkpoint, 70 internal error,\n"
-      "74 storage, 75 stopped by a signal after saving, 76 loss not finite.\n";
+      "71 out of memory, 74 storage, 75 stopped by a signal after saving, 76 loss not finite.\n";
   return text;
 }
 

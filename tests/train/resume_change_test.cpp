@@ -1,0 +1,116 @@
+// A run that goes on with other settings, from another step, or after weights that broke.
+#include <gmock/gmock.h>
+
+#include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/top_p.h"
+#include "switchyard/core/error.h"
+#include "train/resume_fixture.h"
+
+namespace switchyard::train {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST_F(Resume, AllowedChangesGoOn) {
+  train_at_once("run");
+  resume_after("run", 7, {.keys = {"optim.learning_rate"}, .router = true},
+               [](config::Config& config) {
+                 config.optim.learning_rate = 1e-3;
+                 config.model.moe.router =
+                     config::RouterConfig(config::AttentionImportanceOptions{.k_max = 4});
+                 config.train.micro_batch_size = 4;
+                 config.train.log_every = 5;
+               });
+  const auto steps = tiny_.step_records();
+  EXPECT_NEAR(steps.back()["learning_rate"].get<double>(), 1e-4, 1e-5);  // a tenth at the end
+  EXPECT_TRUE(fs::exists(last_checkpoint("run") / "router_state.safetensors"));
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("their state starts afresh"));
+}
+
+TEST_F(Resume, AChangedRouterStartsAtTheStepItIsStartedAt) {
+  train_at_once("run");
+  resume_after("run", 14, {.router = true}, [](config::Config& config) {
+    config.model.moe.router = config::RouterConfig(
+        config::TopPOptions{.p = 0.4, .p_warmup = config::PWarmup{.from = 1.0, .steps = 10}});
+  });
+  for (const format::Json& record : tiny_.step_records()) {
+    if (record["step"] <= 14) continue;
+    EXPECT_LT(record["experts_per_token"].get<double>(), 4.0) << record["step"];  // not all
+  }
+}
+
+TEST_F(Resume, OfAChangedRouterTheStateThatMeansTheSameIsKept) {
+  config_.model.moe.router =
+      config::RouterConfig(config::AttentionImportanceOptions{.k_mean = 2.0, .k_max = 4});
+  train_at_once("run");
+  const auto mean_after = [this](const config::AttentionImportanceOptions& options) {
+    resume_after("run", 14, {.router = true}, [&](config::Config& config) {
+      config.model.moe.router = config::RouterConfig(options);
+      config.train.steps = 14;
+      config.train.checkpoint_every = 1;
+    });
+    return read_file(tiny_.folder / "run/log.txt");
+  };
+  EXPECT_THAT(mean_after({.k_mean = 1.5, .k_max = 4}), HasSubstr("state that means what it meant"));
+  EXPECT_THAT(mean_after({.importance = "attention_entropy", .k_mean = 2.0, .k_max = 4}),
+              HasSubstr("their state starts afresh"));
+}
+
+TEST_F(Resume, FromAnEarlierStepSetsTheLaterOnesAsideAndEndsTheSame) {
+  config_.train.keep_best = true;
+  train_at_once("whole");
+  train_at_once("run");
+  config_.model.vocab_size = kBytesVocab;
+  EXPECT_THROW((void)resume(config_, {}, 9), UsageError);
+  (void)resume(config_, {}, 7);
+  EXPECT_TRUE(fs::exists(tiny_.folder / "run/checkpoints/step-000014.rolled-back"));
+  EXPECT_TRUE(fs::exists(last_checkpoint("run").string() + ".rolled-back"));
+  expect_same_losses("whole", "run");
+  expect_same_files("whole", "run");
+  for (const char* pointer : {"LATEST", "BEST"}) {
+    EXPECT_EQ(read_file(tiny_.folder / "run/checkpoints" / pointer),
+              read_file(tiny_.folder / "whole/checkpoints" / pointer));
+  }
+}
+
+TEST_F(Resume, WeightsThatMakeNaNAreNotGoneOnFrom) {
+  train_at_once("run");
+  config_.model.vocab_size = kBytesVocab;
+  config_.train.steps = 40;
+  config_.train.keep_last = 1;
+  config_.train.max_skipped_steps = 3;
+  config::Config broken = config_;
+  broken.optim.learning_rate = 1e30;
+  broken.schedule.steps = 1000;
+  const config::AllowedChanges allowed{.keys = {"optim.learning_rate", "schedule.steps"}};
+  EXPECT_THROW((void)resume(broken, allowed), NonFiniteError);
+  const fs::path checkpoints = tiny_.folder / "run/checkpoints";
+  ASSERT_EQ(checkpoint::unsound_steps_in(checkpoints).size(), 1U);
+  EXPECT_EQ(read_file(checkpoints / "LATEST"), "step-000020\n");
+  // The hint's lower rate is enough.
+  EXPECT_EQ(resume(config_, allowed).num_steps, 40);
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("resuming"));
+  EXPECT_TRUE(tiny_.step_records().back()["loss"].is_number());
+}
+
+TEST_F(Resume, MoreStepsThanAScheduleThatEndsAtZeroAreWarnedOf) {
+  config_.schedule.final_ratio = 0.0;
+  train_at_once("run");
+  config_.model.vocab_size = kBytesVocab;
+  config_.train.steps = 22;
+  (void)resume(config_, {});
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"),
+              HasSubstr("from step 21 on the learning rate is 0"));
+}
+
+TEST_F(Resume, FewerStepsThanWereMadeLeaveTheConfigAsItWas) {
+  train_at_once("run");
+  const std::string own = read_file(tiny_.folder / "run/config.resolved.yaml");
+  config_.model.vocab_size = kBytesVocab;
+  config_.train.steps = 10;
+  EXPECT_EQ(resume(config_, {}).num_steps, 20);
+  EXPECT_EQ(read_file(tiny_.folder / "run/config.resolved.yaml"), own);
+}
+
+}  // namespace
+}  // namespace switchyard::train
