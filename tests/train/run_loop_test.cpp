@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <new>
+#include <string>
+#include <vector>
 
 #include "switchyard/comm/self.h"
 #include "switchyard/core/error.h"
@@ -43,6 +45,9 @@ class TroubledTask final : public Task, private Objective {
   }
   const data::Tokenizer& tokenizer() const override { return task_.tokenizer(); }
   std::string data_fingerprint() const override { return task_.data_fingerprint(); }
+  std::vector<std::string> next_commands(const std::string& run) const override {
+    return task_.next_commands(run);
+  }
   std::string describe_samples() const override { return task_.describe_samples(); }
   std::string_view loss_name() const override { return task_.loss_name(); }
   double flops_per_token(double k) const override { return task_.flops_per_token(k); }
@@ -51,12 +56,11 @@ class TroubledTask final : public Task, private Objective {
   void fail_at(std::int64_t step, std::int64_t at) const {
     if (at > 0 && (trouble_.ends ? step == at : step >= at)) throw std::bad_alloc();
   }
-  inference::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
-                                    std::int64_t sequence_idx) const override {
+  model::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
+                                std::int64_t sequence_idx) const override {
     return task_.objective().micro_batch(first, count, sequence_idx);
   }
-  Result forward(const inference::MicroBatch& micro,
-                 const model::ForwardContext& context) override {
+  Result forward(const model::MicroBatch& micro, const model::ForwardContext& context) override {
     fail_at(++num_forward_passes_, trouble_.micro_batch);
     return task_.objective().forward(micro, context);
   }
