@@ -1,8 +1,11 @@
 #include "switchyard/config/folders.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -13,6 +16,11 @@ namespace switchyard::config {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kLogName = "log.txt";
+constexpr const char* kEventsPrefix = "events.out.tfevents.";
+constexpr std::array<std::string_view, 5> kRunFiles = {kResolvedConfigName, "environment.json",
+                                                       "metrics.jsonl", kLogName, kRunLockName};
 
 // Calls `visit(entry)` until it returns true; false when it never does or the folder is unreadable.
 template <typename Visit>
@@ -28,6 +36,20 @@ bool any_entry(const fs::path& folder, const Visit& visit) {
 bool is_file(const fs::path& path) {
   std::error_code error;
   return fs::is_regular_file(path, error);
+}
+
+// `switchyard pretrain ... > runs/a/out.txt` is no reason to refuse runs/a.
+bool is_our_output(const fs::path& path) {
+  struct stat file {};
+  if (::stat(path.c_str(), &file) != 0) return false;
+  for (const int descriptor : {STDOUT_FILENO, STDERR_FILENO}) {
+    struct stat ours {};
+    if (::fstat(descriptor, &ours) == 0 && ours.st_dev == file.st_dev &&
+        ours.st_ino == file.st_ino) {
+      return true;
+    }
+  }
+  return false;
 }
 
 class FolderProblems {
@@ -93,14 +115,87 @@ bool holds_run_with_checkpoint(const fs::path& folder) {
          });
 }
 
+std::vector<std::string> foreign_to_a_new_run(const fs::path& folder) {
+  std::vector<std::string> names;
+  const bool was_started = is_file(folder / kRunLockName);
+  any_entry(folder, [&](const fs::directory_entry& entry) {
+    const std::string name = entry.path().filename().string();
+    std::error_code error;
+    const bool left_by_start = name == kRunLockName || (was_started && name == kLogName) ||
+                               ((name == kCheckpointsFolderName || name == kSamplesFolderName) &&
+                                entry.is_directory(error) && fs::is_empty(entry.path(), error));
+    const bool harmless = name.starts_with('.') || name == "lost+found";
+    if (!left_by_start && !harmless && !is_our_output(entry.path())) names.push_back(name);
+    return false;
+  });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::optional<std::string> problem_of_run_folder(const fs::path& folder) {
+  const std::string shown = printable(folder.string());
+  if (holds_run(folder)) return fmt::format("'{}' already holds a run", shown);
+  if (holds_prepared_data(folder)) return fmt::format("'{}' holds a prepared data set", shown);
+  if (is_checkpoint(folder)) return fmt::format("'{}' is a checkpoint", shown);
+  const std::vector<std::string> names = foreign_to_a_new_run(folder);
+  if (names.empty()) return std::nullopt;
+  constexpr std::size_t kMostShown = 5;
+  std::vector<std::string> few;
+  for (const std::string& name : names) {
+    if (few.size() < kMostShown) few.push_back(printable(name));
+  }
+  const std::string more =
+      names.size() > kMostShown ? fmt::format(" and {} more", names.size() - kMostShown) : "";
+  return fmt::format("'{}' holds what is no part of a run: {}{}", shown, join(few, ", "), more);
+}
+
+std::string owner_of_file(const fs::path& path) {
+  std::error_code error;
+  const fs::path real = fs::weakly_canonical(fs::absolute(path, error), error);
+  if (error) return {};
+  const std::string name = real.filename().string();
+  const fs::path folder = real.parent_path();
+  const auto one_of = [&name](const auto& names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  const auto called = [](const char* what, const fs::path& owner) {
+    return fmt::format("the {} '{}'", what, printable(owner.string()));
+  };
+  if (is_checkpoint(folder)) return called("checkpoint", folder);
+  if (holds_run(folder) && (one_of(kRunFiles) || name.starts_with(kEventsPrefix))) {
+    return called("run", folder);
+  }
+  const std::string inside = folder.filename().string();
+  if (holds_run(folder.parent_path()) &&
+      (inside == kCheckpointsFolderName || inside == kSamplesFolderName)) {
+    return called("run", folder.parent_path());
+  }
+  if (holds_prepared_data(folder) && one_of(kDataSetFiles)) return called("data set", folder);
+  return {};
+}
+
+std::optional<std::string> problem_of_tilde(std::string_view path) {
+  if (!path.starts_with('~')) return std::nullopt;
+  const char* const home = std::getenv("HOME");
+  const bool own = path == "~" || path.starts_with("~/");
+  const std::string meant = own && home != nullptr && *home != '\0'
+                                ? fmt::format("{}{}", home, path.substr(1))
+                                : std::string("the whole path");
+  return fmt::format("'{}': shells expand a ~ only where a word begins; write {} (or ./{})",
+                     printable(path), printable(meant), printable(path));
+}
+
 void check_folders_of_run(const Resolved& resolved) {
   FolderProblems problems(resolved);
   problems.check_data();
-  if (const std::string& dir = resolved.config.run.dir; holds_run(dir)) {
-    problems.add("run.dir", fmt::format("'{}' already holds a run", printable(dir)),
-                 fmt::format("choose another folder with run.dir=..., or go on with that run: "
-                             "switchyard resume {}",
-                             printable(dir)));
+  const std::string& dir = resolved.config.run.dir;
+  if (const auto problem = problem_of_run_folder(dir)) {
+    problems.add("run.dir", *problem,
+                 holds_run(dir)
+                     ? fmt::format("choose another folder with run.dir=..., or go on with that "
+                                   "run: switchyard resume {}",
+                                   printable(dir))
+                     : "choose a folder of its own with run.dir=...");
   }
   problems.raise_if_any();
 }

@@ -13,22 +13,28 @@
 namespace switchyard::config {
 namespace {
 
-[[noreturn]] void raise(const Problems& problems) {
+constexpr const char* kReferenceHint = "`switchyard config reference` lists every key";
+// Every value is right by itself, so no list of keys would help.
+constexpr const char* kRelationHint =
+    "change it in the file, or as key.sub=value on the command line";
+
+[[noreturn]] void raise(const Problems& problems, const char* hint) {
   std::vector<std::string> lines = problems.lines();
   if (problems.num_left_out() > 0) {
     lines.push_back(fmt::format("... and {} more problems", problems.num_left_out()));
   }
-  throw ConfigError(std::move(lines), "`switchyard config reference` lists every key");
+  throw ConfigError(std::move(lines), hint);
 }
 
 Resolved finish(std::vector<Source> sources, const std::string& name,
                 std::span<const std::string> overrides, Scope scope, Problems& problems) {
   sources.push_back(read_overrides(overrides, problems));
-  if (problems.incomplete()) raise(problems);
+  if (problems.incomplete()) raise(problems, kReferenceHint);
   Merged merged = merge(std::move(sources), problems);
   WithOrigins resolved = resolve(merged);
+  const char* const hint = problems.empty() ? kRelationHint : kReferenceHint;
   validate(resolved.config, merged, scope, name, problems);
-  if (!problems.empty()) raise(problems);
+  if (!problems.empty()) raise(problems, hint);
   return {.config = std::move(resolved.config),
           .origin_of_key = std::move(resolved.origin_of_key),
           .dropped = std::move(merged.dropped)};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -95,7 +96,8 @@ std::optional<std::string> problem_of_key(const std::string& value) {
 }
 
 std::optional<std::string> problem_of_path(const OptionSpec& option, const std::string& value) {
-  if (option.kind == ValueKind::kInput && value == "-") return std::nullopt;
+  const bool takes_folder = option.kind == ValueKind::kInput;
+  if ((takes_folder || option.kind == ValueKind::kFileOrStdin) && value == "-") return std::nullopt;
   std::error_code error;
   const bool exists = fs::exists(value, error);
   const bool is_folder = fs::is_directory(value, error);
@@ -106,14 +108,42 @@ std::optional<std::string> problem_of_path(const OptionSpec& option, const std::
     return std::nullopt;
   }
   if (!exists) return fmt::format("no such file '{}'{}", shown, path_suggestion(value));
-  if (option.kind == ValueKind::kFile && is_folder) {
+  if (!takes_folder && is_folder) {
     return fmt::format("'{}' is a folder; expected a file", shown);
   }
   return std::nullopt;
 }
 
+std::optional<std::string> problem_of_output(const std::string& value) {
+  const std::string shown = printable(value);
+  if (value.empty()) return "expected the path of a file, got nothing";
+  if (value == "-") return std::nullopt;
+  std::error_code error;
+  if (fs::is_directory(value, error)) {
+    return fmt::format("'{}' is a folder; expected a file", shown);
+  }
+  const fs::path folder = fs::path(value).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder, error)) {
+    return fmt::format("no folder '{}'{}", printable(folder.string()), path_suggestion(folder));
+  }
+  if (const std::string owner = owner_of_file(value); !owner.empty()) {
+    return fmt::format("'{}' is a file of {}, which it would destroy", shown, owner);
+  }
+  return std::nullopt;
+}
+
+bool is_path(ValueKind kind) {
+  using enum ValueKind;
+  constexpr std::array kPaths = {kFile,   kFileOrStdin, kInput,           kFolder,
+                                 kOutput, kRun,         kRunOrCheckpoint, kTokenizer};
+  return std::find(kPaths.begin(), kPaths.end(), kind) != kPaths.end();
+}
+
 // What is wrong with one value, or nothing.
 std::optional<std::string> problem_of(const OptionSpec& option, const std::string& value) {
+  if (is_path(option.kind)) {
+    if (auto tilde = problem_of_tilde(value)) return tilde;
+  }
   switch (option.kind) {
     case ValueKind::kSwitch:
     case ValueKind::kText:
@@ -152,7 +182,10 @@ std::optional<std::string> problem_of(const OptionSpec& option, const std::strin
       return problem_of_run(value, true);
     case ValueKind::kKey:
       return problem_of_key(value);
+    case ValueKind::kOutput:
+      return problem_of_output(value);
     case ValueKind::kFile:
+    case ValueKind::kFileOrStdin:
     case ValueKind::kInput:
     case ValueKind::kFolder:
       return problem_of_path(option, value);

@@ -6,6 +6,8 @@
 #include <initializer_list>
 #include <memory>
 
+#include "switchyard/config/blend_order.h"
+#include "switchyard/config/folders.h"
 #include "switchyard/config/router.h"
 #include "switchyard/core/text.h"
 
@@ -45,6 +47,8 @@ class Rules {
   [[nodiscard]] bool is_bad(const std::string& key) const {
     return std::any_of(merged_.bad_keys.begin(), merged_.bad_keys.end(),
                        [&key](const std::string& bad) {
+                         // A preset that is wrong would have set some of the model.
+                         if (bad == "model.preset" && key.starts_with("model.")) return true;
                          return key == bad || bad.empty() || key.starts_with(bad + ".");
                        });
   }
@@ -164,6 +168,36 @@ void check_routers(const ModelConfig& model, Rules& rules) {
   }
 }
 
+void check_paths(const Config& config, Rules& rules) {
+  const auto check = [&rules](const std::string& key, const std::string& path) {
+    const auto problem = problem_of_tilde(path);
+    rules.require(!problem, {key}, problem.value_or(""));
+  };
+  check("run.dir", config.run.dir);
+  check("data.path", config.data.path);
+  for (const BlendItem& item : config.data.blend) check("data.blend", item.path);
+}
+
+// A set of the blend that no sample of the run would come from is a mistake in the weights.
+void check_blend(const Config& config, Rules& rules) {
+  const auto& blend = config.data.blend;
+  if (blend.empty() || config.train.steps < 1 || rules.is_bad("data.blend")) return;
+  std::vector<double> weights;
+  for (const BlendItem& item : blend) weights.push_back(item.weight);
+  // The product of two allowed values may be beyond int64.
+  const double product =
+      static_cast<double>(config.train.steps) * static_cast<double>(config.train.global_batch_size);
+  const auto num_samples = static_cast<std::int64_t>(std::min(product, 0x1p62));
+  const auto counts = BlendOrder(weights).counts(num_samples);
+  for (std::size_t set = 0; set < blend.size(); ++set) {
+    rules.require(counts[set] > 0, {"data.blend", "train.steps", "train.global_batch_size"},
+                  fmt::format("of the run's {} samples (train.steps x train.global_batch_size) "
+                              "none would come from '{}', whose weight is {}; raise it or leave "
+                              "the set out",
+                              num_samples, printable(blend[set].path), blend[set].weight));
+  }
+}
+
 void check_run(const Config& config, Rules& rules) {
   const bool has_path = !config.data.path.empty();
   const bool has_blend = !config.data.blend.empty();
@@ -198,10 +232,12 @@ void check_schedule(const Config& config, Rules& rules) {
   const ScheduleConfig& schedule = config.schedule;
   if (schedule.steps == 0) return;  // train.steps is missing, which has been reported
   const bool decays = schedule.type == "warmup_stable_decay";
-  rules.require(schedule.warmup_steps <= schedule.steps,
-                {"schedule.warmup_steps", "schedule.steps", "train.steps"},
-                fmt::format("must be at most schedule.steps {}, got {}", schedule.steps,
-                            schedule.warmup_steps));
+  rules.require(
+      schedule.warmup_steps <= schedule.steps,
+      {"schedule.warmup_steps", "schedule.steps", "train.steps"},
+      fmt::format("must be at most schedule.steps {}, got {}; set schedule.warmup_steps={} "
+                  "(0 = no warm-up)",
+                  schedule.steps, schedule.warmup_steps, schedule.steps / 10));
   rules.require(decays || schedule.decay_steps == 0, {"schedule.decay_steps", "schedule.type"},
                 fmt::format("only warmup_stable_decay has a decay phase; the type here is {}",
                             schedule.type));
@@ -225,6 +261,8 @@ void validate(const Config& config, const Merged& merged, Scope scope, const std
   check_placement(config.model, rules);
   check_routers(config.model, rules);
   if (scope == Scope::kModelOnly) return;
+  check_paths(config, rules);
+  check_blend(config, rules);
   check_run(config, rules);
   check_schedule(config, rules);
 }

@@ -58,16 +58,6 @@ int write_all(int descriptor, const char* data, std::size_t size) {
   return 0;
 }
 
-// Makes a rename in `folder` durable.
-void sync_folder(const std::filesystem::path& folder) {
-  const Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (opened.get() < 0) throw_storage("open the folder", folder, errno);
-  // Some network file systems refuse to sync a folder; the rename itself has succeeded.
-  if (::fsync(opened.get()) != 0 && errno != EINVAL && errno != ENOTSUP) {
-    throw_storage("sync the folder", folder, errno);
-  }
-}
-
 std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
@@ -114,6 +104,15 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
   file.commit();
 }
 
+void sync_folder(const std::filesystem::path& folder) {
+  const Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (opened.get() < 0) throw_storage("open the folder", folder, errno);
+  // Some network file systems refuse to sync a folder; the rename itself has succeeded.
+  if (::fsync(opened.get()) != 0 && errno != EINVAL && errno != ENOTSUP) {
+    throw_storage("sync the folder", folder, errno);
+  }
+}
+
 void publish_folder(const std::filesystem::path& finished,
                     const std::filesystem::path& final_name) {
   sync_folder(finished);
@@ -123,12 +122,12 @@ void publish_folder(const std::filesystem::path& finished,
   sync_folder(folder_of(final_name));
 }
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::filesystem::path path, unsigned mode) : path_(std::move(path)) {
   // The name can be taken: by a process that was killed, as pids repeat quickly in containers.
   constexpr int kAttempts = 1000;
   for (int attempt = 0; attempt < kAttempts && descriptor_ < 0; ++attempt) {
     temporary_ = temporary_name(path_);
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (descriptor_ < 0 && errno != EEXIST) break;
   }
   if (descriptor_ < 0) throw_storage("create", path_, errno);

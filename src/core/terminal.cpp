@@ -92,7 +92,8 @@ void clear_status_line() {
 }
 
 void write_stdout(const std::string& text) {
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+  // Not fputs: text may hold NUL bytes.
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     throw StorageError("cannot write to standard output");
   }
 }

@@ -35,6 +35,31 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
+std::vector<std::string_view> words_of(std::string_view name) {
+  std::vector<std::string_view> words;
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find_first_of("_-", begin), name.size());
+    words.push_back(name.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return words;
+}
+
+// The initials of its words, or beginnings of its first words.
+bool abbreviates(std::string_view name, std::string_view whole) {
+  if (name.size() < 2) return false;
+  const std::vector<std::string_view> words = words_of(whole);
+  std::string initials;
+  for (const std::string_view word : words) initials += word.substr(0, 1);
+  if (words.size() > 1 && name == initials) return true;
+  const std::vector<std::string_view> parts = words_of(name);
+  if (parts.size() > words.size()) return false;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i].size() < 2 || !words[i].starts_with(parts[i])) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
@@ -51,6 +76,16 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
     }
   }
   return nearest;
+}
+
+std::string abbreviated_name(std::string_view name, std::span<const std::string> candidates) {
+  std::string found;
+  for (const std::string& candidate : candidates) {
+    if (!abbreviates(name, candidate)) continue;
+    if (!found.empty()) return {};
+    found = candidate;
+  }
+  return found;
 }
 
 std::string printable(std::string_view text, std::size_t max_bytes) {
@@ -70,6 +105,17 @@ std::string printable(std::string_view text, std::size_t max_bytes) {
   }
   if (text.size() > length) out += "...";
   return out;
+}
+
+std::string shell_quoted(std::string_view text) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string_view::npos) {
+    return std::string(text);
+  }
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
 }
 
 std::string join(std::span<const std::string> parts, std::string_view separator) {

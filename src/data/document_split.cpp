@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "switchyard/core/philox.h"
 #include "switchyard/format/utf8.h"
@@ -9,59 +11,85 @@
 namespace switchyard::data {
 namespace {
 
-constexpr std::int64_t kFewDocuments = 100;
+constexpr std::size_t kFewDocuments = 100;
 constexpr std::uint32_t kStream = 0x73706C74;  // keeps these draws apart from others of the seed
-constexpr std::size_t kNewlineSearchBytes = std::size_t{1} << 16;
+constexpr double kNearEnough = 0.01;           // of the share: no further document is looked for
 
-std::uint32_t draw(std::uint64_t seed, std::int64_t document) {
+std::uint32_t draw(std::uint64_t seed, std::size_t document) {
   const auto index = static_cast<std::uint64_t>(document);
   return philox(philox_key(seed), {static_cast<std::uint32_t>(index),
                                    static_cast<std::uint32_t>(index >> 32U), kStream, 0})[0];
 }
 
-// Where the tail begins: after a newline near the wanted place, else between two characters.
+// The place right behind one of `marks` that is nearest to `target`, at most `reach` away and not
+// at an end of the text; else npos.
+std::size_t place_behind(std::string_view text, const char* marks, std::size_t target,
+                         std::size_t reach) {
+  std::size_t nearest = std::string_view::npos;
+  const std::size_t end = std::min(text.size(), target + reach);
+  const std::size_t after = text.substr(0, end).find_first_of(marks, target);
+  if (after != std::string_view::npos && after + 1 < text.size()) nearest = after + 1;
+  const std::size_t begin = target - std::min(target, reach);
+  const std::size_t before = text.substr(begin, target - begin).find_last_of(marks);
+  if (before != std::string_view::npos) {
+    const std::size_t place = begin + before + 1;
+    if (nearest == std::string_view::npos || target - place <= nearest - target) nearest = place;
+  }
+  return nearest;
+}
+
 std::size_t tail_begin(std::string_view text, double share) {
   const auto held =
       static_cast<std::size_t>(std::llround(static_cast<double>(text.size()) * share));
   const std::size_t target = text.size() - std::min(held, text.size());
-  const std::size_t newline = text.find('\n', target);
-  if (newline < text.size() - 1 && newline - target < kNewlineSearchBytes) return newline + 1;
+  const std::size_t line = place_behind(text, "\n", target, held / 4);
+  if (line != std::string_view::npos) return line;
+  const std::size_t word = place_behind(text, " \t", target, held / 10);
+  if (word != std::string_view::npos) return word;
   return format::floor_character_boundary(text, target);
 }
 
 }  // namespace
 
 DocumentSplit::DocumentSplit(const std::string& kind, double share, std::uint64_t seed,
-                             std::int64_t num_documents)
-    : by_document_(kind == "document" || (kind == "auto" && num_documents >= kFewDocuments)),
-      share_(share),
-      seed_(seed) {
-  if (!by_document_ || share_ <= 0.0) return;
-  if (num_documents < 2) {
-    forced_train_ = 0;
-    return;
-  }
-  std::int64_t smallest = 0;
-  std::int64_t largest = 0;
-  std::int64_t num_held_back = 0;
-  for (std::int64_t document = 0; document < num_documents; ++document) {
-    if (draw(seed_, document) < draw(seed_, smallest)) smallest = document;
-    if (draw(seed_, document) > draw(seed_, largest)) largest = document;
-    num_held_back += held_back(document) ? 1 : 0;
-  }
-  if (num_held_back == 0) forced_validation_ = smallest;
-  if (num_held_back == num_documents) forced_train_ = largest;
+                             std::span<const float> document_bytes)
+    : by_document_(kind == "document" ||
+                   (kind == "auto" && document_bytes.size() >= kFewDocuments)),
+      share_(share) {
+  if (by_document_ && share_ > 0.0) draw_documents(seed, document_bytes);
 }
 
-bool DocumentSplit::held_back(std::int64_t document) const {
-  if (document == forced_validation_) return true;
-  if (document == forced_train_) return false;
-  return static_cast<double>(draw(seed_, document)) * 0x1.0p-32 < share_;
+void DocumentSplit::draw_documents(std::uint64_t seed, std::span<const float> document_bytes) {
+  const std::size_t num_documents = document_bytes.size();
+  held_back_.assign(num_documents, false);
+  if (num_documents < 2) return;
+  std::vector<std::pair<std::uint32_t, std::size_t>> order;
+  order.reserve(num_documents);
+  for (std::size_t i = 0; i < num_documents; ++i) order.emplace_back(draw(seed, i), i);
+  std::sort(order.begin(), order.end());
+  const double total = std::accumulate(document_bytes.begin(), document_bytes.end(), 0.0);
+  const double target = total * share_;
+  double bytes = 0.0;
+  std::size_t num_held_back = 0;
+  std::size_t smallest = order[0].second;
+  for (const auto& [drawn, document] : order) {
+    const double size = document_bytes[document];
+    if (size < document_bytes[smallest]) smallest = document;
+    if (target - bytes <= kNearEnough * target || num_held_back + 1 == num_documents) break;
+    // Nearer with it than without it?
+    if (bytes + size / 2.0 > target) continue;
+    held_back_[document] = true;
+    bytes += size;
+    ++num_held_back;
+  }
+  if (num_held_back == 0) held_back_[smallest] = true;
 }
 
 DocumentSplit::Parts DocumentSplit::split(std::int64_t document, std::string_view text) const {
   if (share_ <= 0.0) return {text, {}};
-  if (by_document_) return held_back(document) ? Parts{{}, text} : Parts{text, {}};
+  if (by_document_) {
+    return held_back_[static_cast<std::size_t>(document)] ? Parts{{}, text} : Parts{text, {}};
+  }
   const std::size_t begin = tail_begin(text, share_);
   return {text.substr(0, begin), text.substr(begin)};
 }

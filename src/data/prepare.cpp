@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
 #include <deque>
 #include <functional>
 #include <optional>
@@ -99,8 +100,8 @@ Tokenizer make_tokenizer(const TokenizerSpec& spec, const SourceFiles& sources,
   }
   std::int64_t num_bytes = 0;
   const auto texts = training_texts(sources, split, max_training_bytes(spec), num_bytes);
-  log::info("training a tokenizer of {} pieces on {} of text", spec.vocab_size,
-            format_bytes(static_cast<std::uint64_t>(num_bytes)));
+  log::info("training a tokenizer of {} pieces on {} bytes of text", spec.vocab_size,
+            format_count(static_cast<double>(num_bytes)));
   const Activity activity("training the tokenizer");
   Tokenizer tokenizer = train_tokenizer(spec, texts);
   if (tokenizer.vocab_size() < spec.vocab_size) {
@@ -122,13 +123,11 @@ class SplitEncoder {
         writer_(folder / fmt::format("{}.idx", split_name(split)), data_path_,
                 format::token_type_for(tokenizer.vocab_size())) {}
 
-  void add(std::string_view text, bool stays_mapped) {
+  // `text` need not outlive the call.
+  void add(std::string_view text) {
     if (text.empty()) return;
-    if (stays_mapped) {
-      batch_.push_back(text);
-    } else {
-      batch_.push_back(copies_.emplace_back(text));
-    }
+    // What fills a batch by itself is encoded before this returns.
+    batch_.push_back(text.size() >= kBatchBytes ? text : copies_.emplace_back(text));
     batch_bytes_ += text.size();
     if (batch_bytes_ >= kBatchBytes) flush();
   }
@@ -173,20 +172,27 @@ class SplitEncoder {
   format::IndexedDatasetWriter writer_;
   SplitCounts counts_;
   std::vector<std::string_view> batch_;
-  std::deque<std::string> copies_;  // of JSONL texts; addresses stay
+  std::deque<std::string> copies_;  // addresses stay
   std::size_t batch_bytes_ = 0;
   bool same_again_ = true;
 };
 
-void encode_all(const SourceFiles& sources, const DocumentSplit& split, SplitEncoder& train,
-                SplitEncoder& validation) {
+// The share of the bytes of the inputs that was held back.
+double encode_all(const SourceFiles& sources, const DocumentSplit& split, SplitEncoder& train,
+                  SplitEncoder& validation) {
+  double total = 0.0;
+  double held_back = 0.0;
   sources.for_each_document([&](const SourceFiles::Document& document) {
     const DocumentSplit::Parts parts = parts_of(document, split);
-    train.add(parts.train, !document.source.jsonl);
-    validation.add(parts.validation, !document.source.jsonl);
+    train.add(parts.train);
+    validation.add(parts.validation);
+    if (document.source.validation) return;
+    total += static_cast<double>(document.text.size());
+    held_back += static_cast<double>(parts.validation.size());
   });
   train.finish();
   validation.finish();
+  return total > 0.0 ? held_back / total : 0.0;
 }
 
 std::vector<std::string> samples_of(const PreparedData& data, std::int64_t num_samples) {
@@ -210,8 +216,39 @@ std::vector<std::string> samples_of(const PreparedData& data, std::int64_t num_s
   return samples;
 }
 
-std::string hash_of(const MappedFile& file) {
-  return to_hex(xxh3(file.bytes()));
+// A data set of a million files does not name them all: the rest is one record.
+std::vector<SourceRecord> source_records(const SourceFiles& sources) {
+  constexpr std::size_t kMostRecords = 10000;
+  std::vector<SourceRecord> records;
+  SourceRecord rest;
+  std::string hashes;
+  for (const SourceFile& source : sources.files()) {
+    if (records.size() < kMostRecords) {
+      records.push_back(
+          {source.name, source.bytes, source.hash, source.num_documents, source.validation});
+      continue;
+    }
+    hashes += source.hash;
+    rest.bytes += source.bytes;
+    rest.documents += source.num_documents;
+  }
+  if (!hashes.empty()) {
+    rest.path = fmt::format("({} more files)", sources.files().size() - kMostRecords);
+    rest.hash = to_hex(xxh3(hashes));
+    records.push_back(rest);
+  }
+  return records;
+}
+
+void warn_of_another_share(double share, const DocumentSplit& split, PrepareReport& report) {
+  if (std::abs(report.held_back - share) <= 0.1 * share) return;
+  const bool by_document = std::string_view(split.kind()) == "document";
+  report.warnings.push_back(
+      fmt::format("{:.3g} % of the text is held back, not the {:.3g} % asked for: {}",
+                  100.0 * report.held_back, 100.0 * share,
+                  by_document ? "whole documents come no nearer; --split tail cuts inside them"
+                              : "the ends of such short documents come no nearer; --split "
+                                "document takes whole ones"));
 }
 
 }  // namespace
@@ -225,15 +262,20 @@ PrepareReport prepare(const PrepareOptions& options) {
   const fs::path spool_folder = output.temporary() / "spool";
   fs::create_directory(spool_folder);
   const SourceFiles sources(options, spool_folder);
-  report.notes = sources.notes();
-  std::int64_t num_inputs = 0;  // documents that may be training text; they come first
   for (const SourceFile& source : sources.files()) {
-    if (!source.validation) num_inputs += source.num_documents;
+    if (!output.replaces(source.canonical)) continue;
+    throw UsageError(
+        fmt::format("--input: {} is part of the data set that --overwrite replaces", source.name),
+        "write to another folder");
   }
-  if (num_inputs == 0) throw DataError("the input holds no text", "check the --input files");
+  report.notes = sources.notes();
+  // Documents that may be training text come first.
+  if (sources.document_bytes().empty()) {
+    throw DataError("the input holds no text", "check the --input files");
+  }
 
   const double share = options.validation.value_or(options.validation_inputs.empty() ? 0.05 : 0.0);
-  const DocumentSplit split(options.split, share, options.seed, num_inputs);
+  const DocumentSplit split(options.split, share, options.seed, sources.document_bytes());
   const Tokenizer tokenizer = make_tokenizer(spec, sources, split, report.notes);
   write_file_atomically(output.temporary() / tokenizer.file_name(), tokenizer.serialized());
 
@@ -248,7 +290,8 @@ PrepareReport prepare(const PrepareOptions& options) {
   };
   SplitEncoder train(output.temporary(), Split::kTrain, tokenizer, progress);
   SplitEncoder validation(output.temporary(), Split::kValidation, tokenizer, progress);
-  encode_all(sources, split, train, validation);
+  report.held_back = encode_all(sources, split, train, validation);
+  warn_of_another_share(share, split, report);
   if (bar.has_value()) bar->finish();
 
   Sidecar& sidecar = report.sidecar;
@@ -263,10 +306,7 @@ PrepareReport prepare(const PrepareOptions& options) {
   sidecar.seed = options.seed;
   sidecar.train = train.counts();
   sidecar.validation = validation.counts();
-  for (const SourceFile& source : sources.files()) {
-    sidecar.sources.push_back({source.name, static_cast<std::int64_t>(source.file.bytes().size()),
-                               hash_of(source.file), source.num_documents, source.validation});
-  }
+  sidecar.sources = source_records(sources);
   SWITCHYARD_CHECK(sidecar.lossless || !tokenizer.lossless(),
                    "a document came back changed from a lossless tokenizer");
   if (!sidecar.lossless) {

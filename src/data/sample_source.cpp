@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
+#include "switchyard/config/blend_order.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/hash.h"
+#include "switchyard/core/log.h"
 #include "switchyard/core/philox.h"
 
 namespace switchyard::data {
@@ -16,49 +20,28 @@ namespace {
 // Of the rule that turns an index into a window: a run that began under another rule must not
 // resume under this one.
 constexpr int kOrderVersion = 2;
+constexpr int kBlendVersion = 2;
 constexpr std::uint32_t kShuffleStream = 0x73687566;  // keeps these draws apart from others
 constexpr std::uint32_t kNumRounds = 8;
 constexpr unsigned kMinHalfBits = 3;
-constexpr std::int64_t kBlendPeriod = std::int64_t{1} << 16;
 constexpr unsigned kSetShift = 48;
 
-// Which set each of kBlendPeriod samples comes from: always the one furthest behind its share;
-// after them the order repeats.
-class BlendOrder {
- public:
-  explicit BlendOrder(const std::vector<double>& weights) : per_round_(weights.size(), 0) {
-    double total = 0.0;
-    for (const double weight : weights) total += weight;
-    set_.reserve(kBlendPeriod);
-    rank_.reserve(kBlendPeriod);
-    for (std::int64_t turn = 0; turn < kBlendPeriod; ++turn) {
-      std::size_t furthest = 0;
-      double most_behind = -1.0;
-      for (std::size_t set = 0; set < weights.size(); ++set) {
-        const double share = weights[set] / total * static_cast<double>(turn + 1);
-        const double behind = share - static_cast<double>(per_round_[set]);
-        if (behind > most_behind) {
-          most_behind = behind;
-          furthest = set;
-        }
-      }
-      set_.push_back(static_cast<std::uint32_t>(furthest));
-      rank_.push_back(static_cast<std::uint32_t>(per_round_[furthest]));
-      ++per_round_[furthest];
+// The last of the sets against those before it.
+void refuse_or_warn_of_repeats(const std::vector<PreparedData>& sets, Split split) {
+  const PreparedData& last = sets.back();
+  std::error_code error;
+  for (std::size_t i = 0; i + 1 < sets.size(); ++i) {
+    if (std::filesystem::equivalent(sets[i].folder(), last.folder(), error)) {
+      throw UsageError(fmt::format("data.blend: {} and {} are one folder",
+                                   sets[i].folder().string(), last.folder().string()),
+                       "name it once, with the sum of the weights");
+    }
+    if (split == Split::kTrain && sets[i].sidecar().train.hash == last.sidecar().train.hash) {
+      log::warning("data.blend: {} and {} hold the same tokens", sets[i].folder().string(),
+                   last.folder().string());
     }
   }
-  // The set of a sample, and how many samples the set gave before it.
-  [[nodiscard]] std::pair<std::size_t, std::int64_t> at(std::int64_t index) const {
-    const auto turn = static_cast<std::size_t>(index % kBlendPeriod);
-    const std::size_t set = set_[turn];
-    return {set, index / kBlendPeriod * per_round_[set] + rank_[turn]};
-  }
-
- private:
-  std::vector<std::int64_t> per_round_;
-  std::vector<std::uint32_t> set_;
-  std::vector<std::uint32_t> rank_;
-};
+}
 
 }  // namespace
 
@@ -98,7 +81,7 @@ struct SampleSource::State {
   std::vector<PreparedData> set;
   std::vector<double> weight;
   std::vector<std::int64_t> num_windows;
-  std::unique_ptr<BlendOrder> order;  // training only
+  std::unique_ptr<config::BlendOrder> order;  // training only
 };
 
 SampleSource::SampleSource(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -131,6 +114,7 @@ std::unique_ptr<SampleSource::State> SampleSource::open(const config::DataConfig
     state->weight.push_back(item.weight);
     const PreparedData& data = state->set.back();
     const PreparedData& first = state->set.front();
+    refuse_or_warn_of_repeats(state->set, split);
     if (data.tokenizer().hash() != first.tokenizer().hash()) {
       throw UsageError(fmt::format("{} and {} were prepared with different tokenizers",
                                    first.folder().string(), data.folder().string()),
@@ -152,7 +136,7 @@ std::unique_ptr<SampleSource::State> SampleSource::open(const config::DataConfig
 SampleSource::SampleSource(const config::DataConfig& config, std::uint64_t seed)
     : state_(open(config, Split::kTrain)) {
   state_->seed = seed;
-  state_->order = std::make_unique<BlendOrder>(state_->weight);
+  state_->order = std::make_unique<config::BlendOrder>(state_->weight);
 }
 
 SampleSource SampleSource::validation(const config::DataConfig& config) {
@@ -230,6 +214,8 @@ std::vector<const PreparedData*> SampleSource::sets() const {
 std::string SampleSource::fingerprint() const {
   std::string text = fmt::format("order {} {} {} {} {}", kOrderVersion, split_name(state_->split),
                                  state_->seed, state_->sequence_length, tokenizer().hash());
+  // One set has no turns to take: its order is what it was.
+  if (state_->set.size() > 1) text += fmt::format(" blend {}", kBlendVersion);
   for (std::size_t set = 0; set < state_->set.size(); ++set) {
     text += fmt::format(" {} {:a}", state_->set[set].sidecar().counts(state_->split).hash,
                         state_->weight[set]);

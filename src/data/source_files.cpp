@@ -9,6 +9,10 @@
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/hash.h"
+#include "switchyard/core/text.h"
+#include "switchyard/data/file_kind.h"
 #include "switchyard/format/jsonl.h"
 #include "switchyard/format/utf8.h"
 
@@ -18,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr std::size_t kMostNamesInANote = 3;
 constexpr std::size_t kMaxJsonLineBytes = std::size_t{1} << 30;
 constexpr std::array<const char*, 5> kTextExtensions{".txt", ".text", ".md", ".jsonl", ".ndjson"};
 
@@ -64,18 +69,32 @@ void for_each_part(std::string_view text, const std::string& separator,
   }
 }
 
-void for_each_document_of(const SourceFile& source, const PrepareOptions& options,
+void for_each_document_of(const SourceFile& source, std::string_view text,
+                          const PrepareOptions& options,
                           const std::function<void(std::string_view)>& visit) {
   if (!source.jsonl) {
-    for_each_part(source.text, options.document_separator, visit);
+    for_each_part(text, options.document_separator, visit);
     return;
   }
-  format::LineReader lines(source.text, source.name, kMaxJsonLineBytes);
+  format::LineReader lines(text, source.name, kMaxJsonLineBytes);
   while (const auto line = lines.next()) {
     if (line->text.find_first_not_of(" \t") == std::string_view::npos) continue;
-    const std::string text = format::text_field(*line, options.text_field, source.name);
-    if (!text.empty()) visit(text);
+    const std::string field = format::text_field(*line, options.text_field, source.name);
+    if (!field.empty()) visit(field);
   }
+}
+
+std::string_view text_of(const SourceFile& source, std::string_view bytes) {
+  return source.has_byte_order_mark ? bytes.substr(kByteOrderMark.size()) : bytes;
+}
+
+std::int64_t occurrences(std::string_view text, std::string_view what) {
+  std::int64_t count = 0;
+  for (std::size_t at = text.find(what); at != std::string_view::npos;
+       at = text.find(what, at + what.size())) {
+    ++count;
+  }
+  return count;
 }
 
 }  // namespace
@@ -105,6 +124,7 @@ void SourceFiles::add_input(const std::string& input, bool validation) {
 
 void SourceFiles::add_folder(const fs::path& folder, bool validation) {
   std::vector<fs::path> paths;
+  std::vector<fs::path> links;
   std::set<std::string> other_extensions;
   std::size_t num_others = 0;
   std::error_code failed;
@@ -114,9 +134,12 @@ void SourceFiles::add_folder(const fs::path& folder, bool validation) {
     std::error_code broken_link;
     if (it->is_directory(broken_link)) {
       if (hidden) it.disable_recursion_pending();
+      if (!hidden && it->is_symlink(broken_link)) {
+        note(it->path().string(), "left out: a link to a folder; name that folder to take it");
+      }
     } else if (!hidden && it->is_regular_file(broken_link)) {
       if (has_text_name(it->path())) {
-        paths.push_back(it->path());
+        (it->is_symlink(broken_link) ? links : paths).push_back(it->path());
       } else {
         ++num_others;
         if (other_extensions.size() < 8) other_extensions.insert(it->path().extension().string());
@@ -127,6 +150,7 @@ void SourceFiles::add_folder(const fs::path& folder, bool validation) {
     throw StorageError(
         fmt::format("cannot read the folder {}: {}", folder.string(), failed.message()));
   }
+  take_links_to_other_files(links, paths);
   if (paths.empty()) {
     throw UsageError(
         fmt::format("--input: the folder {} holds no .txt, .text, .md, .jsonl or .ndjson file{}",
@@ -139,8 +163,8 @@ void SourceFiles::add_folder(const fs::path& folder, bool validation) {
     for (const std::string& extension : other_extensions) {
       extensions += (extensions.empty() ? "" : " ") + (extension.empty() ? "(none)" : extension);
     }
-    notes_.push_back(fmt::format("{}: left out {} files with other endings: {}", folder.string(),
-                                 num_others, extensions));
+    note(folder.string(), fmt::format("left out {} file{} with other endings: {}", num_others,
+                                      num_others == 1 ? "" : "s", extensions));
   }
   // By bytes, so that the order does not depend on the file system or the locale.
   std::sort(paths.begin(), paths.end(),
@@ -148,64 +172,145 @@ void SourceFiles::add_folder(const fs::path& folder, bool validation) {
   for (const fs::path& path : paths) add_file(path.string(), path, validation);
 }
 
+// A link in a folder is another name of a file: one that is taken anyway is not taken twice.
+void SourceFiles::take_links_to_other_files(std::vector<fs::path> links,
+                                            std::vector<fs::path>& paths) {
+  if (links.empty()) return;
+  std::unordered_set<std::string> taken = canonical_;
+  for (const fs::path& path : paths) taken.insert(fs::canonical(path).string());
+  std::sort(links.begin(), links.end());
+  for (const fs::path& link : links) {
+    if (taken.insert(fs::canonical(link).string()).second) {
+      paths.push_back(link);
+    } else {
+      note(link.string(), "left out: a link to a file that is taken already");
+    }
+  }
+}
+
 void SourceFiles::add_file(const std::string& name, const fs::path& path, bool validation) {
   SourceFile source;
   source.name = name;
   source.validation = validation;
-  fs::path mapped = path;
+  source.mapped = path;
   if (fs::is_regular_file(path) && path != "/dev/stdin") {
-    const fs::path canonical = fs::canonical(path);
-    if (std::find(canonical_.begin(), canonical_.end(), canonical) != canonical_.end()) {
+    source.canonical = fs::canonical(path);
+    if (!canonical_.insert(source.canonical.string()).second) {
       throw UsageError(fmt::format("--input: {} is given twice", name),
                        "text that is in both splits would make the validation loss meaningless");
     }
-    canonical_.push_back(canonical);
   } else {
-    mapped = spool_folder_ / fmt::format("spool-{}", files_.size());
-    spool(path, mapped);
+    source.mapped = spool_folder_ / fmt::format("spool-{}", files_.size());
+    spool(path, source.mapped);
   }
-  source.file = MappedFile(mapped);
   source.jsonl = options_.format == "jsonl" || (options_.format == "auto" && has_jsonl_name(path));
-  check_text(source);
-  for_each_document_of(source, options_, [&](std::string_view text) {
+  const MappedFile file(source.mapped);
+  check_text(source, as_text(file.bytes()));
+  const std::string_view text = text_of(source, as_text(file.bytes()));
+  for_each_document_of(source, text, options_, [&](std::string_view document) {
     ++source.num_documents;
-    num_bytes_ += static_cast<std::int64_t>(text.size());
+    num_bytes_ += static_cast<std::int64_t>(document.size());
+    if (!validation) document_bytes_.push_back(static_cast<float>(document.size()));
   });
-  if (source.num_documents == 0) notes_.push_back(fmt::format("{}: empty, nothing taken", name));
+  source.bytes = static_cast<std::int64_t>(file.bytes().size());
+  source.hash = to_hex(xxh3(file.bytes()));
+  if (source.num_documents == 0) note(name, "empty, nothing taken");
+  note_what_was_taken_for_what(source, text);
   num_documents_ += source.num_documents;
   files_.push_back(std::move(source));
 }
 
-void SourceFiles::check_text(SourceFile& source) {
-  source.text = as_text(source.file.bytes());
-  if (const auto bad = format::first_invalid_utf8(source.text)) {
-    const std::string_view before = source.text.substr(0, *bad);
-    const bool utf16 = source.text.starts_with("\xFF\xFE") || source.text.starts_with("\xFE\xFF");
+void SourceFiles::check_text(SourceFile& source, std::string_view bytes) {
+  if (const auto kind = foreign_kind(bytes, source.name)) {
+    throw DataError(fmt::format("{}: {}, not text", source.name, kind->name),
+                    kind->command.empty()
+                        ? "give text or JSON lines"
+                        : fmt::format("{} | switchyard prepare --input - ...", kind->command));
+  }
+  if (const auto bad = format::first_invalid_utf8(bytes)) {
+    const std::string_view before = bytes.substr(0, *bad);
+    const bool binary = bytes.find('\0') != std::string_view::npos;
     throw DataError(
         fmt::format("{}: at byte {} (line {}): 0x{:02X} is not valid UTF-8", source.name, *bad,
                     1 + std::count(before.begin(), before.end(), '\n'),
-                    static_cast<unsigned char>(source.text[*bad])),
-        fmt::format("convert it: iconv -f {} -t UTF-8 IN > OUT", utf16 ? "UTF-16" : "LATIN1"));
+                    static_cast<unsigned char>(bytes[*bad])),
+        binary ? fmt::format("it holds zero bytes too, so it is hardly text; `file {}` may know "
+                             "what it is",
+                             shell_quoted(source.name))
+               : fmt::format("if it is Latin-1 or Windows text: iconv -f WINDOWS-1252 -t UTF-8 {} "
+                             "| switchyard prepare --input - ...",
+                             shell_quoted(source.name)));
   }
-  if (source.text.starts_with(kByteOrderMark)) {
-    source.text.remove_prefix(kByteOrderMark.size());
-    notes_.push_back(fmt::format("{}: dropped the byte order mark", source.name));
+  source.has_byte_order_mark = bytes.starts_with(kByteOrderMark);
+}
+
+void SourceFiles::note(const std::string& name, const std::string& what) {
+  Note& noted = note_of_kind_[what];
+  if (noted.count == 0) kinds_of_notes_.push_back(what);
+  ++noted.count;
+  if (noted.names.size() < kMostNamesInANote) noted.names.push_back(name);
+}
+
+void SourceFiles::note_what_was_taken_for_what(const SourceFile& source, std::string_view text) {
+  if (source.has_byte_order_mark) note(source.name, "dropped the byte order mark");
+  if (const auto nuls = std::count(text.begin(), text.end(), '\0'); nuls > 0) {
+    note(source.name, fmt::format("{} NUL byte{}, kept", nuls, nuls == 1 ? "" : "s"));
   }
-  if (!source.jsonl && source.text.find("\r\n") != std::string_view::npos) {
-    notes_.push_back(fmt::format("{}: lines end in CRLF, kept as they are", source.name));
+  if (source.jsonl) return;
+  has_text_files_ = true;
+  if (text.find("\r\n") != std::string_view::npos) {
+    note(source.name, "lines end in CRLF, kept as they are");
   }
-  if (const auto nuls = std::count(source.text.begin(), source.text.end(), '\0'); nuls > 0) {
-    notes_.push_back(fmt::format("{}: {} NUL bytes, kept as they are", source.name, nuls));
+  if (options_.format == "auto" && looks_like_json_lines(text)) {
+    note(source.name,
+         fmt::format("JSON lines by the look of it, taken as plain text with braces and all; "
+                     "--format jsonl takes the texts under '{}'",
+                     options_.text_field));
   }
+  if (!options_.document_separator.empty()) {
+    num_separators_ += occurrences(text, options_.document_separator);
+    return;
+  }
+  for (const char* separator : {"<|endoftext|>", "<|end_of_text|>", "</s>"}) {
+    const auto count = occurrences(text, separator);
+    if (count < 2) continue;
+    note(source.name, fmt::format("'{0}' {1} times, taken as text; --document-separator '{0}' "
+                                  "would cut documents there",
+                                  separator, count));
+  }
+}
+
+std::vector<std::string> SourceFiles::notes() const {
+  std::vector<std::string> lines;
+  for (const std::string& kind : kinds_of_notes_) {
+    const Note& noted = note_of_kind_.at(kind);
+    for (const std::string& name : noted.names) lines.push_back(name + ": " + kind);
+    if (noted.count > noted.names.size()) {
+      lines.push_back(fmt::format("{} more files: {}", noted.count - noted.names.size(), kind));
+    }
+  }
+  if (has_text_files_ && !options_.document_separator.empty() && num_separators_ == 0) {
+    lines.push_back(
+        fmt::format("the document separator '{}' is nowhere in the text: every file is "
+                    "one document",
+                    options_.document_separator));
+  }
+  return lines;
 }
 
 void SourceFiles::for_each_document(const std::function<void(const Document&)>& visit) const {
   std::int64_t index = 0;
   for (const SourceFile& source : files_) {
-    for_each_document_of(source, options_, [&](std::string_view text) {
-      visit({index, text, source});
-      ++index;
-    });
+    const MappedFile file(source.mapped);
+    if (static_cast<std::int64_t>(file.bytes().size()) != source.bytes) {
+      throw DataError(fmt::format("{}: changed while it was read", source.name),
+                      "prepare again when nothing writes to it");
+    }
+    for_each_document_of(source, text_of(source, as_text(file.bytes())), options_,
+                         [&](std::string_view text) {
+                           visit({index, text, source});
+                           ++index;
+                         });
   }
 }
 

@@ -1,4 +1,5 @@
-// The inputs of `prepare`: files found, mapped, checked, and cut into documents.
+// The inputs of `prepare`: files found, checked, and cut into documents. However many there are,
+// one is open and mapped at a time.
 #pragma once
 
 #include <cstdint>
@@ -6,17 +7,21 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
-#include "switchyard/core/file.h"
 #include "switchyard/data/prepare.h"
 
 namespace switchyard::data {
 
 struct SourceFile {
-  std::string name;  // as it was given; for errors and the sidecar
-  MappedFile file;
-  std::string_view text;  // without a byte order mark
+  std::string name;                 // as it was given; for errors and the sidecar
+  std::filesystem::path canonical;  // empty: it was read from a pipe
+  std::filesystem::path mapped;     // the file itself, or the copy of what a pipe gave
+  std::int64_t bytes = 0;           // of the file
+  std::string hash;                 // xxh3 of it
+  bool has_byte_order_mark = false;
   bool jsonl = false;
   bool validation = false;  // all of it is validation text
   std::int64_t num_documents = 0;
@@ -30,30 +35,47 @@ class SourceFiles {
 
   struct Document {
     std::int64_t index = 0;  // over all files
-    std::string_view text;   // never empty
+    std::string_view text;   // never empty; valid during the visit
     const SourceFile& source;
   };
-  // Every document in order. Throws DataError for a JSONL line that cannot be used.
+  // Every document in order. Throws DataError for a JSONL line that cannot be used and for a file
+  // that has become another one since it was checked.
   void for_each_document(const std::function<void(const Document&)>& visit) const;
 
   [[nodiscard]] const std::vector<SourceFile>& files() const { return files_; }
   [[nodiscard]] std::int64_t num_documents() const { return num_documents_; }
   [[nodiscard]] std::int64_t num_bytes() const { return num_bytes_; }  // of all documents
-  [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
+  // Sizes of the documents that are not all validation text; these come first.
+  [[nodiscard]] const std::vector<float>& document_bytes() const { return document_bytes_; }
+  // What a user should know, each kind for a few files and then as a count.
+  [[nodiscard]] std::vector<std::string> notes() const;
 
  private:
   void add_input(const std::string& input, bool validation);
   void add_folder(const std::filesystem::path& folder, bool validation);
+  void take_links_to_other_files(std::vector<std::filesystem::path> links,
+                                 std::vector<std::filesystem::path>& paths);
   void add_file(const std::string& name, const std::filesystem::path& path, bool validation);
-  void check_text(SourceFile& source);
+  // `bytes`: the whole file. Throws DataError for what is no UTF-8 text.
+  void check_text(SourceFile& source, std::string_view bytes);
+  void note(const std::string& name, const std::string& what);
+  void note_what_was_taken_for_what(const SourceFile& source, std::string_view text);
 
   const PrepareOptions& options_;
   std::filesystem::path spool_folder_;
   std::vector<SourceFile> files_;
-  std::vector<std::filesystem::path> canonical_;
+  std::unordered_set<std::string> canonical_;
+  std::vector<float> document_bytes_;
   std::int64_t num_documents_ = 0;
   std::int64_t num_bytes_ = 0;
-  std::vector<std::string> notes_;
+  std::int64_t num_separators_ = 0;
+  bool has_text_files_ = false;
+  struct Note {
+    std::vector<std::string> names;  // the first few
+    std::size_t count = 0;
+  };
+  std::vector<std::string> kinds_of_notes_;  // in the order in which they came up
+  std::unordered_map<std::string, Note> note_of_kind_;
 };
 
 }  // namespace switchyard::data

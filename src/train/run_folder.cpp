@@ -16,8 +16,6 @@ namespace switchyard::train {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kLockName = "run.lock";
-
 // Empty when the file does not tell.
 std::string pid_in(const fs::path& lock) {
   try {
@@ -40,7 +38,7 @@ void remove_temporary_files(const fs::path& folder) {
 // The kernel drops the lock when the process ends, however it ends: no lock is ever stale. The pid
 // in the file is for people; a process that ends in order takes it out. `left_by` is the pid found.
 int take_lock(const fs::path& folder, std::string& left_by) {
-  const fs::path file = folder / kLockName;
+  const fs::path file = folder / config::kRunLockName;
   const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor < 0) {
     throw StorageError(fmt::format("cannot open {}: {}", file.string(), std::strerror(errno)));
@@ -76,6 +74,40 @@ void make_folder(const fs::path& path) {
   }
 }
 
+void refuse_unless_free(const fs::path& path) {
+  if (const auto problem = config::problem_of_run_folder(path)) {
+    throw UsageError(*problem,
+                     "choose another folder with run.dir=...; a run never overwrites another, nor "
+                     "files that are not its own");
+  }
+}
+
+// The outermost folder that making `path` makes; empty when `path` is there.
+fs::path first_missing(fs::path path) {
+  std::error_code error;
+  fs::path missing;
+  while (!path.empty() && !fs::exists(path, error)) {
+    missing = path;
+    if (path == path.parent_path()) break;
+    path = path.parent_path();
+  }
+  return missing;
+}
+
+// Takes away what create() made, as long as nothing else is in it.
+void remove_start(const fs::path& path, const fs::path& topmost_new) {
+  std::error_code error;
+  // Not remove_all: somebody may have put something there.
+  for (const char* folder : {config::kCheckpointsFolderName, config::kSamplesFolderName}) {
+    fs::remove(path / folder, error);
+  }
+  fs::remove(path / "log.txt", error);
+  fs::remove(path / config::kRunLockName, error);
+  if (topmost_new.empty()) return;
+  for (fs::path at = path; fs::remove(at, error) && at != topmost_new; at = at.parent_path()) {
+  }
+}
+
 }  // namespace
 
 RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
@@ -83,12 +115,15 @@ RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
 }
 
 RunFolder RunFolder::create(const fs::path& path) {
-  make_folder(path);
-  RunFolder folder(path);
-  if (config::holds_run(path)) {
-    throw UsageError(fmt::format("{} already holds a run", path.string()),
-                     "choose another folder with run.dir=...; a run never overwrites another");
-  }
+  // Before the lock, whose file would be left in a folder that is none of ours.
+  refuse_unless_free(path);
+  const fs::path named = path.has_filename() ? path : path.parent_path();  // "runs/a/" is "runs/a"
+  const fs::path topmost_new = first_missing(named);
+  make_folder(named);
+  RunFolder folder(named);
+  folder.topmost_new_ = topmost_new;
+  folder.started_here_ = true;
+  refuse_unless_free(path);
   make_folder(folder.checkpoints());
   make_folder(folder.samples());
   return folder;
@@ -111,10 +146,13 @@ RunFolder RunFolder::reopen(const fs::path& path) {
 RunFolder::RunFolder(RunFolder&& other) noexcept
     : path_(std::move(other.path_)),
       lock_(std::exchange(other.lock_, -1)),
-      left_by_(std::move(other.left_by_)) {}
+      left_by_(std::move(other.left_by_)),
+      topmost_new_(std::move(other.topmost_new_)),
+      started_here_(other.started_here_) {}
 
 RunFolder::~RunFolder() {
   if (lock_ < 0) return;
+  if (started_here_ && !config::holds_run(path_)) remove_start(path_, topmost_new_);
   if (::ftruncate(lock_, 0) != 0) {  // the pid then stays, which only costs a note
   }
   ::close(lock_);

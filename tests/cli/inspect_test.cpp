@@ -73,6 +73,24 @@ TEST_F(Inspect, ComparePrintsMarkdownAndDrawsCurves) {
   EXPECT_EQ(read_file(folder_ / "c.md"), answer.output);
 }
 
+TEST_F(Inspect, OutputGoesWhereItLeadsAndNothingElseIsPrintedThere) {
+  add_run("a", "top_p");
+  add_run("b", "top_k");
+  const std::string markdown = run("compare a b").output;
+  fs::create_symlink("far.md", folder_ / "link.md");
+  for (const char* stream : {"-", "/dev/stdout", "/dev/fd/1"}) {
+    EXPECT_EQ(run(std::string("compare a b --output ") + stream).output, markdown) << stream;
+    EXPECT_TRUE(run(std::string("report a --output ") + stream).output.ends_with("</html>\n"));
+  }
+  EXPECT_EQ(run("compare a b --output link.md").code, 0);
+  EXPECT_TRUE(fs::is_symlink(folder_ / "link.md"));
+  EXPECT_EQ(read_file(folder_ / "far.md"), markdown);
+  EXPECT_EQ(run("report a --output page.html").output, "page.html\n");
+  const std::string metrics = read_file(folder_ / "a/metrics.jsonl");
+  EXPECT_EQ(run("compare a b --svg a/metrics.jsonl").code, 2);
+  EXPECT_EQ(read_file(folder_ / "a/metrics.jsonl"), metrics);
+}
+
 TEST_F(Inspect, CompareNamesWhatIsNoRun) {
   add_run("a", "top_p");
   EXPECT_EQ(run("compare a").code, 2);

@@ -15,6 +15,7 @@
 namespace switchyard::config {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -57,6 +58,13 @@ class Options : public ::testing::Test {
       EXPECT_EQ(error.hint(), "`switchyard " + verb + " --help` shows how to call it");
     }
     return lines;
+  }
+
+  // All of them in one text; empty = nothing is wrong.
+  static std::string problem_of(const std::string& verb, const Arguments& arguments) {
+    std::string text;
+    for (const std::string& line : problems_of(verb, arguments)) text += line;
+    return text;
   }
 
   switchyard::testing::TemporaryFolder folder_;
@@ -240,6 +248,39 @@ TEST_F(Options, PreparedDataIsNotOverwrittenUnasked) {
   Arguments overwrite = arguments;
   overwrite.emplace_back("--overwrite");
   EXPECT_THAT(problems_of("prepare", overwrite), IsEmpty());
+}
+
+TEST_F(Options, OutputMayNotDestroyARunACheckpointOrADataSet) {
+  for (const char* name : {"run/metrics.jsonl", "run/samples/step-000010.txt", "data/data.json"}) {
+    std::filesystem::create_directories((folder_ / name).parent_path());
+    write_file_atomically(folder_ / name, "");
+  }
+  std::filesystem::create_symlink("run/metrics.jsonl", folder_ / "link");
+  for (const char* name :
+       {"run/metrics.jsonl", "run/./config.resolved.yaml", "run/log.txt", "run/run.lock", "link",
+        "run/events.out.tfevents.1.host", "run/checkpoints/LATEST", "run/samples/step-000010.txt",
+        "run/checkpoints/step-000010/model.safetensors", "data/train.bin", "data/data.json"}) {
+    EXPECT_THAT(problem_of("report", {at("run"), "--output", at(name)}),
+                HasSubstr("which it would destroy"))
+        << name;
+  }
+  for (const char* name : {"run/report.html", "run/curves.svg", "page.html", "data/notes.md"}) {
+    EXPECT_EQ(problem_of("report", {at("run"), "--output", at(name)}), "") << name;
+  }
+  EXPECT_EQ(problem_of("report", {at("run"), "--output", "-"}), "");
+  EXPECT_EQ(problem_of("report", {at("run"), "--output", "/dev/stdout"}), "");
+  EXPECT_THAT(problem_of("report", {at("run"), "--output", at("run")}), HasSubstr("a folder"));
+  EXPECT_THAT(problem_of("report", {at("run"), "--output", at("no/page.html")}),
+              HasSubstr("no folder"));
+}
+
+TEST_F(Options, ATildeThatNoShellExpandedIsRefusedWithThePathThatWasMeant) {
+  ::setenv("HOME", "/home/me", 1);
+  EXPECT_THAT(problem_of("prepare", {"--input", "-", "--tokenizer", "bytes", "--output=~/x"}),
+              AllOf(HasSubstr("--output"), HasSubstr("write /home/me/x (or ./~/x)")));
+  EXPECT_THAT(problem_of("report", {"~me/run"}), HasSubstr("write the whole path"));
+  EXPECT_THAT(problem_of("prepare", {"--input", "-", "--tokenizer=~/t.model", "--output", "x"}),
+              HasSubstr("/home/me/t.model"));
 }
 
 TEST_F(Options, HelpExcusesEverythingElse) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <ostream>
 #include <string>
 
@@ -203,7 +204,8 @@ const std::vector<Rule> kRules = {
     {"WarmupLongerThanTheSchedule",
      {"schedule.warmup_steps=101"},
      "",
-     "command line: schedule.warmup_steps: must be at most schedule.steps 100, got 101"},
+     "command line: schedule.warmup_steps: must be at most schedule.steps 100, got 101; "
+     "set schedule.warmup_steps=10 (0 = no warm-up)"},
     {"DecayWithoutADecayPhase",
      {"schedule.decay_steps=5"},
      "",
@@ -256,6 +258,57 @@ TEST(Rules, MissingKeysAreNamedWithTheirMeaning) {
                   "x.yaml: model.num_layers: required, but not set (blocks of attention and "
                   "MLP)",
                   "x.yaml: train.steps: required, but not set (optimizer steps)"));
+}
+
+TEST(Rules, ASetOfABlendThatTheRunWouldNeverReadIsRefused) {
+  const std::string steps = "train.steps=100";
+  EXPECT_THAT(problems_of_minimal({"data.path=", steps, "train.global_batch_size=8",
+                                   "data.blend=[{path: a, weight: 140000}, {path: b}]"}),
+              ElementsAre(testing::HasSubstr(
+                  "command line: data.blend: of the run's 800 samples (train.steps x "
+                  "train.global_batch_size) none would come from 'b', whose weight is 1")));
+  EXPECT_THAT(problems_of_minimal({"data.path=", steps, "train.global_batch_size=8",
+                                   "data.blend=[{path: a, weight: 1590}, {path: b}]"}),
+              IsEmpty());
+}
+
+TEST(Rules, ATildeInAPathIsRefusedWithThePathThatWasMeant) {
+  ::setenv("HOME", "/home/me", 1);
+  EXPECT_THAT(problems_of_minimal({"run.dir=~/x", "data.path=~"}),
+              ElementsAre(testing::HasSubstr("command line: run.dir: '~/x': shells expand a ~ only "
+                                             "where a word begins; write /home/me/x (or ./~/x)"),
+                          testing::HasSubstr("command line: data.path: '~'")));
+  EXPECT_THAT(problems_of_minimal({"data.path=", "data.blend=[{path: ~/a}]"}),
+              ElementsAre(testing::HasSubstr("data.blend: '~/a'")));
+  EXPECT_THAT(problems_of_minimal({"run.dir=a~b", "data.path=./~/x"}), IsEmpty());
+  EXPECT_THAT(problems_of("extends: ~/base.yaml\n"),
+              testing::Contains(testing::HasSubstr("extends: '~/base.yaml'")));
+}
+
+TEST(Rules, AWrongPresetIsOneProblemNotOneForEveryKeyItWouldHaveSet) {
+  EXPECT_THAT(problems_of("run: {dir: r}\ndata: {path: d}\ntrain: {steps: 5}\n"
+                          "model: {preset: huang-3b}\n"),
+              ElementsAre(testing::HasSubstr("did you mean 'huang-3.5b'?")));
+}
+
+TEST(Rules, TheHintOfABrokenRelationIsNotAListOfKeys) {
+  try {
+    (void)load_minimal({"train.steps=2", "schedule.warmup_steps=100"});
+    FAIL();
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.problems(), ElementsAre(testing::HasSubstr("set schedule.warmup_steps=0")));
+    EXPECT_THAT(error.hint(), testing::HasSubstr("key.sub=value on the command line"));
+  }
+}
+
+TEST(Rules, AnAbbreviatedKeyFindsTheWholeOne) {
+  EXPECT_THAT(problems_of_minimal(
+                  {"optim.lr=1", "optim.wd=1", "lr=1", "data.seq_len=4", "schedule.warmup=3"}),
+              ElementsAre(testing::HasSubstr("did you mean 'learning_rate'?"),
+                          testing::HasSubstr("did you mean 'weight_decay'?"),
+                          testing::HasSubstr("did you mean 'optim.learning_rate'?"),
+                          testing::HasSubstr("did you mean 'sequence_length'?"),
+                          testing::HasSubstr("did you mean 'warmup_steps'?")));
 }
 
 TEST(Rules, WrongValueDrawsNoSecondErrorAboutTheSameKey) {

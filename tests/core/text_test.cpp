@@ -45,5 +45,25 @@ TEST(Join, PutsTheSeparatorBetweenParts) {
   EXPECT_EQ(join({}, ", "), "");
 }
 
+TEST(AbbreviatedName, InitialsAndBeginningsOfWordsWhenOnlyOneFits) {
+  const std::vector<std::string> keys = {"learning_rate", "weight_decay", "warmup_steps",
+                                         "sequence_length"};
+  EXPECT_EQ(abbreviated_name("lr", keys), "learning_rate");
+  EXPECT_EQ(abbreviated_name("learn-rate", keys), "learning_rate");
+  EXPECT_EQ(abbreviated_name("seq_len", keys), "sequence_length");
+  EXPECT_EQ(abbreviated_name("w", keys), "");
+  EXPECT_EQ(abbreviated_name("we", keys), "weight_decay");
+  const std::vector<std::string> twice = {"max_steps", "max_size"};
+  EXPECT_EQ(abbreviated_name("ms", twice), "") << "either could be meant";
+}
+
+TEST(ShellQuoted, OneWordWhateverIsInIt) {
+  EXPECT_EQ(shell_quoted("runs/a-1.txt"), "runs/a-1.txt");
+  EXPECT_EQ(shell_quoted(""), "''");
+  EXPECT_EQ(shell_quoted("a b"), "'a b'");
+  EXPECT_EQ(shell_quoted("it's; $(x)"), R"('it'\''s; $(x)')");
+  EXPECT_EQ(shell_quoted("~/x"), "'~/x'");
+}
+
 }  // namespace
 }  // namespace switchyard

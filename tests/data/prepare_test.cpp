@@ -198,6 +198,7 @@ TEST_F(Prepare, LinksThatLeadNowhereOrInACircleAreLeftOut) {
   file("in/a.txt", "text");
   fs::create_symlink("absent.txt", folder_ / "in" / "dangling.txt");
   fs::create_symlink("circle.txt", folder_ / "in" / "circle.txt");
+  fs::create_symlink("a.txt", folder_ / "in" / "again.txt");
   EXPECT_THAT(all_of(options({(folder_ / "in").string()})), ::testing::ElementsAre("text"));
   EXPECT_THROW((void)prepare(options({(folder_ / "in" / "circle.txt").string()})), UsageError);
 }

@@ -185,19 +185,18 @@ TEST_F(SampleSourceTest, ABlendKeepsItsSharesAfterEverySample) {
     if (set == 0 && count[0] < 30) first_epoch_of_a.insert(id);
     count[set] += 1.0;
     for (std::size_t s = 0; s < 3; ++s) {
-      ASSERT_NEAR(count[s], share[s] * static_cast<double>(i + 1), 1.01) << "after sample " << i;
+      ASSERT_NEAR(count[s], share[s] * static_cast<double>(i + 1), 1.5) << "after sample " << i;
     }
   }
   EXPECT_EQ(first_epoch_of_a.size(), 30U) << "a small set is used up before it repeats";
 }
 
-TEST_F(SampleSourceTest, ABlendContinuesSeamlesslyWhereItsTurnsRepeat) {
+TEST_F(SampleSourceTest, EpochsOfABlendedSetAreComplete) {
   config::DataConfig config;
   config.blend = {{prepared("a", {std::string(300, 'a')}).string(), 0.7},
                   {prepared("b", {std::string(500, 'b')}).string(), 0.3}};
   config.sequence_length = 10;
   const SampleSource source(config, 1);
-  // Epochs of set 0 (30 windows) stay complete across index 65536.
   std::vector<std::uint64_t> of_a;
   for (std::int64_t i = 0; i < 66000; ++i) {
     const std::uint64_t id = source.id_of(i);
@@ -206,6 +205,22 @@ TEST_F(SampleSourceTest, ABlendContinuesSeamlesslyWhereItsTurnsRepeat) {
   for (std::size_t begin = 0; begin + 30 <= of_a.size(); begin += 30) {
     const auto at = of_a.begin() + static_cast<std::ptrdiff_t>(begin);
     ASSERT_EQ(std::set(at, at + 30).size(), 30U) << begin;
+  }
+}
+
+TEST_F(SampleSourceTest, OneFolderTwiceInABlendIsAnErrorWhateverItIsCalled) {
+  const fs::path a = prepared("a", {std::string(300, 'a')});
+  fs::create_directory_symlink("a", folder_ / "link");
+  for (const std::string again :
+       {a.string(), a.string() + "/", (folder_ / "./a").string(), (folder_ / "link").string()}) {
+    config::DataConfig config;
+    config.blend = {{a.string(), 1.0},
+                    {prepared("b" + std::to_string(again.size()), {"other text"}).string(), 1.0},
+                    {again, 1.0}};
+    config.sequence_length = 4;
+    EXPECT_THAT([&] { SampleSource(config, 1); },
+                ThrowsMessage<UsageError>(HasSubstr("one folder")))
+        << again;
   }
 }
 

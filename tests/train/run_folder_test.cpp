@@ -15,6 +15,7 @@ namespace switchyard::train {
 namespace {
 
 using ::testing::HasSubstr;
+namespace fs = std::filesystem;
 
 TEST(RunFolder, RefusesAFolderThatHoldsARun) {
   const testing::TemporaryFolder folder;
@@ -27,6 +28,47 @@ TEST(RunFolder, RefusesAFolderThatHoldsARun) {
     EXPECT_THAT(error.hint(), HasSubstr("run.dir"));
   }
   EXPECT_EQ(read_file(folder / "run/config.resolved.yaml"), "train: {steps: 1}\n");
+}
+
+TEST(RunFolder, RefusesFilesThatAreNoPartOfARunAndTouchesNothing) {
+  const testing::TemporaryFolder folder;
+  for (const char* name : {"log.txt", "report.html", "metrics.jsonl", "thesis.tex", "data.json",
+                           "checkpoints/step-000001/model.safetensors"}) {
+    const fs::path run = folder / "run";
+    fs::remove_all(run);
+    fs::create_directories((run / name).parent_path());
+    write_file_atomically(run / name, "precious");
+    EXPECT_THROW((void)RunFolder::create(run), UsageError) << name;
+    EXPECT_EQ(read_file(run / name), "precious");
+    EXPECT_EQ(std::distance(fs::directory_iterator(run), fs::directory_iterator()), 1) << name;
+  }
+}
+
+TEST(RunFolder, TakesAFolderWithHiddenFilesOrTheRemainsOfAKilledStart) {
+  const testing::TemporaryFolder folder;
+  for (const char* name : {".gitkeep", "run.lock", "lost+found/x"}) {
+    fs::create_directories((folder / "run" / name).parent_path());
+    write_file_atomically(folder / "run" / name, "");
+  }
+  write_file_atomically(folder / "run" / "log.txt", "of the start that was killed\n");
+  fs::create_directories(folder / "run" / "samples");
+  EXPECT_NO_THROW((void)RunFolder::create(folder / "run"));
+}
+
+TEST(RunFolder, AStartThatFailsLeavesNothingBehind) {
+  const testing::TemporaryFolder folder;
+  fs::create_directories(folder / "mine");
+  for (const char* name : {"new", "new/", "deep/er/new", "mine"}) {
+    {
+      const RunFolder run = RunFolder::create(folder / name);
+      write_file_atomically(run.log_file(), "why it failed\n");
+    }
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1)
+        << name;
+  }
+  EXPECT_TRUE(fs::is_empty(folder / "mine"));
+  { RunFolder::create(folder / "kept").write_config("train: {steps: 1}\n"); }
+  EXPECT_TRUE(fs::exists(folder / "kept/samples"));
 }
 
 TEST(RunFolder, RefusesASecondProcessAndNamesTheFirst) {

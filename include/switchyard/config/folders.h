@@ -1,8 +1,12 @@
 // What kind of folder is this? Told from file names alone, without opening anything.
 #pragma once
 
+#include <array>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "switchyard/config/load.h"
 
@@ -12,6 +16,13 @@ inline constexpr const char* kPreparedDataName = "data.json";  // written last b
 inline constexpr const char* kResolvedConfigName = "config.resolved.yaml";
 inline constexpr const char* kCheckpointManifestName = "manifest.json";
 inline constexpr const char* kCheckpointsFolderName = "checkpoints";
+inline constexpr const char* kSamplesFolderName = "samples";
+inline constexpr const char* kRunLockName = "run.lock";
+
+// All that `prepare` ever writes into a folder; whatever else is there belongs to somebody else.
+inline constexpr std::array<std::string_view, 7> kDataSetFiles = {
+    kPreparedDataName, "train.bin",       "train.idx",     "validation.bin",
+    "validation.idx",  "tokenizer.model", "tokenizer.json"};
 
 // Written by `prepare`, to the end.
 [[nodiscard]] bool holds_prepared_data(const std::filesystem::path& folder);
@@ -20,6 +31,20 @@ inline constexpr const char* kCheckpointsFolderName = "checkpoints";
 [[nodiscard]] bool is_checkpoint(const std::filesystem::path& folder);
 // A run with at least one finished checkpoint.
 [[nodiscard]] bool holds_run_with_checkpoint(const std::filesystem::path& folder);
+
+// What in `folder` a new run must not be mixed with, by name, in order: everything but hidden
+// files, lost+found, what a start that was killed leaves behind (`run.lock`, a log beside it, empty
+// checkpoints and samples) and the files that standard output and standard error go to. Empty for a
+// folder that is not there.
+[[nodiscard]] std::vector<std::string> foreign_to_a_new_run(const std::filesystem::path& folder);
+// "run.dir 'x' holds files that are no part of a run (a, b)", or nothing.
+[[nodiscard]] std::optional<std::string> problem_of_run_folder(const std::filesystem::path& folder);
+// "the run 'runs/a'" when `path` is, or would be, a file that a run, a checkpoint or a data set
+// consists of; report.html, which can be written again, is none. Empty otherwise.
+[[nodiscard]] std::string owner_of_file(const std::filesystem::path& path);
+// What is wrong with a path that begins with `~`, which shells expand only where a word begins;
+// nothing for other paths.
+[[nodiscard]] std::optional<std::string> problem_of_tilde(std::string_view path);
 
 // A new run can start: its data is there and its folder is free. Throws ConfigError.
 void check_folders_of_run(const Resolved& resolved);

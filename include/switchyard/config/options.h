@@ -21,8 +21,10 @@ enum class ValueKind {
   kNumber,           // in `range`
   kBytes,            // a size in bytes, "80GiB"
   kFile,             // an existing file
+  kFileOrStdin,      // an existing file, or "-" for standard input
   kInput,            // an existing file or folder, or "-" for standard input
   kFolder,           // a folder, existing or not
+  kOutput,           // a file to write, a device, or "-" for standard output
   kRun,              // a run, with or without a checkpoint in it
   kRunOrCheckpoint,  // a run with a checkpoint in it, or a checkpoint
   kKey,              // a key of the configuration or a group of them

@@ -17,6 +17,9 @@ namespace switchyard {
 // the last fsync fails, of the folder, is the new file there already, complete.)
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
+// Makes renames in `folder` durable. Throws StorageError.
+void sync_folder(const std::filesystem::path& folder);
+
 // Gives a finished folder its final name, durably; an empty folder of that name is replaced. Throws
 // StorageError, and changes nothing, when the name is taken.
 void publish_folder(const std::filesystem::path& finished, const std::filesystem::path& final_name);
@@ -24,7 +27,8 @@ void publish_folder(const std::filesystem::path& finished, const std::filesystem
 // A file being written that only appears under its name on commit(). Not committed = removed.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path path);
+  // `mode` is what the umask leaves bits of. Throws StorageError.
+  explicit AtomicFile(std::filesystem::path path, unsigned mode = 0666);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

@@ -5,9 +5,9 @@
 // else is kept as it is: CRLF, NUL bytes, trailing newlines. Text that is not UTF-8 is refused.
 // A folder stands for its .txt, .text, .md, .jsonl and .ndjson files, in the order of their paths.
 //
-// Split. `document` holds back whole documents, drawn at random but always the same ones; `tail`
-// holds back the end of every document; `auto` is `document` from 100 documents on. A tokenizer
-// that is trained here sees nothing of what is held back.
+// Split. The share is of the bytes. `document` holds back whole documents, drawn at random but
+// always the same ones; `tail` holds back the end of every document; `auto` is `document` from 100
+// documents on. A tokenizer that is trained here sees nothing of what is held back.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,9 @@ struct PrepareReport {
   Sidecar sidecar;
   double bytes_per_token = 0.0;      // over both splits, separators not counted
   std::vector<std::string> samples;  // short stretches of the training tokens, read back
-  std::vector<std::string> notes;    // what a user should know: files left out, marks dropped, ...
+  double held_back = 0.0;            // share of the bytes of `inputs`
+  std::vector<std::string> warnings;
+  std::vector<std::string> notes;  // what a user should know: files left out, marks dropped, ...
 };
 
 // Writes the folder `options.output` in one rename at the end, so that a killed run leaves nothing

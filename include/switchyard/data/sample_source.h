@@ -38,8 +38,8 @@ struct Sample {
 class SampleSource {
  public:
   // The training split of config.path, or of config.blend. Throws UsageError when neither is set,
-  // a weight is not positive or two sets have different tokenizers; DataError naming the file when
-  // a set is broken or holds no window of sequence_length + 1 tokens.
+  // a weight is not positive, two sets are one folder or have different tokenizers; DataError
+  // naming the file when a set is broken or holds no window of sequence_length + 1 tokens.
   SampleSource(const config::DataConfig& config, std::uint64_t seed);
   // The validation split in file order (blended sets one after the other); may hold no sample.
   [[nodiscard]] static SampleSource validation(const config::DataConfig& config);
@@ -54,7 +54,7 @@ class SampleSource {
   // end are left out of an epoch.
   [[nodiscard]] std::int64_t num_samples_per_epoch() const;
   // Samples are numbered without end: a set that is used up is shuffled anew. In a blend the sets
-  // take turns so that after any number of samples each is within one sample of its share. The
+  // take turns (config/blend_order.h), so that no share ever drifts. The
   // validation split ends at num_samples_per_epoch().
   [[nodiscard]] Sample get(std::int64_t global_index) const;
   // Which window a sample is: (set << 48) + its first token. Equal ids are equal samples.

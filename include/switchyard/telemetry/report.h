@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string>
 
+#include "switchyard/core/output.h"
+
 namespace switchyard::telemetry {
 
 inline constexpr const char* kReportName = "report.html";
@@ -14,7 +16,7 @@ inline constexpr const char* kReportName = "report.html";
 // that still goes is shown up to where it is.
 [[nodiscard]] std::string report_page(const std::filesystem::path& run);
 
-// Writes the page to `output`, replacing what is there. Throws StorageError.
-void write_report(const std::filesystem::path& run, const std::filesystem::path& output);
+// Writes the page where `output` leads (core/output.h). Throws StorageError.
+Written write_report(const std::filesystem::path& run, const std::string& output);
 
 }  // namespace switchyard::telemetry

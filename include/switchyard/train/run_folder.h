@@ -11,7 +11,9 @@ namespace switchyard::train {
 class RunFolder {
  public:
   // Makes a new run of `path`: creates and locks the folder. Throws UsageError when it holds a run
-  // already or another process (named by its pid) works in it; StorageError when it cannot be made.
+  // or anything that is no part of one (config::problem_of_run_folder), or another process (named
+  // by its pid) works in it; StorageError when it cannot be made. What was made is removed again
+  // with the object, unless write_config() was reached.
   [[nodiscard]] static RunFolder create(const std::filesystem::path& path);
   // Goes on with the run in `path`: locks it and removes what killed writes left behind. When the
   // process that worked in it last ended without letting go, `left_by` is its pid. Throws
@@ -43,6 +45,8 @@ class RunFolder {
   std::filesystem::path path_;
   int lock_ = -1;
   std::string left_by_;
+  std::filesystem::path topmost_new_;  // of the folders that create() made; may be empty
+  bool started_here_ = false;
 };
 
 }  // namespace switchyard::train

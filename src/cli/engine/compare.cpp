@@ -10,8 +10,8 @@
 
 #include "cli/engine/verbs.h"
 #include "switchyard/core/exit_code.h"
-#include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/output.h"
 #include "switchyard/core/terminal.h"
 
 namespace switchyard::cli {
@@ -26,6 +26,10 @@ void name_apart(std::vector<compare::ComparedRun>& runs, const std::vector<std::
   }
 }
 
+void write_named(const char* what, const std::string& destination, const std::string& text) {
+  if (write_output(destination, text) == Written::kFile) log::info("{}: {}", what, destination);
+}
+
 }  // namespace
 
 int run_compare(const config::ParsedArguments& arguments) {
@@ -34,13 +38,11 @@ int run_compare(const config::ParsedArguments& arguments) {
   for (const std::string& path : paths) runs.push_back(compare::read_compared_run(path));
   name_apart(runs, paths);
   if (arguments.has("--svg")) {
-    write_file_atomically(arguments.text("--svg"), compare::comparison_svg(runs));
-    log::info("curves: {}", arguments.text("--svg"));
+    write_named("curves", arguments.text("--svg"), compare::comparison_svg(runs));
   }
   const std::string markdown = compare::comparison_markdown(runs);
   if (arguments.has("--output")) {
-    write_file_atomically(arguments.text("--output"), markdown);
-    log::info("comparison: {}", arguments.text("--output"));
+    write_named("comparison", arguments.text("--output"), markdown);
   } else {
     write_stdout(markdown);
   }

@@ -13,10 +13,10 @@ namespace switchyard::cli {
 namespace {
 
 std::string counts_line(const data::SplitCounts& counts) {
-  return fmt::format("{} document{}, {} tokens, {} bytes", counts.documents,
-                     counts.documents == 1 ? "" : "s",
-                     format_count(static_cast<double>(counts.tokens)),
-                     format_count(static_cast<double>(counts.bytes)));
+  return fmt::format(
+      "{} document{}, {} token{}, {} byte{}", counts.documents, counts.documents == 1 ? "" : "s",
+      format_count(static_cast<double>(counts.tokens)), counts.tokens == 1 ? "" : "s",
+      format_count(static_cast<double>(counts.bytes)), counts.bytes == 1 ? "" : "s");
 }
 
 std::string summary(const std::string& output, const data::PrepareReport& report) {
@@ -25,11 +25,15 @@ std::string summary(const std::string& output, const data::PrepareReport& report
       "{}\n"
       "  tokenizer        {}, {} pieces{}\n"
       "  train            {}\n"
-      "  validation       {}\n"
+      "  validation       {}{}\n"
       "  bytes per token  {:.3f}\n",
       output, sidecar.tokenizer_kind, sidecar.vocab_size,
       sidecar.lossless ? ", lossless" : ", NOT lossless", counts_line(sidecar.train),
-      counts_line(sidecar.validation), report.bytes_per_token);
+      counts_line(sidecar.validation),
+      sidecar.validation_share > 0.0
+          ? fmt::format(" ({:.3g} % of the input)", 100.0 * report.held_back)
+          : "",
+      report.bytes_per_token);
   for (std::size_t i = 0; i < report.samples.size(); ++i) {
     text += fmt::format("  sample {:<9} {}\n", i + 1, report.samples[i]);
   }
@@ -53,6 +57,7 @@ int run_prepare(const config::ParsedArguments& arguments) {
   options.num_samples = arguments.integer("--samples");
 
   const data::PrepareReport report = data::prepare(options);
+  for (const std::string& warning : report.warnings) log::warning("{}", warning);
   for (const std::string& note : report.notes) log::info("note: {}", note);
   write_stdout(summary(arguments.text("--output"), report));
   return kExitDone;

@@ -12,11 +12,10 @@ namespace switchyard::cli {
 
 int run_report(const config::ParsedArguments& arguments) {
   const std::filesystem::path run = arguments.text("RUN");
-  const std::filesystem::path page = arguments.has("--output")
-                                         ? std::filesystem::path(arguments.text("--output"))
-                                         : run / telemetry::kReportName;
-  telemetry::write_report(run, page);
-  write_stdout(page.string() + "\n");
+  const std::string page = arguments.has("--output") ? arguments.text("--output")
+                                                     : (run / telemetry::kReportName).string();
+  // A stream may be standard output: nothing may come behind the page.
+  if (telemetry::write_report(run, page) == Written::kFile) write_stdout(page + "\n");
   return kExitDone;
 }
 

@@ -44,10 +44,10 @@ VerbSpec evaluate_verb() {
       .flags =
           {
               {.name = "--text",
-               .kind = ValueKind::kFile,
-               .metavar = "FILE",
+               .kind = ValueKind::kFileOrStdin,
+               .metavar = "FILE|-",
                .required = true,
-               .help = "text to evaluate on"},
+               .help = "text to evaluate on; - for standard input"},
               {.name = "--stride",
                .kind = ValueKind::kInteger,
                .metavar = "N",
@@ -128,9 +128,10 @@ VerbSpec report_verb() {
       .positionals =
           {{.name = "RUN", .kind = ValueKind::kRun, .required = true, .help = "folder of the run"}},
       .flags = {{.name = "--output",
-                 .kind = ValueKind::kText,
-                 .metavar = "FILE",
-                 .help = "file to write (default: report.html in the run's folder)"}},
+                 .kind = ValueKind::kOutput,
+                 .metavar = "FILE|-",
+                 .help = "file to write (default: report.html in the run's folder); - for standard "
+                         "output"}},
       .example = "switchyard report runs/book",
   };
 }
@@ -151,9 +152,13 @@ VerbSpec compare_verb() {
                            .repeatable = true,
                            .help = "folders of two or more runs, finished or not"}},
           .flags = {{.name = "--output",
-                     .metavar = "FILE.md",
+                     .kind = ValueKind::kOutput,
+                     .metavar = "FILE.md|-",
                      .help = "write the Markdown there instead of to standard output"},
-                    {.name = "--svg", .metavar = "FILE.svg", .help = "draw the curves there"}},
+                    {.name = "--svg",
+                     .kind = ValueKind::kOutput,
+                     .metavar = "FILE.svg|-",
+                     .help = "draw the curves there"}},
           .example = "switchyard compare runs/top_k runs/top_p --svg curves.svg",
           .check = &check_compare};
 }

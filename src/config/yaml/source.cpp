@@ -246,11 +246,15 @@ std::string key_suggestion(std::string_view group, std::string_view name) {
   std::string near = suggestion(name, names);
   if (!near.empty()) return near;
   // The right name in the wrong group.
-  const std::string leaf = fmt::format(".{}", name);
+  std::vector<std::string> leaves;
   for (const Field& field : all_fields()) {
-    if (field.key.ends_with(leaf)) return fmt::format(" (did you mean '{}'?)", field.key);
+    leaves.push_back(field.key.substr(field.key.rfind('.') + 1));
+    if (leaves.back() == name) return fmt::format(" (did you mean '{}'?)", field.key);
   }
-  return {};
+  const std::string leaf = abbreviated_name(name, leaves);
+  if (leaf.empty()) return {};
+  const auto place = std::find(leaves.begin(), leaves.end(), leaf) - leaves.begin();
+  return fmt::format(" (did you mean '{}'?)", all_fields()[static_cast<std::size_t>(place)].key);
 }
 
 Source read_overrides(std::span<const std::string> overrides, Problems& problems) {

@@ -110,6 +110,11 @@ class ChainReader {
       problems_.mark_incomplete();
       return;
     }
+    if (const auto tilde = problem_of_tilde(base.text)) {
+      problems_.add(base.position, fmt::format("extends: {}", *tilde));
+      problems_.mark_incomplete();
+      return;
+    }
     const fs::path path = (from.parent_path() / base.text).lexically_normal();
     note(path);
     std::string chain;

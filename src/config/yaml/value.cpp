@@ -320,7 +320,8 @@ std::optional<double> parse_number(std::string_view text) {
 }
 
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {
-  const std::string nearest = nearest_name(name, candidates);
+  std::string nearest = nearest_name(name, candidates);
+  if (nearest.empty()) nearest = abbreviated_name(name, candidates);
   return nearest.empty() ? std::string() : fmt::format(" (did you mean '{}'?)", nearest);
 }
 

@@ -159,8 +159,8 @@ std::string report_page(const std::filesystem::path& run) {
       html::escape(files.name), kPageStyle, body, kVersion, kPageScript);
 }
 
-void write_report(const std::filesystem::path& run, const std::filesystem::path& output) {
-  write_file_atomically(output, report_page(run));
+Written write_report(const std::filesystem::path& run, const std::string& output) {
+  return write_output(output, report_page(run));
 }
 
 }  // namespace switchyard::telemetry

@@ -1,0 +1,132 @@
+// What `prepare` may and may not remove, wherever its output leads.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "support/temporary_folder.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/data/prepare.h"
+
+namespace switchyard::data {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+class PrepareOutput : public ::testing::Test {
+ protected:
+  std::string file(const std::string& name, const std::string& content) {
+    fs::create_directories((folder_ / name).parent_path());
+    write_file_atomically(folder_ / name, content);
+    return (folder_ / name).string();
+  }
+  PrepareReport prepare_into(const std::string& output, std::vector<std::string> inputs,
+                             bool overwrite = true) {
+    PrepareOptions options;
+    options.inputs = std::move(inputs);
+    options.tokenizer = "bytes";
+    options.output = folder_ / output;
+    options.overwrite = overwrite;
+    return prepare(options);
+  }
+  [[nodiscard]] std::int64_t tokens_in(const std::string& name) const {
+    return open_prepared(folder_ / name).sidecar().train.tokens;
+  }
+
+  testing::TemporaryFolder folder_;
+};
+
+TEST_F(PrepareOutput, OverwritingRemovesNothingButTheDataSet) {
+  const std::string book = file("dd/book.txt", "a book of some length\n");
+  (void)prepare_into("first", {book});
+  for (const auto& entry : fs::directory_iterator(folder_ / "first")) {
+    fs::copy(entry.path(), folder_ / "dd");
+  }
+  file("dd/run1/metrics.jsonl", "{}\n");
+  file("dd/.hidden", "mine");
+  file("dd/tokenizer.model", "of an older data set");
+  (void)prepare_into("dd", {book, file("more.txt", "more text\n")});
+  EXPECT_EQ(read_file(book), "a book of some length\n");
+  EXPECT_EQ(read_file(folder_ / "dd/run1/metrics.jsonl"), "{}\n");
+  EXPECT_EQ(read_file(folder_ / "dd/.hidden"), "mine");
+  EXPECT_FALSE(fs::exists(folder_ / "dd/tokenizer.model")) << "a mixture of two data sets";
+  EXPECT_GT(tokens_in("dd"), tokens_in("first"));
+}
+
+TEST_F(PrepareOutput, TheFolderItselfMayBeTheInput) {
+  file("dd/book.txt", "a book\n");
+  (void)prepare_into("elsewhere", {file("x.txt", "x\n")});
+  for (const auto& entry : fs::directory_iterator(folder_ / "elsewhere")) {
+    fs::copy(entry.path(), folder_ / "dd");
+  }
+  (void)prepare_into("dd", {(folder_ / "dd").string()});
+  EXPECT_EQ(read_file(folder_ / "dd/book.txt"), "a book\n");
+}
+
+TEST_F(PrepareOutput, AnInputThatWouldBeReplacedIsRefused) {
+  (void)prepare_into("dd", {file("a.txt", "text\n")});
+  const std::string before = read_file(folder_ / "dd/tokenizer.json");
+  EXPECT_THAT([&] { (void)prepare_into("dd", {(folder_ / "dd/tokenizer.json").string()}); },
+              ThrowsMessage<UsageError>(HasSubstr("part of the data set")));
+  EXPECT_EQ(read_file(folder_ / "dd/tokenizer.json"), before);
+}
+
+TEST_F(PrepareOutput, LinksToFoldersStayLinks) {
+  const std::string book = file("book.txt", "a book\n");
+  fs::create_directories(folder_ / "far/empty");
+  fs::create_directory_symlink("far/empty", folder_ / "link");
+  fs::create_directory_symlink("far/new", folder_ / "dangling");
+  for (const char* link : {"link", "dangling"}) {
+    (void)prepare_into(link, {book}, false);
+    (void)prepare_into(link, {book}, true);
+    (void)prepare_into(std::string(link) + "/", {book}, true);
+    EXPECT_TRUE(fs::is_symlink(folder_ / link)) << link;
+    EXPECT_GT(tokens_in(link), 0) << link;
+  }
+  EXPECT_TRUE(fs::exists(folder_ / "far/empty/data.json"));
+  EXPECT_TRUE(fs::exists(folder_ / "far/new/data.json"));
+}
+
+TEST_F(PrepareOutput, ALinkToAFullFolderOrAFileIsRefusedBeforeTheWork) {
+  file("full/thesis.txt", "do not lose");
+  fs::create_directory_symlink("full", folder_ / "link");
+  fs::create_symlink("full/thesis.txt", folder_ / "to_file");
+  // The input is broken: had it been read, that would be the error.
+  const std::string broken = file("broken.txt", "\xFF");
+  EXPECT_THROW((void)prepare_into("link", {broken}), UsageError);
+  EXPECT_THROW((void)prepare_into("to_file", {broken}), UsageError);
+  EXPECT_EQ(read_file(folder_ / "full/thesis.txt"), "do not lose");
+}
+
+TEST_F(PrepareOutput, ADataSetThatWasBeingReplacedIsPutBack) {
+  const std::string book = file("book.txt", "a book\n");
+  (void)prepare_into("dd", {book});
+  // As a kill between two renames leaves it.
+  const fs::path dead = folder_ / "dd" / ".dd.partial-999999999";
+  fs::create_directories(dead / "replaced");
+  for (const char* name : {"data.json", "train.bin"}) {
+    fs::rename(folder_ / "dd" / name, dead / "replaced" / name);
+  }
+  EXPECT_THAT([&] { (void)prepare_into("dd", {book}, false); },
+              ThrowsMessage<UsageError>(HasSubstr("already holds prepared data")));
+  EXPECT_GT(tokens_in("dd"), 0);
+  EXPECT_FALSE(fs::exists(dead));
+}
+
+TEST_F(PrepareOutput, WhatFailsLeavesTheOldDataSetAsItWas) {
+  (void)prepare_into("dd", {file("a.txt", "text\n")});
+  const std::string before = read_file(folder_ / "dd/data.json");
+  EXPECT_THROW((void)prepare_into("dd", {file("bad.txt", "\xFF")}), DataError);
+  EXPECT_EQ(read_file(folder_ / "dd/data.json"), before);
+  EXPECT_GT(tokens_in("dd"), 0);
+  for (const auto& entry : fs::directory_iterator(folder_ / "dd")) {
+    EXPECT_FALSE(entry.is_directory()) << entry.path();
+  }
+}
+
+}  // namespace
+}  // namespace switchyard::data
