@@ -24,7 +24,7 @@ at::Tensor dropped_by(const std::string& silent_matrix) {
   }
   const Batch batch = make_batch({{3, 1, 4, 1, 5, 9, 2, 6}});
   const at::Tensor x_TH = testing::random_normal({8, config.hidden_size}, 5);
-  const at::Tensor y_TH = block.forward(x_TH, batch, {.seed = 1, .training = true}).x_TH;
+  const at::Tensor y_TH = block.forward(x_TH, batch, {.training = true, .seed = 1}).x_TH;
   return y_TH.detach().eq(x_TH);
 }
 

@@ -82,6 +82,7 @@ TEST_F(Resume, WeightsThatMakeNaNAreNotGoneOnFrom) {
   config::Config broken = config_;
   broken.optim.learning_rate = 1e30;
   broken.schedule.steps = 1000;
+  broken.train.checkpoint_every = 50;
   const config::AllowedChanges allowed{.keys = {"optim.learning_rate", "schedule.steps"}};
   EXPECT_THROW((void)resume(broken, allowed), NonFiniteError);
   const fs::path checkpoints = tiny_.folder / "run/checkpoints";
