@@ -121,7 +121,9 @@ std::vector<std::string> foreign_to_a_new_run(const fs::path& folder) {
   any_entry(folder, [&](const fs::directory_entry& entry) {
     const std::string name = entry.path().filename().string();
     std::error_code error;
-    const bool left_by_start = name == kRunLockName || (was_started && name == kLogName) ||
+    const bool is_of_run = std::find(kRunFiles.begin(), kRunFiles.end(), name) != kRunFiles.end() ||
+                           name.find(".tmp-") != std::string::npos;
+    const bool left_by_start = (was_started && is_of_run) ||
                                ((name == kCheckpointsFolderName || name == kSamplesFolderName) &&
                                 entry.is_directory(error) && fs::is_empty(entry.path(), error));
     const bool harmless = name.starts_with('.') || name == "lost+found";

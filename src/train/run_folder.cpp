@@ -101,8 +101,9 @@ void remove_start(const fs::path& path, const fs::path& topmost_new) {
   for (const char* folder : {config::kCheckpointsFolderName, config::kSamplesFolderName}) {
     fs::remove(path / folder, error);
   }
-  fs::remove(path / "log.txt", error);
-  fs::remove(path / config::kRunLockName, error);
+  for (const char* file : {"environment.json", "metrics.jsonl", "log.txt", config::kRunLockName}) {
+    fs::remove(path / file, error);
+  }
   if (topmost_new.empty()) return;
   for (fs::path at = path; fs::remove(at, error) && at != topmost_new; at = at.parent_path()) {
   }

@@ -142,7 +142,7 @@ TEST_F(Options, MissingArgumentsAreNamed) {
   EXPECT_THAT(problems_of("evaluate", {}),
               ElementsAre("RUN|CHECKPOINT: missing (folder of a run (its last checkpoint) or of a "
                           "checkpoint)",
-                          "--text FILE: missing (text to evaluate on)"));
+                          "--text FILE|-: missing (text to evaluate on; - for standard input)"));
 }
 
 TEST_F(Options, ConfigKeyAsAFlagIsExplained) {

@@ -46,7 +46,8 @@ TEST(RunFolder, RefusesFilesThatAreNoPartOfARunAndTouchesNothing) {
 
 TEST(RunFolder, TakesAFolderWithHiddenFilesOrTheRemainsOfAKilledStart) {
   const testing::TemporaryFolder folder;
-  for (const char* name : {".gitkeep", "run.lock", "lost+found/x"}) {
+  for (const char* name : {".gitkeep", "run.lock", "lost+found/x", "environment.json",
+                           "config.resolved.yaml.tmp-12-0"}) {
     fs::create_directories((folder / "run" / name).parent_path());
     write_file_atomically(folder / "run" / name, "");
   }
