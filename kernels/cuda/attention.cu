@@ -112,16 +112,6 @@ struct OnlineSoftmax {
   }
 };
 
-// Decided by the mask: the sum is 0 also where all scores are -Inf.
-template <typename Storage, typename Sequence>
-__device__ bool sees_any_key(const AttentionShape<Storage>& shape, const Sequence& sequence,
-                             std::int64_t query) {
-  for (std::int64_t key = 0; key < sequence.visible(query); ++key) {
-    if (is_valid(shape, sequence.key_begin + key)) return true;
-  }
-  return false;
-}
-
 template <typename Storage, int kChunks>
 __global__ void __launch_bounds__(kTileThreads)
     forward(AttentionParams<Storage> params, SequenceTiles sequences, HeadLayout layout) {

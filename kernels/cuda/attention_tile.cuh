@@ -236,4 +236,14 @@ class TilePlan {
   unsigned num_key_tiles_ = 0;
 };
 
+// By the mask: a sum of exponentials is 0 also where all scores are -Inf.
+template <typename Storage, typename Sequence>
+__device__ bool sees_any_key(const AttentionShape<Storage>& shape, const Sequence& sequence,
+                             std::int64_t query) {
+  for (std::int64_t key = 0; key < sequence.visible(query); ++key) {
+    if (is_valid(shape, sequence.key_begin + key)) return true;
+  }
+  return false;
+}
+
 }  // namespace switchyard::kernels::cuda

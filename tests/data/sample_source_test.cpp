@@ -211,8 +211,9 @@ TEST_F(SampleSourceTest, EpochsOfABlendedSetAreComplete) {
 TEST_F(SampleSourceTest, OneFolderTwiceInABlendIsAnErrorWhateverItIsCalled) {
   const fs::path a = prepared("a", {std::string(300, 'a')});
   fs::create_directory_symlink("a", folder_ / "link");
-  for (const std::string again :
-       {a.string(), a.string() + "/", (folder_ / "./a").string(), (folder_ / "link").string()}) {
+  const std::vector<std::string> spellings{a.string(), a.string() + "/", (folder_ / "./a").string(),
+                                           (folder_ / "link").string()};
+  for (const std::string& again : spellings) {
     config::DataConfig config;
     config.blend = {{a.string(), 1.0},
                     {prepared("b" + std::to_string(again.size()), {"other text"}).string(), 1.0},
