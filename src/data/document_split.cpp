@@ -71,18 +71,27 @@ void DocumentSplit::draw_documents(std::uint64_t seed, std::span<const float> do
   const double target = total * share_;
   double bytes = 0.0;
   std::size_t num_held_back = 0;
-  std::size_t smallest = order[0].second;
-  for (const auto& [drawn, document] : order) {
-    const double size = document_bytes[document];
-    if (size < document_bytes[smallest]) smallest = document;
-    if (target - bytes <= kNearEnough * target || num_held_back + 1 == num_documents) break;
-    // Nearer with it than without it?
-    if (bytes + size / 2.0 > target) continue;
+  const auto hold_back = [&](std::size_t document) {
     held_back_[document] = true;
-    bytes += size;
+    bytes += document_bytes[document];
     ++num_held_back;
+  };
+  for (const auto& [drawn, document] : order) {
+    if (target - bytes <= kNearEnough * target || num_held_back + 1 == num_documents) break;
+    if (bytes + document_bytes[document] <= target) hold_back(document);
   }
-  if (num_held_back == 0) held_back_[smallest] = true;
+  // What is left over is too large to fit: the smallest of it, where that comes nearer.
+  std::size_t smallest = num_documents;
+  for (const auto& [drawn, document] : order) {
+    if (held_back_[document]) continue;
+    if (smallest == num_documents || document_bytes[document] < document_bytes[smallest]) {
+      smallest = document;
+    }
+  }
+  const bool comes_nearer = bytes + document_bytes[smallest] / 2.0 < target;
+  if (num_held_back == 0 || (comes_nearer && num_held_back + 1 < num_documents)) {
+    hold_back(smallest);
+  }
 }
 
 DocumentSplit::Parts DocumentSplit::split(std::int64_t document, std::string_view text) const {

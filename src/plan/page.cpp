@@ -231,8 +231,7 @@ class Page {
         fmt::format("each; at most {} at a time; one {}", plan_.num_checkpoints,
                     train.checkpoint_every > 0
                         ? fmt::format("every {} steps", train.checkpoint_every)
-                        : fmt::format("about every {:g} minutes (train.checkpoint_every=0)",
-                                      train::kSecondsBetweenSaves / 60.0)));
+                        : fmt::format("in about {:g} min", train::kSecondsBetweenSaves / 60.0)));
     const double steps = static_cast<double>(train.steps);
     row("  FLOPs of a step", [this](const PlannedUse& use) {
       return flops(use.flops_per_token * plan_.tokens_per_step);

@@ -145,7 +145,7 @@ TEST_F(Prepare, AByteOrderMarkIsDroppedWithANote) {
   const PrepareReport report = prepare(what);
   EXPECT_THAT(report.notes, Contains(HasSubstr("dropped the byte order mark")));
   EXPECT_THAT(report.notes, Contains(HasSubstr("CRLF, kept")));
-  EXPECT_THAT(report.notes, Contains(HasSubstr("1 NUL bytes, kept")));
+  EXPECT_THAT(report.notes, Contains(HasSubstr("1 NUL byte, kept")));
   EXPECT_THAT(documents(open_prepared(what.output), Split::kTrain),
               ::testing::ElementsAre("text\r\n\0"s));
 }

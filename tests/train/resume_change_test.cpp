@@ -52,7 +52,7 @@ TEST_F(Resume, OfAChangedRouterTheStateThatMeansTheSameIsKept) {
     return read_file(tiny_.folder / "run/log.txt");
   };
   EXPECT_THAT(mean_after({.k_mean = 1.5, .k_max = 4}), HasSubstr("state that means what it meant"));
-  EXPECT_THAT(mean_after({.importance = "attention_entropy", .k_mean = 2.0, .k_max = 4}),
+  EXPECT_THAT(mean_after({.importance = "attention_peak", .k_mean = 2.0, .k_max = 4}),
               HasSubstr("their state starts afresh"));
 }
 

@@ -72,7 +72,10 @@ class TroubledTask final : public Task, private Objective {
 
 class TroubledRun : public ::testing::Test {
  protected:
-  TroubledRun() { tiny_.config.train.micro_batch_size = tiny_.config.train.global_batch_size; }
+  TroubledRun() {
+    tiny_.config.train.micro_batch_size = tiny_.config.train.global_batch_size;
+    tiny_.config.schedule.steps = tiny_.config.train.steps;  // as reading a config fills it in
+  }
 
   void run(const Trouble& trouble) {
     const Build parts = build(tiny_.config);
