@@ -183,6 +183,7 @@ void check_blend(const Config& config, Rules& rules) {
   const auto& blend = config.data.blend;
   if (blend.empty() || config.train.steps < 1 || rules.is_bad("data.blend")) return;
   std::vector<double> weights;
+  weights.reserve(blend.size());
   for (const BlendItem& item : blend) weights.push_back(item.weight);
   // The product of two allowed values may be beyond int64.
   const double product =
