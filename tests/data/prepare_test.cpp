@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "data/prepare_fixture.h"
 #include "data/small_text.h"
-#include "support/temporary_folder.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
@@ -27,20 +27,8 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-class Prepare : public ::testing::Test {
+class Prepare : public PrepareFixture {
  protected:
-  std::string file(const std::string& name, const std::string& content) {
-    fs::create_directories((folder_ / name).parent_path());
-    write_file_atomically(folder_ / name, content);
-    return (folder_ / name).string();
-  }
-  PrepareOptions options(std::vector<std::string> inputs, const std::string& tokenizer = "bytes") {
-    PrepareOptions result;
-    result.inputs = std::move(inputs);
-    result.tokenizer = tokenizer;
-    result.output = folder_ / "out";
-    return result;
-  }
   // The documents of a split, decoded without their separators.
   static std::vector<std::string> documents(const PreparedData& data, Split split) {
     const format::IndexedDataset& tokens = data.dataset(split);
@@ -59,8 +47,6 @@ class Prepare : public ::testing::Test {
     (void)prepare(what);
     return documents(open_prepared(what.output), Split::kTrain);
   }
-
-  testing::TemporaryFolder folder_;
 };
 
 TEST_F(Prepare, ATextFileIsOneDocumentAndItsTailIsHeldBack) {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "support/temporary_folder.h"
+#include "data/prepare_fixture.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/data/file_kind.h"
@@ -23,18 +23,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::ThrowsMessage;
 
-class Sources : public ::testing::Test {
+class Sources : public PrepareFixture {
  protected:
-  std::string file(const std::string& name, const std::string& content) {
-    fs::create_directories((folder_ / name).parent_path());
-    write_file_atomically(folder_ / name, content);
-    return (folder_ / name).string();
-  }
   PrepareOptions options(std::vector<std::string> inputs) {
-    PrepareOptions result;
-    result.inputs = std::move(inputs);
-    result.tokenizer = "bytes";
-    result.output = folder_ / "out";
+    PrepareOptions result = PrepareFixture::options(std::move(inputs));
     result.overwrite = true;
     result.num_samples = 0;
     return result;
@@ -47,8 +39,6 @@ class Sources : public ::testing::Test {
     }
     return "no error";
   }
-
-  testing::TemporaryFolder folder_;
 };
 
 std::string wide(const std::string& ascii, std::size_t width, bool little, bool mark) {
