@@ -39,6 +39,7 @@ std::string CheckpointKeeper::describe_saved() const {
 void CheckpointKeeper::start_from(const checkpoint::Checkpoint& checkpoint) {
   last_ = saved_ = checkpoint.folder();
   last_step_ = saved_step_ = checkpoint.step();
+  is_confirmed_ = false;
 }
 
 void CheckpointKeeper::check_free_space(const checkpoint::SaveRequest& request) const {
@@ -80,6 +81,11 @@ void CheckpointKeeper::save(const checkpoint::SaveRequest& request) {
   }
   last_ = saved_;
   last_step_ = request.step;
+  is_confirmed_ = false;
+}
+
+void CheckpointKeeper::confirm() {
+  if (std::exchange(is_confirmed_, true)) return;
   remove_old();
 }
 

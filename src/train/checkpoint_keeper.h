@@ -30,10 +30,14 @@ class CheckpointKeeper {
   // Throws StorageError when the disk has less than twice the room that this checkpoint needs.
   void check_free_space(const checkpoint::SaveRequest& request) const;
 
-  // Saves, then removes all but the newest keep_last and the best. A full disk need not end a run:
-  // a failure is logged, and thrown only when it is the third in a row. An unsound checkpoint is
-  // saved beside the others: it neither counts among those that are kept nor becomes last().
+  // A full disk need not end a run: a failure is logged, and thrown only when it is the third in a
+  // row. An unsound checkpoint is saved beside the others: it neither counts among those that are
+  // kept nor becomes last(). Removes nothing: weights can be finite and yet ruined by the very
+  // update that is saved, and only their next loss shows it.
   void save(const checkpoint::SaveRequest& request);
+  // The weights saved last were used since, and what they computed was finite: all but the newest
+  // keep_last and the best are removed. Costs nothing when there was no save since the last call.
+  void confirm();
   // Throws the error of the last save, if it failed.
   void check_last_save() const;
   // The step that was saved last is the best so far: it is kept until there is a better one.
@@ -64,6 +68,7 @@ class CheckpointKeeper {
   std::int64_t saved_step_ = -1;
   std::exception_ptr failure_;
   int num_failures_in_a_row_ = 0;
+  bool is_confirmed_ = true;  // last_
 };
 
 }  // namespace switchyard::train

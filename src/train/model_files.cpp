@@ -1,5 +1,9 @@
 #include "switchyard/train/model_files.h"
 
+#include <ATen/ops/aminmax.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/stack.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <map>
@@ -57,6 +61,18 @@ std::vector<checkpoint::NamedTensor> named_weights(model::Model& model) {
     }
   }
   return weights;
+}
+
+// One wait for the device. No finite numbers are lost to a sum that overflows: a minimum and a
+// maximum are of the tensor.
+bool has_finite_weights(model::Model& model) {
+  std::vector<at::Tensor> extremes;
+  for (const ops::Parameter* parameter : model.parameters()) {
+    const auto [least, most] = at::aminmax(parameter->master.detach());
+    extremes.push_back(least);
+    extremes.push_back(most);
+  }
+  return at::isfinite(at::stack(extremes)).all().item<bool>();
 }
 
 std::vector<checkpoint::NamedTensor> named_router_state(model::Model& model) {

@@ -1,7 +1,5 @@
 #include "train/run_loop.h"
 
-#include <ATen/ops/aminmax.h>
-
 #include <algorithm>
 #include <cmath>
 #include <exception>
@@ -38,16 +36,6 @@ telemetry::StatisticsOptions statistics_options(const config::Config& config, co
   return {.loss = config.model.moe.loss,
           .flops_per_token = [&task](double k) { return task.flops_per_token(k); },
           .peak_flops = peak_flops};
-}
-
-// No finite numbers are lost to a sum that overflows: a minimum and a maximum are of the tensor.
-bool has_finite_weights(model::Model& model) {
-  const auto is_finite = [](const ops::Parameter* parameter) {
-    const auto [least, most] = at::aminmax(parameter->master.detach());
-    return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
-  };
-  const std::vector<ops::Parameter*> parameters = model.parameters();
-  return std::all_of(parameters.begin(), parameters.end(), is_finite);
 }
 
 }  // namespace
@@ -249,6 +237,7 @@ void RunLoop::warn_of(const StepSums& sums) {
 
 void RunLoop::log_step(const StepSums& sums) {
   statistics_.add(sums);
+  if (leads() && !sums.skipped) checkpoints_.confirm();
   if (leads()) warn_of(sums);
   // The first step is always logged: it tells that all is well, and how fast.
   if (sums.step == first_step_ + 1 || is_due(config_.train.log_every)) write_record();
@@ -317,6 +306,7 @@ void RunLoop::evaluate() {
   records_.evaluation(record, best_.judge(record.step, task_.judged(record)));
   evaluation_ = record;
   evaluated_step_ = record.step;
+  if (leads() && std::isfinite(record.loss)) checkpoints_.confirm();
   if (stopped_early() && leads()) {
     log::info("stopping early: no improvement for {} evaluations",
               best_.state().num_without_improvement);
@@ -388,6 +378,10 @@ RunResult RunLoop::summarize() {
         fmt::format("step {}: the run ended with a loss or weights that are not finite",
                     trainer_.step()),
         "lower optim.learning_rate, or look at the data of the last steps");
+  }
+  // No step follows to show what the last weights are worth; an evaluation may have.
+  if (leads() && std::isfinite(evaluation_.value_or(EvaluationRecord{}).loss)) {
+    checkpoints_.confirm();
   }
   side_work_.check_last();
   return {.num_steps = trainer_.step(),

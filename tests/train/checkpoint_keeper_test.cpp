@@ -38,6 +38,12 @@ class KeeperTest : public ::testing::Test {
     return fs::exists(folder_ / "checkpoints" / step / "manifest.json");
   }
 
+  // And the step after it comes out finite.
+  void save_and_confirm(std::int64_t step) {
+    keeper_.save(request(step));
+    keeper_.confirm();
+  }
+
   testing::TemporaryFolder folder_;
   CheckpointKeeper keeper_{folder_ / "checkpoints", 2};
 };
@@ -67,7 +73,7 @@ TEST_F(KeeperTest, ASaveThatWorksForgetsTheFailuresBefore) {
 
 TEST_F(KeeperTest, KeepsTheNewestAndTheBest) {
   for (const std::int64_t step : {1, 2, 3, 4, 5}) {
-    keeper_.save(request(step));
+    save_and_confirm(step);
     if (step == 2) keeper_.mark_best();
   }
   EXPECT_FALSE(holds("step-000001"));
@@ -84,7 +90,7 @@ TEST_F(KeeperTest, RemovesNothingWhileItDoesNotKnowWhichIsTheBest) {
   keeper_.save(request(1));
   keeper_.mark_best();
   write_file_atomically(folder_ / "checkpoints" / checkpoint::kBest, "../elsewhere\n");
-  for (const std::int64_t step : {2, 3, 4}) keeper_.save(request(step));
+  for (const std::int64_t step : {2, 3, 4}) save_and_confirm(step);
   EXPECT_TRUE(holds("step-000001"));
   EXPECT_EQ(keeper_.best(), fs::path());
   keeper_.mark_best();  // a new pointer takes the damaged one's place
@@ -96,25 +102,35 @@ TEST_F(KeeperTest, UnfinishedFoldersDoNotCountAmongTheKept) {
   keeper_.save(request(1));
   fs::create_directories(folder_ / "checkpoints/step-000002");  // without a manifest
   fs::create_directories(folder_ / "checkpoints/.step-000003.77.tmp");
-  keeper_.save(request(4));
+  save_and_confirm(4);
   EXPECT_TRUE(holds("step-000001"));
   EXPECT_TRUE(holds("step-000004"));
   EXPECT_FALSE(fs::exists(folder_ / "checkpoints/.step-000003.77.tmp"));
 }
 
 TEST_F(KeeperTest, UnsoundCheckpointsCostNoSoundOneItsPlace) {
-  for (const std::int64_t step : {1, 2}) keeper_.save(request(step));
+  for (const std::int64_t step : {1, 2}) save_and_confirm(step);
   for (const std::int64_t step : {3, 4, 5, 6}) {
     checkpoint::SaveRequest unsound = request(step);
     unsound.is_sound = false;
     keeper_.save(unsound);
     EXPECT_EQ(keeper_.saved_step(), step);
+    keeper_.confirm();
   }
   EXPECT_TRUE(holds("step-000001"));
   EXPECT_TRUE(holds("step-000002"));
   EXPECT_EQ(keeper_.last_step(), 2);
   EXPECT_THAT(keeper_.describe_saved(),
               AllOf(HasSubstr("step-000006.unsound"), HasSubstr("step-000002")));
+}
+
+// They were finite, but no loss has been computed with them yet.
+TEST_F(KeeperTest, ACheckpointDisplacesNoOtherBeforeItsWeightsHaveShownThatTheyWork) {
+  for (const std::int64_t step : {1, 2, 3}) keeper_.save(request(step));
+  EXPECT_TRUE(holds("step-000001"));
+  keeper_.confirm();
+  EXPECT_FALSE(holds("step-000001"));
+  EXPECT_TRUE(holds("step-000002"));
 }
 
 TEST_F(KeeperTest, TheClockAsksForACheckpointEveryTenMinutesOrSeldomerWhereASaveTakesLong) {

@@ -94,6 +94,26 @@ TEST_F(Resume, WeightsThatMakeNaNAreNotGoneOnFrom) {
   EXPECT_TRUE(tiny_.step_records().back()["loss"].is_number());
 }
 
+// The update that ruins them leaves weights that are finite: only the next loss shows it.
+TEST_F(Resume, FiniteWeightsThatMakeNaNDisplaceNoCheckpointThatWorks) {
+  train_at_once("run");
+  config_.model.vocab_size = kBytesVocab;
+  config_.train.steps = 40;
+  config_.train.keep_last = 1;
+  config_.train.max_skipped_steps = 3;
+  config_.train.checkpoint_every = 1;
+  config::Config broken = config_;
+  broken.optim.learning_rate = 1e30;
+  broken.schedule.steps = 1000;
+  const config::AllowedChanges allowed{.keys = {"optim.learning_rate", "schedule.steps"}};
+  EXPECT_THROW((void)resume(broken, allowed), NonFiniteError);
+  const fs::path checkpoints = tiny_.folder / "run/checkpoints";
+  EXPECT_EQ(read_file(checkpoints / "LATEST"), "step-000021\n");  // finite, and of no use
+  ASSERT_TRUE(fs::exists(checkpoints / "step-000020/manifest.json"));
+  EXPECT_EQ(resume(config_, allowed, 20).num_steps, 40);
+  EXPECT_TRUE(tiny_.step_records().back()["loss"].is_number());
+}
+
 TEST_F(Resume, MoreStepsThanAScheduleThatEndsAtZeroAreWarnedOf) {
   config_.schedule.final_ratio = 0.0;
   train_at_once("run");

@@ -15,6 +15,7 @@ namespace switchyard::train {
 
 // The parts of all parameters, as views of the masters.
 [[nodiscard]] std::vector<checkpoint::NamedTensor> named_weights(model::Model& model);
+[[nodiscard]] bool has_finite_weights(model::Model& model);
 // model.layers.3.moe.router.STATE
 [[nodiscard]] std::vector<checkpoint::NamedTensor> named_router_state(model::Model& model);
 // Adam's moments as NAME.exp_avg and NAME.exp_avg_sq of every part; views.
