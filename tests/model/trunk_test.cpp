@@ -58,9 +58,11 @@ TEST(Trunk, CausalTokensDoNotSeeLaterOnesAndOthersDo) {
     const auto trunk = make_trunk(causal, top_p());
     const at::Tensor before = hidden(*trunk, {tokens}).narrow(0, 0, 7);
     const at::Tensor after = hidden(*trunk, {changed}).narrow(0, 0, 7);
-    EXPECT_EQ(at::equal(before, after), causal);
+    // Not bit for bit: the later token changes how many rows experts get, and with it, on some CPUs,
+    // the order of sums in their products.
     for (std::int64_t t = 0; t < 7; ++t) {
-      EXPECT_EQ(at::equal(before[t], after[t]), causal) << "token " << t;
+      const double difference = before[t].sub(after[t]).abs().max().item<double>();
+      EXPECT_EQ(difference < 1e-12, causal) << "token " << t << ": " << difference;
     }
   }
 }
