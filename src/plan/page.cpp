@@ -127,6 +127,21 @@ class Page {
     same("  gradients, " + sums, state.gradients);
     same("  moments, " + sums, state.moments);
     same("  tokens and labels of a step", plan_.uses.front().on(Device::cpu, false).memory.batches);
+    if (plan_.options.program_bytes > 0.0) {
+      same("  this program (CPU)", plan_.options.program_bytes);
+    }
+  }
+
+  // Instead of activations and what is at work: a pass without gradients.
+  void passes_without_gradients() {
+    const auto pass = [this](const std::string& label, double MemoryUse::*member) {
+      row(label, [member](const PlannedUse& use) {
+        return bytes(use.on(Device::cpu, false).memory.*member);
+      });
+    };
+    line("  meanwhile, instead of activations:");
+    pass("    evaluation", &MemoryUse::evaluation);
+    pass("    sample, with a window's keys", &MemoryUse::sample);
   }
 
   void kept(bool recompute) {
@@ -158,17 +173,16 @@ class Page {
 
   void totals(bool recompute) {
     const auto rows = [&](const std::string& label,
-                          const std::function<double(const MemoryUse&)>& of) {
+                          const std::function<double(const PlannedUse::OnDevice&)>& of) {
       for (const Device device : {Device::cpu, Device::gpu}) {
         row(fmt::format("{} ({})", label, device_name(device)),
             [&of, device, recompute](const PlannedUse& use) {
-              return bytes(of(use.on(device, recompute).memory));
+              return bytes(of(use.on(device, recompute)));
             });
       }
     };
-    rows("    at work", [](const MemoryUse& use) { return use.working; });
-    const double state = plan_.state.total();
-    rows("  = total", [state](const MemoryUse& use) { return state + use.total(); });
+    rows("    at work", [](const PlannedUse::OnDevice& on) { return on.memory.working; });
+    rows("  = total", [](const PlannedUse::OnDevice& on) { return on.total; });
   }
 
   void memory() {
@@ -179,16 +193,15 @@ class Page {
       kept(recompute);
       totals(recompute);
     }
+    passes_without_gradients();
     line(
         fmt::format("  at work: buffers at the moment of greatest use; logits, for at most 512 "
                     "tokens, take {}.",
                     bytes(plan_.uses.front().on(Device::cpu, false).memory.logits)));
     line(
-        "  Not counted: the program with its libraries (about 0.5G; on a GPU the CUDA context) "
-        "and");
-    line(
-        "  what an allocator loses to fragments. The GPU's figures are computed, not yet "
-        "measured.");
+        "  Not counted: the CUDA context, and what an allocator loses to fragments. The GPU's "
+        "figures");
+    line("  are computed, not yet measured.");
   }
 
   void fitting() {

@@ -86,9 +86,12 @@ PlannedUse plan_use(const Plan& plan, const TrainingMemory& memory, ExpertsPerTo
       PlannedUse::OnDevice& on =
           use.by_device.at(recompute ? 1 : 0).at(static_cast<std::size_t>(device));
       on.memory = memory.use(setting);
+      // A GPU's memory holds a context instead, whose size is not known here.
+      const double program = device == Device::cpu ? plan.options.program_bytes : 0.0;
+      on.total = program + plan.state.total() + on.memory.total();
       if (!plan.options.fits_bytes) continue;
-      const std::int64_t largest =
-          memory.largest_micro_batch(setting, *plan.options.fits_bytes, train.global_batch_size);
+      const std::int64_t largest = memory.largest_micro_batch(
+          setting, *plan.options.fits_bytes - program, train.global_batch_size);
       on.fitting =
           Fitting{.largest = largest, .usable = largest_divisor(train.global_batch_size, largest)};
     }

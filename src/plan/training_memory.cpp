@@ -30,6 +30,30 @@ std::size_t layer_of(const std::string& name, std::size_t num_layers) {
   return static_cast<std::size_t>(std::stoul(name.substr(kPrefix.size())));
 }
 
+std::vector<BlockBytes> blocks_of(const config::ModelConfig& model, const BlockShape& shape,
+                                  const std::vector<double>& k_L) {
+  std::vector<BlockBytes> blocks;
+  for (std::int64_t layer = 0; layer < model.num_layers; ++layer) {
+    const bool has_experts =
+        std::binary_search(model.moe.layers.begin(), model.moe.layers.end(), layer);
+    blocks.push_back(has_experts ? moe_block(shape, k_L[static_cast<std::size_t>(layer)])
+                                 : dense_block(shape));
+  }
+  return blocks;
+}
+
+// A pass without gradients: one block at a time or the logits, and the routes of all layers, which
+// are part of its result.
+double forward_bytes(const BlockShape& shape, const std::vector<BlockBytes>& blocks) {
+  double routes = 0.0;
+  double most = head_bytes(shape).logits;
+  for (const BlockBytes& block : blocks) {
+    routes += block.kept_to_recompute.router;
+    most = std::max(most, block.kept.total() + block.forward_work);
+  }
+  return kBatchBytesPerToken * shape.T + shape.T * shape.H * shape.compute + routes + most;
+}
+
 bool adds_to_its_sum_directly(const ops::Parameter& parameter) {
   return parameter.is_expert || parameter.name == "model.embed_tokens.weight" ||
          parameter.name == "lm_head.weight";
@@ -76,35 +100,36 @@ std::string TrainingMemory::experts_on(Device device) const {
       ->name();
 }
 
-MemoryUse TrainingMemory::use(const MemorySetting& setting) const {
+BlockShape TrainingMemory::shape(const MemorySetting& setting, std::int64_t num_sequences) const {
   SWITCHYARD_CHECK(setting.experts_per_token_L.size() == gradients_in_flight_L_.size(),
                    "{} numbers of experts for {} layers", setting.experts_per_token_L.size(),
                    gradients_in_flight_L_.size());
   const std::string experts = experts_on(setting.device);
-  const BlockShape shape =
-      block_shape(model_, compute_,
-                  {.num_sequences = setting.micro_batch_size,
-                   .sequence_length = sequence_length_,
-                   .num_threads = num_threads_,
-                   .grouped_experts = experts == "grouped_mm" || experts == "cutlass",
-                   .w1_gradient_apart = experts == "grouped_mm",
-                   .casts_in_copies = setting.device == Device::cpu && compute_ == at::kBFloat16});
+  return block_shape(
+      model_, compute_,
+      {.num_sequences = num_sequences,
+       .sequence_length = sequence_length_,
+       .num_threads = num_threads_,
+       .grouped_experts = experts == "grouped_mm" || experts == "cutlass",
+       .w1_gradient_apart = experts == "grouped_mm",
+       .casts_in_copies = setting.device == Device::cpu && compute_ == at::kBFloat16});
+}
 
-  std::vector<BlockBytes> blocks;
-  MemoryUse use{.batches = kBatchBytesPerToken *
-                           static_cast<double>(global_batch_size_ * sequence_length_)};
-  double in_flight = 0.0;
-  for (std::int64_t layer = 0; layer < model_.num_layers; ++layer) {
-    const auto i = static_cast<std::size_t>(layer);
-    const bool has_experts =
-        std::binary_search(model_.moe.layers.begin(), model_.moe.layers.end(), layer);
-    blocks.push_back(has_experts ? moe_block(shape, setting.experts_per_token_L[i])
-                                 : dense_block(shape));
-    in_flight += gradients_in_flight_L_[i];
-    const BlockBytes& block = blocks.back();
+MemoryUse TrainingMemory::use(const MemorySetting& setting) const {
+  const BlockShape micro_batch = shape(setting, setting.micro_batch_size);
+  const BlockShape one_window = shape(setting, 1);
+  const std::vector<double>& k_L = setting.experts_per_token_L;
+  const std::vector<BlockBytes> blocks = blocks_of(model_, micro_batch, k_L);
+  const HeadBytes head = head_bytes(micro_batch);
+  const double key_value_cache = static_cast<double>(model_.num_layers) * 2.0 * one_window.T *
+                                 one_window.G * one_window.D * one_window.compute;
+  MemoryUse use{
+      .batches = kBatchBytesPerToken * static_cast<double>(global_batch_size_ * sequence_length_),
+      .evaluation = forward_bytes(micro_batch, blocks),
+      .sample = key_value_cache + forward_bytes(one_window, blocks_of(model_, one_window, k_L))};
+  for (const BlockBytes& block : blocks) {
     add(use.kept, setting.recompute ? block.kept_to_recompute : block.kept);
   }
-  const HeadBytes head = head_bytes(shape);
 
   // The moments at which most may be held: the head with everything kept, ...
   const double kept_of_blocks = use.kept.total();

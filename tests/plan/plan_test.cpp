@@ -176,6 +176,23 @@ TEST(Plan, UsableMicroBatchesFitAndDivideTheGlobalBatch) {
             0);
 }
 
+TEST(Plan, TheProgramTakesItsShareOfACpusMemoryAndNoneOfAGpus) {
+  constexpr double kProgram = 5e8;
+  constexpr double kBytes = 141e9;
+  const Plan without = make_plan(huang(), {.fits_bytes = kBytes});
+  const Plan with = make_plan(huang(), {.fits_bytes = kBytes + kProgram, .program_bytes = kProgram});
+  for (const bool recompute : {false, true}) {
+    const PlannedUse& use = without.uses[0];
+    const PlannedUse& more = with.uses[0];
+    EXPECT_EQ(use.on(Device::gpu, recompute).total, more.on(Device::gpu, recompute).total);
+    EXPECT_EQ(use.on(Device::cpu, recompute).total + kProgram,
+              more.on(Device::cpu, recompute).total);
+    EXPECT_EQ(use.on(Device::cpu, recompute).fitting->largest,
+              more.on(Device::cpu, recompute).fitting->largest);
+  }
+  EXPECT_THAT(plan_page(with), HasSubstr("this program (CPU)"));
+}
+
 TEST(Plan, WithoutDataNeedsAVocabularySize) {
   config::Config config = huang();
   config.model.vocab_size = 0;

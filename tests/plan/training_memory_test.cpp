@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -14,7 +15,10 @@
 #include "switchyard/config/routers/attention_importance.h"
 #include "switchyard/config/routers/top_k.h"
 #include "switchyard/config/routers/top_p.h"
+#include "switchyard/data/tokenizer.h"
 #include "switchyard/inference/batching.h"
+#include "switchyard/inference/evaluate.h"
+#include "switchyard/inference/generate.h"
 #include "train/tiny.h"
 
 namespace switchyard::plan {
@@ -151,6 +155,46 @@ TEST_P(Activations, AndTheRestAreAboutWhatAStepTakesAtMost) {
   EXPECT_NEAR(use.total() / counted, 1.0, 0.15)
       << use.batches << " batches + " << use.kept.total() << " kept + " << use.working
       << " at work; " << counted << " counted";
+}
+
+// A prompt of a whole window is the most that a sample computes at once.
+TEST_P(Activations, PassesWithoutGradientsTakeAboutWhatIsPlannedAndNoMore) {
+  config::Config config = config_of_case(GetParam());
+  const data::Tokenizer tokenizer = data::Tokenizer::byte_level();
+  config.model.vocab_size = std::max(config.model.vocab_size, tokenizer.vocab_size());
+  const CountingAllocator allocator;
+  const KeptMeasurement measured = measure_kept(config);
+  model::Decoder decoder(config.model, config.data.sequence_length,
+                         ops::precision_policy(config.train.precision));
+  decoder.initialize(config.run.seed);
+  const std::string prompt(static_cast<std::size_t>(config.data.sequence_length - 2), 'x');
+  const auto sample = [&] {
+    (void)inference::generate(
+        decoder, tokenizer, prompt,
+        {.max_tokens = 1, .sequence_length = config.data.sequence_length, .step = 0});
+  };
+  sample();  // tables that live on
+  const auto most_of = [](const auto& pass) {
+    const std::int64_t before = CountingAllocator::live_bytes;
+    CountingAllocator::peak_bytes = before;
+    pass();
+    return static_cast<double>(CountingAllocator::peak_bytes - before);
+  };
+  const double evaluation = most_of([&] {
+    const std::vector<data::Sample> windows = windows_of(config);
+    (void)inference::evaluate_batch(decoder, inference::make_batch(windows, {}).batch, 0);
+  });
+  const MemoryUse use = TrainingMemory(config, /*num_threads=*/1)
+                            .use({.micro_batch_size = kSequences,
+                                  .recompute = config.train.recompute,
+                                  .experts_per_token_L = measured.experts_per_token_L});
+  const double sampling = most_of(sample);
+  RecordProperty("evaluation", std::to_string(use.evaluation / evaluation));
+  RecordProperty("sample", std::to_string(use.sample / sampling));
+  EXPECT_GE(use.evaluation / evaluation, 0.99);
+  EXPECT_LE(use.evaluation / evaluation, 1.6);
+  EXPECT_GE(use.sample / sampling, 0.95);  // of one text, which may take more experts than planned
+  EXPECT_LE(use.sample / sampling, 1.6);
 }
 
 config::RouterConfig top_k(std::int64_t k) {

@@ -40,6 +40,8 @@ struct PlanOptions {
   double flop_use = 0.3;
   std::optional<double> fits_bytes{};
   int num_threads = 1;  // of a training on the CPU
+  // Resident before a model is made: the program, its libraries, their buffers.
+  double program_bytes = 0.0;
 };
 
 // Micro-batch sizes within a memory limit.
@@ -55,6 +57,7 @@ struct PlannedUse {
   double flops_per_token = 0.0;  // forward and backward, as MFU counts them (throughput.h)
   struct OnDevice {
     MemoryUse memory{};
+    double total = 0.0;  // with the state, and on a CPU the program
     std::optional<Fitting> fitting{};
   };
   [[nodiscard]] const OnDevice& on(Device device, bool recompute) const {

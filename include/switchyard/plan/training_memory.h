@@ -2,12 +2,13 @@
 // anything of the model. docs/architecture.md, "What a step keeps in memory", derives the formulas;
 // tests/train/training_memory_test.cpp compares them with what an allocator counts.
 //
-// Counted are tensors: not the program itself, not the kernels' own buffers (a few megabytes per
-// thread), not what an allocator loses to fragments.
+// Counted are tensors: not the program itself (Plan::program_bytes), not the kernels' own buffers (a
+// few megabytes per thread), not what an allocator loses to fragments.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -47,7 +48,12 @@ struct MemoryUse {
   // pass under way, gradients not yet added to their sums, with recompute the block at work.
   double working = 0.0;
   double logits = 0.0;  // of the tokens whose logits exist at a time; part of `working` or less
-  [[nodiscard]] double total() const { return batches + kept.total() + working; }
+  // What passes without gradients hold, while nothing of the above is: an evaluation's, of a
+  // micro-batch or less, and a sample's, with keys and values of a whole window.
+  double evaluation = 0.0;
+  double sample = 0.0;
+  [[nodiscard]] double step() const { return batches + kept.total() + working; }
+  [[nodiscard]] double total() const { return std::max({step(), evaluation, sample}); }
 };
 
 enum class Device { cpu, gpu };
@@ -58,6 +64,8 @@ struct MemorySetting {
   Device device = Device::cpu;
   std::vector<double> experts_per_token_L{};  // realised k of each layer; ignored in dense layers
 };
+
+struct BlockShape;
 
 class TrainingMemory {
  public:
@@ -78,6 +86,8 @@ class TrainingMemory {
   [[nodiscard]] std::string experts_on(Device device) const;
 
  private:
+  [[nodiscard]] BlockShape shape(const MemorySetting& setting, std::int64_t num_sequences) const;
+
   config::ModelConfig model_;
   at::ScalarType compute_;
   std::int64_t sequence_length_;

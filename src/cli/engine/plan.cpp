@@ -4,15 +4,29 @@
 #include "switchyard/plan/page.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 
 #include "cli/engine/verbs.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/host.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/ops/peak_flops.h"
 #include "switchyard/ops/precision.h"
 
 namespace switchyard::cli {
+
+namespace {
+
+// With what libraries set up when they first multiply.
+std::uint64_t measure_program(at::ScalarType compute) {
+  const at::Tensor square = at::ones({256, 256}, compute);
+  (void)square.mm(square);
+  return resident_bytes();
+}
+
+}  // namespace
 
 int run_plan(const config::ParsedArguments& arguments) {
   const config::Resolved resolved =
@@ -28,10 +42,9 @@ int run_plan(const config::ParsedArguments& arguments) {
   if (arguments.has("--fits")) {
     options.fits_bytes = static_cast<double>(arguments.bytes("--fits"));
   }
-  if (arguments.has("--measure")) {
-    const std::string& precision = resolved.config.train.precision;
-    options.peak_flops = ops::measure_peak_flops(ops::precision_policy(precision).compute);
-  }
+  const at::ScalarType compute = ops::precision_policy(resolved.config.train.precision).compute;
+  if (arguments.has("--measure")) options.peak_flops = ops::measure_peak_flops(compute);
+  options.program_bytes = static_cast<double>(measure_program(compute));
   write_stdout(plan::plan_page(plan::make_plan(resolved.config, options)));
   return kExitDone;
 }
