@@ -1,6 +1,7 @@
 # Sourced by the scripts in tools/ and by .ci/run: where things are, building, counting tests.
 export HOME="${HOME:-$(echo ~)}" # a bare environment has none
 unset CDPATH
+PATH="${SWITCHYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/switchyard}/bin:$PATH" # tools/setup.sh
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 # Compiler jobs: one per core, but a unit with LibTorch headers needs up to 1.5 GB.
@@ -13,14 +14,20 @@ build_jobs() {
   echo $((cores < by_memory ? cores : by_memory))
 }
 
-# build PRESET [TARGET...]: configures build/PRESET and builds. SWITCHYARD_CUDA in the environment
-# is passed on (AUTO, ON, OFF).
+# configure PRESET [ARGUMENT...]: SWITCHYARD_CUDA (AUTO, ON, OFF) and SWITCHYARD_WERROR (ON, OFF) in
+# the environment are passed on.
+configure() {
+  (cd "$repository" && cmake --preset "$1" \
+    ${SWITCHYARD_CUDA:+-DSWITCHYARD_CUDA="$SWITCHYARD_CUDA"} \
+    ${SWITCHYARD_WERROR:+-DSWITCHYARD_WERROR="$SWITCHYARD_WERROR"} "${@:2}")
+}
+
+# build PRESET [TARGET...]: configures build/PRESET and builds.
 build() {
   local preset=$1 folder="$repository/build/$1"
   shift
   mkdir -p "$folder"
-  (cd "$repository" && cmake --preset "$preset" \
-    ${SWITCHYARD_CUDA:+-DSWITCHYARD_CUDA="$SWITCHYARD_CUDA"} > "$folder/configure.log" 2>&1) || {
+  configure "$preset" > "$folder/configure.log" 2>&1 || {
     cat "$folder/configure.log" >&2
     return 1
   }

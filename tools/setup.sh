@@ -7,6 +7,9 @@
 #     --ci      also clang-format, clang-tidy and Google Benchmark (.ci/run)
 #     --cutlass also CUTLASS's headers, for -DSWITCHYARD_CUTLASS=ON
 #
+# A cmake older than the project asks for (Ubuntu 22.04's) is left alone; a newer one from PyPI goes
+# to the cache, where the scripts in tools/ find it.
+#
 # LibTorch goes to ${SWITCHYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/switchyard}, outside the
 # checkout. SWITCHYARD_CUDA=OFF in the environment fetches the CPU flavour even beside a toolkit.
 set -euo pipefail
@@ -68,6 +71,39 @@ ensure_packages() {
   command -v apt-get > /dev/null ||
     die "missing: ${missing[*]} (Debian names). This machine has no apt-get: install them by hand"
   install_packages "${missing[@]}"
+}
+
+# ---------------------------------------------------------------- CMake
+
+readonly oldest_cmake=3.25 # CMakeLists.txt
+readonly cmake_version=3.31.6
+readonly cmake_sha=1c8b05df0602365da91ee6a3336fe57525b137706c4ab5675498f662ae1dbcec
+
+is_new_enough() { # the output of `cmake --version`
+  local version
+  version=$(sed -n '1s/^cmake version //p' <<< "$1")
+  [[ $(printf '%s\n' "$oldest_cmake" "$version" | sort -V | head -n 1) == "$oldest_cmake" ]]
+}
+
+ensure_cmake() {
+  local root="$cache/cmake-$cmake_version" name
+  is_new_enough "$(cmake --version)" && return 0
+  if [[ ! -x $root/bin/cmake ]]; then
+    say "$(cmake --version | head -n 1) is older than $oldest_cmake: fetching $cmake_version into $root"
+    ensure_pip
+    fetch_wheel "cmake==$cmake_version" "$cache/downloads" "$cmake_sha"
+    rm -rf "$root.partial" "$root"
+    mkdir -p "$root.partial"
+    unzip -q -o "$cache/downloads/cmake-$cmake_version.whl" 'cmake/data/*' '*/licenses/*' \
+      -d "$root.partial"
+    mv "$root.partial"/*.dist-info/licenses "$root.partial/cmake/data/"
+    chmod +x "$root.partial"/cmake/data/bin/*
+    mv "$root.partial/cmake/data" "$root"
+    rm -rf "$root.partial" "$cache/downloads"
+  fi
+  mkdir -p "$cache/bin" # on the PATH of tools/common.sh
+  for name in cmake ctest; do ln -sfn "$root/bin/$name" "$cache/bin/$name"; done
+  say "CMake $cmake_version: $root/bin/cmake"
 }
 
 # ---------------------------------------------------------------- LibTorch
@@ -222,5 +258,6 @@ if command -v flock > /dev/null; then # two set-ups at once: the second waits
   flock 9
 fi
 ensure_packages "${wanted[@]}"
+ensure_cmake
 ensure_libtorch
 [[ -z $with_cutlass ]] || ensure_cutlass

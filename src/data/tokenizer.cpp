@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "data/tokenizer_model.h"
@@ -186,7 +187,7 @@ std::vector<std::vector<std::int32_t>> Tokenizer::encode_batch(
       if (ids.empty()) {
         ids = std::move(block_ids[b][i]);
       } else {
-        ids.insert(ids.end(), block_ids[b][i].begin(), block_ids[b][i].end());
+        std::ranges::copy(block_ids[b][i], std::back_inserter(ids));
       }
     }
   }
