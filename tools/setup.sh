@@ -2,9 +2,10 @@
 # Installs what Switchyard needs to build: Debian/Ubuntu packages, and LibTorch unpacked from the
 # PyPI wheels pinned in tools/libtorch_wheels.txt. Idempotent: a second run only looks.
 #
-#   tools/setup.sh [--corpus] [--ci] [--cutlass]
+#   tools/setup.sh [--corpus] [--mpi] [--ci] [--cutlass]
 #     --corpus  also the package with the built-in corpus (tools/quickstart.sh)
-#     --ci      also clang-format, clang-tidy and Google Benchmark (.ci/run)
+#     --mpi     also MPI, for several ranks on CPUs
+#     --ci      also MPI, clang-format, clang-tidy and Google Benchmark (.ci/run)
 #     --cutlass also CUTLASS's headers, for -DSWITCHYARD_CUTLASS=ON
 #
 # A cmake older than the project asks for (Ubuntu 22.04's) is left alone; a newer one from PyPI goes
@@ -239,15 +240,17 @@ ensure_cutlass() {
 
 # ---------------------------------------------------------------- main
 
+mpi=(mpirun:openmpi-bin libopenmpi-dev)
 wanted=("${programs[@]}" "${libraries[@]}")
 with_cutlass=
 for argument in "$@"; do
   case $argument in
     --corpus) wanted+=(bible-kjv) ;;
     --cutlass) with_cutlass=yes ;;
-    --ci) wanted+=(clang-format:clang-format clang-tidy:clang-tidy libbenchmark-dev) ;;
+    --ci) wanted+=(clang-format:clang-format clang-tidy:clang-tidy libbenchmark-dev "${mpi[@]}") ;;
+    --mpi) wanted+=("${mpi[@]}") ;;
     -h | --help) sed -n '2,/^set/{s/^# \{0,1\}//;/^set/d;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) die "unknown argument '$argument' (known: --corpus, --ci, --cutlass)" ;;
+    *) die "unknown argument '$argument' (known: --corpus, --ci, --mpi, --cutlass)" ;;
   esac
 done
 

@@ -14,6 +14,23 @@ class SelfCommunicator final : public Communicator {
     check_sendable(tensor, name);
   }
 
+  void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
+    check_blocks(own, all, 1, name);
+    own.copy_(all);
+  }
+
+  void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
+    check_blocks(own, all, 1, name);
+    all.copy_(own);
+  }
+
+  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
+                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
+                  std::string_view name) override {
+    check_rows(send, send_rows, receive, receive_rows, 1, name);
+    receive.copy_(send);
+  }
+
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
     check_sendable(tensor, name);
     SWITCHYARD_CHECK(root == 0, "{}: broadcast from rank {} of 1", name, root);

@@ -3,6 +3,7 @@
 #include "switchyard/comm/threads.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -12,6 +13,7 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -83,18 +85,33 @@ class Group;
 
 // What one rank brings to a collective. Ranks agree when their descriptions are equal.
 struct Call {
-  enum class Operation { all_reduce_sum, broadcast, barrier, split };
+  enum class Operation { sum, all_gather, all_to_all, broadcast, barrier, split };
   Operation operation = Operation::barrier;
   std::string description;
   at::Tensor tensor = {};
   std::int64_t root = 0;
+  std::vector<std::int64_t> send_rows = {};
+  std::vector<std::int64_t> receive_rows = {};
   std::int64_t group = 0;  // of split
 };
 
 struct Result {
   at::Tensor tensor = {};
+  std::vector<std::vector<at::Tensor>> sent = {};  // all_to_all: by sender, by receiver; views
   std::map<std::int64_t, std::shared_ptr<Group>> groups = {};
 };
+
+// By receiver.
+std::vector<at::Tensor> cut_into_rows(const at::Tensor& tensor,
+                                      const std::vector<std::int64_t>& rows) {
+  std::vector<at::Tensor> parts;
+  std::int64_t begin = 0;
+  for (const std::int64_t count : rows) {
+    parts.push_back(tensor.narrow(0, begin, count));
+    begin += count;
+  }
+  return parts;
+}
 
 class Group {
  public:
@@ -155,13 +172,36 @@ class Group {
     }
   }
 
+  void check_rows_agree() const {
+    for (std::size_t from = 0; from < calls_.size(); ++from) {
+      for (std::size_t to = 0; to < calls_.size(); ++to) {
+        SWITCHYARD_CHECK(calls_[from].send_rows[to] == calls_[to].receive_rows[from],
+                         "{}: rank {} sends {} rows to rank {}, which expects {}",
+                         calls_[0].description, members_[from], calls_[from].send_rows[to],
+                         members_[to], calls_[to].receive_rows[from]);
+      }
+    }
+  }
+
   [[nodiscard]] Result compute() const {
     Result result;
     switch (calls_[0].operation) {
-      case Call::Operation::all_reduce_sum:
+      case Call::Operation::sum:
         result.tensor = calls_[0].tensor.clone();
         for (std::size_t rank = 1; rank < calls_.size(); ++rank) {
           result.tensor.add_(calls_[rank].tensor);
+        }
+        break;
+      case Call::Operation::all_gather: {
+        std::vector<at::Tensor> tensors;
+        for (const Call& call : calls_) tensors.push_back(call.tensor);
+        result.tensor = at::cat(tensors);
+        break;
+      }
+      case Call::Operation::all_to_all:
+        check_rows_agree();
+        for (const Call& call : calls_) {
+          result.sent.push_back(cut_into_rows(call.tensor, call.send_rows));
         }
         break;
       case Call::Operation::broadcast:
@@ -203,19 +243,61 @@ class ThreadCommunicator final : public Communicator {
 
   void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
     check_sendable(tensor, name);
-    take(tensor, {.operation = Call::Operation::all_reduce_sum,
-                  .description = describe("all_reduce_sum", name, tensor),
-                  .tensor = tensor});
+    const Result sum =
+        group_->enter(rank_, {.operation = Call::Operation::sum,
+                              .description = describe("all_reduce_sum", name, tensor),
+                              .tensor = tensor});
+    tensor.copy_(sum.tensor);
+  }
+
+  void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
+    check_blocks(own, all, size(), name);
+    const Result sum =
+        group_->enter(rank_, {.operation = Call::Operation::sum,
+                              .description = describe("reduce_scatter_sum", name, all),
+                              .tensor = all});
+    own.copy_(sum.tensor.narrow(0, rank_ * own.size(0), own.size(0)));
+  }
+
+  void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
+    check_blocks(own, all, size(), name);
+    const Result gathered = group_->enter(rank_, {.operation = Call::Operation::all_gather,
+                                                  .description = describe("all_gather", name, own),
+                                                  .tensor = own});
+    all.copy_(gathered.tensor);
+  }
+
+  // Each rank copies what it receives, side by side with the others; nobody goes on, and perhaps
+  // changes what it sent, before all have.
+  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
+                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
+                  std::string_view name) override {
+    check_rows(send, send_rows, receive, receive_rows, size(), name);
+    const std::string description = describe("all_to_all", name, send.narrow(0, 0, 0));
+    const Result rows =
+        group_->enter(rank_, {.operation = Call::Operation::all_to_all,
+                              .description = description,
+                              .tensor = send,
+                              .send_rows = {send_rows.begin(), send_rows.end()},
+                              .receive_rows = {receive_rows.begin(), receive_rows.end()}});
+    const std::vector<at::Tensor> targets =
+        cut_into_rows(receive, {receive_rows.begin(), receive_rows.end()});
+    for (std::size_t from = 0; from < targets.size(); ++from) {
+      targets[from].copy_(rows.sent[from][static_cast<std::size_t>(rank_)]);
+    }
+    (void)group_->enter(rank_, {.description = description + ", received"});
   }
 
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
     check_sendable(tensor, name);
     SWITCHYARD_CHECK(root >= 0 && root < size(), "{}: broadcast from rank {} of {}", name, root,
                      size());
-    take(tensor, {.operation = Call::Operation::broadcast,
-                  .description = describe(fmt::format("broadcast from {}", root), name, tensor),
-                  .tensor = tensor,
-                  .root = root});
+    const Result from_root = group_->enter(
+        rank_, {.operation = Call::Operation::broadcast,
+                .description = describe(fmt::format("broadcast from {}", root), name, tensor),
+                .tensor = tensor,
+                .root = root});
+    tensor.copy_(from_root.tensor);
   }
 
   void barrier(std::string_view name) override {
@@ -237,11 +319,6 @@ class ThreadCommunicator final : public Communicator {
                               const at::Tensor& tensor) {
     return fmt::format("{} '{}' of {} [{}]", operation, name, at::toString(tensor.scalar_type()),
                        fmt::join(tensor.sizes(), ", "));
-  }
-
-  void take(at::Tensor& tensor, Call call) {
-    const Result result = group_->enter(rank_, std::move(call));
-    tensor.copy_(result.tensor);
   }
 
   std::shared_ptr<Group> group_;
@@ -273,6 +350,7 @@ std::string message_of(const std::exception_ptr& error) {
     throw_if<StorageError>(typed, what);
     throw_if<NonFiniteError>(typed, what);
     throw_if<PreemptedError>(typed, what);
+    throw_if<PeerError>(typed, what);
     throw InternalError(what, typed.hint());
   } catch (...) {
     throw InternalError(fmt::format("rank {}: {}", rank, message_of(error)));

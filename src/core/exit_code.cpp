@@ -23,6 +23,7 @@ int exit_code_of(const std::exception& error) noexcept {
   }
   if (dynamic_cast<const PreemptedError*>(&error) != nullptr) return kExitPreempted;
   if (dynamic_cast<const NonFiniteError*>(&error) != nullptr) return kExitNonFinite;
+  if (dynamic_cast<const PeerError*>(&error) != nullptr) return kExitPeer;
   return kExitInternal;
 }
 

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "switchyard/core/error.h"
 
@@ -52,6 +53,20 @@ at::Tensor ones(std::int64_t size, at::ScalarType dtype = at::kFloat) {
   return at::ones({size}, dtype);
 }
 
+// A barrier that lets a rank through early shows in the count of those that entered.
+TEST(ThreadRanks, LeaveABarrierOnlyWhenAllHaveEntered) {
+  constexpr std::int64_t kRanks = 4;
+  std::atomic<std::int64_t> num_entered{0};
+  run_ranks(kRanks, [&](Communicator& comm) {
+    for (std::int64_t round = 1; round <= 100; ++round) {
+      ++num_entered;
+      comm.barrier("all here");
+      EXPECT_EQ(num_entered, round * kRanks);
+      comm.barrier("all have looked");
+    }
+  });
+}
+
 TEST(ThreadRanks, AreAllToldWhenSizesDiffer) {
   const std::string message = disagreement([](Communicator& comm) {
     at::Tensor tensor = ones(comm.rank() == 1 ? 3 : 2);
@@ -80,6 +95,17 @@ TEST(ThreadRanks, AreAllToldWhenNamesDiffer) {
   EXPECT_THAT(
       disagreement([](Communicator& comm) { (void)comm.split(0, comm.rank() == 0 ? "a" : "b"); }),
       AllOf(HasSubstr("split 'a'"), HasSubstr("split 'b'")));
+}
+
+TEST(ThreadRanks, AreAllToldWhenRowsDiffer) {
+  const std::string message = disagreement([](Communicator& comm) {
+    const std::vector<std::int64_t> one_each{1, 1, 1};
+    const std::vector<std::int64_t> other{1, 0, 2};
+    at::Tensor rows = at::ones({3, 2});
+    comm.all_to_all(at::ones({3, 2}), comm.rank() == 1 ? other : one_each, rows, one_each, "rows");
+  });
+  EXPECT_THAT(message, AllOf(HasSubstr("'rows'"),
+                             HasSubstr("rank 1 sends 0 rows to rank 1, which expects 1")));
 }
 
 TEST(ThreadRanks, AreAllToldWhenRootsOrCollectivesDiffer) {

@@ -1,19 +1,20 @@
 // The trainer on ranks as threads, against one rank that computes the same micro-steps. Every rank
 // has its own windows, and their labels differ in number, so that a mean over ranks is not the mean
-// over labels.
+// over labels. In a layout "4x2" experts are shared out over groups of two of four ranks.
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 #include <map>
-#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "switchyard/comm/threads.h"
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
+#include "switchyard/train/model_files.h"
 #include "train/tiny.h"
 
 namespace switchyard::train {
@@ -38,8 +39,15 @@ NextTokenData data_with_documents(const config::Config& config) {
           .attend_across_documents = config.data.attend_across_documents};
 }
 
-config::Config config_of(const std::string& router, std::int64_t num_ranks) {
+struct Layout {
+  std::int64_t num_ranks = 1;
+  std::int64_t expert = 1;
+};
+
+config::Config config_of(const std::string& router, std::int64_t num_ranks,
+                         std::int64_t expert = 1) {
   config::Config config = tiny_config("fp64");
+  config.parallel.expert = expert;
   config.data.attend_across_documents = false;
   config.model.dropout = 0.1;
   config.model.moe.layers = {0, 1};
@@ -59,7 +67,7 @@ config::Config config_of(const std::string& router, std::int64_t num_ranks) {
 // What a run leaves that must not depend on the number of ranks.
 struct Trace {
   std::vector<StepSums> steps;
-  std::vector<at::Tensor> weights;
+  std::map<std::string, at::Tensor> weights;  // those held here
   std::map<std::string, at::Tensor> router_state;
   TrainerState state;
 };
@@ -79,7 +87,9 @@ std::vector<Trace> train_on_ranks(const config::Config& config, std::int64_t num
       trace.steps.push_back(run.trainer->train_step());
       if (mend) mend();
     }
-    trace.weights = run.weights();
+    for (const checkpoint::NamedTensor& part : named_weights(*run.decoder)) {
+      trace.weights[part.name] = part.tensor.clone();
+    }
     for (const auto& [layer, router] : run.decoder->routers()) {
       for (const auto& [name, value] : router->state()) {
         trace.router_state[std::to_string(layer) + name] = value.clone();
@@ -116,9 +126,8 @@ void expect_same_training(const Trace& actual, const Trace& expected) {
       expect_same_losses(a.layers[layer].losses, b.layers[layer].losses);
     }
   }
-  ASSERT_EQ(actual.weights.size(), expected.weights.size());
-  for (std::size_t i = 0; i < expected.weights.size(); ++i) {
-    EXPECT_LT(actual.weights[i].sub(expected.weights[i]).abs().max().item<double>(), 1e-10) << i;
+  for (const auto& [name, value] : actual.weights) {
+    EXPECT_LT(value.sub(expected.weights.at(name)).abs().max().item<double>(), 1e-10) << name;
   }
   ASSERT_EQ(actual.router_state.size(), expected.router_state.size());
   for (const auto& [name, value] : expected.router_state) {
@@ -131,29 +140,48 @@ void expect_same_training(const Trace& actual, const Trace& expected) {
 
 class TrainerOnRanks : public ::testing::TestWithParam<std::string> {};
 
+constexpr Layout kLayouts[] = {{2, 1}, {4, 1}, {2, 2}, {4, 2}, {4, 4}};
+
 TEST_P(TrainerOnRanks, TrainsAsOneRankDoes) {
   constexpr int kSteps = 5;
   const Trace alone = train_on_ranks(config_of(GetParam(), 1), 1, kSteps).front();
   EXPECT_GT(alone.steps.front().grad_norm, config_of(GetParam(), 1).optim.clip_norm);
-  for (const std::int64_t num_ranks : {2, 4}) {
-    const std::vector<Trace> traces =
-        train_on_ranks(config_of(GetParam(), num_ranks), num_ranks, kSteps);
-    for (std::int64_t rank = 0; rank < num_ranks; ++rank) {
-      SCOPED_TRACE(fmt::format("rank {} of {}", rank, num_ranks));
-      expect_same_training(traces[static_cast<std::size_t>(rank)], alone);
+  for (const Layout& layout : kLayouts) {
+    const std::vector<Trace> traces = train_on_ranks(
+        config_of(GetParam(), layout.num_ranks, layout.expert), layout.num_ranks, kSteps);
+    std::set<std::string> names;
+    for (std::int64_t rank = 0; rank < layout.num_ranks; ++rank) {
+      SCOPED_TRACE(fmt::format("rank {} of {}x{}", rank, layout.num_ranks, layout.expert));
+      const Trace& trace = traces[static_cast<std::size_t>(rank)];
+      expect_same_training(trace, alone);
+      for (const auto& [name, value] : trace.weights) names.insert(name);
     }
+    EXPECT_EQ(names.size(), alone.weights.size());
   }
 }
 
+TEST_P(TrainerOnRanks, RecomputedBlocksExchangeTheSameRows) {
+  config::Config config = config_of(GetParam(), 1);
+  config.train.recompute = true;
+  const Trace alone = train_on_ranks(config, 1, 2).front();
+  config = config_of(GetParam(), 4, 2);
+  config.train.recompute = true;
+  for (const Trace& trace : train_on_ranks(config, 4, 2)) expect_same_training(trace, alone);
+}
+
 TEST_P(TrainerOnRanks, StayTheSameBitForBit) {
-  const std::vector<Trace> traces = train_on_ranks(config_of(GetParam(), 4), 4, 3);
-  for (const Trace& trace : traces) {
-    for (std::size_t i = 0; i < trace.weights.size(); ++i) {
-      EXPECT_TRUE(at::equal(trace.weights[i], traces.front().weights[i])) << i;
-    }
-    for (std::size_t i = 0; i < trace.steps.size(); ++i) {
-      EXPECT_EQ(trace.steps[i].lm_loss, traces.front().steps[i].lm_loss);
-      EXPECT_EQ(trace.steps[i].grad_norm, traces.front().steps[i].grad_norm);
+  for (const std::int64_t expert : {1, 2}) {
+    const std::vector<Trace> traces = train_on_ranks(config_of(GetParam(), 4, expert), 4, 3);
+    for (std::size_t rank = 0; rank < traces.size(); ++rank) {
+      const Trace& trace = traces[rank];
+      const Trace& same = traces[rank % static_cast<std::size_t>(expert)];
+      for (const auto& [name, value] : trace.weights) {
+        EXPECT_TRUE(at::equal(value, same.weights.at(name))) << name;
+      }
+      for (std::size_t i = 0; i < trace.steps.size(); ++i) {
+        EXPECT_EQ(trace.steps[i].lm_loss, traces.front().steps[i].lm_loss);
+        EXPECT_EQ(trace.steps[i].grad_norm, traces.front().steps[i].grad_norm);
+      }
     }
   }
 }
@@ -198,53 +226,6 @@ TEST(RanksTogether, SkipAStepTogetherWhenOneRanksGradientIsNotFinite) {
   for (const Trace& trace : train_on_ranks(config_of("top_p", 4), 4, 4, spoil)) {
     expect_same_training(trace, alone);
   }
-}
-
-// Every rank holds all experts, but their gradients are added up over half of the ranks only: the
-// two halves make up the whole gradient, and the norm counts both.
-TEST(RanksTogether, ReducesExpertsOverTheirReplicaGroupAlone) {
-  const auto config_of_ranks = [](std::int64_t num_ranks) {
-    config::Config config = config_of("top_k", num_ranks);
-    config.optim.clip_norm = 0.0;
-    config.parallel.expert = num_ranks == 4 ? 2 : 1;
-    return config;
-  };
-  struct Gradients {
-    std::vector<at::Tensor> grad;
-    double norm = 0.0;
-  };
-  std::vector<bool> is_expert;
-  const auto gradients_on = [&](std::int64_t num_ranks) {
-    std::vector<Gradients> by_rank(static_cast<std::size_t>(num_ranks));
-    const config::Config config = config_of_ranks(num_ranks);
-    comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
-      TinyRun run(config, world.split(0, "run"), data_with_documents(config));
-      Gradients& own = by_rank[static_cast<std::size_t>(world.rank())];
-      own.norm = run.trainer->train_step().grad_norm;
-      for (const ops::Parameter* parameter : run.decoder->parameters()) {
-        own.grad.push_back(parameter->grad.clone());
-        if (num_ranks == 1) is_expert.push_back(parameter->is_expert);
-      }
-    });
-    return by_rank;
-  };
-  const Gradients whole = gradients_on(1).front();
-  const std::vector<Gradients> ranks = gradients_on(4);
-  double squares = 0.0;
-  for (std::size_t i = 0; i < whole.grad.size(); ++i) {
-    for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-      const at::Tensor& same = ranks[rank % 2].grad[i];
-      EXPECT_TRUE(at::equal(ranks[rank].grad[i], same)) << i;
-    }
-    const at::Tensor& zero = ranks[0].grad[i];
-    const at::Tensor& one = ranks[1].grad[i];
-    const at::Tensor sum = is_expert[i] ? zero.add(one) : zero;
-    EXPECT_LT(sum.sub(whole.grad[i]).abs().max().item<double>(), 1e-12) << i;
-    squares += zero.square().sum().item<double>();
-    if (is_expert[i]) squares += one.square().sum().item<double>();
-  }
-  for (const Gradients& each : ranks) EXPECT_NEAR(each.norm, std::sqrt(squares), 1e-12);
-  EXPECT_GT(std::abs(ranks[0].norm - whole.norm), 1e-6);
 }
 
 TEST(RanksTogether, RefuseABatchThatCannotBeCutOverThem) {

@@ -11,6 +11,7 @@
 #include "switchyard/config/config.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/ops/device.h"
+#include "switchyard/parallel/expert_parallel.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/trainer.h"
 #include "train/next_token_task.h"
@@ -32,12 +33,13 @@ struct TinyRun {
   // One rank of several.
   TinyRun(const config::Config& config, std::unique_ptr<comm::Communicator> world,
           NextTokenData data)
-      : decoder(std::make_unique<model::Decoder>(
+      : communicator(std::move(world)),
+        groups(std::make_unique<parallel::RankGroups>(*communicator, config.parallel.expert)),
+        decoder(std::make_unique<model::Decoder>(
             config.model, config.data.sequence_length,
-            ops::precision_policy(config.train.precision, ops::device_of(config.train.device)))),
-        objective(*decoder, std::move(data)),
-        communicator(std::move(world)),
-        groups(std::make_unique<parallel::RankGroups>(*communicator, config.parallel.expert)) {
+            ops::precision_policy(config.train.precision, ops::device_of(config.train.device)),
+            parallel::expert_placement(*groups, config.model.moe.num_experts))),
+        objective(*decoder, std::move(data)) {
     decoder->initialize(config.run.seed);
     trainer = std::make_unique<Trainer>(config, *decoder, objective, *groups);
   }
@@ -57,10 +59,10 @@ struct TinyRun {
     return copies;
   }
 
-  std::unique_ptr<model::Decoder> decoder;
-  NextTokenObjective objective;
   std::unique_ptr<comm::Communicator> communicator;
   std::unique_ptr<parallel::RankGroups> groups;
+  std::unique_ptr<model::Decoder> decoder;
+  NextTokenObjective objective;
   std::unique_ptr<Trainer> trainer;
 };
 

@@ -6,14 +6,17 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
 namespace switchyard::comm {
 
 // Every collective is entered by all ranks in the same order; `name` is what a report of a hang or
 // a mismatch says. Tensors are contiguous, need no gradient and are of equal shape and dtype on all
-// ranks. Throws InternalError for a tensor that is not, and on every rank where ranks disagree
-// about the collective, its name, the tensor or the root.
+// ranks, but for the rows of all_to_all. Throws InternalError for a tensor that is not, and on
+// every rank where ranks disagree about the collective, its name, the tensor, the root or the rows.
+//
+// R is the number of ranks; rows are what the first dimension counts.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -26,6 +29,19 @@ class Communicator {
 
   // Replaces `tensor` by the sum over ranks, added in ascending rank in the tensor's dtype.
   virtual void all_reduce_sum(at::Tensor& tensor, std::string_view name) = 0;
+  // Each rank's block of the sum: `all` is [R n, ...], `own` [n, ...] becomes rows rank n to
+  // (rank + 1) n of the sum over ranks, added as all_reduce_sum does.
+  virtual void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own,
+                                  std::string_view name) = 0;
+  // `all` [R n, ...] becomes the ranks' `own` [n, ...], one below the other.
+  virtual void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) = 0;
+  // The first send_rows[0] rows of `send` go to rank 0, the next send_rows[1] to rank 1, ...;
+  // `receive` becomes receive_rows[0] rows from rank 0, then those from rank 1, ... Any of them may
+  // be 0. The R counts add up to the rows of their tensor, and what a rank expects is what the
+  // other sends.
+  virtual void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
+                          at::Tensor& receive, std::span<const std::int64_t> receive_rows,
+                          std::string_view name) = 0;
   // Replaces `tensor` by rank `root`'s.
   virtual void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) = 0;
   // Returns once every rank has entered.
@@ -35,7 +51,14 @@ class Communicator {
                                                             std::string_view name) = 0;
 };
 
-// What every implementation asks of a tensor before it is sent; throws InternalError.
+// What every implementation asks of its arguments; all throw InternalError.
 void check_sendable(const at::Tensor& tensor, std::string_view name);
+// `all` has `num_ranks` times the rows of `own`.
+void check_blocks(const at::Tensor& own, const at::Tensor& all, std::int64_t num_ranks,
+                  std::string_view name);
+// Of all_to_all: rows of one shape and dtype, and counts for every rank that add up to them.
+void check_rows(const at::Tensor& send, std::span<const std::int64_t> send_rows,
+                const at::Tensor& receive, std::span<const std::int64_t> receive_rows,
+                std::int64_t num_ranks, std::string_view name);
 
 }  // namespace switchyard::comm

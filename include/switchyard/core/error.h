@@ -49,6 +49,11 @@ class PreemptedError : public Error {
  public:
   using Error::Error;
 };
+// Another rank died, hangs or does not answer (exit 77).
+class PeerError : public Error {
+ public:
+  using Error::Error;
+};
 // A broken invariant of our own: always a bug (exit 70).
 class InternalError : public Error {
  public:

@@ -14,6 +14,8 @@ inline constexpr int kExitOutOfMemory = 71;
 inline constexpr int kExitStorage = 74;
 inline constexpr int kExitPreempted = 75;
 inline constexpr int kExitNonFinite = 76;
+inline constexpr int kExitPeer = 77;
+inline constexpr int kExitFailedCheck = 78;
 
 // Of errors that are none of ours, std::bad_alloc is memory that ran out, errors of the standard
 // library's file system are storage; all others are internal.

@@ -38,6 +38,7 @@ int run(const std::vector<std::string>& command_line) {
   if (verb == "compare") return switchyard::cli::run_compare(arguments);
   if (verb == "plan") return switchyard::cli::run_plan(arguments);
   if (verb == "doctor") return switchyard::cli::run_doctor(arguments);
+  if (verb == "verify-layout") return switchyard::cli::run_verify_layout(arguments);
   throw switchyard::UsageError("switchyard-engine does not know the verb '" + verb + "'",
                                "run `switchyard " + verb + "`");
 }

@@ -13,5 +13,6 @@ int run_report(const config::ParsedArguments& arguments);
 int run_compare(const config::ParsedArguments& arguments);
 int run_plan(const config::ParsedArguments& arguments);
 int run_doctor(const config::ParsedArguments& arguments);
+int run_verify_layout(const config::ParsedArguments& arguments);
 
 }  // namespace switchyard::cli

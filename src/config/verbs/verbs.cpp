@@ -147,6 +147,7 @@ std::vector<VerbSpec> build_verbs() {
       compare_verb(),
       plan_verb(),
       doctor_verb(),
+      verify_layout_verb(),
       {.name = "config show",
        .summary = "print a configuration with every default and where each value comes from",
        .positionals = {config_file_argument()},
@@ -283,7 +284,8 @@ std::string help_of_all_verbs() {
   text +=
       "\n`switchyard VERB --help` shows a verb's flags, `switchyard --version` the version.\n"
       "Exit codes: 0 done, 2 usage or config, 65 bad data or checkpoint, 70 internal error,\n"
-      "71 out of memory, 74 storage, 75 stopped by a signal after saving, 76 loss not finite.\n";
+      "71 out of memory, 74 storage, 75 stopped by a signal after saving, 76 loss not finite,\n"
+      "77 another rank died or hangs, 78 a check failed.\n";
   return text;
 }
 

@@ -207,4 +207,25 @@ VerbSpec doctor_verb() {
           .example = "switchyard doctor"};
 }
 
+VerbSpec verify_layout_verb() {
+  return {.name = "verify-layout",
+          .summary = "prove that a model trains the same on several ranks as on one",
+          .positionals = {config_file_argument()},
+          .flags =
+              {
+                  {.name = "--layouts",
+                   .metavar = "RxE,...",
+                   .default_text = "2x1,2x2,4x1,4x2,4x4",
+                   .help = "ranks x parallel.expert; ranks are threads of this process"},
+                  {.name = "--steps",
+                   .kind = ValueKind::kInteger,
+                   .metavar = "N",
+                   .default_text = "5",
+                   .range = {.minimum = 1, .maximum = 1000},
+                   .help = "training steps in each layout"},
+              },
+          .takes_overrides = true,
+          .example = "switchyard verify-layout configs/tiny.yaml train.precision=fp64"};
+}
+
 }  // namespace switchyard::config

@@ -14,5 +14,6 @@ namespace switchyard::config {
 [[nodiscard]] VerbSpec compare_verb();
 [[nodiscard]] VerbSpec plan_verb();
 [[nodiscard]] VerbSpec doctor_verb();
+[[nodiscard]] VerbSpec verify_layout_verb();
 
 }  // namespace switchyard::config

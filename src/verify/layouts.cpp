@@ -1,0 +1,169 @@
+#include "switchyard/verify/layouts.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "switchyard/config/folders.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/text.h"
+#include "switchyard/data/sample_source.h"
+#include "switchyard/parallel/rank_layout.h"
+#include "switchyard/train/build.h"
+#include "verify/trace.h"
+
+namespace switchyard::verify {
+namespace {
+
+constexpr std::int64_t kMostRanks = 64;  // threads of one process
+
+std::optional<std::int64_t> number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1) return std::nullopt;
+  return value;
+}
+
+Layout parse_layout(std::string_view text) {
+  const std::size_t cross = std::min(text.find('x'), text.size());
+  const auto num_ranks = number(text.substr(0, cross));
+  const auto expert = number(text.substr(std::min(cross + 1, text.size())));
+  if (!num_ranks || !expert || *num_ranks > kMostRanks) {
+    throw UsageError(fmt::format("--layouts: '{}' is no layout", printable(text)),
+                     fmt::format("RANKSxEXPERT, at most {} ranks, e.g. 4x2: four ranks, experts "
+                                 "shared out over groups of two",
+                                 kMostRanks));
+  }
+  return {.num_ranks = *num_ranks, .expert = *expert};
+}
+
+// Everything that a rank would refuse, before the first of them starts.
+void check_fits(const Layout& layout, const config::Config& config) {
+  try {
+    const parallel::RankLayout ranks =
+        parallel::make_rank_layout(0, layout.num_ranks, layout.expert);
+    (void)ranks.experts(config.model.moe.num_experts);
+  } catch (const UsageError& error) {
+    throw UsageError(fmt::format("layout {}: {}", layout.name(), error.what()), error.hint());
+  }
+  if (config.train.micro_batch_size % layout.num_ranks != 0) {
+    throw UsageError(fmt::format("layout {}: {} ranks cannot share a micro-batch of {} sequences",
+                                 layout.name(), layout.num_ranks, config.train.micro_batch_size),
+                     fmt::format("train.micro_batch_size={} train.global_batch_size={}",
+                                 layout.num_ranks * config.train.micro_batch_size,
+                                 layout.num_ranks * config.train.global_batch_size));
+  }
+}
+
+bool data_is_there(const config::DataConfig& data) {
+  if (!data.path.empty()) return config::holds_prepared_data(data.path);
+  return std::all_of(data.blend.begin(), data.blend.end(), [](const config::BlendItem& item) {
+    return config::holds_prepared_data(item.path);
+  });
+}
+
+std::string cell(const Difference& difference) {
+  return difference.relative == 0.0 ? "equal" : fmt::format("{:.1e}", difference.relative);
+}
+
+// One line for every tolerance that a layout misses.
+std::string complaints(const LayoutResult& result, const Tolerances& tolerances) {
+  std::string text;
+  const auto look_at = [&](const char* what, const Difference& difference, double tolerance) {
+    if (difference.relative <= tolerance) return;
+    text += fmt::format("{}: {} differs by {:.2e} ({}), more than {:.0e}\n", result.layout.name(),
+                        what, difference.relative, difference.where, tolerance);
+  };
+  look_at("loss", result.loss, tolerances.loss);
+  look_at("clip norm", result.clip_norm, tolerances.loss);
+  look_at("gradient", result.router_gradient, tolerances.parameter);
+  look_at("parameter", result.parameter, tolerances.parameter);
+  return text;
+}
+
+}  // namespace
+
+std::string Layout::name() const {
+  return fmt::format("{}x{}", num_ranks, expert);
+}
+
+std::vector<Layout> parse_layouts(std::string_view text) {
+  std::vector<Layout> layouts;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    layouts.push_back(parse_layout(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return layouts;
+}
+
+Tolerances tolerances_of(const std::string& precision) {
+  if (precision == "fp64") return {.loss = 1e-10, .parameter = 1e-10};
+  if (precision == "fp32") return {.loss = 1e-5, .parameter = 1e-3};
+  throw UsageError(
+      fmt::format("in {} layouts differ by what rounding does, however right they are", precision),
+      "verify with train.precision=fp64 or fp32");
+}
+
+bool VerifyReport::passed() const {
+  return std::all_of(layouts.begin(), layouts.end(),
+                     [](const LayoutResult& result) { return result.is_within; });
+}
+
+double VerifyReport::largest_difference() const {
+  double largest = 0.0;
+  for (const LayoutResult& result : layouts) {
+    for (const double each : {result.loss.relative, result.clip_norm.relative}) {
+      if (!std::isnan(largest) && !(each <= largest)) largest = each;
+    }
+  }
+  return largest;
+}
+
+VerifyReport verify_layouts(const config::Config& config, const VerifyOptions& options) {
+  VerifyReport report{.config = config,
+                      .steps = options.steps,
+                      .random_tokens = !data_is_there(config.data),
+                      .tolerances = tolerances_of(config.train.precision),
+                      .layouts = {}};
+  for (const Layout& layout : options.layouts) check_fits(layout, config);
+  constexpr std::int64_t kRandomVocabulary = 512;
+  if (!report.random_tokens) {
+    train::fill_vocab_size(report.config,
+                           data::SampleSource(config.data, config.run.seed).tokenizer());
+  } else if (report.config.model.vocab_size == 0) {
+    report.config.model.vocab_size = kRandomVocabulary;
+  }
+  const Trace alone = train_in_layout(report.config, {}, {.layouts = {}, .steps = options.steps},
+                                      report.random_tokens);
+  for (const Layout& layout : options.layouts) {
+    const Trace trace = train_in_layout(report.config, layout, options, report.random_tokens);
+    report.layouts.push_back(compare(layout, alone, trace, report.tolerances));
+  }
+  return report;
+}
+
+std::string report_page(const VerifyReport& report) {
+  const config::TrainConfig& train = report.config.train;
+  std::string text = fmt::format(
+      "{} steps of {} sequences in micro-steps of {}, {}, router {}{}; against one rank:\n\n",
+      report.steps, train.global_batch_size, train.micro_batch_size, train.precision,
+      report.config.model.moe.router.type,
+      report.random_tokens ? ", random tokens (the data is not prepared)" : "");
+  text += fmt::format("{:<8}{:>10}{:>12}{:>18}{:>12}  {}\n", "layout", "loss", "clip norm",
+                      "router gradient", "parameters", "choices that flipped");
+  std::string wrong;
+  for (const LayoutResult& result : report.layouts) {
+    text += fmt::format("{:<8}{:>10}{:>12}{:>18}{:>12}  {} of {}\n", result.layout.name(),
+                        cell(result.loss), cell(result.clip_norm), cell(result.router_gradient),
+                        cell(result.parameter), result.num_flipped, result.num_pairs);
+    wrong += complaints(result, report.tolerances);
+  }
+  text += fmt::format("\ntolerance {:.0e} for losses and clip norm, {:.0e} for the rest\n",
+                      report.tolerances.loss, report.tolerances.parameter);
+  text += wrong;
+  return text + fmt::format("max relative difference {:.1e}\n", report.largest_difference());
+}
+
+}  // namespace switchyard::verify

@@ -1,0 +1,83 @@
+// The contract over MPI, and what goes wrong between processes. Started by mpirun: every rank runs
+// every test in the same order; the first one's results count.
+#include <ATen/ops/full.h>
+#include <gmock/gmock.h>
+
+#include <chrono>
+#include <thread>
+
+#include "comm/communicator_contract.h"
+#include "switchyard/comm/mpi.h"
+
+namespace switchyard::comm {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+std::unique_ptr<Communicator> world;  // while main runs
+
+void run_mpi(std::int64_t /*num_ranks*/, const Body& body) {
+  body(*world->split(0, "test"));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CommunicatorContract,
+                         ::testing::Values(Implementation{"mpi", 4, &run_mpi}),
+                         [](const auto& instance) { return instance.param.name; });
+
+// What every rank is told when rank 1 does something else than the others.
+std::string disagreement(const Body& collective) {
+  try {
+    collective(*world->split(0, "disagreement"));
+  } catch (const InternalError& error) {
+    return error.what();
+  }
+  return {};
+}
+
+TEST(MpiRanks, AreAllToldWhenTheyAreInDifferentCollectives) {
+  const std::string message = disagreement([](Communicator& comm) {
+    at::Tensor tensor = at::ones({comm.rank() == 1 ? 3 : 2});
+    comm.all_reduce_sum(tensor, "grad");
+  });
+  EXPECT_THAT(message, AllOf(HasSubstr("rank 1 of disagreement"),
+                             HasSubstr("all_reduce_sum 'grad' of Float [3]"),
+                             HasSubstr("all_reduce_sum 'grad' of Float [2]")));
+}
+
+TEST(MpiRanks, AreAllToldWhenRowsDiffer) {
+  const std::string message = disagreement([](Communicator& comm) {
+    const std::vector<std::int64_t> one_each{1, 1, 1, 1};
+    const std::vector<std::int64_t> other{1, 0, 2, 1};
+    at::Tensor rows = at::ones({4, 2});
+    comm.all_to_all(at::ones({4, 2}), comm.rank() == 1 ? other : one_each, rows, one_each, "rows");
+  });
+  EXPECT_THAT(message, HasSubstr("'rows'"));
+}
+
+// More than one message's worth, and no multiple of the number of ranks.
+TEST(MpiRanks, AddUpLargeTensorsPieceByPiece) {
+  at::Tensor tensor = at::full({(std::int64_t{1} << 23) + 3}, world->rank() + 1, at::kBFloat16);
+  world->all_reduce_sum(tensor, "large");
+  EXPECT_TRUE(at::equal(tensor, at::full_like(tensor, 10)));
+}
+
+}  // namespace
+}  // namespace switchyard::comm
+
+int main(int argc, char** argv) {
+  switchyard::comm::world =
+      switchyard::comm::join_mpi({.timeout = std::chrono::seconds(60), .check_agreement = true});
+  const bool leads = switchyard::comm::world->rank() == 0;
+  ::testing::InitGoogleMock(&argc, argv);
+  if (!leads) {
+    GTEST_FLAG_SET(output, "");
+    GTEST_FLAG_SET(brief, true);
+  }
+  const int status = RUN_ALL_TESTS();
+  // A failure anywhere fails the whole.
+  at::Tensor failures = at::full({}, status, at::kLong);
+  switchyard::comm::world->all_reduce_sum(failures, "failures");
+  switchyard::comm::world.reset();
+  return failures.item<std::int64_t>() == 0 ? 0 : 1;
+}
