@@ -194,17 +194,14 @@ std::vector<std::vector<std::int32_t>> Tokenizer::encode_batch(
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
-  using LeadingSpace = TokenizerFacts::LeadingSpace;
-  LeadingSpace leading = model_->facts().leading_space;
+  const bool drop_all = model_->facts().leading_space == TokenizerFacts::LeadingSpace::kDropAll;
   std::string text;
   std::optional<std::int32_t> previous;
   for (const std::int32_t id : ids) {
     std::string_view bytes = bytes_of(id, previous);
     previous = id;
-    if (leading != LeadingSpace::kKeep && text.empty() && id != model_->facts().unknown &&
-        bytes.starts_with(' ')) {
+    if (drop_all && text.empty() && id != unknown_id() && bytes.starts_with(' ')) {
       bytes.remove_prefix(1);
-      if (leading == LeadingSpace::kDropOne) leading = LeadingSpace::kKeep;
     }
     text += bytes;
   }
@@ -218,11 +215,13 @@ std::string_view Tokenizer::bytes_of(std::int32_t id, std::optional<std::int32_t
     }
     return model_->facts().bytes[static_cast<std::size_t>(any)];
   };
+  const TokenizerFacts& facts = model_->facts();
   std::string_view bytes = raw(id);
-  if (model_->facts().space_after_newline && previous.has_value() &&
-      raw(*previous).ends_with('\n') && bytes.starts_with(' ')) {
-    bytes.remove_prefix(1);
-  }
+  if (!bytes.starts_with(' ') || id == facts.unknown) return bytes;
+  const bool begins_text = !previous.has_value() || raw(*previous).empty();  // a control piece
+  const bool was_added = begins_text ? facts.leading_space != TokenizerFacts::LeadingSpace::kKeep
+                                     : facts.space_after_newline && raw(*previous).ends_with('\n');
+  if (was_added) bytes.remove_prefix(1);
   return bytes;
 }
 

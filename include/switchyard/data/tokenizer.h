@@ -35,8 +35,8 @@ class Tokenizer {
   // The text of ids that begin a document; control ids give nothing. Throws DataError for an id
   // outside the vocabulary.
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids) const;
-  // The bytes that an id adds to a text, given the id before it: none at the text's beginning
-  // (possibly a part of a character).
+  // The bytes that an id adds to a text (possibly a part of a character), given the id before it:
+  // none or a control id (a separator) where a text begins.
   [[nodiscard]] std::string_view bytes_of(std::int32_t id,
                                           std::optional<std::int32_t> previous) const;
   // For people: spaces as U+2581, control characters escaped, lone bytes as <0xE2>.
