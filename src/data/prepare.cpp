@@ -224,13 +224,14 @@ std::vector<SourceRecord> source_records(const SourceFiles& sources) {
   std::string hashes;
   for (const SourceFile& source : sources.files()) {
     if (records.size() < kMostRecords) {
-      records.push_back(
-          {source.name, source.bytes, source.hash, source.num_documents, source.validation});
+      records.push_back({source.name, source.bytes, source.hash, source.num_documents,
+                         source.validation, source.num_skipped});
       continue;
     }
     hashes += source.hash;
     rest.bytes += source.bytes;
     rest.documents += source.num_documents;
+    rest.skipped += source.num_skipped;
   }
   if (!hashes.empty()) {
     rest.path = fmt::format("({} more files)", sources.files().size() - kMostRecords);
@@ -238,6 +239,19 @@ std::vector<SourceRecord> source_records(const SourceFiles& sources) {
     records.push_back(rest);
   }
   return records;
+}
+
+void say_what_was_skipped(const SourceFiles& sources, PrepareReport& report) {
+  report.num_skipped = sources.num_skipped();
+  if (report.num_skipped == 0) return;
+  const std::int64_t num_records = report.num_skipped + sources.num_documents();
+  report.notes.push_back(fmt::format("skipped {} of {} records; the first: {}", report.num_skipped,
+                                     num_records, sources.why_first_skipped()));
+  if (report.num_skipped * 10 > num_records) {
+    report.warnings.push_back(fmt::format(
+        "{:.0f} % of the records were skipped: is --text-field right?",
+        100.0 * static_cast<double>(report.num_skipped) / static_cast<double>(num_records)));
+  }
 }
 
 void warn_of_another_share(double share, const DocumentSplit& split, PrepareReport& report) {
@@ -269,10 +283,15 @@ PrepareReport prepare(const PrepareOptions& options) {
         "write to another folder");
   }
   report.notes = sources.notes();
-  // Documents that may be training text come first.
+  // Of what may be training text.
   if (sources.document_bytes().empty()) {
-    throw DataError("the input holds no text", "check the --input files");
+    throw DataError("the input holds no text",
+                    sources.num_skipped() == 0
+                        ? "check the --input files"
+                        : fmt::format("{} records were skipped, the first: {}",
+                                      sources.num_skipped(), sources.why_first_skipped()));
   }
+  say_what_was_skipped(sources, report);
 
   const double share = options.validation.value_or(options.validation_inputs.empty() ? 0.05 : 0.0);
   const DocumentSplit split(options.split, share, options.seed, sources.document_bytes());
