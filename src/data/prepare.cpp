@@ -126,8 +126,12 @@ class SplitEncoder {
   // `text` need not outlive the call.
   void add(std::string_view text) {
     if (text.empty()) return;
-    // What fills a batch by itself is encoded before this returns.
-    batch_.push_back(text.size() >= kBatchBytes ? text : copies_.emplace_back(text));
+    if (text.size() >= kBatchBytes) {
+      flush();
+      add_large(text);
+      return;
+    }
+    batch_.push_back(copies_.emplace_back(text));
     batch_bytes_ += text.size();
     if (batch_bytes_ >= kBatchBytes) flush();
   }
@@ -142,22 +146,48 @@ class SplitEncoder {
   [[nodiscard]] bool same_again() const { return same_again_; }
 
  private:
+  // A document may be larger than the memory: a book is not, but a dump in one file may be.
+  void add_large(std::string_view text) {
+    std::optional<std::int32_t> previous;
+    tokenizer_.encode_in_parts(text, [&](std::string_view part, std::span<const std::int32_t> ids) {
+      same_again_ = same_again_ && gives_back(ids, previous, part);
+      writer_.append(ids);
+      if (!ids.empty()) previous = ids.back();
+      counts_.bytes += static_cast<std::int64_t>(part.size());
+      progress_(part.size());
+    });
+    end_document();
+  }
+  void end_document() {
+    if (const auto separator = tokenizer_.separator_id()) {
+      writer_.append(std::span(&*separator, 1));
+    }
+    writer_.end_document();
+  }
+  // Whether `ids`, behind the id `previous`, decode to `text`.
+  [[nodiscard]] bool gives_back(std::span<const std::int32_t> ids,
+                                std::optional<std::int32_t> previous, std::string_view text) const {
+    for (const std::int32_t id : ids) {
+      const std::string_view bytes = tokenizer_.bytes_of(id, previous);
+      if (!text.starts_with(bytes)) return false;
+      text.remove_prefix(bytes.size());
+      previous = id;
+    }
+    return text.empty();
+  }
   void flush() {
     const auto ids = tokenizer_.encode_batch(batch_);
     std::atomic<bool> same{true};
     parallel_for(
         static_cast<std::int64_t>(batch_.size()), 16, [&](std::int64_t begin, std::int64_t end) {
           for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-            if (tokenizer_.decode(ids[i]) != batch_[i]) same = false;
+            if (!gives_back(ids[i], std::nullopt, batch_[i])) same = false;
           }
         });
     same_again_ = same_again_ && same;
     for (std::size_t i = 0; i < batch_.size(); ++i) {
       writer_.append(ids[i]);
-      if (const auto separator = tokenizer_.separator_id()) {
-        writer_.append(std::span(&*separator, 1));
-      }
-      writer_.end_document();
+      end_document();
     }
     counts_.bytes += static_cast<std::int64_t>(batch_bytes_);
     progress_(batch_bytes_);

@@ -1,7 +1,9 @@
 // Compressed text is what is in it: for `prepare`, and for what reads a whole text.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -151,12 +153,37 @@ TEST_F(CompressedSources, WhatIsNoTextIsRefusedInsideToo) {
   EXPECT_THAT(hint_of(twice), HasSubstr("zcat"));
 }
 
-// More text than would be sensible to keep, out of a small file: only the disk has to hold it.
-TEST_F(CompressedSources, MuchTextOutOfASmallFileIsReadPartByPart) {
-  constexpr std::int64_t kNumBlocks = 200;  // 25 MB
-  const std::string bomb = zstandard_bomb('a', kNumBlocks);
-  PrepareOptions what = options({file("bomb.zst", bomb)});
+// How much memory this process may still take, besides what is mapped from files.
+class DataLimit {
+ public:
+  explicit DataLimit(std::size_t more) {
+    EXPECT_EQ(::getrlimit(RLIMIT_DATA, &before_), 0);
+    struct rlimit limit = before_;
+    limit.rlim_cur = data_bytes() + more;
+    EXPECT_EQ(::setrlimit(RLIMIT_DATA, &limit), 0);
+  }
+  ~DataLimit() { (void)::setrlimit(RLIMIT_DATA, &before_); }
+  DataLimit(const DataLimit&) = delete;
+  DataLimit& operator=(const DataLimit&) = delete;
+
+ private:
+  static std::size_t data_bytes() {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;) {
+      std::size_t kibibytes = 0;
+      if (word == "VmData:" && status >> kibibytes) return kibibytes << 10U;
+    }
+    ADD_FAILURE() << "no VmData";
+    return 0;
+  }
+  struct rlimit before_ {};
+};
+
+TEST_F(CompressedSources, ADocumentIsNeverInMemoryAsAWhole) {
+  constexpr std::int64_t kNumBlocks = 800;  // 100 MiB, of which the ids take four times that
+  PrepareOptions what = options({file("bomb.zst", zstandard_bomb('a', kNumBlocks))});
   what.validation = 0.0;
+  const DataLimit limit(std::size_t{190} << 20);
   EXPECT_EQ(prepare(what).sidecar.train.bytes, kNumBlocks * (std::int64_t{1} << 17));
   EXPECT_FALSE(fs::exists(what.output / "spool"));
 }

@@ -1,6 +1,7 @@
 // A tokenizer is used on text as it was trained on it.
 #include "data/piece_text.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
 
@@ -18,6 +19,7 @@ namespace switchyard::data {
 namespace {
 
 using format::SpaceAfterNewline;
+using ::testing::HasSubstr;
 
 std::string replaced(const std::string& text, std::string_view what, std::string_view by) {
   std::string result;
@@ -107,6 +109,24 @@ TEST(PieceText, AnEmptyLineIsOnePieceWhereLinesEndInCrlf) {
     used = used || tokenizer.piece(id) == ".\\r\\n\\r\\n";
   }
   EXPECT_TRUE(used);
+}
+
+// What a model of an early version says of itself is what it was trained with.
+TEST(PieceText, AnEarlierModelEncodesAsBefore) {
+  const Tokenizer now = train_tokenizer(parse_tokenizer_spec("bpe:450"),
+                                        std::vector<std::string>{testing::small_text(20000)});
+  format::SentencePieceModel model = format::parse_sentencepiece_model(now.serialized(), "x");
+  model.add_dummy_prefix = false;
+  model.space_after_newline = format::SpaceAfterNewline::kUnlessNewlineFollows;
+  const std::string bytes = format::serialize_sentencepiece_model(model);
+  EXPECT_THAT(bytes, HasSubstr("switchyard_space_after_newline"));
+  const Tokenizer early = Tokenizer::from_sentencepiece(bytes, "early");
+  EXPECT_EQ(early.decode(early.encode("\n\r\n")), "\n\r\n");
+  EXPECT_EQ(early.encode("\n\r").size(), 3U) << "newline, space, carriage return";
+  EXPECT_EQ(now.encode("a\n\r").size(), 3U);
+  const auto first = early.encode("the").front();
+  EXPECT_FALSE(early.piece(first).starts_with("\xE2\x96\x81"));
+  EXPECT_TRUE(early.piece(early.encode("\nthe").at(1)).starts_with("\xE2\x96\x81"));
 }
 
 TEST(PieceText, TheSpacesThatWereAddedDependOnTheRule) {

@@ -143,23 +143,6 @@ TEST(TrainedTokenizer, AWordIsTheSamePiecesAtTheStartOfATextAsInsideIt) {
   EXPECT_EQ(text({one.front(), *tokenizer.separator_id(), one.front(), one.front()}), "thethe the");
 }
 
-// What a model of an early version says of itself is what it was trained with.
-TEST(TrainedTokenizer, AnEarlierModelEncodesAsBefore) {
-  format::SentencePieceModel model =
-      format::parse_sentencepiece_model(trained_bpe().serialized(), "x");
-  model.add_dummy_prefix = false;
-  model.space_after_newline = format::SpaceAfterNewline::kUnlessNewlineFollows;
-  const std::string bytes = format::serialize_sentencepiece_model(model);
-  EXPECT_THAT(bytes, HasSubstr("switchyard_space_after_newline"));
-  const Tokenizer early = Tokenizer::from_sentencepiece(bytes, "early");
-  EXPECT_EQ(early.decode(early.encode("\n\r\n")), "\n\r\n");
-  EXPECT_EQ(early.encode("\n\r").size(), 3U) << "newline, space, carriage return";
-  EXPECT_EQ(trained_bpe().encode("a\n\r").size(), 3U);
-  const auto first = early.encode("the").front();
-  EXPECT_FALSE(early.piece(first).starts_with("\xE2\x96\x81"));
-  EXPECT_TRUE(early.piece(early.encode("\nthe").at(1)).starts_with("\xE2\x96\x81"));
-}
-
 TEST(TrainedTokenizer, NewlinesAndSpacesComeBackHoweverTheyStandTogether) {
   const Tokenizer& tokenizer = trained_bpe();
   // All texts of up to six of these.
@@ -311,6 +294,25 @@ TEST(SentencePieceTokenizer, LargeTextsAndBatchesEqualTheirPartsOnAnyNumberOfThr
     if (tokenizer.lossless()) {
       EXPECT_EQ(tokenizer.decode(batch[1]), large);
     }
+  }
+}
+
+TEST(SentencePieceTokenizer, ATextInPartsIsTheSameIdsAsInOnePiece) {
+  std::string large;
+  while (large.size() < (std::size_t{18} << 20)) large += testing::small_text(60000) + "\r\n\n";
+  for (const Tokenizer& tokenizer : {trained_bpe(), Tokenizer::byte_level()}) {
+    std::string text;
+    std::vector<std::int32_t> ids;
+    std::size_t num_parts = 0;
+    tokenizer.encode_in_parts(large,
+                              [&](std::string_view part, std::span<const std::int32_t> some) {
+                                ++num_parts;
+                                text += part;
+                                ids.insert(ids.end(), some.begin(), some.end());
+                              });
+    EXPECT_EQ(num_parts, 2U);
+    EXPECT_TRUE(text == large);
+    EXPECT_TRUE(ids == tokenizer.encode(large));
   }
 }
 
