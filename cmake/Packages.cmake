@@ -18,13 +18,20 @@ if(SWITCHYARD_BENCHMARKS)
   switchyard_require(benchmark libbenchmark-dev)
 endif()
 
-# These two ship no CMake files.
+# These ship no CMake files. With WITHOUT_IT the build goes on without the library, and the text
+# says what is missing then.
 function(switchyard_import_library target library header debian_package)
+  cmake_parse_arguments(PARSE_ARGV 4 arg "" "WITHOUT_IT" "")
   find_library(SWITCHYARD_${target}_LIBRARY ${library})
   find_path(SWITCHYARD_${target}_INCLUDE ${header})
   mark_as_advanced(SWITCHYARD_${target}_LIBRARY SWITCHYARD_${target}_INCLUDE)
   if(NOT SWITCHYARD_${target}_LIBRARY OR NOT SWITCHYARD_${target}_INCLUDE)
-    message(FATAL_ERROR "${library} was not found. Run tools/setup.sh, or install ${debian_package}")
+    set(what_to_do "Run tools/setup.sh, or install ${debian_package}")
+    if(arg_WITHOUT_IT)
+      message(WARNING "${target} was not found: ${arg_WITHOUT_IT}. ${what_to_do}, and configure again")
+      return()
+    endif()
+    message(FATAL_ERROR "${library} was not found. ${what_to_do}")
   endif()
   add_library(${target}::${target} UNKNOWN IMPORTED GLOBAL)
   set_target_properties(${target}::${target} PROPERTIES
@@ -33,6 +40,8 @@ function(switchyard_import_library target library header debian_package)
 endfunction()
 
 switchyard_import_library(xxhash xxhash xxhash.h libxxhash-dev)
+switchyard_import_library(zlib z zlib.h zlib1g-dev WITHOUT_IT "prepare will refuse .gz files")
+switchyard_import_library(zstd zstd zstd.h libzstd-dev WITHOUT_IT "prepare will refuse .zst files")
 if(SWITCHYARD_TORCH OR SWITCHYARD_FUZZ)
   switchyard_import_library(sentencepiece sentencepiece sentencepiece_processor.h libsentencepiece-dev)
 endif()

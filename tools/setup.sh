@@ -28,7 +28,7 @@ die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 # Programs are looked for on PATH (another source than Debian is fine), libraries by package.
 readonly programs=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache mold:mold unzip:unzip)
 readonly libraries=(libyaml-cpp-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
-  libsentencepiece-dev libxxhash-dev libgtest-dev libgmock-dev)
+  libsentencepiece-dev libxxhash-dev zlib1g-dev libzstd-dev libgtest-dev libgmock-dev)
 
 missing_packages() { # wanted program:package and package names as arguments
   local item packages=()

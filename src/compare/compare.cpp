@@ -32,7 +32,7 @@ std::string tokenizer_of(const fs::path& run, const config::Config& config) {
     }
   }
   if (!files.empty()) return xxh3_of_file(*std::max_element(files.begin(), files.end()));
-  const fs::path sidecar = fs::path(config.data.path) / data::kSidecarName;
+  const fs::path sidecar = config::data_set_file(config.data.path, data::kSidecarName);
   if (config.data.path.empty() || !fs::is_regular_file(sidecar, error)) return {};
   try {
     return data::parse_sidecar(read_file(sidecar), sidecar.string()).tokenizer_hash;

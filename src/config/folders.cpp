@@ -95,8 +95,14 @@ class FolderProblems {
 
 }  // namespace
 
+fs::path data_set_file(const fs::path& folder, std::string_view name) {
+  const fs::path incoming = folder / kIncomingFolderName;
+  const bool replaces = is_file(incoming / kPreparedDataName);
+  return replaces && is_file(incoming / name) ? incoming / name : folder / name;
+}
+
 bool holds_prepared_data(const fs::path& folder) {
-  return is_file(folder / kPreparedDataName);
+  return is_file(data_set_file(folder, kPreparedDataName));
 }
 
 bool holds_run(const fs::path& folder) {

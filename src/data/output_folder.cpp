@@ -9,7 +9,6 @@
 #include <charconv>
 #include <string>
 #include <system_error>
-#include <utility>
 
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
@@ -22,8 +21,6 @@ namespace switchyard::data {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kReplacedName = "replaced";  // in a temporary folder: the old data set
 
 fs::path parent_of(const fs::path& output) {
   return output.has_parent_path() ? output.parent_path() : fs::path(".");
@@ -42,18 +39,25 @@ void rename_or_throw(const fs::path& from, const fs::path& to) {
   }
 }
 
-// data.json last: until then the folder holds no data set, never a mixture of two.
-void move_data_set(const fs::path& from, const fs::path& to) {
-  for (auto name = config::kDataSetFiles.rbegin(); name != config::kDataSetFiles.rend(); ++name) {
-    if (fs::exists(from / *name)) rename_or_throw(from / *name, to / *name);
+// Gives the files of a new data set their places, if one in `output` waits for that.
+void finish_replacing(const fs::path& output) {
+  const fs::path incoming = output / config::kIncomingFolderName;
+  const fs::path sidecar = incoming / kSidecarName;
+  std::error_code ignored;
+  if (fs::exists(sidecar)) {
+    // Of the old data set only a tokenizer of the other kind has no successor.
+    const std::string tokenizer =
+        parse_sidecar(read_file(sidecar), sidecar.string()).tokenizer_file;
+    for (const char* name : {"tokenizer.model", "tokenizer.json"}) {
+      if (tokenizer != name) fs::remove(output / name, ignored);
+    }
+    // data.json is the first of the list and goes last: until then readers look in both places.
+    for (auto name = config::kDataSetFiles.rbegin(); name != config::kDataSetFiles.rend(); ++name) {
+      if (fs::exists(incoming / *name)) rename_or_throw(incoming / *name, output / *name);
+    }
+    sync_folder(output);
   }
-}
-
-// data.json first, for the same reason.
-void set_aside_data_set(const fs::path& from, const fs::path& to) {
-  for (const std::string_view name : config::kDataSetFiles) {
-    if (fs::exists(from / name)) rename_or_throw(from / name, to / name);
-  }
+  fs::remove(incoming, ignored);  // empty: nothing but a data set was ever in it
 }
 
 bool is_left_by_dead(const std::string& name, const std::string& marker) {
@@ -70,10 +74,6 @@ void remove_stale(const fs::path& folder, const fs::path& output) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     if (!is_left_by_dead(entry.path().filename().string(), marker_of(output))) continue;
-    if (fs::exists(entry.path() / kReplacedName) && !fs::exists(output / kSidecarName)) {
-      log::info("putting back the data set that a run was replacing when it was stopped");
-      move_data_set(entry.path() / kReplacedName, output);
-    }
     log::info("removing {}, left by a run that was stopped", entry.path().string());
     fs::remove_all(entry.path(), error);
   }
@@ -100,6 +100,7 @@ fs::path resolved(const fs::path& given) {
 OutputFolder::OutputFolder(const fs::path& output, bool overwrite) : output_(resolved(output)) {
   std::error_code error;
   is_new_ = !fs::exists(output_, error);
+  finish_replacing(output_);
   remove_stale(is_new_ ? parent_of(output_) : output_, output_);
   if (!is_new_ && !(fs::is_directory(output_) && fs::is_empty(output_, error))) {
     if (!fs::exists(output_ / kSidecarName)) {
@@ -133,30 +134,10 @@ bool OutputFolder::replaces(const fs::path& canonical) const {
          config::kDataSetFiles.end();
 }
 
-void OutputFolder::publish_into_existing() {
-  const fs::path old = temporary_ / kReplacedName;
-  fs::create_directory(old);
-  try {
-    set_aside_data_set(output_, old);
-    move_data_set(temporary_, output_);
-  } catch (const StorageError&) {
-    const fs::path kept = std::exchange(temporary_, {});  // it holds the old data set until then
-    move_data_set(old, output_);
-    temporary_ = kept;
-    throw;
-  }
-  sync_folder(output_);
-  std::error_code ignored;
-  fs::remove_all(temporary_, ignored);
-}
-
 void OutputFolder::publish() {
-  if (is_new_) {
-    publish_folder(temporary_, output_);
-  } else {
-    publish_into_existing();
-  }
+  publish_folder(temporary_, is_new_ ? output_ : output_ / config::kIncomingFolderName);
   temporary_.clear();
+  if (!is_new_) finish_replacing(output_);
 }
 
 }  // namespace switchyard::data

@@ -1,6 +1,9 @@
 // The folder that `prepare` fills. Everything is written under a temporary name first: beside the
-// output when that is a new folder, which then appears in one rename; inside it when it is there
-// already, which is right for links, mount points and folders with other things in them.
+// output when that is a new folder; inside it when it is there already, which is right for links,
+// mount points and folders with other things in them. Either way one rename makes the data set
+// appear: of the new folder, or of the temporary one to config::kIncomingFolderName, where readers
+// look first. Its files then get their places; a run that is killed before they have them leaves
+// the new data set, and the next run goes on with that.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +13,7 @@ namespace switchyard::data {
 class OutputFolder {
  public:
   // Makes the temporary folder. Links that `output` ends in are followed. Temporary folders of dead
-  // processes are removed; a data set that one was replacing is put back. Throws UsageError when
+  // processes are removed; a replacement that one had begun is finished. Throws UsageError when
   // `output` is there, unless it is empty or holds prepared data and `overwrite` is set;
   // StorageError when nothing can be written.
   OutputFolder(const std::filesystem::path& output, bool overwrite);
@@ -22,14 +25,12 @@ class OutputFolder {
   [[nodiscard]] const std::filesystem::path& temporary() const { return temporary_; }
   // Whether `canonical` is one of the files that publish() will remove.
   [[nodiscard]] bool replaces(const std::filesystem::path& canonical) const;
-  // Gives the files their names, data.json last. Of what was there only the files that a data set
-  // consists of (config::kDataSetFiles) are removed. Throws StorageError; the old data set is whole
-  // then.
+  // Makes the data set appear. Of what was there only the files that a data set consists of
+  // (config::kDataSetFiles) are replaced or removed. Throws StorageError; the old data set or the
+  // new one is whole then, as it is when the process is killed at any moment.
   void publish();
 
  private:
-  void publish_into_existing();
-
   std::filesystem::path output_;
   std::filesystem::path temporary_;
   bool is_new_ = false;

@@ -126,8 +126,12 @@ class SplitEncoder {
   // `text` need not outlive the call.
   void add(std::string_view text) {
     if (text.empty()) return;
-    // What fills a batch by itself is encoded before this returns.
-    batch_.push_back(text.size() >= kBatchBytes ? text : copies_.emplace_back(text));
+    if (text.size() >= kBatchBytes) {
+      flush();
+      add_large(text);
+      return;
+    }
+    batch_.push_back(copies_.emplace_back(text));
     batch_bytes_ += text.size();
     if (batch_bytes_ >= kBatchBytes) flush();
   }
@@ -142,22 +146,48 @@ class SplitEncoder {
   [[nodiscard]] bool same_again() const { return same_again_; }
 
  private:
+  // A document may be larger than the memory: a book is not, but a dump in one file may be.
+  void add_large(std::string_view text) {
+    std::optional<std::int32_t> previous;
+    tokenizer_.encode_in_parts(text, [&](std::string_view part, std::span<const std::int32_t> ids) {
+      same_again_ = same_again_ && gives_back(ids, previous, part);
+      writer_.append(ids);
+      if (!ids.empty()) previous = ids.back();
+      counts_.bytes += static_cast<std::int64_t>(part.size());
+      progress_(part.size());
+    });
+    end_document();
+  }
+  void end_document() {
+    if (const auto separator = tokenizer_.separator_id()) {
+      writer_.append(std::span(&*separator, 1));
+    }
+    writer_.end_document();
+  }
+  // Whether `ids`, behind the id `previous`, decode to `text`.
+  [[nodiscard]] bool gives_back(std::span<const std::int32_t> ids,
+                                std::optional<std::int32_t> previous, std::string_view text) const {
+    for (const std::int32_t id : ids) {
+      const std::string_view bytes = tokenizer_.bytes_of(id, previous);
+      if (!text.starts_with(bytes)) return false;
+      text.remove_prefix(bytes.size());
+      previous = id;
+    }
+    return text.empty();
+  }
   void flush() {
     const auto ids = tokenizer_.encode_batch(batch_);
     std::atomic<bool> same{true};
     parallel_for(
         static_cast<std::int64_t>(batch_.size()), 16, [&](std::int64_t begin, std::int64_t end) {
           for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-            if (tokenizer_.decode(ids[i]) != batch_[i]) same = false;
+            if (!gives_back(ids[i], std::nullopt, batch_[i])) same = false;
           }
         });
     same_again_ = same_again_ && same;
     for (std::size_t i = 0; i < batch_.size(); ++i) {
       writer_.append(ids[i]);
-      if (const auto separator = tokenizer_.separator_id()) {
-        writer_.append(std::span(&*separator, 1));
-      }
-      writer_.end_document();
+      end_document();
     }
     counts_.bytes += static_cast<std::int64_t>(batch_bytes_);
     progress_(batch_bytes_);
@@ -224,13 +254,14 @@ std::vector<SourceRecord> source_records(const SourceFiles& sources) {
   std::string hashes;
   for (const SourceFile& source : sources.files()) {
     if (records.size() < kMostRecords) {
-      records.push_back(
-          {source.name, source.bytes, source.hash, source.num_documents, source.validation});
+      records.push_back({source.name, source.bytes, source.hash, source.num_documents,
+                         source.validation, source.num_skipped});
       continue;
     }
     hashes += source.hash;
     rest.bytes += source.bytes;
     rest.documents += source.num_documents;
+    rest.skipped += source.num_skipped;
   }
   if (!hashes.empty()) {
     rest.path = fmt::format("({} more files)", sources.files().size() - kMostRecords);
@@ -238,6 +269,19 @@ std::vector<SourceRecord> source_records(const SourceFiles& sources) {
     records.push_back(rest);
   }
   return records;
+}
+
+void say_what_was_skipped(const SourceFiles& sources, PrepareReport& report) {
+  report.num_skipped = sources.num_skipped();
+  if (report.num_skipped == 0) return;
+  const std::int64_t num_records = report.num_skipped + sources.num_documents();
+  report.notes.push_back(fmt::format("skipped {} of {} records; the first: {}", report.num_skipped,
+                                     num_records, sources.why_first_skipped()));
+  if (report.num_skipped * 10 > num_records) {
+    report.warnings.push_back(fmt::format(
+        "{:.0f} % of the records were skipped: is --text-field right?",
+        100.0 * static_cast<double>(report.num_skipped) / static_cast<double>(num_records)));
+  }
 }
 
 void warn_of_another_share(double share, const DocumentSplit& split, PrepareReport& report) {
@@ -269,10 +313,15 @@ PrepareReport prepare(const PrepareOptions& options) {
         "write to another folder");
   }
   report.notes = sources.notes();
-  // Documents that may be training text come first.
+  // Of what may be training text.
   if (sources.document_bytes().empty()) {
-    throw DataError("the input holds no text", "check the --input files");
+    throw DataError("the input holds no text",
+                    sources.num_skipped() == 0
+                        ? "check the --input files"
+                        : fmt::format("{} records were skipped, the first: {}",
+                                      sources.num_skipped(), sources.why_first_skipped()));
   }
+  say_what_was_skipped(sources, report);
 
   const double share = options.validation.value_or(options.validation_inputs.empty() ? 0.05 : 0.0);
   const DocumentSplit split(options.split, share, options.seed, sources.document_bytes());

@@ -54,7 +54,8 @@ std::string write_sidecar(const Sidecar& sidecar) {
                        {"bytes", source.bytes},
                        {"xxh3", source.hash},
                        {"documents", source.documents},
-                       {"validation", source.validation}});
+                       {"validation", source.validation},
+                       {"skipped", source.skipped}});
   }
   Json tokenizer = {{"file", sidecar.tokenizer_file},
                     {"kind", sidecar.tokenizer_kind},
@@ -111,7 +112,8 @@ Sidecar parse_sidecar(const std::string& text, const std::string& name) try {
     sidecar.sources.push_back(
         {format::json_string(source, "path", name), count(source, "bytes", name),
          format::json_string(source, "xxh3", name), count(source, "documents", name),
-         format::json_bool(source, "validation", name)});
+         format::json_bool(source, "validation", name),
+         source.contains("skipped") ? count(source, "skipped", name) : 0});
   }
   return sidecar;
 } catch (const DataError& error) {
@@ -127,8 +129,10 @@ PreparedData::PreparedData(fs::path folder, Sidecar sidecar, Tokenizer tokenizer
       validation_(std::move(validation)) {}
 
 PreparedData::Tokens PreparedData::open_tokens(const fs::path& folder, Split split) {
-  const fs::path index_path = folder / fmt::format("{}.idx", split_name(split));
-  const fs::path data_path = folder / fmt::format("{}.bin", split_name(split));
+  const fs::path index_path =
+      config::data_set_file(folder, fmt::format("{}.idx", split_name(split)));
+  const fs::path data_path =
+      config::data_set_file(folder, fmt::format("{}.bin", split_name(split)));
   for (const fs::path& path : {index_path, data_path}) {
     if (!fs::exists(path)) {
       throw DataError(fmt::format("{} is missing", path.string()), kPrepareHint);
@@ -142,7 +146,7 @@ PreparedData::Tokens PreparedData::open_tokens(const fs::path& folder, Split spl
 }
 
 PreparedData open_prepared(const fs::path& folder) {
-  const fs::path sidecar_path = folder / kSidecarName;
+  const fs::path sidecar_path = config::data_set_file(folder, kSidecarName);
   if (!fs::exists(sidecar_path)) {
     throw DataError(
         fmt::format("{}: holds no {}, so it is no prepared data", folder.string(), kSidecarName),
@@ -151,7 +155,8 @@ PreparedData open_prepared(const fs::path& folder) {
   }
   Sidecar sidecar = parse_sidecar(read_file(sidecar_path), sidecar_path.string());
 
-  const fs::path tokenizer_path = folder / fs::path(sidecar.tokenizer_file).filename();
+  const fs::path tokenizer_path =
+      config::data_set_file(folder, fs::path(sidecar.tokenizer_file).filename().string());
   if (!fs::is_regular_file(tokenizer_path)) {
     throw DataError(fmt::format("{} is missing", tokenizer_path.string()), kPrepareHint);
   }

@@ -73,7 +73,6 @@ struct LoadedModel {
   bool exact = false;           // the leading space is then added here, not by the library
   bool cuts_at_spaces = false;  // for the others: single spaces between two ASCII words
   sentencepiece::SentencePieceProcessor processor;
-  bool space_after_newline = false;  // only when exact: other models rewrite text anyway
   JoinedBytes pairs;
   std::vector<std::int32_t> byte_id;  // [256] when exact
 };
@@ -128,14 +127,9 @@ class ExactEncoder final : public SegmentEncoder {
   using SegmentEncoder::SegmentEncoder;
 
   void encode(std::string_view part, bool begins_text, std::vector<std::int32_t>& ids) override {
-    if (part.empty()) return;
-    std::string rewritten;
-    if (loaded().space_after_newline) part = rewritten = with_spaces_after_newlines(part);
-    if (begins_text && loaded().model.add_dummy_prefix) {
-      encode_any(" " + std::string(part), ids);
-    } else {
-      encode_any(part, ids);
-    }
+    encode_any(text_to_encode(part, begins_text && loaded().model.add_dummy_prefix,
+                              loaded().model.space_after_newline),
+               ids);
   }
 
  private:
@@ -233,7 +227,7 @@ class SentencePieceTokenizer final : public TokenizerModel {
     if (!loaded_->exact && !loaded_->cuts_at_spaces) return text.size();
     for (std::size_t i = std::max<std::size_t>(target, 1); i + 1 < text.size(); ++i) {
       // What follows a newline decides whether a space goes in between.
-      if (loaded_->space_after_newline && text[i - 1] == '\n') continue;
+      if (facts().space_after_newline && text[i - 1] == '\n') continue;
       const bool here = loaded_->exact ? !is_continuation(text[i]) &&
                                              (!loaded_->pairs.joined(text[i - 1], text[i]) ||
                                               i - target >= kMaxSegmentBytes)
@@ -288,7 +282,7 @@ void describe_pieces(const SentencePieceModel& model, TokenizerFacts& facts) {
         break;
       default:
         bytes = with_spaces(piece.text);
-        if (model.space_after_newline) bytes = without_spaces_after_newlines(bytes);
+        if (facts.space_after_newline) bytes = without_spaces_after_newlines(bytes);
         break;
     }
     facts.bytes.push_back(std::move(bytes));
@@ -309,7 +303,6 @@ std::shared_ptr<const TokenizerModel> make_sentencepiece_tokenizer(std::string b
   loaded->exact = model.byte_fallback && has_space_piece(model) && model.character_map.empty() &&
                   !model.remove_extra_whitespaces && model.escape_whitespaces &&
                   !model.treat_whitespace_as_suffix && !model.has_denormalizer;
-  loaded->space_after_newline = model.space_after_newline && loaded->exact;
 
   // The library gets only what was checked.
   SentencePieceModel for_library = model;
@@ -338,7 +331,9 @@ std::shared_ptr<const TokenizerModel> make_sentencepiece_tokenizer(std::string b
   facts.hash = to_hex(xxh3(bytes));
   facts.serialized = std::move(bytes);
   facts.lossless = loaded->exact;
-  facts.space_after_newline = loaded->space_after_newline;
+  // Models that are not exact rewrite text anyway.
+  facts.space_after_newline =
+      loaded->exact && model.space_after_newline != format::SpaceAfterNewline::kNever;
   describe_pieces(model, facts);
   if (loaded->exact) {
     loaded->byte_id.resize(256);

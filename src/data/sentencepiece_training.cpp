@@ -2,10 +2,12 @@
 //
 // The library normally learns from lines without their newline, so that a newline would cost a
 // byte piece of its own. Here it learns from stretches of text that keep it: a stretch ends after
-// a run of newlines, and before a newline that follows a letter. So ".\n" and "\n\n" can become
-// pieces, while no piece glues a line break to a word that happened to stand there. A stretch that
-// follows a newline is learned with a space before it, as it is encoded (space_after_newline): the
-// first word of a line is the same pieces as anywhere else.
+// a run of line breaks, and before a line break that follows a letter. So ".\n" and "\n\n" can
+// become pieces, while no piece glues a line break to a word that happened to stand there.
+//
+// What is cut into stretches is the text as it will be encoded, with the spaces that go before its
+// first word (add_dummy_prefix) and behind newlines (space_after_newline): the first word of a text
+// or a line is the same pieces as anywhere else, and every piece that is learned can be used.
 #include <fmt/format.h>
 #include <sentencepiece_trainer.h>
 
@@ -16,17 +18,15 @@
 #include <utility>
 #include <vector>
 
+#include "data/piece_text.h"
 #include "switchyard/core/error.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/format/sentencepiece_model.h"
-#include "switchyard/format/utf8.h"
 
 namespace switchyard::data {
 namespace {
 
-constexpr std::size_t kMaxStretchBytes = 8192;
-// Signs that the trainer reserves for itself: a space, and an unknown character.
-constexpr std::string_view kReserved[] = {"\xE2\x96\x81", "\xE2\x96\x85"};
+constexpr auto kSpaces = format::SpaceAfterNewline::kUnlessLineBreakFollows;
 
 // Control pieces by id: a name that no text holds (private-use characters), the usual name, and
 // another for texts in which the usual one became an ordinary piece.
@@ -41,12 +41,6 @@ constexpr ControlPiece kPlaceholders[] = {
     {"\uE000end\uE001", "</s>", "<|end|>"},
 };
 
-bool is_letter(char byte) {
-  const auto value = static_cast<unsigned char>(byte);
-  return value >= 0x80 || (value >= '0' && value <= '9') || (value >= 'A' && value <= 'Z') ||
-         (value >= 'a' && value <= 'z');
-}
-
 // Serves the stretches of all texts one by one.
 class Stretches final : public sentencepiece::SentenceIterator {
  public:
@@ -57,46 +51,38 @@ class Stretches final : public sentencepiece::SentenceIterator {
   [[nodiscard]] sentencepiece::util::Status status() const override { return {}; }
   void Next() override {
     do {
-      while (text_ < texts_.size() && at_ == texts_[text_].size()) {
-        ++text_;
+      while (at_ == spaced_.size()) {
+        done_ = next_text_ == texts_.size();
+        if (done_) return;
+        spaced_ = text_to_encode(texts_[next_text_++], true, kSpaces);
         at_ = 0;
       }
-      done_ = text_ == texts_.size();
-      if (done_) return;
-      const std::size_t end = end_of_stretch(texts_[text_], at_);
-      const bool after_newline = at_ > 0 && texts_[text_][at_ - 1] == '\n';
-      const bool spaced =
-          after_newline && texts_[text_][at_] != '\n' && !starts_reserved(texts_[text_], at_);
-      value_.assign(spaced ? " " : "");
-      value_.append(texts_[text_], at_, end - at_);
+      const std::size_t end = end_of_stretch(spaced_, at_);
+      value_.assign(spaced_, at_, end - at_);
       at_ = end;
-    } while (std::any_of(std::begin(kReserved), std::end(kReserved),
-                         [this](std::string_view sign) { return value_ == sign; }));
+    } while (starts_reserved_sign(value_));
   }
 
  private:
-  static bool starts_reserved(std::string_view text, std::size_t at) {
-    return std::any_of(std::begin(kReserved), std::end(kReserved),
-                       [&](std::string_view sign) { return text.substr(at).starts_with(sign); });
-  }
-
-  static std::size_t end_of_stretch(std::string_view text, std::size_t begin) {
-    if (starts_reserved(text, begin)) return begin + kReserved[0].size();
-    for (std::size_t i = begin + 1; i < text.size(); ++i) {
-      if ((text[i] == '\n' || text[i] == '\r') && is_letter(text[i - 1])) return i;
-      if (text[i - 1] == '\n' && text[i] != '\n' && text[i] != '\r') return i;
-      if (text[i] == '\xE2' && starts_reserved(text, i)) return i;
-      if (i - begin >= kMaxStretchBytes) return format::floor_character_boundary(text, i);
-    }
-    return text.size();
-  }
-
   std::span<const std::string> texts_;
-  std::size_t text_ = 0;
+  std::size_t next_text_ = 0;
+  std::string spaced_;
   std::size_t at_ = 0;
   bool done_ = false;
   std::string value_;
 };
+
+// The trainer exits the process when there is no pair of characters to merge.
+bool has_something_to_learn(std::span<const std::string> texts) {
+  const auto both_letters = [](char a, char b) { return is_letter(a) && is_letter(b); };
+  for (Stretches stretches(texts); !stretches.done(); stretches.Next()) {
+    const std::string& stretch = stretches.value();
+    if (std::adjacent_find(stretch.begin(), stretch.end(), both_letters) != stretch.end()) {
+      return true;
+    }
+  }
+  return false;
+}
 
 sentencepiece::util::Status train(const TokenizerSpec& spec, std::span<const std::string> texts,
                                   const char* coverage, std::string& model) {
@@ -108,7 +94,7 @@ sentencepiece::util::Status train(const TokenizerSpec& spec, std::span<const std
       // Lossless.
       {"normalization_rule_name", "identity"},
       {"remove_extra_whitespaces", "false"},
-      {"add_dummy_prefix", "false"},
+      {"add_dummy_prefix", "false"},  // stretches have theirs
       {"byte_fallback", "true"},
       {"max_sentence_length", std::to_string(2 * kMaxStretchBytes)},
       {"character_coverage", coverage},
@@ -142,7 +128,8 @@ std::string name_control_pieces(const std::string& bytes) {
     *names[id] = is_taken(control.usual) ? control.other : control.usual;
     model.piece[id].text = *names[id];
   }
-  model.space_after_newline = true;
+  model.space_after_newline = kSpaces;
+  model.add_dummy_prefix = true;
   return format::serialize_sentencepiece_model(model);
 }
 
@@ -150,13 +137,7 @@ std::string name_control_pieces(const std::string& bytes) {
 
 Tokenizer train_tokenizer(const TokenizerSpec& spec, std::span<const std::string> texts) {
   SWITCHYARD_CHECK(spec.needs_training(), "this tokenizer is not trained");
-  // The trainer exits the process when there is no pair of characters to merge.
-  const bool learnable = std::any_of(texts.begin(), texts.end(), [](const std::string& text) {
-    return std::adjacent_find(text.begin(), text.end(), [](char a, char b) {
-             return is_letter(a) && is_letter(b);
-           }) != text.end();
-  });
-  if (!learnable) {
+  if (!has_something_to_learn(texts)) {
     throw DataError("there is no text that a tokenizer could be trained on",
                     "give more text, or use --tokenizer bytes");
   }

@@ -11,8 +11,10 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
+#include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
 #include "switchyard/data/file_kind.h"
+#include "switchyard/data/text_file.h"
 #include "switchyard/format/jsonl.h"
 #include "switchyard/format/utf8.h"
 
@@ -21,17 +23,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::size_t kMostNamesInANote = 3;
 constexpr std::size_t kMaxJsonLineBytes = std::size_t{1} << 30;
 constexpr std::array<const char*, 5> kTextExtensions{".txt", ".text", ".md", ".jsonl", ".ndjson"};
 
+// Of the file itself, or of what is compressed in it.
+fs::path extension_of(const fs::path& path) {
+  return fs::path(format::uncompressed_name(path.string())).extension();
+}
+
 bool has_jsonl_name(const fs::path& path) {
-  return path.extension() == ".jsonl" || path.extension() == ".ndjson";
+  const fs::path extension = extension_of(path);
+  return extension == ".jsonl" || extension == ".ndjson";
 }
 
 bool has_text_name(const fs::path& path) {
-  return std::find(kTextExtensions.begin(), kTextExtensions.end(), path.extension()) !=
+  return std::find(kTextExtensions.begin(), kTextExtensions.end(), extension_of(path)) !=
          kTextExtensions.end();
 }
 
@@ -69,9 +76,16 @@ void for_each_part(std::string_view text, const std::string& separator,
   }
 }
 
+DataError with_skip_hint(const DataError& error) {
+  const std::string skip = "--skip-bad-records leaves such records out and counts them";
+  return DataError(error.what(), error.hint().empty() ? skip : error.hint() + "; " + skip);
+}
+
+// `skip` hears why a record is left out.
 void for_each_document_of(const SourceFile& source, std::string_view text,
                           const PrepareOptions& options,
-                          const std::function<void(std::string_view)>& visit) {
+                          const std::function<void(std::string_view)>& visit,
+                          const std::function<void(const DataError&)>& skip) {
   if (!source.jsonl) {
     for_each_part(text, options.document_separator, visit);
     return;
@@ -79,12 +93,20 @@ void for_each_document_of(const SourceFile& source, std::string_view text,
   format::LineReader lines(text, source.name, kMaxJsonLineBytes);
   while (const auto line = lines.next()) {
     if (line->text.find_first_not_of(" \t") == std::string_view::npos) continue;
-    const std::string field = format::text_field(*line, options.text_field, source.name);
+    std::string field;
+    try {
+      field = format::text_field(*line, options.text_field, source.name);
+    } catch (const DataError& error) {
+      if (!options.skip_bad_records) throw with_skip_hint(error);
+      skip(error);
+      continue;
+    }
     if (!field.empty()) visit(field);
   }
 }
 
-std::string_view text_of(const SourceFile& source, std::string_view bytes) {
+std::string_view text_of(const SourceFile& source, const MappedFile& plain) {
+  const std::string_view bytes = as_text(plain.bytes());
   return source.has_byte_order_mark ? bytes.substr(kByteOrderMark.size()) : bytes;
 }
 
@@ -107,7 +129,8 @@ SourceFiles::SourceFiles(const PrepareOptions& options, const fs::path& spool_fo
 
 void SourceFiles::add_input(const std::string& input, bool validation) {
   if (input == "-") {
-    add_file("standard input", "/dev/stdin", validation);
+    log::info("reading standard input");
+    add_file(kStandardInput, "/dev/stdin", validation);
     return;
   }
   std::error_code error;
@@ -151,9 +174,11 @@ void SourceFiles::add_folder(const fs::path& folder, bool validation) {
         fmt::format("cannot read the folder {}: {}", folder.string(), failed.message()));
   }
   take_links_to_other_files(links, paths);
+  leave_out_compressed_copies(paths);
   if (paths.empty()) {
     throw UsageError(
-        fmt::format("--input: the folder {} holds no .txt, .text, .md, .jsonl or .ndjson file{}",
+        fmt::format("--input: the folder {} holds no .txt, .text, .md, .jsonl or .ndjson file, "
+                    "nor one with .gz or .zst behind that{}",
                     folder.string(),
                     num_others == 0 ? "" : fmt::format(" ({} others)", num_others)),
         "give the files themselves, whatever their names end with");
@@ -188,6 +213,19 @@ void SourceFiles::take_links_to_other_files(std::vector<fs::path> links,
   }
 }
 
+// `gzip -k` leaves the file beside its compressed copy.
+void SourceFiles::leave_out_compressed_copies(std::vector<fs::path>& paths) {
+  std::unordered_set<std::string> names;
+  for (const fs::path& path : paths) names.insert(path.string());
+  std::erase_if(paths, [&](const fs::path& path) {
+    const std::string name = path.string();
+    const std::string plain = format::uncompressed_name(name);
+    if (plain == name || !names.contains(plain)) return false;
+    note(name, "left out: what it is a compressed copy of by its name is there too");
+    return true;
+  });
+}
+
 void SourceFiles::add_file(const std::string& name, const fs::path& path, bool validation) {
   SourceFile source;
   source.name = name;
@@ -204,42 +242,67 @@ void SourceFiles::add_file(const std::string& name, const fs::path& path, bool v
     spool(path, source.mapped);
   }
   source.jsonl = options_.format == "jsonl" || (options_.format == "auto" && has_jsonl_name(path));
-  const MappedFile file(source.mapped);
-  check_text(source, as_text(file.bytes()));
-  const std::string_view text = text_of(source, as_text(file.bytes()));
-  for_each_document_of(source, text, options_, [&](std::string_view document) {
-    ++source.num_documents;
-    num_bytes_ += static_cast<std::int64_t>(document.size());
-    if (!validation) document_bytes_.push_back(static_cast<float>(document.size()));
-  });
+  MappedFile file(source.mapped);
+  source.compression = readable_compression(as_text(file.bytes()));
   source.bytes = static_cast<std::int64_t>(file.bytes().size());
   source.hash = to_hex(xxh3(file.bytes()));
-  if (source.num_documents == 0) note(name, "empty, nothing taken");
+  const MappedFile plain = decompressed(source, std::move(file));
+  check_text(source, as_text(plain.bytes()));
+  const std::string_view text = text_of(source, plain);
+  for_each_document_of(
+      source, text, options_,
+      [&](std::string_view document) {
+        ++source.num_documents;
+        num_bytes_ += static_cast<std::int64_t>(document.size());
+        if (!validation) document_bytes_.push_back(static_cast<float>(document.size()));
+      },
+      [&](const DataError& error) {
+        ++source.num_skipped;
+        if (why_first_skipped_.empty()) why_first_skipped_ = error.what();
+      });
+  num_skipped_ += source.num_skipped;
+  if (source.num_documents == 0) {
+    note(name, source.num_skipped == 0 ? "empty, nothing taken" : "every record was skipped");
+  }
   note_what_was_taken_for_what(source, text);
   num_documents_ += source.num_documents;
   files_.push_back(std::move(source));
 }
 
-void SourceFiles::check_text(SourceFile& source, std::string_view bytes) {
-  if (const auto kind = foreign_kind(bytes, source.name)) {
-    throw DataError(fmt::format("{}: {}, not text", source.name, kind->name),
-                    kind->command.empty()
-                        ? "give text or JSON lines"
-                        : fmt::format("{} | switchyard prepare --input - ...", kind->command));
+// Into a file, not into memory: a document may be all of it, and documents are handed out as views.
+// That file lies beside the output, where there is room for text, and has no name once it is
+// mapped. Every pass decompresses again, which costs a fraction of encoding, so that one source at
+// a time takes that room.
+MappedFile SourceFiles::decompressed(const SourceFile& source, MappedFile file) const {
+  if (!source.compression.has_value()) return file;
+  const fs::path path = spool_folder_ / "decompressed";
+  {
+    AppendFile out(path, AppendFile::Mode::kCreateNew);
+    format::decompress(as_text(file.bytes()), *source.compression, source.name,
+                       [&](std::string_view part) { out.write(part); });
   }
+  MappedFile plain(path);
+  fs::remove(path);
+  return plain;
+}
+
+void SourceFiles::check_text(SourceFile& source, std::string_view bytes) {
+  refuse_foreign(bytes, source.name, "switchyard prepare --input - ...", source.compression);
   if (const auto bad = format::first_invalid_utf8(bytes)) {
     const std::string_view before = bytes.substr(0, *bad);
+    const std::string command = command_that_reads(source.name, source.compression);
     const bool binary = bytes.find('\0') != std::string_view::npos;
     throw DataError(
         fmt::format("{}: at byte {} (line {}): 0x{:02X} is not valid UTF-8", source.name, *bad,
                     1 + std::count(before.begin(), before.end(), '\n'),
                     static_cast<unsigned char>(bytes[*bad])),
-        binary ? fmt::format("it holds zero bytes too, so it is hardly text; `file {}` may know "
-                             "what it is",
-                             shell_quoted(source.name))
-               : fmt::format("if it is Latin-1 or Windows text: iconv -f WINDOWS-1252 -t UTF-8 {} "
-                             "| switchyard prepare --input - ...",
-                             shell_quoted(source.name)));
+        binary
+            ? fmt::format("it holds zero bytes too, so it is hardly text; `{} | file -` may know "
+                          "what it is",
+                          command)
+            : fmt::format("if it is Latin-1 or Windows text: {} | iconv -f WINDOWS-1252 -t UTF-8 "
+                          "| switchyard prepare --input - ...",
+                          command));
   }
   source.has_byte_order_mark = bytes.starts_with(kByteOrderMark);
 }
@@ -301,16 +364,19 @@ std::vector<std::string> SourceFiles::notes() const {
 void SourceFiles::for_each_document(const std::function<void(const Document&)>& visit) const {
   std::int64_t index = 0;
   for (const SourceFile& source : files_) {
-    const MappedFile file(source.mapped);
+    MappedFile file(source.mapped);
     if (static_cast<std::int64_t>(file.bytes().size()) != source.bytes) {
       throw DataError(fmt::format("{}: changed while it was read", source.name),
                       "prepare again when nothing writes to it");
     }
-    for_each_document_of(source, text_of(source, as_text(file.bytes())), options_,
-                         [&](std::string_view text) {
-                           visit({index, text, source});
-                           ++index;
-                         });
+    const MappedFile plain = decompressed(source, std::move(file));
+    for_each_document_of(
+        source, text_of(source, plain), options_,
+        [&](std::string_view text) {
+          visit({index, text, source});
+          ++index;
+        },
+        [](const DataError&) {});
   }
 }
 

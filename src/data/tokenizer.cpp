@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iterator>
 #include <utility>
 
 #include "data/tokenizer_model.h"
@@ -24,6 +23,7 @@ constexpr std::int32_t kByteSeparator = 256;
 constexpr const char* kModelFile = "tokenizer.model";
 constexpr const char* kByteFile = "tokenizer.json";
 constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
+constexpr std::size_t kLargePartBytes = std::size_t{8} << 20;
 
 class ByteLevelModel final : public TokenizerModel {
  public:
@@ -91,28 +91,62 @@ struct Part {
   std::size_t end;
 };
 
-// Cuts the texts into parts of about kBlockBytes and groups the parts into blocks of about that
+// Cuts the parts into smaller ones of about kBlockBytes and groups these into blocks of about that
 // size. The cuts depend on the texts only, never on the number of threads.
 std::vector<std::vector<Part>> blocks_of(const TokenizerModel& model,
-                                         std::span<const std::string_view> texts) {
+                                         std::span<const std::string_view> texts,
+                                         std::span<const Part> parts) {
   std::vector<std::vector<Part>> blocks(1);
   std::size_t bytes = 0;
-  for (std::size_t text = 0; text < texts.size(); ++text) {
-    std::size_t begin = 0;
+  for (const Part& part : parts) {
+    std::size_t begin = part.begin;
     do {
-      const std::string_view whole = texts[text];
-      std::size_t end = whole.size();
-      if (end - begin > 2 * kBlockBytes) end = model.cut(whole, begin + kBlockBytes);
+      std::size_t end = part.end;
+      if (end - begin > 2 * kBlockBytes) {
+        end = model.cut(texts[part.text].substr(0, part.end), begin + kBlockBytes);
+      }
       if (bytes >= kBlockBytes) {
         blocks.emplace_back();
         bytes = 0;
       }
-      blocks.back().push_back({text, begin, end});
+      blocks.back().push_back({part.text, begin, end});
       bytes += end - begin;
       begin = end;
-    } while (begin < texts[text].size());
+    } while (begin < part.end);
   }
   return blocks;
+}
+
+// The ids of each text's parts, one after the other.
+std::vector<std::vector<std::int32_t>> encode_parts(const TokenizerModel& model,
+                                                    std::span<const std::string_view> texts,
+                                                    std::span<const Part> parts) {
+  const auto blocks = blocks_of(model, texts, parts);
+  std::vector<std::vector<std::vector<std::int32_t>>> block_ids(blocks.size());
+  parallel_for(
+      static_cast<std::int64_t>(blocks.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        for (auto b = static_cast<std::size_t>(begin); b < static_cast<std::size_t>(end); ++b) {
+          const auto encoder = model.make_encoder();
+          block_ids[b].resize(blocks[b].size());
+          for (std::size_t i = 0; i < blocks[b].size(); ++i) {
+            const Part& part = blocks[b][i];
+            encoder->encode(texts[part.text].substr(part.begin, part.end - part.begin),
+                            part.begin == 0, block_ids[b][i]);
+          }
+        }
+      });
+  std::vector<std::vector<std::int32_t>> result(texts.size());
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    for (std::size_t i = 0; i < blocks[b].size(); ++i) {
+      std::vector<std::int32_t>& ids = result[blocks[b][i].text];
+      if (ids.empty()) {
+        ids = std::move(block_ids[b][i]);
+      } else {
+        ids.insert(ids.end(), block_ids[b][i].begin(), block_ids[b][i].end());
+      }
+    }
+  }
+  return result;
 }
 
 }  // namespace
@@ -166,46 +200,33 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
 
 std::vector<std::vector<std::int32_t>> Tokenizer::encode_batch(
     std::span<const std::string_view> texts) const {
-  const auto blocks = blocks_of(*model_, texts);
-  std::vector<std::vector<std::vector<std::int32_t>>> block_ids(blocks.size());
-  parallel_for(
-      static_cast<std::int64_t>(blocks.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-        for (auto b = static_cast<std::size_t>(begin); b < static_cast<std::size_t>(end); ++b) {
-          const auto encoder = model_->make_encoder();
-          block_ids[b].resize(blocks[b].size());
-          for (std::size_t i = 0; i < blocks[b].size(); ++i) {
-            const Part& part = blocks[b][i];
-            encoder->encode(texts[part.text].substr(part.begin, part.end - part.begin),
-                            part.begin == 0, block_ids[b][i]);
-          }
-        }
-      });
-  std::vector<std::vector<std::int32_t>> result(texts.size());
-  for (std::size_t b = 0; b < blocks.size(); ++b) {
-    for (std::size_t i = 0; i < blocks[b].size(); ++i) {
-      std::vector<std::int32_t>& ids = result[blocks[b][i].text];
-      if (ids.empty()) {
-        ids = std::move(block_ids[b][i]);
-      } else {
-        std::ranges::copy(block_ids[b][i], std::back_inserter(ids));
-      }
-    }
+  std::vector<Part> whole;
+  for (std::size_t text = 0; text < texts.size(); ++text) {
+    whole.push_back({text, 0, texts[text].size()});
   }
-  return result;
+  return encode_parts(*model_, texts, whole);
+}
+
+void Tokenizer::encode_in_parts(std::string_view text, const TakePart& take) const {
+  for (std::size_t begin = 0; begin < text.size();) {
+    std::size_t end = text.size();
+    if (end - begin > 2 * kLargePartBytes) end = model_->cut(text, begin + kLargePartBytes);
+    const Part part{0, begin, end};
+    const auto ids = encode_parts(*model_, std::span(&text, 1), std::span(&part, 1));
+    take(text.substr(begin, end - begin), ids.front());
+    begin = end;
+  }
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
-  using LeadingSpace = TokenizerFacts::LeadingSpace;
-  LeadingSpace leading = model_->facts().leading_space;
+  const bool drop_all = model_->facts().leading_space == TokenizerFacts::LeadingSpace::kDropAll;
   std::string text;
   std::optional<std::int32_t> previous;
   for (const std::int32_t id : ids) {
     std::string_view bytes = bytes_of(id, previous);
     previous = id;
-    if (leading != LeadingSpace::kKeep && text.empty() && id != model_->facts().unknown &&
-        bytes.starts_with(' ')) {
+    if (drop_all && text.empty() && id != unknown_id() && bytes.starts_with(' ')) {
       bytes.remove_prefix(1);
-      if (leading == LeadingSpace::kDropOne) leading = LeadingSpace::kKeep;
     }
     text += bytes;
   }
@@ -219,11 +240,13 @@ std::string_view Tokenizer::bytes_of(std::int32_t id, std::optional<std::int32_t
     }
     return model_->facts().bytes[static_cast<std::size_t>(any)];
   };
+  const TokenizerFacts& facts = model_->facts();
   std::string_view bytes = raw(id);
-  if (model_->facts().space_after_newline && previous.has_value() &&
-      raw(*previous).ends_with('\n') && bytes.starts_with(' ')) {
-    bytes.remove_prefix(1);
-  }
+  if (!bytes.starts_with(' ') || id == facts.unknown) return bytes;
+  const bool begins_text = !previous.has_value() || raw(*previous).empty();  // a control piece
+  const bool was_added = begins_text ? facts.leading_space != TokenizerFacts::LeadingSpace::kKeep
+                                     : facts.space_after_newline && raw(*previous).ends_with('\n');
+  if (was_added) bytes.remove_prefix(1);
   return bytes;
 }
 

@@ -25,7 +25,7 @@ struct TokenizerFacts {
   std::optional<std::int32_t> separator;
   std::vector<std::string> bytes;  // by id: what it decodes to
   std::vector<std::string> piece;  // by id: for people
-  // decode() drops one space (or all) at the beginning, which encode() put there.
+  // Decoding drops one space (or all) at the beginning of a text, which encode() put there.
   enum class LeadingSpace { kKeep, kDropOne, kDropAll };
   LeadingSpace leading_space = LeadingSpace::kKeep;
   // encode() put a space behind every newline that other text follows; decoding drops it.

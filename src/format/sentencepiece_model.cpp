@@ -41,6 +41,9 @@ constexpr std::uint32_t kNormalizerDummyPrefix = 3;
 constexpr std::uint32_t kNormalizerRemoveSpaces = 4;
 constexpr std::uint32_t kNormalizerEscapeSpaces = 5;
 
+constexpr std::string_view kUnlessNewlineFollows = "switchyard_space_after_newline";
+constexpr std::string_view kUnlessLineBreakFollows = "switchyard_space_after_line_break";
+
 // The library looks up user-defined pieces into a result array of this size.
 constexpr std::size_t kMaxNestedUserPieces = 64;
 
@@ -186,12 +189,18 @@ void parse_trainer(std::string_view bytes, const std::string& name, SentencePiec
   }
 }
 
+SpaceAfterNewline space_after_newline(std::string_view normalizer) {
+  if (normalizer == kUnlessNewlineFollows) return SpaceAfterNewline::kUnlessNewlineFollows;
+  if (normalizer == kUnlessLineBreakFollows) return SpaceAfterNewline::kUnlessLineBreakFollows;
+  return SpaceAfterNewline::kNever;
+}
+
 void parse_normalizer(std::string_view bytes, const std::string& name, SentencePieceModel& model) {
   MessageReader reader(bytes, name);
   for (Field field; reader.next(field);) {
     switch (field.number) {
       case kNormalizerName:
-        model.space_after_newline = bytes_field(field, reader) == kSpaceAfterNewline;
+        model.space_after_newline = space_after_newline(bytes_field(field, reader));
         break;
       case kNormalizerMap:
         model.character_map = bytes_field(field, reader);
@@ -355,7 +364,12 @@ std::string serialize_sentencepiece_model(const SentencePieceModel& model) {
   trainer.bytes(kTrainerPaddingPiece, model.padding_piece);
   out.bytes(kModelTrainer, trainer.take());
   MessageWriter normalizer;
-  if (model.space_after_newline) normalizer.bytes(kNormalizerName, kSpaceAfterNewline);
+  if (model.space_after_newline != SpaceAfterNewline::kNever) {
+    normalizer.bytes(kNormalizerName,
+                     model.space_after_newline == SpaceAfterNewline::kUnlessNewlineFollows
+                         ? kUnlessNewlineFollows
+                         : kUnlessLineBreakFollows);
+  }
   if (!model.character_map.empty()) normalizer.bytes(kNormalizerMap, model.character_map);
   normalizer.number(kNormalizerDummyPrefix, model.add_dummy_prefix ? 1 : 0);
   normalizer.number(kNormalizerRemoveSpaces, model.remove_extra_whitespaces ? 1 : 0);

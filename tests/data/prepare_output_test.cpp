@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "support/temporary_folder.h"
+#include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/data/prepare.h"
@@ -102,19 +103,20 @@ TEST_F(PrepareOutput, ALinkToAFullFolderOrAFileIsRefusedBeforeTheWork) {
   EXPECT_EQ(read_file(folder_ / "full/thesis.txt"), "do not lose");
 }
 
-TEST_F(PrepareOutput, ADataSetThatWasBeingReplacedIsPutBack) {
+TEST_F(PrepareOutput, AReplacementThatWasStoppedHalfWayIsReadAndFinished) {
   const std::string book = file("book.txt", "a book\n");
   (void)prepare_into("dd", {book});
+  (void)prepare_into("new", {book, file("more.txt", "more text\n")});
   // As a kill between two renames leaves it.
-  const fs::path dead = folder_ / "dd" / ".dd.partial-999999999";
-  fs::create_directories(dead / "replaced");
-  for (const char* name : {"data.json", "train.bin"}) {
-    fs::rename(folder_ / "dd" / name, dead / "replaced" / name);
-  }
+  const fs::path incoming = folder_ / "dd" / config::kIncomingFolderName;
+  fs::rename(folder_ / "new", incoming);
+  fs::rename(incoming / "train.bin", folder_ / "dd" / "train.bin");
+  const std::int64_t tokens = tokens_in("dd");
+  EXPECT_TRUE(config::holds_prepared_data(folder_ / "dd"));
   EXPECT_THAT([&] { (void)prepare_into("dd", {book}, false); },
               ThrowsMessage<UsageError>(HasSubstr("already holds prepared data")));
-  EXPECT_GT(tokens_in("dd"), 0);
-  EXPECT_FALSE(fs::exists(dead));
+  EXPECT_FALSE(fs::exists(incoming));
+  EXPECT_EQ(tokens_in("dd"), tokens);
 }
 
 TEST_F(PrepareOutput, WhatFailsLeavesTheOldDataSetAsItWas) {

@@ -234,6 +234,54 @@ TEST_F(Prepare, JsonlErrorsNameFileAndLine) {
   EXPECT_THAT(all_of(body), ::testing::ElementsAre("the text"));
 }
 
+TEST_F(Prepare, BadRecordsAreRefusedOrLeftOutAndCounted) {
+  const std::vector<std::string> bad = {R"({"text": null})",
+                                        R"({"other": "x"})",
+                                        R"({"text": 7})",
+                                        R"({"text": ["a", "b"]})",
+                                        R"({"text": "good", "score": NaN})",
+                                        R"({"text": "cut of)",
+                                        R"("text")",
+                                        R"({"text": "a", "text": "b"})"};
+  std::string lines;
+  for (int i = 0; i < 200; ++i) lines += "{\"text\": \"good " + std::to_string(i) + "\"}\n";
+  for (const std::string& record : bad) {
+    lines += record + "\n";
+    const std::string input = file("one.jsonl", "{\"text\": \"a\"}\n" + record + "\n");
+    try {
+      (void)prepare(options({input}));
+      ADD_FAILURE() << record;
+    } catch (const DataError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("one.jsonl:2"));
+      EXPECT_THAT(error.hint(), HasSubstr("--skip-bad-records")) << record;
+    }
+  }
+  PrepareOptions skipping = options({file("a.jsonl", lines + "\n{\"text\": \"\"}\n")});
+  skipping.skip_bad_records = true;
+  skipping.validation = 0.0;
+  const PrepareReport report = prepare(skipping);
+  EXPECT_EQ(report.sidecar.train.documents, 200);
+  EXPECT_EQ(report.num_skipped, static_cast<std::int64_t>(bad.size()));
+  EXPECT_THAT(report.notes, Contains(AllOf(HasSubstr("skipped 8 of 208 records"),
+                                           HasSubstr("a.jsonl:201: the field 'text' is null"))));
+  EXPECT_TRUE(report.warnings.empty());
+  EXPECT_EQ(open_prepared(skipping.output).sidecar().sources.at(0).skipped, report.num_skipped);
+}
+
+TEST_F(Prepare, SkippingMostOrAllRecordsIsSaid) {
+  PrepareOptions what = options({file("a.jsonl", "{\"body\": \"a\"}\n{\"text\": \"b\"}\n")});
+  what.skip_bad_records = true;
+  EXPECT_THAT(prepare(what).warnings, Contains(HasSubstr("50 % of the records were skipped")));
+  what.overwrite = true;
+  what.text_field = "absent";
+  try {
+    (void)prepare(what);
+    ADD_FAILURE();
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.hint(), AllOf(HasSubstr("2 records were skipped"), HasSubstr("a.jsonl:1")));
+  }
+}
+
 TEST_F(Prepare, TheSidecarDescribesWhatWasWritten) {
   const std::string text = testing::small_text(20000);
   const PrepareReport report = prepare(options({file("a.txt", text)}, "unigram:400"));

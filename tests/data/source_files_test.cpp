@@ -11,6 +11,7 @@
 #include "switchyard/core/file.h"
 #include "switchyard/data/file_kind.h"
 #include "switchyard/data/prepare.h"
+#include "switchyard/data/text_file.h"
 
 namespace switchyard::data {
 namespace {
@@ -108,6 +109,12 @@ TEST_F(Sources, ForeignFilesAreRefusedByNameWithTheCommand) {
   EXPECT_THAT(hint_of(file("c.txt", "caf\xE9 au lait")), HasSubstr("iconv -f WINDOWS-1252"));
   EXPECT_THAT(hint_of(file("c.txt", "\xE9\0\x01 binary"s)), ::testing::Not(HasSubstr("iconv")))
       << "garbage would come of it";
+}
+
+TEST_F(Sources, WhatCameThroughAPipeHasNoNameInTheCommand) {
+  EXPECT_THAT([] { refuse_foreign("%PDF-1.4 rest", kStandardInput, "reader", std::nullopt); },
+              ThrowsMessage<DataError>(HasSubstr("standard input: a PDF document")));
+  EXPECT_EQ(command_that_reads(kStandardInput, std::nullopt), "cat FILE");
 }
 
 TEST_F(Sources, WhatWasTakenForWhatIsSaid) {

@@ -43,7 +43,7 @@ Tokenizer foreign(bool dummy_prefix, bool remove_spaces, bool byte_fallback) {
   model.add_dummy_prefix = dummy_prefix;
   model.remove_extra_whitespaces = remove_spaces;
   model.byte_fallback = byte_fallback;
-  model.space_after_newline = false;
+  model.space_after_newline = format::SpaceAfterNewline::kNever;
   if (!byte_fallback) {
     std::erase_if(model.piece,
                   [](const auto& piece) { return piece.type == format::PieceType::kByte; });
@@ -129,11 +129,25 @@ TEST(TrainedTokenizer, AWordIsTheSamePiecesAtTheStartOfALineAsInsideIt) {
   EXPECT_EQ(again.encode("of\nthe earth"), tokenizer.encode("of\nthe earth"));
 }
 
+TEST(TrainedTokenizer, AWordIsTheSamePiecesAtTheStartOfATextAsInsideIt) {
+  const Tokenizer& tokenizer = trained_bpe();
+  const auto one = tokenizer.encode("the");
+  ASSERT_EQ(one.size(), 1U);
+  EXPECT_EQ(tokenizer.encode("of the").back(), one.front());
+  // The space that was put before it belongs to no text: after nothing and after a separator.
+  EXPECT_EQ(tokenizer.decode(one), "the");
+  EXPECT_EQ(tokenizer.bytes_of(one.front(), std::nullopt), "the");
+  EXPECT_EQ(tokenizer.bytes_of(one.front(), tokenizer.separator_id()), "the");
+  EXPECT_EQ(tokenizer.bytes_of(one.front(), one.front()), " the");
+  const auto text = [&](std::vector<std::int32_t> ids) { return tokenizer.decode(ids); };
+  EXPECT_EQ(text({one.front(), *tokenizer.separator_id(), one.front(), one.front()}), "thethe the");
+}
+
 TEST(TrainedTokenizer, NewlinesAndSpacesComeBackHoweverTheyStandTogether) {
   const Tokenizer& tokenizer = trained_bpe();
-  // All texts of up to seven of these.
-  constexpr std::string_view kAlphabet = "\n a";
-  for (std::size_t length = 1; length <= 7; ++length) {
+  // All texts of up to six of these.
+  constexpr std::string_view kAlphabet = "\n\r a";
+  for (std::size_t length = 1; length <= 6; ++length) {
     std::size_t count = 1;
     for (std::size_t i = 0; i < length; ++i) count *= kAlphabet.size();
     for (std::size_t number = 0; number < count; ++number) {
@@ -191,10 +205,10 @@ TEST(TrainedTokenizer, TextThatSpellsAControlPieceIsLearnedLikeAnyOther) {
   for (int i = 0; i < 300; ++i) text += "the <unk> of the <unk> said </s>, and ";
   const Tokenizer tokenizer =
       train_tokenizer(parse_tokenizer_spec("bpe:400"), std::vector<std::string>{text});
-  const auto ids = tokenizer.encode(" <unk>");
+  const auto ids = tokenizer.encode("<unk>");
   EXPECT_EQ(ids.size(), 3U);  // " <", "unk", ">": letters and signs are pieces of their own
   EXPECT_THAT(ids, ::testing::Not(::testing::Contains(tokenizer.unknown_id())));
-  EXPECT_EQ(tokenizer.decode(ids), " <unk>");
+  EXPECT_EQ(tokenizer.decode(ids), "<unk>");
   EXPECT_EQ(tokenizer.decode(std::vector<std::int32_t>{2}), "");
   EXPECT_EQ(tokenizer.end_id(), 2);
 }
@@ -280,6 +294,25 @@ TEST(SentencePieceTokenizer, LargeTextsAndBatchesEqualTheirPartsOnAnyNumberOfThr
     if (tokenizer.lossless()) {
       EXPECT_EQ(tokenizer.decode(batch[1]), large);
     }
+  }
+}
+
+TEST(SentencePieceTokenizer, ATextInPartsIsTheSameIdsAsInOnePiece) {
+  std::string large;
+  while (large.size() < (std::size_t{18} << 20)) large += testing::small_text(60000) + "\r\n\n";
+  for (const Tokenizer& tokenizer : {trained_bpe(), Tokenizer::byte_level()}) {
+    std::string text;
+    std::vector<std::int32_t> ids;
+    std::size_t num_parts = 0;
+    tokenizer.encode_in_parts(large,
+                              [&](std::string_view part, std::span<const std::int32_t> some) {
+                                ++num_parts;
+                                text += part;
+                                ids.insert(ids.end(), some.begin(), some.end());
+                              });
+    EXPECT_EQ(num_parts, 2U);
+    EXPECT_TRUE(text == large);
+    EXPECT_TRUE(ids == tokenizer.encode(large));
   }
 }
 

@@ -60,6 +60,7 @@ TEST(SentencePieceModel, SerializedFieldsAreReadBack) {
   model.unknown_surface = "?";
   model.end_piece = "[END]";
   model.remove_extra_whitespaces = false;
+  model.space_after_newline = SpaceAfterNewline::kUnlessLineBreakFollows;
   model.character_map = character_map(one_rule_trie(), std::string("bc\0", 3));
   const SentencePieceModel read =
       parse_sentencepiece_model(serialize_sentencepiece_model(model), "x");
@@ -71,6 +72,7 @@ TEST(SentencePieceModel, SerializedFieldsAreReadBack) {
   EXPECT_FALSE(read.add_dummy_prefix);
   EXPECT_FALSE(read.remove_extra_whitespaces);
   EXPECT_TRUE(read.escape_whitespaces);
+  EXPECT_EQ(read.space_after_newline, SpaceAfterNewline::kUnlessLineBreakFollows);
   EXPECT_EQ(read.unknown_surface, "?");
   EXPECT_EQ(read.end_piece, "[END]");
   EXPECT_EQ(read.character_map, model.character_map);

@@ -263,6 +263,11 @@ void write_tokenizer_seeds(const fs::path& folder) {
       model.add_dummy_prefix = false;
       model.remove_extra_whitespaces = false;
       add(model);
+      for (const auto rule : {format::SpaceAfterNewline::kUnlessNewlineFollows,
+                              format::SpaceAfterNewline::kUnlessLineBreakFollows}) {
+        model.space_after_newline = rule;
+        add(model);
+      }
       model.escape_whitespaces = false;
       model.treat_whitespace_as_suffix = true;
       add(model);

@@ -24,6 +24,14 @@ inline constexpr std::array<std::string_view, 7> kDataSetFiles = {
     kPreparedDataName, "train.bin",       "train.idx",     "validation.bin",
     "validation.idx",  "tokenizer.model", "tokenizer.json"};
 
+// In the folder of a data set that a new one replaces: the files of the new one that are not yet in
+// their places, data.json the last of them. A new data set is there as soon as this folder is, and
+// whole at every moment from then on: data_set_file() says where each file is.
+inline constexpr const char* kIncomingFolderName = ".switchyard-incoming";
+// Where `name`, one of kDataSetFiles, of the data set in `folder` is, or would be.
+[[nodiscard]] std::filesystem::path data_set_file(const std::filesystem::path& folder,
+                                                  std::string_view name);
+
 // Written by `prepare`, to the end.
 [[nodiscard]] bool holds_prepared_data(const std::filesystem::path& folder);
 // Holds a resolved config: a run, finished or not.

@@ -3,7 +3,9 @@
 // Inputs. A text file is one document, unless `document_separator` cuts it; a .jsonl or .ndjson
 // file has one document per line. A byte order mark at a file's beginning is dropped, everything
 // else is kept as it is: CRLF, NUL bytes, trailing newlines. Text that is not UTF-8 is refused.
-// A folder stands for its .txt, .text, .md, .jsonl and .ndjson files, in the order of their paths.
+// gzip and Zstandard files, told from their bytes, are what is in them.
+// A folder stands for its .txt, .text, .md, .jsonl and .ndjson files, compressed (.gz, .zst) or
+// not, in the order of their paths.
 //
 // Split. The share is of the bytes. `document` holds back whole documents, drawn at random but
 // always the same ones; `tail` holds back the end of every document; `auto` is `document` from 100
@@ -30,8 +32,10 @@ struct PrepareOptions {
   std::string split = "auto";       // auto | document | tail
   std::string format = "auto";      // auto (by the file's name) | text | jsonl
   std::string text_field = "text";  // of a JSONL object
-  std::string document_separator;   // in text files; goes with the line break after it
-  bool overwrite = false;           // replace prepared data that is already there
+  // Leave out JSONL lines that are no valid JSON or hold no string under `text_field`.
+  bool skip_bad_records = false;
+  std::string document_separator;  // in text files; goes with the line break after it
+  bool overwrite = false;          // replace prepared data that is already there
   std::int64_t num_samples = 3;
   std::uint64_t seed = 0;  // of the document draw
 };
@@ -41,6 +45,7 @@ struct PrepareReport {
   double bytes_per_token = 0.0;      // over both splits, separators not counted
   std::vector<std::string> samples;  // short stretches of the training tokens, read back
   double held_back = 0.0;            // share of the bytes of `inputs`
+  std::int64_t num_skipped = 0;      // records (skip_bad_records)
   std::vector<std::string> warnings;
   std::vector<std::string> notes;  // what a user should know: files left out, marks dropped, ...
 };

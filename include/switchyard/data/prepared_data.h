@@ -30,7 +30,8 @@ struct SourceRecord {
   std::int64_t bytes = 0;
   std::string hash;  // xxh3
   std::int64_t documents = 0;
-  bool validation = false;  // given as validation text
+  bool validation = false;   // given as validation text
+  std::int64_t skipped = 0;  // records left out as bad
 };
 
 // data.json.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,11 +33,14 @@ class Tokenizer {
   // One result per text, equal to encode() of each; large batches use all threads.
   [[nodiscard]] std::vector<std::vector<std::int32_t>> encode_batch(
       std::span<const std::string_view> texts) const;
+  // encode() of a text of any size in little memory: its parts of about 8 MiB, each with its ids.
+  using TakePart = std::function<void(std::string_view part, std::span<const std::int32_t> ids)>;
+  void encode_in_parts(std::string_view text, const TakePart& take) const;
   // The text of ids that begin a document; control ids give nothing. Throws DataError for an id
   // outside the vocabulary.
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids) const;
-  // The bytes that an id adds to a text, given the id before it: none at the text's beginning
-  // (possibly a part of a character).
+  // The bytes that an id adds to a text (possibly a part of a character), given the id before it:
+  // none or a control id (a separator) where a text begins.
   [[nodiscard]] std::string_view bytes_of(std::int32_t id,
                                           std::optional<std::int32_t> previous) const;
   // For people: spaces as U+2581, control characters escaped, lone bytes as <0xE2>.

@@ -28,6 +28,15 @@ struct SentencePiece {
 
 enum class SentencePieceAlgorithm : std::uint8_t { kUnigram = 1, kBpe = 2 };
 
+// Ours: whether a newline that other text follows gets a space behind it before encoding, which
+// comes out again when decoding. A word then is the same pieces at the start of a line as inside
+// it.
+enum class SpaceAfterNewline : std::uint8_t {
+  kNever,
+  kUnlessNewlineFollows,    // "\r\n" is such other text: models of early versions
+  kUnlessLineBreakFollows,  // '\n' and '\r' are not: an empty line is one in CRLF text as well
+};
+
 struct SentencePieceModel {
   std::vector<SentencePiece> piece;  // by id
   SentencePieceAlgorithm algorithm = SentencePieceAlgorithm::kUnigram;
@@ -43,13 +52,8 @@ struct SentencePieceModel {
   bool escape_whitespaces = true;
   std::string character_map;  // precompiled normalisation table; empty = identity
   bool has_denormalizer = false;
-  // Ours, kept as the normaliser's name: a space goes behind every newline that other text follows,
-  // and comes out again when decoding. A word then is the same pieces at the start of a line as
-  // inside it.
-  bool space_after_newline = false;
+  SpaceAfterNewline space_after_newline = SpaceAfterNewline::kNever;  // the normaliser's name
 };
-
-inline constexpr std::string_view kSpaceAfterNewline = "switchyard_space_after_newline";
 
 // Throws DataError naming `name`: broken protobuf, an unsupported algorithm, empty, repeated or
 // non-UTF-8 pieces, not exactly one unknown piece, byte pieces that do not match byte_fallback, a

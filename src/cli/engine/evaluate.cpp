@@ -7,15 +7,15 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include "cli/engine/verbs.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
-#include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/data/file_kind.h"
+#include "switchyard/data/text_file.h"
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/train/build.h"
 
@@ -64,33 +64,23 @@ std::string as_lines(const inference::TextEvaluation& result, const train::Loade
 }
 
 // As `prepare` would take it, which bits per byte depend on. Throws DataError for what is no text.
-std::string text_to_evaluate(const std::string& path, std::string text) {
-  if (const auto kind = data::foreign_kind(text, path)) {
-    throw DataError(fmt::format("{}: {}, not text", path, kind->name),
-                    kind->command.empty()
-                        ? "give plain text"
-                        : fmt::format("{} | switchyard evaluate ... --text -", kind->command));
-  }
-  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-  if (text.starts_with(kByteOrderMark)) {
-    text.erase(0, kByteOrderMark.size());
-    log::info("note: {}: dropped the byte order mark", path);
-  }
-  if (text.empty()) throw DataError(fmt::format("{} is empty", path));
-  if (data::looks_like_json_lines(text)) {
+std::string text_to_evaluate(const std::string& path, const std::string& name) {
+  data::WholeText whole = data::read_text(path, "switchyard evaluate ... --text -");
+  if (whole.had_byte_order_mark) log::info("note: {}: dropped the byte order mark", name);
+  if (whole.text.empty()) throw DataError(fmt::format("{} is empty", name));
+  if (data::looks_like_json_lines(whole.text)) {
     log::warning("{}: JSON lines by the look of it, evaluated as plain text with braces and all",
-                 path);
+                 name);
   }
-  return text;
+  return std::move(whole.text);
 }
 
 }  // namespace
 
 int run_evaluate(const config::ParsedArguments& arguments) {
   const std::string given = arguments.text("--text");
-  const std::string text_path = given == "-" ? "standard input" : given;
-  const std::string text =
-      text_to_evaluate(text_path, read_file(given == "-" ? "/dev/stdin" : given));
+  const std::string text_path = given == "-" ? data::kStandardInput : given;
+  const std::string text = text_to_evaluate(given, text_path);
   const train::LoadedModel model = train::load_model(
       arguments.text("RUN|CHECKPOINT"), arguments.text("--precision"), arguments.text("--device"));
 

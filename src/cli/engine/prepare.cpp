@@ -34,6 +34,10 @@ std::string summary(const std::string& output, const data::PrepareReport& report
           ? fmt::format(" ({:.3g} % of the input)", 100.0 * report.held_back)
           : "",
       report.bytes_per_token);
+  if (report.num_skipped > 0) {
+    text += fmt::format("  skipped          {} record{}\n", report.num_skipped,
+                        report.num_skipped == 1 ? "" : "s");
+  }
   for (std::size_t i = 0; i < report.samples.size(); ++i) {
     text += fmt::format("  sample {:<9} {}\n", i + 1, report.samples[i]);
   }
@@ -52,6 +56,7 @@ int run_prepare(const config::ParsedArguments& arguments) {
   options.split = arguments.text("--split");
   options.format = arguments.text("--format");
   options.text_field = arguments.text("--text-field");
+  options.skip_bad_records = arguments.has("--skip-bad-records");
   options.document_separator = arguments.text("--document-separator");
   options.overwrite = arguments.has("--overwrite");
   options.num_samples = arguments.integer("--samples");

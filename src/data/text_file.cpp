@@ -1,0 +1,74 @@
+#include "switchyard/data/text_file.h"
+
+#include <fmt/format.h>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/text.h"
+#include "switchyard/data/file_kind.h"
+
+namespace switchyard::data {
+namespace {
+
+// For commands. What came through a pipe has a name that only its writer knows.
+std::string path_of(const std::string& name) {
+  return name == kStandardInput ? "FILE" : name;
+}
+
+}  // namespace
+
+std::optional<format::Compression> readable_compression(std::string_view bytes) {
+  const auto compression = format::compression_of(bytes);
+  if (!compression.has_value() || !format::missing_package(*compression).empty()) return {};
+  return compression;
+}
+
+std::string command_that_reads(const std::string& name,
+                               std::optional<format::Compression> compression) {
+  return fmt::format("{} {}", compression ? format::decompressing_command(*compression) : "cat",
+                     shell_quoted(path_of(name)));
+}
+
+void refuse_foreign(std::string_view bytes, const std::string& name, const std::string& reader,
+                    std::optional<format::Compression> decompressed) {
+  std::string plain_path = path_of(name);
+  std::string first;
+  if (decompressed.has_value()) {
+    plain_path = format::uncompressed_name(plain_path);
+    if (plain_path == path_of(name)) plain_path += ".plain";
+    first = fmt::format("{} > {}, then: ", command_that_reads(name, decompressed),
+                        shell_quoted(plain_path));
+  }
+  const auto kind = foreign_kind(bytes, plain_path);
+  if (!kind.has_value()) return;
+  std::string hint = kind->command.empty() ? "give text or JSON lines"
+                                           : fmt::format("{}{} | {}", first, kind->command, reader);
+  if (const auto compression = format::compression_of(bytes)) {
+    if (const std::string package = format::missing_package(*compression); !package.empty()) {
+      hint += fmt::format(" (built with {}, switchyard reads it as it is)", package);
+    }
+  }
+  throw DataError(fmt::format("{}: {}{}, not text", name,
+                              decompressed ? "compressed, and in it " : "", kind->name),
+                  hint);
+}
+
+WholeText read_text(const std::string& path, const std::string& reader) {
+  const std::string name = path == "-" ? kStandardInput : path;
+  if (path == "-") log::info("reading standard input");
+  WholeText result{.text = read_file(path == "-" ? "/dev/stdin" : path)};
+  const auto compression = readable_compression(result.text);
+  if (compression.has_value()) {
+    std::string decompressed;
+    format::decompress(result.text, *compression, name,
+                       [&](std::string_view part) { decompressed += part; });
+    result.text = std::move(decompressed);
+  }
+  refuse_foreign(result.text, name, reader, compression);
+  result.had_byte_order_mark = result.text.starts_with(kByteOrderMark);
+  if (result.had_byte_order_mark) result.text.erase(0, kByteOrderMark.size());
+  return result;
+}
+
+}  // namespace switchyard::data
