@@ -311,8 +311,9 @@ PrepareReport prepare(const PrepareOptions& options) {
                    "a document came back changed from a lossless tokenizer");
   if (!sidecar.lossless) {
     report.notes.push_back(
-        "this tokenizer does not give the text back exactly: bits per byte will be marked as not "
-        "comparable");
+        "this tokenizer does not give the text back exactly: bits per byte would be not "
+        "comparable, "
+        "and runs on it have none");
   }
   if (!sidecar.separator_id.has_value()) {
     report.notes.push_back("the tokenizer has no end piece: documents follow without a separator");

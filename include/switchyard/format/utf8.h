@@ -1,20 +1,12 @@
-// UTF-8 as RFC 3629 defines it: no overlong forms, no surrogates, nothing above U+10FFFF.
+// core/utf8.h under the name by which readers of bytes know it.
 #pragma once
 
-#include <cstddef>
-#include <optional>
-#include <string_view>
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::format {
 
-// Length in bytes (1..4) of the character that `text` starts with; 0 when `text` is empty or its
-// first bytes are not a valid character.
-[[nodiscard]] std::size_t utf8_character_length(std::string_view text);
-
-// Offset of the first byte that belongs to no valid character, or none.
-[[nodiscard]] std::optional<std::size_t> first_invalid_utf8(std::string_view text);
-
-// The largest offset <= `position` at which a character starts (`text` is valid UTF-8).
-[[nodiscard]] std::size_t floor_character_boundary(std::string_view text, std::size_t position);
+using switchyard::first_invalid_utf8;
+using switchyard::floor_character_boundary;
+using switchyard::utf8_character_length;
 
 }  // namespace switchyard::format
