@@ -24,8 +24,11 @@ void occupy_standard_descriptors() {
 [[noreturn]] void end_unhandled() {
   int code = kExitInternal;
   try {
-    if (std::current_exception()) throw;
-    write_last_words("std::terminate was called");
+    if (!std::current_exception()) {  // there was no memory to make one
+      write_last_words("memory ran out");
+      ::_exit(kExitOutOfMemory);
+    }
+    throw;
   } catch (const std::exception& error) {
     code = exit_code_of(error);
     write_last_words(code == kExitOutOfMemory ? "memory ran out" : error.what());

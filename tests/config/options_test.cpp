@@ -140,8 +140,8 @@ TEST_F(Options, MisspelledFlagIsOneProblem) {
 
 TEST_F(Options, MissingArgumentsAreNamed) {
   EXPECT_THAT(problems_of("evaluate", {}),
-              ElementsAre("RUN|CHECKPOINT: missing (folder of a run (its last checkpoint) or of a "
-                          "checkpoint)",
+              ElementsAre("RUN|CHECKPOINT: missing (folder of a run (its last checkpoint), "
+                          "RUN@best, RUN@STEP, or of a checkpoint)",
                           "--text FILE|-: missing (text to evaluate on; - for standard input)"));
 }
 

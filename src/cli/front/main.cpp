@@ -78,10 +78,10 @@ int run(std::span<const std::string> command_line, char* const* argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  switchyard::set_up_process();
   const std::vector<std::string> command_line(argv + std::min(argc, 1), argv + argc);
   const bool debug =
       std::find(command_line.begin(), command_line.end(), "--debug") != command_line.end();
-  switchyard::set_up_process();
   try {
     return run(command_line, argv);
   } catch (const std::exception& error) {
