@@ -65,7 +65,7 @@ std::string write_sidecar(const Sidecar& sidecar) {
       sidecar.separator_id.has_value() ? Json(*sidecar.separator_id) : Json(nullptr);
   const Json json = {{"format", kFormatName},
                      {"version", kFormatVersion},
-                     {"written_by", std::string("switchyard ") + kVersion},
+                     {"written_by", fmt::format("switchyard {}", kVersion)},
                      {"tokenizer", std::move(tokenizer)},
                      {"lossless", sidecar.lossless},
                      {"split",
