@@ -4,12 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
 #include "checkpoint/manifest.h"
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
@@ -115,6 +115,12 @@ fs::path newest_step(const fs::path& checkpoints) {
 // The folder of one step that `path` stands for.
 fs::path step_folder(const fs::path& path) {
   if (config::is_checkpoint(path)) return path;
+  if (const config::NamedRun named = config::parse_named_run(path.string());
+      !named.checkpoint.empty()) {
+    const fs::path step = config::named_checkpoint(named.run, named.checkpoint);
+    if (!step.empty()) return step;
+    throw DataError(config::no_such_checkpoint(named.run, named.checkpoint));
+  }
   for (const fs::path& checkpoints : {path / config::kCheckpointsFolderName, path}) {
     if (const fs::path latest = pointed_at(checkpoints, kLatest); !latest.empty()) return latest;
     // The first save was stopped between its last two renames.
@@ -220,11 +226,9 @@ fs::path find_step(const fs::path& checkpoints, std::int64_t step) {
 }
 
 std::int64_t step_of(const fs::path& folder) {
-  const std::string name = without_mark(folder.filename().string());
-  SWITCHYARD_CHECK(is_step_name(name), "{} is no step", folder.string());
-  std::int64_t step = -1;  // stays when there are more digits than a number has
-  std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
-  return step;
+  SWITCHYARD_CHECK(is_step_name(without_mark(folder.filename().string())), "{} is no step",
+                   folder.string());
+  return config::step_in_name(folder.filename().string()).value_or(-1);  // more than 64 bits
 }
 
 void remove_step(const fs::path& folder) {

@@ -7,6 +7,7 @@
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::checkpoint {
 namespace {
@@ -77,13 +78,14 @@ void check_shards(const fs::path& manifest, const std::set<std::string>& files) 
 
 std::string checksum_of(format::Json members) {
   members.erase(kChecksum);
-  return to_hex(xxh3(members.dump()));
+  return to_hex(xxh3(format::json_text(members)));
 }
 
 void verify_file(const fs::path& file, const format::Json& entry) {
   const auto bytes = entry.at("bytes").get<std::uint64_t>();
   if (const std::uint64_t size = size_of(file); size != bytes) {
-    throw Damaged(file, fmt::format("{} bytes, the manifest says {}", size, bytes));
+    throw Damaged(file, fmt::format("{}, the manifest says {}",
+                                    counted(static_cast<std::int64_t>(size), "byte"), bytes));
   }
   if (xxh3_of_file(file) != entry.at("xxh3").get<std::string>()) {
     throw Damaged(file, "its checksum differs from the manifest's");
@@ -122,7 +124,7 @@ std::uint64_t size_of(const fs::path& file) {
 
 std::string manifest_text(format::Json members) {
   members[kChecksum] = checksum_of(members);
-  return members.dump(2) + "\n";
+  return format::json_text(members, 2) + "\n";
 }
 
 Manifest verify(const fs::path& folder) {

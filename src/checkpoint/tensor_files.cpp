@@ -1,6 +1,7 @@
 #include "switchyard/checkpoint/tensor_files.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/util/accumulate.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -34,23 +35,18 @@ std::optional<at::ScalarType> readable_type(format::ScalarType type) {
   }
 }
 
-std::int64_t numel_of(const std::vector<std::int64_t>& shape) {
-  std::int64_t numel = 1;
-  for (const std::int64_t size : shape) numel *= size;
-  return numel;
-}
-
 ElementRange range_of(const TensorTarget& target) {
-  return target.range.value_or(ElementRange{.begin = 0, .numel = numel_of(target.shape)});
+  return target.range.value_or(
+      ElementRange{.begin = 0, .numel = c10::multiply_integers(target.shape)});
 }
 
 void check_target(const TensorTarget& target) {
   const at::Tensor& destination = target.destination;
   const ElementRange range = range_of(target);
-  SWITCHYARD_CHECK(
-      range.begin >= 0 && range.numel >= 0 && range.begin <= numel_of(target.shape) - range.numel,
-      "elements {} + {} of {}, which has {}", range.begin, range.numel, target.name,
-      numel_of(target.shape));
+  SWITCHYARD_CHECK(range.begin >= 0 && range.numel >= 0 &&
+                       range.begin <= c10::multiply_integers(target.shape) - range.numel,
+                   "elements {} + {} of {}, which has {}", range.begin, range.numel, target.name,
+                   c10::multiply_integers(target.shape));
   SWITCHYARD_CHECK(destination.numel() == range.numel && destination.is_contiguous(),
                    "{} elements of {} go to a contiguous tensor of as many, not of {}", range.numel,
                    target.name, destination.numel());

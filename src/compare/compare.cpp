@@ -7,11 +7,13 @@
 #include <limits>
 #include <system_error>
 
+#include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
+#include "switchyard/core/text.h"
 #include "switchyard/data/prepared_data.h"
 #include "switchyard/model/throughput.h"
 
@@ -32,8 +34,10 @@ std::string tokenizer_of(const fs::path& run, const config::Config& config) {
     }
   }
   if (!files.empty()) return xxh3_of_file(*std::max_element(files.begin(), files.end()));
-  const fs::path sidecar = config::data_set_file(config.data.path, data::kSidecarName);
-  if (config.data.path.empty() || !fs::is_regular_file(sidecar, error)) return {};
+  config::DataConfig place = config.data;
+  config::find_moved_data(place, run);
+  const fs::path sidecar = config::data_set_file(place.path, data::kSidecarName);
+  if (place.path.empty() || !fs::is_regular_file(sidecar, error)) return {};
   try {
     return data::parse_sidecar(read_file(sidecar), sidecar.string()).tokenizer_hash;
   } catch (const Error&) {
@@ -50,7 +54,21 @@ bool has_bits_per_byte(const ComparedRun& run) {
                      [](const auto& record) { return record.bits_per_byte.has_value(); });
 }
 
+// "'a', 'b'"
+std::string names_of_lossy(std::span<const ComparedRun> runs) {
+  std::vector<std::string> names;
+  for (const ComparedRun& run : runs) {
+    if (has_lossy_tokenizer(run)) names.push_back(fmt::format("'{}'", printable(run.name)));
+  }
+  return join(names, ", ");
+}
+
 }  // namespace
+
+bool has_lossy_tokenizer(const ComparedRun& run) {
+  return std::any_of(run.metrics.evaluations.begin(), run.metrics.evaluations.end(),
+                     &telemetry::is_lossy);
+}
 
 ComparedRun read_compared_run(const fs::path& run) {
   ComparedRun result;
@@ -112,19 +130,24 @@ Figure figure_for(std::span<const ComparedRun> runs) {
       unknown ? "The tokenizer of a run is not known" : "The runs have different tokenizers";
   if (!same_tokenizer && bytes_known) {
     return {Figure::Kind::kBitsPerByte, "bits per byte (validation)",
-            why + ", so losses per token cannot be compared: bits per byte can."};
+            why + ", so losses per token cannot be compared: bits per byte can.", true};
   }
   std::string reason;
   if (!same_tokenizer) {
-    reason = why +
-             ", and not every run knows its bits per byte: the losses below are per token of "
-             "each run and do NOT compare.";
+    const std::string lossy = names_of_lossy(runs);
+    reason = fmt::format(
+        "{}, and {}: the losses below are per token of each run and do NOT compare.", why,
+        lossy.empty() ? "not every run knows its bits per byte"
+                      : "bits per byte mean nothing where the tokenizer loses "
+                        "parts of the text (" +
+                            lossy + ")");
   }
   if (evaluated) {
-    return {Figure::Kind::kValidationLoss, "validation loss (nats per token)", reason};
+    return {Figure::Kind::kValidationLoss, "validation loss (nats per token)", reason,
+            same_tokenizer};
   }
   return {Figure::Kind::kTrainingLoss, "training loss (nats per token)",
-          reason + (reason.empty() ? "" : " ") + "Not every run has evaluated."};
+          reason + (reason.empty() ? "" : " ") + "Not every run has evaluated.", same_tokenizer};
 }
 
 double interpolated(std::span<const double> xs, std::span<const double> ys, double x) {

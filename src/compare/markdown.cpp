@@ -19,6 +19,7 @@ namespace switchyard::compare {
 namespace {
 
 constexpr const char* kNone = "-";
+constexpr const char* kLossy = "lossy";  // instead of bits per byte
 
 std::string cell(std::string_view text) {
   std::string out;
@@ -139,6 +140,7 @@ std::string result_section(std::span<const ComparedRun> runs, std::span<const Pr
       bits = value_text(metrics.evaluations.back().bits_per_byte.value_or(
           std::numeric_limits<double>::quiet_NaN()));
       best_bits = value_text(fewest);
+      if (has_lossy_tokenizer(runs[i])) bits = best_bits = kLossy;
     }
     const bool dense = !last.routing.has_value();
     table.add({cell(runs[i].name), dense ? "dense" : cell(runs[i].config.model.moe.router.type),
@@ -147,9 +149,14 @@ std::string result_section(std::span<const ComparedRun> runs, std::span<const Pr
                best_bits, k_text(curve.experts_per_token.back()),
                format_count(typical_speed(metrics))});
   }
-  return "## Results\n\n" + table.text() +
-         "\nFLOPs are the activated ones of training, at the experts per token of each logged "
-         "window; training loss is that of the last window; tokens/s is the median over windows.\n";
+  std::string notes =
+      "FLOPs are the activated ones of training, at the experts per token of each logged "
+      "window; training loss is that of the last window; tokens/s is the median over windows.";
+  if (std::any_of(runs.begin(), runs.end(), &has_lossy_tokenizer)) {
+    notes += fmt::format(
+        " {}: the tokenizer does not give the text back, and what it loses costs no bits.", kLossy);
+  }
+  return "## Results\n\n" + table.text() + "\n" + notes + "\n";
 }
 
 // One row for a quarter, half and all of the largest budget that every run has reached.
@@ -178,16 +185,17 @@ std::string budget_section(const std::string& title, std::span<const ComparedRun
       const auto& budgets = flops ? progress[i].flops : progress[i].tokens;
       const double k = interpolated(budgets, progress[i].experts_per_token, budget);
       std::string item = value_text(values[i]);
-      if (runs.size() > 1 && values[i] == best) item = "**" + item + "**";
+      if (figure.comparable && runs.size() > 1 && values[i] == best) item = "**" + item + "**";
       if (std::isfinite(k) && k > 0) item += fmt::format(" (k {})", k_text(k));
       row.push_back(std::move(item));
     }
     table.add(row);
   }
-  return text + fmt::format(
-                    "{}, lowest in bold; between two records on the straight line that joins "
-                    "them.\n\n{}",
-                    figure.name, table.text());
+  return text +
+         fmt::format("{}, {}; between two records on the straight line that joins them.\n\n{}",
+                     figure.name,
+                     figure.comparable ? "lowest in bold" : "in units that differ from run to run",
+                     table.text());
 }
 
 }  // namespace

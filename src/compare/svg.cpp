@@ -101,8 +101,9 @@ std::string comparison_svg(std::span<const ComparedRun> runs) {
   std::vector<Progress> progress;
   for (const ComparedRun& run : runs) progress.push_back(progress_of(run));
   const Figure figure = figure_for(runs);
-  Panel by_tokens{.title = figure.name, .x_name = "training tokens", .lines = {}};
-  Panel by_flops{.title = figure.name, .x_name = "activated FLOPs", .lines = {}};
+  const std::string title = figure.name + (figure.comparable ? "" : ", NOT comparable");
+  Panel by_tokens{.title = title, .x_name = "training tokens", .lines = {}};
+  Panel by_flops{.title = title, .x_name = "activated FLOPs", .lines = {}};
   Panel experts{.title = "experts per token", .x_name = "training tokens", .lines = {}};
   for (const Progress& of_run : progress) {
     const Curve curve = curve_of(of_run, figure.kind);

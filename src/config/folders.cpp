@@ -10,6 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "config/yaml/value.h"
+#include "switchyard/config/data_folders.h"
+#include "switchyard/config/field_table.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -19,8 +22,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kLogName = "log.txt";
 constexpr const char* kEventsPrefix = "events.out.tfevents.";
-constexpr std::array<std::string_view, 5> kRunFiles = {kResolvedConfigName, "environment.json",
-                                                       "metrics.jsonl", kLogName, kRunLockName};
+constexpr std::array<std::string_view, 6> kRunFiles = {
+    kResolvedConfigName, kDataFoldersName, "environment.json",
+    "metrics.jsonl",     kLogName,         kRunLockName};
 
 // Calls `visit(entry)` until it returns true; false when it never does or the folder is unreadable.
 template <typename Visit>
@@ -54,7 +58,9 @@ bool is_our_output(const fs::path& path) {
 
 class FolderProblems {
  public:
-  explicit FolderProblems(const Resolved& resolved) : resolved_(resolved) {}
+  // `run`: of a run that goes on; empty for a new one.
+  explicit FolderProblems(const Resolved& resolved, fs::path run = {})
+      : resolved_(resolved), run_(std::move(run)) {}
 
   // The first hint is the one that is shown.
   void add(const std::string& key, const std::string& message, const std::string& hint) {
@@ -79,16 +85,29 @@ class FolderProblems {
     if (holds_prepared_data(path)) return;
     std::error_code error;
     const std::string shown = printable(path);
-    const std::string message =
+    std::string message =
         fs::exists(path, error)
             ? fmt::format("'{}' holds no prepared data set (no {})", shown, kPreparedDataName)
             : fmt::format("no folder '{}'{}", shown, path_suggestion(path));
+    if (run_.empty()) {
+      add(key, message,
+          fmt::format("make one: switchyard prepare --input FILE --tokenizer bpe:4096 --output {}",
+                      shell_path(path)));
+      return;
+    }
+    for (const fs::path& place : remembered_places(path, run_)) {
+      message += fmt::format(", nor in '{}'", printable_line(place.string()));
+    }
+    // Never a new `prepare`: the run can only go on with the data that it began with.
+    const std::string value =
+        key == "data.path" ? "FOLDER" : value_text(*find_field(key), resolved_.config);
     add(key, message,
-        fmt::format("make one: switchyard prepare --input FILE --tokenizer bpe:4096 --output {}",
-                    shown));
+        fmt::format("say where the run's data is now: switchyard resume {} {}",
+                    shell_path(run_.string()), shell_quoted(key + "=" + value)));
   }
 
   const Resolved& resolved_;
+  fs::path run_;
   std::vector<std::string> lines_;
   std::string hint_;
 };
@@ -202,14 +221,14 @@ void check_folders_of_run(const Resolved& resolved) {
                  holds_run(dir)
                      ? fmt::format("choose another folder with run.dir=..., or go on with that "
                                    "run: switchyard resume {}",
-                                   printable(dir))
+                                   shell_path(dir))
                      : "choose a folder of its own with run.dir=...");
   }
   problems.raise_if_any();
 }
 
-void check_data_of_run(const Resolved& resolved) {
-  FolderProblems problems(resolved);
+void check_data_of_run(const Resolved& resolved, const fs::path& run) {
+  FolderProblems problems(resolved, run);
   problems.check_data();
   problems.raise_if_any();
 }

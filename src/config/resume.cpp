@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "config/yaml/value.h"
+#include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
@@ -53,7 +54,8 @@ AllowedChanges allowed_changes(const ParsedArguments& arguments) {
           .router = arguments.has("--allow-router-change")};
 }
 
-void check_changes_on_resume(std::span<const Change> changes, const AllowedChanges& allowed) {
+void check_changes_on_resume(std::span<const Change> changes, const AllowedChanges& allowed,
+                             const std::string& advice) {
   std::vector<std::string> problems;
   bool only_router = true;
   for (const Change& change : changes) {
@@ -63,12 +65,12 @@ void check_changes_on_resume(std::span<const Change> changes, const AllowedChang
     only_router = only_router && change.key.starts_with(kRouterPrefix);
   }
   if (problems.empty()) return;
-  throw ConfigError(std::move(problems),
-                    only_router
-                        ? "--allow-router-change goes on with another router, whose state "
-                          "starts afresh"
-                        : "--allow-change KEY goes on with a changed value; the run is then "
-                          "no longer what an uninterrupted one would be");
+  throw ConfigError(
+      std::move(problems),
+      advice + (only_router ? "--allow-router-change goes on with another router, whose state "
+                              "starts afresh"
+                            : "--allow-change KEY goes on with a changed value; the run is then "
+                              "no longer what an uninterrupted one would be"));
 }
 
 Config load_for_resume(const std::filesystem::path& run, std::span<const std::string> overrides,
@@ -77,7 +79,8 @@ Config load_for_resume(const std::filesystem::path& run, std::span<const std::st
   const Config before = load(file, {}).config;
   Resolved resolved = load(file, overrides);
   check_changes_on_resume(changes(before, resolved.config), allowed);
-  check_data_of_run(resolved);
+  find_moved_data(resolved.config.data, run);
+  check_data_of_run(resolved, run);
   resolved.config.run.dir = run.string();
   return resolved.config;
 }

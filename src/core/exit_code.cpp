@@ -2,35 +2,34 @@
 
 #include <filesystem>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <typeinfo>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
-#include "switchyard/core/out_of_memory_error.h"
+#include "switchyard/core/process.h"
 
 namespace switchyard {
+namespace {
 
-int exit_code_of(const std::exception& error) noexcept {
-  if (dynamic_cast<const UsageError*>(&error) != nullptr) return kExitUsage;
-  if (dynamic_cast<const DataError*>(&error) != nullptr) return kExitBadData;
-  if (dynamic_cast<const OutOfMemoryError*>(&error) != nullptr) return kExitOutOfMemory;
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return kExitOutOfMemory;
-  if (dynamic_cast<const StorageError*>(&error) != nullptr) return kExitStorage;
-  if (dynamic_cast<const std::filesystem::filesystem_error*>(&error) != nullptr) {
-    return kExitStorage;
-  }
-  if (dynamic_cast<const PreemptedError*>(&error) != nullptr) return kExitPreempted;
-  if (dynamic_cast<const NonFiniteError*>(&error) != nullptr) return kExitNonFinite;
-  if (dynamic_cast<const PeerError*>(&error) != nullptr) return kExitPeer;
-  return kExitInternal;
+bool is_refused_thread(const std::exception& error) {
+  const auto* system = dynamic_cast<const std::system_error*>(&error);
+  return system != nullptr && system->code() == std::errc::resource_unavailable_try_again;
 }
 
-int report_error(const std::exception& error, bool debug) {
-  const int code = exit_code_of(error);
-  const bool is_bad_alloc = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  std::string_view text = is_bad_alloc ? "memory ran out" : error.what();
+std::string_view words_of(const std::exception& error) {
+  if (dynamic_cast<const Error*>(&error) != nullptr) return error.what();
+  if (is_refused_thread(error)) {
+    return "a thread could not be started: memory or the number of processes is limited";
+  }
+  return is_out_of_memory(error) ? "memory ran out" : error.what();
+}
+
+void log_error(const std::exception& error, int code, bool debug) {
+  std::string_view text = words_of(error);
   while (true) {
     const std::size_t end = text.find('\n');
     const std::string line(text.substr(0, end));
@@ -45,6 +44,41 @@ int report_error(const std::exception& error, bool debug) {
   const auto* typed = dynamic_cast<const Error*>(&error);
   if (typed != nullptr && !typed->hint().empty()) log::info("  hint: {}", typed->hint());
   if (debug) log::info("  thrown as {}, exit code {}", typeid(error).name(), code);
+}
+
+}  // namespace
+
+bool is_out_of_memory(const std::exception& error) noexcept {
+  if (dynamic_cast<const OutOfMemoryError*>(&error) != nullptr) return true;
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return true;
+  // A container asked for more than addresses can name.
+  if (dynamic_cast<const std::length_error*>(&error) != nullptr) return true;
+  const auto* system = dynamic_cast<const std::system_error*>(&error);
+  return is_refused_thread(error) ||
+         (system != nullptr && system->code() == std::errc::not_enough_memory);
+}
+
+int exit_code_of(const std::exception& error) noexcept {
+  if (is_out_of_memory(error)) return kExitOutOfMemory;
+  if (dynamic_cast<const UsageError*>(&error) != nullptr) return kExitUsage;
+  if (dynamic_cast<const DataError*>(&error) != nullptr) return kExitBadData;
+  if (dynamic_cast<const StorageError*>(&error) != nullptr) return kExitStorage;
+  if (dynamic_cast<const std::filesystem::filesystem_error*>(&error) != nullptr) {
+    return kExitStorage;
+  }
+  if (dynamic_cast<const PreemptedError*>(&error) != nullptr) return kExitPreempted;
+  if (dynamic_cast<const NonFiniteError*>(&error) != nullptr) return kExitNonFinite;
+  if (dynamic_cast<const PeerError*>(&error) != nullptr) return kExitPeer;
+  return kExitInternal;
+}
+
+int report_error(const std::exception& error, bool debug) {
+  const int code = exit_code_of(error);
+  try {
+    log_error(error, code, debug);
+  } catch (...) {  // there is no memory for words either
+    write_last_words(code == kExitOutOfMemory ? "memory ran out" : error.what());
+  }
   return code;
 }
 

@@ -25,8 +25,11 @@ constexpr std::size_t kWriteBufferBytes = std::size_t{1} << 20;
   if (error_number == ENOSPC || error_number == EDQUOT) hint = "free some space on that disk";
   if (error_number == EFBIG) hint = "a limit on the size of files is set; `ulimit -f` shows it";
   if (error_number == EMFILE) hint = "a limit on open files is set; `ulimit -n` shows it";
-  throw StorageError(
-      fmt::format("cannot {} {}: {}", action, path.string(), std::strerror(error_number)), hint);
+  const std::string what =
+      fmt::format("cannot {} {}: {}", action, path.string(), std::strerror(error_number));
+  if (error_number == ENOMEM)
+    throw OutOfMemoryError(what, "`ulimit -v` shows whether it is limited");
+  throw StorageError(what, hint);
 }
 
 class Descriptor {

@@ -12,7 +12,9 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/process.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::log {
 namespace {
@@ -91,14 +93,29 @@ spdlog::logger& logger() {
     auto created = std::make_shared<spdlog::logger>("switchyard", std::move(sink));
     created->set_level(spdlog::level::info);
     created->flush_on(spdlog::level::info);
+    created->set_error_handler([](const std::string& /*what*/) {
+      write_last_words("a message could not be written, for want of memory or of a place for it");
+    });
     return created;
   }();
   return *instance;
 }
 
+// Paths and foreign text may hold any bytes; newlines and tabs of samples stay.
+std::string without_control_characters(std::string_view message) {
+  std::string out;
+  while (true) {
+    const std::size_t end = message.find_first_of("\n\t");
+    out += printable_line(message.substr(0, end));
+    if (end == std::string_view::npos) return out;
+    out += message[end];
+    message.remove_prefix(end + 1);
+  }
+}
+
 void write(spdlog::level::level_enum level, const std::string& message) {
   clear_status_line();
-  logger().log(level, spdlog::string_view_t(message));
+  logger().log(level, spdlog::string_view_t(without_control_characters(message)));
 }
 
 }  // namespace

@@ -99,12 +99,17 @@ void write_stdout(const std::string& text) {
 }
 
 std::string format_count(double value) {
-  if (!std::isfinite(value)) return fmt::format("{}", value);
+  if (!std::isfinite(value)) return format_fixed(value, 0);
   return with_suffix(value, 1000.0, {"", "k", "M", "B", "T", "P"}, 2);
 }
 
 std::string format_bytes(std::uint64_t bytes) {
-  return with_suffix(static_cast<double>(bytes), 1024.0, {"", "K", "M", "G", "T", "P"}, 1);
+  return with_suffix(static_cast<double>(bytes), 1024.0, {"B", "K", "M", "G", "T", "P"}, 1);
+}
+
+std::string format_fixed(double value, int decimals) {
+  if (std::isnan(value)) return "nan";
+  return fmt::format("{:.{}f}", value, decimals);
 }
 
 std::optional<std::uint64_t> parse_bytes(std::string_view text) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "switchyard/core/utf8.h"
+
 namespace switchyard {
 namespace {
 
@@ -60,6 +62,46 @@ bool abbreviates(std::string_view name, std::string_view whole) {
   return true;
 }
 
+// Bytes of the character that `text` begins with; 0 when its first byte cannot be shown: a control
+// character (U+0080 to U+009F too, which drive terminals as well) or no UTF-8.
+std::size_t shown_length(std::string_view text) {
+  const std::size_t length = utf8_character_length(text);
+  const auto first = static_cast<unsigned char>(text[0]);
+  const bool is_control =
+      length == 1 ? first < 0x20 || first == 0x7f
+                  : length == 2 && first == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
+  return is_control ? 0 : length;
+}
+
+bool is_printable(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = shown_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+std::string escaped_byte(char byte) {
+  return fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+}
+
+// $'...'. Octal, because an escape in hexadecimal has no end in some shells.
+std::string dollar_quoted(std::string_view text) {
+  std::string quoted = "$'";
+  while (!text.empty()) {
+    const std::size_t length = shown_length(text);
+    if (length == 0) {
+      quoted += fmt::format("\\{:03o}", static_cast<unsigned char>(text[0]));
+    } else {
+      if (text[0] == '\'' || text[0] == '\\') quoted += '\\';
+      quoted += text.substr(0, length);
+    }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return quoted + "'";
+}
+
 }  // namespace
 
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
@@ -89,22 +131,24 @@ std::string abbreviated_name(std::string_view name, std::span<const std::string>
 }
 
 std::string printable(std::string_view text, std::size_t max_bytes) {
-  std::size_t length = std::min(text.size(), max_bytes);
-  while (length < text.size() && length > 0 &&
-         (static_cast<unsigned char>(text[length]) >> 6) == 2) {
-    --length;
-  }
   std::string out;
-  for (const char c : text.substr(0, length)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
+  std::size_t done = 0;
+  while (done < text.size()) {
+    const std::string_view rest = text.substr(done);
+    const std::size_t length = shown_length(rest);
+    if (done + std::max<std::size_t>(length, 1) > max_bytes) return out + "...";
+    if (length == 0) {
+      out += escaped_byte(rest[0]);
     } else {
-      out += c;
+      out += rest.substr(0, length);
     }
+    done += std::max<std::size_t>(length, 1);
   }
-  if (text.size() > length) out += "...";
   return out;
+}
+
+std::string printable_line(std::string_view text) {
+  return printable(text, std::string_view::npos);
 }
 
 std::string shell_quoted(std::string_view text) {
@@ -113,9 +157,22 @@ std::string shell_quoted(std::string_view text) {
   if (!text.empty() && text.find_first_not_of(kPlain) == std::string_view::npos) {
     return std::string(text);
   }
+  if (!is_printable(text)) return dollar_quoted(text);
   std::string quoted = "'";
   for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return quoted + "'";
+}
+
+std::string shell_path(std::string_view path) {
+  return path.starts_with('-') ? shell_quoted(fmt::format("./{}", path)) : shell_quoted(path);
+}
+
+std::string plural(std::int64_t count, std::string_view noun) {
+  return fmt::format("{}{}", noun, count == 1 ? "" : "s");
+}
+
+std::string counted(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}", count, plural(count, noun));
 }
 
 std::string join(std::span<const std::string> parts, std::string_view separator) {

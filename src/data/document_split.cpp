@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "switchyard/core/philox.h"
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::data {
 namespace {
@@ -46,7 +46,7 @@ std::size_t tail_begin(std::string_view text, double share) {
   if (line != std::string_view::npos) return line;
   const std::size_t word = place_behind(text, " \t", target, held / 10);
   if (word != std::string_view::npos) return word;
-  return format::floor_character_boundary(text, target);
+  return floor_character_boundary(text, target);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "data/piece_text.h"
 
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::data {
 namespace {
@@ -80,7 +80,7 @@ std::size_t end_of_stretch(std::string_view spaced, std::size_t begin) {
     // Between two words, if there are two.
     const std::size_t space = spaced.rfind(' ', i);
     if (space != std::string_view::npos && space > begin) return space;
-    return format::floor_character_boundary(spaced, i);
+    return floor_character_boundary(spaced, i);
   }
   return spaced.size();
 }

@@ -22,7 +22,7 @@
 #include "switchyard/core/parallel.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/core/terminal.h"
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::data {
 namespace {
@@ -78,8 +78,8 @@ std::vector<std::string> training_texts(const SourceFiles& sources, const Docume
     for (std::size_t at = 0; at < train.size(); at += kSampledChunkBytes) {
       const auto word = philox({0, 0}, {chunk++, 0, kTrainingStream, 0})[0];
       if (static_cast<double>(word) * 0x1.0p-32 >= keep) continue;
-      const std::size_t begin = format::floor_character_boundary(train, at);
-      const std::size_t end = format::floor_character_boundary(train, at + kSampledChunkBytes);
+      const std::size_t begin = floor_character_boundary(train, at);
+      const std::size_t end = floor_character_boundary(train, at + kSampledChunkBytes);
       texts.emplace_back(train.substr(begin, end - begin));
     }
   });
@@ -360,8 +360,9 @@ PrepareReport prepare(const PrepareOptions& options) {
                    "a document came back changed from a lossless tokenizer");
   if (!sidecar.lossless) {
     report.notes.push_back(
-        "this tokenizer does not give the text back exactly: bits per byte will be marked as not "
-        "comparable");
+        "this tokenizer does not give the text back exactly: bits per byte would be not "
+        "comparable, "
+        "and runs on it have none");
   }
   if (!sidecar.separator_id.has_value()) {
     report.notes.push_back("the tokenizer has no end piece: documents follow without a separator");

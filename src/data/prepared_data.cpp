@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/text.h"
 #include "switchyard/core/version.h"
 #include "switchyard/format/json.h"
 
@@ -65,7 +66,7 @@ std::string write_sidecar(const Sidecar& sidecar) {
       sidecar.separator_id.has_value() ? Json(*sidecar.separator_id) : Json(nullptr);
   const Json json = {{"format", kFormatName},
                      {"version", kFormatVersion},
-                     {"written_by", std::string("switchyard ") + kVersion},
+                     {"written_by", fmt::format("switchyard {}", kVersion)},
                      {"tokenizer", std::move(tokenizer)},
                      {"lossless", sidecar.lossless},
                      {"split",
@@ -75,8 +76,7 @@ std::string write_sidecar(const Sidecar& sidecar) {
                      {"train", counts_to_json(sidecar.train)},
                      {"validation", counts_to_json(sidecar.validation)},
                      {"sources", std::move(sources)}};
-  // A path may hold any bytes.
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return format::json_text(json, 2) + "\n";
 }
 
 Sidecar parse_sidecar(const std::string& text, const std::string& name) try {
@@ -151,7 +151,7 @@ PreparedData open_prepared(const fs::path& folder) {
     throw DataError(
         fmt::format("{}: holds no {}, so it is no prepared data", folder.string(), kSidecarName),
         fmt::format("make it: switchyard prepare --input FILE --tokenizer bpe:4096 --output {}",
-                    folder.string()));
+                    shell_path(folder.string())));
   }
   Sidecar sidecar = parse_sidecar(read_file(sidecar_path), sidecar_path.string());
 

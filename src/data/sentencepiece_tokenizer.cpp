@@ -21,8 +21,8 @@
 #include "data/tokenizer_model.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/hash.h"
+#include "switchyard/core/utf8.h"
 #include "switchyard/format/sentencepiece_model.h"
-#include "switchyard/format/utf8.h"
 
 namespace switchyard::data {
 namespace {
@@ -135,7 +135,7 @@ class ExactEncoder final : public SegmentEncoder {
  private:
   void encode_any(std::string_view text, std::vector<std::int32_t>& ids) {
     while (!text.empty()) {
-      const std::size_t bad = format::first_invalid_utf8(text).value_or(text.size());
+      const std::size_t bad = first_invalid_utf8(text).value_or(text.size());
       encode_utf8(text.substr(0, bad), ids);
       if (bad == text.size()) return;
       append_bytes(text.substr(bad, 1), ids);

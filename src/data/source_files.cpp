@@ -13,10 +13,10 @@
 #include "switchyard/core/hash.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
+#include "switchyard/core/utf8.h"
 #include "switchyard/data/file_kind.h"
 #include "switchyard/data/text_file.h"
 #include "switchyard/format/jsonl.h"
-#include "switchyard/format/utf8.h"
 
 namespace switchyard::data {
 namespace {
@@ -288,7 +288,7 @@ MappedFile SourceFiles::decompressed(const SourceFile& source, MappedFile file) 
 
 void SourceFiles::check_text(SourceFile& source, std::string_view bytes) {
   refuse_foreign(bytes, source.name, "switchyard prepare --input - ...", source.compression);
-  if (const auto bad = format::first_invalid_utf8(bytes)) {
+  if (const auto bad = first_invalid_utf8(bytes)) {
     const std::string_view before = bytes.substr(0, *bad);
     const std::string command = command_that_reads(source.name, source.compression);
     const bool binary = bytes.find('\0') != std::string_view::npos;

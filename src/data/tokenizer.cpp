@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "data/tokenizer_model.h"
@@ -142,7 +143,7 @@ std::vector<std::vector<std::int32_t>> encode_parts(const TokenizerModel& model,
       if (ids.empty()) {
         ids = std::move(block_ids[b][i]);
       } else {
-        ids.insert(ids.end(), block_ids[b][i].begin(), block_ids[b][i].end());
+        std::ranges::copy(block_ids[b][i], std::back_inserter(ids));
       }
     }
   }

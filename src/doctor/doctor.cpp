@@ -70,8 +70,8 @@ DoctorLine check_threads(const DoctorFacts& facts) {
   const int usable = host.num_available_cores();
   DoctorLine line{.topic = "threads"};
   line.finding = fmt::format(
-      "{} sockets, {} cores, {} hardware threads; {} usable{}; LibTorch uses {}", host.num_sockets,
-      host.num_cores, host.num_threads, usable,
+      "{}, {}, {}; {} usable{}; LibTorch uses {}", counted(host.num_sockets, "socket"),
+      counted(host.num_cores, "core"), counted(host.num_threads, "hardware thread"), usable,
       host.cpu_quota ? fmt::format(" (cgroup limit {:.4g})", *host.cpu_quota) : std::string(),
       facts.engine.num_threads);
   if (facts.engine.num_threads > usable) {
@@ -198,9 +198,9 @@ DoctorLine check_gpu(const DoctorFacts& facts) {
   DoctorLine line{.topic = "gpu"};
   std::string found = "no NVIDIA driver";
   if (has_driver) {
-    found = fmt::format("driver {}, {} {}{}", facts.host.nvidia_driver, cards.size(),
-                        cards.size() == 1 ? "card" : "cards",
-                        cards.empty() ? "" : " (" + cards.front() + ")");
+    found =
+        fmt::format("driver {}, {}{}", facts.host.nvidia_driver, counted(std::ssize(cards), "card"),
+                    cards.empty() ? "" : " (" + cards.front() + ")");
   }
   const std::string toolkit = nvcc == facts.program.end() ? "no toolkit" : nvcc->second;
   line.finding =

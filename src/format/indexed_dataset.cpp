@@ -11,6 +11,7 @@
 
 #include "format/little_endian.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::format {
 namespace {
@@ -53,7 +54,8 @@ IndexedDataset::IndexedDataset(std::span<const std::byte> index, std::span<const
   const std::uint64_t body = index.size() - kHeaderBytes;
   if (num_sequences > body / 12) {
     fail(name, 18,
-         fmt::format("{} sequences do not fit a file of {} bytes", num_sequences, index.size()));
+         fmt::format("{} sequences do not fit a file of {}", num_sequences,
+                     counted(std::ssize(index), "byte")));
   }
   if (num_boundaries > body / 8 || num_boundaries == 0) {
     fail(name, 26,
@@ -86,14 +88,14 @@ IndexedDataset::IndexedDataset(std::span<const std::byte> index, std::span<const
     bytes += static_cast<std::uint64_t>(length) * token_bytes;
     if (bytes > data.size()) {
       fail(name, length_at + s * 4,
-           fmt::format("sequence {} ends at byte {} of {}, which has only {} bytes", s, bytes,
-                       data_name_, data.size()));
+           fmt::format("sequence {} ends at byte {} of {}, which has only {}", s, bytes, data_name_,
+                       counted(std::ssize(data), "byte")));
     }
     sequence_begin[s + 1] = static_cast<std::int64_t>(bytes / token_bytes);
   }
   if (bytes != data.size()) {
-    throw DataError(fmt::format("{}: the file has {} bytes, its index {} describes {}", data_name_,
-                                data.size(), name, bytes),
+    throw DataError(fmt::format("{}: the file has {}, its index {} describes {}", data_name_,
+                                counted(std::ssize(data), "byte"), name, bytes),
                     kPrepareAgain);
   }
 

@@ -131,6 +131,14 @@ SortedJson parse_sorted_json(std::string_view text, const std::string& name) {
   return SortedJson::parse(text.begin(), text.end());
 }
 
+std::string json_text(const Json& json, int indent) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string json_text(const SortedJson& json, int indent) {
+  return json.dump(indent, ' ', false, SortedJson::error_handler_t::replace);
+}
+
 const Json& json_member(const Json& object, const char* key, const std::string& name) {
   return member(object, key, name);
 }

@@ -94,12 +94,12 @@ TensorView parse_tensor(const SortedJson& value, std::span<const std::byte> data
   if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size()) {
     throw DataError(
         fmt::format("{}: data_offsets must be [begin, end] with begin <= end <= {}, got {}", where,
-                    data.size(), printable(value.at("data_offsets").dump())));
+                    data.size(), printable(json_text(value.at("data_offsets")))));
   }
   const auto bytes = size_in_bytes(view.shape, view.type);
   if (!bytes.has_value() || *bytes != offsets[1] - offsets[0]) {
     throw DataError(fmt::format("{}: dtype {} and shape {} need {} bytes, data_offsets hold {}",
-                                where, dtype, printable(value.at("shape").dump()),
+                                where, dtype, printable(json_text(value.at("shape"))),
                                 bytes.has_value() ? std::to_string(*bytes) : "more than 2^63",
                                 offsets[1] - offsets[0]));
   }
@@ -123,8 +123,8 @@ const char* scalar_type_name(ScalarType type) {
 
 SafetensorsFile parse_safetensors(std::span<const std::byte> file, const std::string& name) {
   if (file.size() < 8) {
-    throw DataError(
-        fmt::format("{}: {} bytes are too few for a safetensors file", name, file.size()));
+    throw DataError(fmt::format("{}: too short for a safetensors file: {}", name,
+                                counted(std::ssize(file), "byte")));
   }
   const auto header_bytes = load<std::uint64_t>(file, 0);
   if (header_bytes > kMaxSafetensorsHeaderBytes || header_bytes > file.size() - 8) {
@@ -199,7 +199,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                            {"data_offsets", {offset, offset + *bytes}}};
     offset += *bytes;
   }
-  std::string text = header.dump();
+  std::string text = json_text(header);
   // Trailing spaces are part of the format.
   const std::size_t past = (8 + text.size()) % kDataAlignment;
   if (past != 0) text.append(kDataAlignment - past, ' ');

@@ -13,7 +13,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::format {
 

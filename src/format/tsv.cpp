@@ -7,7 +7,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::format {
 namespace {
@@ -69,11 +69,11 @@ std::optional<TsvReader::Row> TsvReader::next() {
   Row row{.field = fields_of(line->text), .number = line->number};
   if (!num_fields_.has_value()) num_fields_ = row.field.size();
   if (row.field.size() != *num_fields_) {
-    throw DataError(
-        fmt::format("{}:{}: {} {} between tabs, expected {}", name_, row.number, row.field.size(),
-                    row.field.size() == 1 ? "field" : "fields", *num_fields_),
-        columns_.empty() ? "every row must have as many fields as the first"
-                         : "every row must have as many fields as the first line has names");
+    throw DataError(fmt::format("{}:{}: {} between tabs, expected {}", name_, row.number,
+                                counted(std::ssize(row.field), "field"), *num_fields_),
+                    columns_.empty()
+                        ? "every row must have as many fields as the first"
+                        : "every row must have as many fields as the first line has names");
   }
   return row;
 }

@@ -71,6 +71,11 @@ std::optional<double> LossSums::experts_per_token() const {
   return static_cast<double>(num_expert_rows) / static_cast<double>(num_pairs);
 }
 
+std::optional<double> ValidationResult::bits_per_byte() const {
+  if (!lossless || num_bytes == 0) return std::nullopt;
+  return sums.nats / std::numbers::ln2 / static_cast<double>(num_bytes);
+}
+
 LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& host_batch,
                         std::int64_t step) {
   const at::NoGradGuard no_grad;
@@ -99,6 +104,9 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
   const data::Tokenizer& tokenizer = split.tokenizer();
   const std::int64_t per_pass = windows_per_pass(options.tokens_per_pass, length);
   ValidationResult result;
+  for (const data::PreparedData* set : split.sets()) {
+    result.lossless = result.lossless && set->sidecar().lossless;
+  }
   for (std::int64_t first = 0; first < num_windows; first += per_pass) {
     if (options.should_stop && options.should_stop()) return std::nullopt;
     std::vector<data::Sample> windows;
@@ -161,9 +169,11 @@ TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tok
   result.perplexity = std::exp(result.loss);
   result.num_tokens = sums.num_tokens;
   result.num_bytes = static_cast<std::int64_t>(text.size());
-  result.bits_per_byte = sums.nats / std::numbers::ln2 / static_cast<double>(text.size());
   result.experts_per_token = sums.experts_per_token();
-  result.lossless = tokenizer.lossless();
+  result.lossless = tokenizer.lossless() || tokenizer.decode(ids) == text;
+  if (result.lossless) {
+    result.bits_per_byte = sums.nats / std::numbers::ln2 / static_cast<double>(text.size());
+  }
   result.sequence_length = window;
   result.stride = stride;
   return result;

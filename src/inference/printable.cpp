@@ -2,7 +2,7 @@
 
 #include <cstddef>
 
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::inference {
 namespace {
@@ -37,7 +37,7 @@ std::string PrintableStream::push(std::string_view bytes) {
   std::string text;
   std::string_view rest = pending_;
   while (!rest.empty()) {
-    std::size_t length = format::utf8_character_length(rest);
+    std::size_t length = utf8_character_length(rest);
     if (length == 0 && may_continue(rest)) break;
     if (length == 0 || is_control(rest.substr(0, length))) {
       text += kReplacement;

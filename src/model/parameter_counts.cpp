@@ -1,14 +1,24 @@
 #include "switchyard/model/parameter_counts.h"
 
+#include <c10/util/Exception.h>
+
+#include "switchyard/core/error.h"
 #include "switchyard/model/decoder.h"
 
 namespace switchyard::model {
+namespace {
+
+constexpr const char* kSizesHint = "look at the sizes under `model`";
+
+}  // namespace
 
 ParameterCounts count_parameters(Model& model) {
   const config::ModelConfig& config = model.config();
   ParameterCounts counts;
   for (const ops::Parameter* parameter : model.parameters()) {
-    counts.total += parameter->numel();
+    if (__builtin_add_overflow(counts.total, parameter->numel(), &counts.total)) {
+      throw UsageError("this model has more parameters than a 64-bit number can count", kSizesHint);
+    }
     const bool is_matrix = parameter->value.dim() >= 2;
     if (parameter->is_expert) {
       counts.per_expert += parameter->numel() / config.moe.num_experts;
@@ -26,8 +36,16 @@ ParameterCounts count_parameters(Model& model) {
 }
 
 ParameterCounts count_parameters(const config::ModelConfig& config) {
-  Decoder decoder(config, /*sequence_length=*/1, {.compute = at::kFloat, .device = at::kMeta});
-  return count_parameters(decoder);
+  if (config.vocab_size == 0) {
+    throw UsageError("the size of the vocabulary is not known", "add model.vocab_size=N");
+  }
+  try {
+    Decoder decoder(config, /*sequence_length=*/1, {.compute = at::kFloat, .device = at::kMeta});
+    return count_parameters(decoder);
+  } catch (const c10::Error&) {
+    throw UsageError("a tensor of this model has more bytes than a 64-bit number can count",
+                     kSizesHint);
+  }
 }
 
 }  // namespace switchyard::model

@@ -34,6 +34,12 @@ std::unique_ptr<Dispatcher> dispatcher_of(const config::MoeConfig& config, const
   return make_local_dispatcher(compute);
 }
 
+// Experts that get names, for files. On the meta device a model is only counted, and may have more
+// experts than there is memory for names.
+std::int64_t num_named(const ExpertRange& experts, const MoeBuild& build) {
+  return build.precision.device.is_meta() ? 0 : experts.count;
+}
+
 // [e, 2F, H]: each expert's gate rows, then its up rows.
 ops::ParameterSpec w1_spec(const config::MoeConfig& config, const MoeBuild& build) {
   const std::int64_t size = config.expert_size;
@@ -42,7 +48,7 @@ ops::ParameterSpec w1_spec(const config::MoeConfig& config, const MoeBuild& buil
   spec.name = build.name + ".experts.w1";
   const ExpertRange experts = experts_of(config, build);
   spec.shape = {experts.count, 2 * size, hidden};
-  for (std::int64_t i = 0; i < experts.count; ++i) {
+  for (std::int64_t i = 0; i < num_named(experts, build); ++i) {
     const std::int64_t offset = i * 2 * size * hidden;
     const std::string name = fmt::format("{}.experts.{}", build.name, experts.first + i);
     spec.parts.push_back(
@@ -65,7 +71,7 @@ ops::ParameterSpec w2_spec(const config::MoeConfig& config, const MoeBuild& buil
   spec.name = build.name + ".experts.w2";
   const ExpertRange experts = experts_of(config, build);
   spec.shape = {experts.count, hidden, size};
-  for (std::int64_t i = 0; i < experts.count; ++i) {
+  for (std::int64_t i = 0; i < num_named(experts, build); ++i) {
     spec.parts.push_back(
         {.name = fmt::format("{}.experts.{}.down_proj.weight", build.name, experts.first + i),
          .offset = i * hidden * size,

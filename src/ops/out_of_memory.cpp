@@ -5,14 +5,12 @@
 #include <algorithm>
 #include <new>
 
-#include "switchyard/core/error.h"
-#include "switchyard/core/out_of_memory_error.h"
+#include "switchyard/core/exit_code.h"
 
 namespace switchyard::ops {
 
 bool is_out_of_memory(const std::exception& error) {
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return true;
-  if (dynamic_cast<const OutOfMemoryError*>(&error) != nullptr) return true;
+  if (switchyard::is_out_of_memory(error)) return true;
   const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
   if (of_torch == nullptr) return false;
   if (dynamic_cast<const c10::OutOfMemoryError*>(of_torch) != nullptr) return true;

@@ -3,9 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
-
-#include <functional>
-#include <numeric>
+#include <c10/util/accumulate.h>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/hash.h"
@@ -15,10 +13,6 @@
 namespace switchyard::ops {
 namespace {
 
-std::int64_t numel_of(const std::vector<std::int64_t>& shape) {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
-}
-
 void check_parts(const Parameter& parameter) {
   std::int64_t covered = 0;
   for (const LogicalTensor& part : parameter.parts) {
@@ -26,9 +20,9 @@ void check_parts(const Parameter& parameter) {
                      part.name, parameter.name, part.offset, covered);
     const LogicalTensor::Slice held = part.held();
     SWITCHYARD_CHECK(held.begin >= 0 && held.begin % 4 == 0 && held.count >= 0 &&
-                         held.begin + held.count <= numel_of(part.shape),
+                         held.begin + held.count <= c10::multiply_integers(part.shape),
                      "elements {} to {} of {}, which has {}", held.begin, held.begin + held.count,
-                     part.name, numel_of(part.shape));
+                     part.name, c10::multiply_integers(part.shape));
     covered += held.count;
   }
   SWITCHYARD_CHECK(covered == parameter.numel(), "the parts of {} cover {} of {} elements",
@@ -55,7 +49,7 @@ void fill_normal(const at::Tensor& flat, const Parameter& parameter, std::uint64
 }  // namespace
 
 LogicalTensor::Slice LogicalTensor::held() const {
-  return slice.value_or(Slice{.begin = 0, .count = numel_of(shape)});
+  return slice.value_or(Slice{.begin = 0, .count = c10::multiply_integers(shape)});
 }
 
 Parameter make_parameter(const ParameterSpec& spec, const PrecisionPolicy& policy) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/ops/linear_cross_entropy.h"
 #include "switchyard/train/build.h"
 #include "train/checkpoint_keeper.h"
@@ -72,9 +73,9 @@ class Page {
 
   void head() {
     const config::ModelConfig& model = config_.model;
-    line(fmt::format("{} layers, hidden {}, vocabulary {}; {}, windows of {} tokens",
-                     model.num_layers, model.hidden_size, model.vocab_size, config_.train.precision,
-                     config_.data.sequence_length));
+    line(fmt::format("{}, hidden {}, vocabulary {}; {}, windows of {}",
+                     counted(model.num_layers, "layer"), model.hidden_size, model.vocab_size,
+                     config_.train.precision, counted(config_.data.sequence_length, "token")));
   }
 
   void parameters() {
@@ -93,7 +94,7 @@ class Page {
         has_experts() ? "attention, norms, routers, dense MLPs" : "attention, norms, MLPs");
     if (!has_experts()) return;
     row("  experts", count(experts),
-        fmt::format("{} layers of {}; one expert has {}", counts.num_moe_layers,
+        fmt::format("{} of {}; one expert has {}", counted(counts.num_moe_layers, "layer"),
                     config_.model.moe.num_experts, count(counts.per_expert)));
   }
 
@@ -230,20 +231,20 @@ class Page {
     text_ += "\n";
     line("run");
     row("  steps", fmt::format("{}", train.steps),
-        fmt::format("of {} sequences, {} tokens", train.global_batch_size,
+        fmt::format("of {}, {} tokens", counted(train.global_batch_size, "sequence"),
                     format_count(plan_.tokens_per_step)));
     row("  tokens", format_count(plan_.tokens));
     if (plan_.windows_per_epoch) {
       const double epochs = train::count_epochs(config_, *plan_.windows_per_epoch);
       row("  epochs", fmt::format("{:.3g}", epochs),
-          fmt::format("of {} windows", *plan_.windows_per_epoch));
+          "of " + counted(*plan_.windows_per_epoch, "window"));
     } else {
       row("  epochs", "?", "the data is not prepared yet");
     }
     row("  checkpoints", bytes(plan_.checkpoint_bytes),
         fmt::format("each; at most {} at a time; one {}", plan_.num_checkpoints,
                     train.checkpoint_every > 0
-                        ? fmt::format("every {} steps", train.checkpoint_every)
+                        ? "every " + counted(train.checkpoint_every, "step")
                         : fmt::format("in about {:g} min", train::kSecondsBetweenSaves / 60.0)));
     const double steps = static_cast<double>(train.steps);
     row("  FLOPs of a step", [this](const PlannedUse& use) {

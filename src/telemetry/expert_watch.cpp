@@ -7,6 +7,8 @@
 #include <numeric>
 #include <utility>
 
+#include "switchyard/core/text.h"
+
 namespace switchyard::telemetry {
 namespace {
 
@@ -57,11 +59,11 @@ std::string ExpertChange::message(const config::MoeLossConfig& loss) const {
       loss.load_balance);
   switch (kind) {
     case Kind::kDead:
-      return fmt::format("layer {} {} {} had no tokens for {} steps{}", layer, experts_named,
-                         one ? "has" : "have", num_steps, advice);
+      return fmt::format("layer {} {} {} had no tokens for {}{}", layer, experts_named,
+                         one ? "has" : "have", counted(num_steps, "step"), advice);
     case Kind::kAlive:
-      return fmt::format("layer {} {} {} tokens again, after {} steps without", layer,
-                         experts_named, one ? "gets" : "get", num_steps);
+      return fmt::format("layer {} {} {} tokens again, after {} without", layer, experts_named,
+                         one ? "gets" : "get", counted(num_steps, "step"));
     case Kind::kCollapsed:
       return fmt::format("layer {}: the load has collapsed: {} took {:.0f}% of the last {} steps{}",
                          layer, experts_named, share * 100.0, num_steps, advice);

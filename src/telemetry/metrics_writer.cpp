@@ -27,7 +27,7 @@ MetricsWriter::MetricsWriter(const fs::path& path)
     : file_(without_torn_line(path), AppendFile::Mode::kContinue) {}
 
 void MetricsWriter::write(const format::Json& record) {
-  file_.write(record.dump() + "\n");
+  file_.write(format::json_text(record) + "\n");
 }
 
 void MetricsWriter::write_waiting() {

@@ -45,6 +45,9 @@ class Object {
   [[nodiscard]] std::int64_t required_integer(const char* key) const {
     return format::json_integer(json_, key, where_);
   }
+  [[nodiscard]] std::optional<bool> optional_bool(const char* key) const {
+    return has(key) ? std::optional(format::json_bool(json_, key, where_)) : std::nullopt;
+  }
   [[nodiscard]] std::string text(const char* key) const {
     return has(key) ? format::json_string(json_, key, where_) : std::string();
   }
@@ -135,7 +138,8 @@ EvaluationRecord evaluation_record(const Object& object) {
   if (object.has("split")) record.split = object.text("split");
   record.loss = object.number("loss");
   record.perplexity = object.optional_number("perplexity");
-  record.bits_per_byte = object.optional_number("bits_per_byte");
+  record.lossless = object.optional_bool("lossless");
+  if (!is_lossy(record)) record.bits_per_byte = object.optional_number("bits_per_byte");
   record.experts_per_token = object.optional_number("experts_per_token");
   record.metrics = object.named_numbers("metrics");
   record.tokens = object.integer("tokens");

@@ -74,6 +74,7 @@ Json to_json(const EvaluationRecord& record) {
   json["loss"] = number(record.loss);
   json["perplexity"] = number(record.perplexity);
   json["bits_per_byte"] = number(record.bits_per_byte);
+  json["lossless"] = record.lossless.has_value() ? Json(*record.lossless) : Json(nullptr);
   json["experts_per_token"] = number(record.experts_per_token);
   for (const auto& [name, value] : record.metrics) json["metrics"][name] = number(value);
   json["tokens"] = record.tokens;

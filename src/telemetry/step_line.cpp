@@ -8,20 +8,22 @@
 
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::telemetry {
 namespace {
 
 std::string percent(double share) {
-  return fmt::format("{:>4}", fmt::format("{:.0f}%", share * 100.0));
+  return fmt::format("{:>4}", format_fixed(share * 100.0, 0) + "%");
 }
 
 std::string loss_part(const StepRecord& record, std::string_view loss_name) {
-  std::string text = fmt::format("loss {:6.3f} {} {:6.3f}", record.loss, loss_name, record.lm_loss);
+  std::string text = fmt::format("loss {:>6} {} {:>6}", format_fixed(record.loss, 3), loss_name,
+                                 format_fixed(record.lm_loss, 3));
   if (!record.routing.has_value()) return text;
-  text +=
-      fmt::format(" bal {:.3f} dyn {:.4f}", record.weighted.load_balance, record.weighted.dynamic);
-  if (record.weighted.z != 0.0) text += fmt::format(" z {:.4f}", record.weighted.z);
+  text += fmt::format(" bal {} dyn {}", format_fixed(record.weighted.load_balance, 3),
+                      format_fixed(record.weighted.dynamic, 4));
+  if (record.weighted.z != 0.0) text += " z " + format_fixed(record.weighted.z, 4);
   return text;
 }
 
@@ -32,9 +34,10 @@ std::string speed_part(const StepRecord& record) {
 }
 
 std::string routing_part(const RoutingRecord& routing) {
-  return fmt::format("k {:.2f} [{}-{}] H {:.2f} vio {:.2f} dead {}", routing.experts_per_token,
+  return fmt::format("k {} [{}-{}] H {} vio {} dead {}", format_fixed(routing.experts_per_token, 2),
                      routing.experts_per_token_p5, routing.experts_per_token_p95,
-                     routing.router_entropy, routing.max_violation, percent(routing.dead_fraction));
+                     format_fixed(routing.router_entropy, 2),
+                     format_fixed(routing.max_violation, 2), percent(routing.dead_fraction));
 }
 
 // 0 when unknown.
@@ -50,9 +53,9 @@ std::string format_step_line(const StepRecord& record, const Progress& progress)
   const std::string total = std::to_string(progress.total_steps);
   const double done = static_cast<double>(record.step) / static_cast<double>(progress.total_steps);
   std::string line =
-      fmt::format("step {:>{}}/{} {} | {} | lr {:.1e} gnorm {:5.2f} | {}", record.step,
-                  total.size(), total, percent(done), loss_part(record, progress.loss_name),
-                  record.learning_rate, record.grad_norm, speed_part(record));
+      fmt::format("step {:>{}}/{} {} | {} | lr {:.1e} gnorm {:>5} | {}", record.step, total.size(),
+                  total, percent(done), loss_part(record, progress.loss_name), record.learning_rate,
+                  format_fixed(record.grad_norm, 2), speed_part(record));
   if (record.routing.has_value()) line += " | " + routing_part(*record.routing);
   return line + fmt::format(" | skip {} | eta {}", record.skipped_steps,
                             format_duration(progress.eta_seconds));
@@ -79,21 +82,25 @@ std::string BestTracker::judge(std::int64_t step, double loss) {
   }
   ++state_.num_without_improvement;
   const std::string count =
-      fmt::format("no improvement for {} evaluation{}", state_.num_without_improvement,
-                  state_.num_without_improvement == 1 ? "" : "s");
+      "no improvement for " + counted(state_.num_without_improvement, "evaluation");
   return has_best() ? fmt::format("{} (best {:.4g} at step {})", count, state_.loss, state_.step)
                     : count;
 }
 
 std::string format_evaluation_line(const EvaluationRecord& record, const std::string& verdict) {
-  std::string line = fmt::format("step {} {}: loss {:.4f}", record.step, record.split, record.loss);
-  if (record.perplexity.has_value()) line += fmt::format(" perplexity {:.2f}", *record.perplexity);
-  for (const auto& [name, value] : record.metrics) line += fmt::format(" {} {:.4f}", name, value);
+  std::string line =
+      fmt::format("step {} {}: loss {}", record.step, record.split, format_fixed(record.loss, 4));
+  if (record.perplexity.has_value()) line += " perplexity " + format_fixed(*record.perplexity, 2);
+  for (const auto& [name, value] : record.metrics) {
+    line += fmt::format(" {} {}", name, format_fixed(value, 4));
+  }
   if (record.bits_per_byte.has_value()) {
-    line += fmt::format(" bits per byte {:.4f}", *record.bits_per_byte);
+    line += " bits per byte " + format_fixed(*record.bits_per_byte, 4);
+  } else if (is_lossy(record)) {
+    line += " no bits per byte (lossy tokenizer)";
   }
   if (record.experts_per_token.has_value()) {
-    line += fmt::format(" k {:.2f}", *record.experts_per_token);
+    line += " k " + format_fixed(*record.experts_per_token, 2);
   }
   return verdict.empty() ? line : line + " | " + verdict;
 }

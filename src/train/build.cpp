@@ -1,11 +1,14 @@
 #include "switchyard/train/build.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/ops/op_span.h"
 #include "switchyard/train/model_files.h"
@@ -25,6 +28,28 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
     log::warning(
         "this CPU has no bf16 instructions: train.precision=fp32 is faster and more precise");
   }
+}
+
+// What no change of the batch makes smaller does not fit: said before hours of swapping, or before
+// the system kills the process.
+void check_memory(const config::Config& config) {
+  const auto parameters = static_cast<double>(model::count_parameters(config.model).total);
+  if (config.train.device != "cpu") return;
+  const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, at::kCPU);
+  const auto compute = static_cast<double>(c10::elementSize(policy.compute));
+  const auto accumulation = static_cast<double>(c10::elementSize(policy.accumulation()));
+  // Masters, gradients and two moments; weights where they are no masters.
+  const double needed =
+      parameters * (4.0 * accumulation + (compute == accumulation ? 0.0 : compute));
+  const HostFacts host = read_host_facts();
+  const std::uint64_t there =
+      std::min(host.memory_bytes, host.memory_limit_bytes.value_or(kUnlimited));
+  if (there == 0 || needed <= static_cast<double>(there)) return;
+  throw OutOfMemoryError(
+      fmt::format("the model's weights, gradients and moments take {}, and this machine has {}",
+                  format_bytes(static_cast<std::uint64_t>(std::min(needed, 0x1p63))),
+                  format_bytes(there)),
+      "choose a smaller model; `switchyard plan` shows what takes how much");
 }
 
 at::Device device_to_use(const std::string& name) {
@@ -69,6 +94,7 @@ Build build(const config::Config& given) {
   }
   if (config.train.deterministic) ops::make_deterministic();
   const at::Device device = device_to_use(config.train.device);
+  check_memory(config);
   parts.decoder =
       std::make_unique<model::Decoder>(config.model, config.data.sequence_length,
                                        ops::precision_policy(config.train.precision, device));
@@ -97,6 +123,7 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
                                 checkpoint.folder().string(), config.model.vocab_size,
                                 tokenizer.vocab_size()));
   }
+  (void)model::count_parameters(config.model);  // refuses sizes beyond 64 bits
   auto decoder =
       std::make_unique<model::Decoder>(config.model, config.data.sequence_length, policy);
   load_weights(*decoder, checkpoint.weights());

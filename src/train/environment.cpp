@@ -48,7 +48,7 @@ std::string Environment::to_json() const {
   format::Json json;
   for (const auto& [name, value] : facts) json[name] = value;
   json["peak_flops"] = peak_flops;
-  return json.dump(2) + "\n";
+  return format::json_text(json, 2) + "\n";
 }
 
 }  // namespace switchyard::train

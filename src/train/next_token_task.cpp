@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <numbers>
 #include <utility>
 #include <vector>
 
+#include "switchyard/core/text.h"
 #include "switchyard/inference/batching.h"
 #include "switchyard/inference/evaluate.h"
 #include "switchyard/inference/generate.h"
@@ -59,10 +59,8 @@ std::optional<telemetry::EvaluationRecord> NextTokenTask::evaluate(
   telemetry::EvaluationRecord record;
   record.loss = result->sums.loss();
   record.perplexity = std::exp(record.loss);
-  if (result->num_bytes > 0) {
-    record.bits_per_byte =
-        result->sums.nats / std::numbers::ln2 / static_cast<double>(result->num_bytes);
-  }
+  record.bits_per_byte = result->bits_per_byte();
+  record.lossless = result->lossless;
   record.experts_per_token = result->sums.experts_per_token();
   record.tokens = result->sums.num_tokens;
   return record;
@@ -84,13 +82,14 @@ std::string NextTokenTask::sample(std::int64_t step) {
 }
 
 std::vector<std::string> NextTokenTask::next_commands(const std::string& run) const {
-  return {fmt::format("switchyard evaluate {} --text FILE", run),
-          fmt::format("switchyard generate {} --prompt TEXT --show-experts", run)};
+  const std::string folder = shell_path(run);
+  return {fmt::format("switchyard evaluate {} --text FILE", folder),
+          fmt::format("switchyard generate {} --prompt TEXT --show-experts", folder)};
 }
 
 std::string NextTokenTask::describe_samples() const {
-  return fmt::format("{} training windows of {} tokens", training_.num_samples_per_epoch(),
-                     config_.data.sequence_length);
+  return fmt::format("{} of {}", counted(training_.num_samples_per_epoch(), "training window"),
+                     counted(config_.data.sequence_length, "token"));
 }
 
 }  // namespace switchyard::train

@@ -8,7 +8,6 @@
 
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/out_of_memory_error.h"
 #include "switchyard/core/text.h"
 #include "switchyard/ops/out_of_memory.h"
 

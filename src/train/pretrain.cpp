@@ -3,13 +3,14 @@
 #include <utility>
 
 #include "switchyard/comm/self.h"
+#include "switchyard/config/data_folders.h"
 #include "switchyard/core/log.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/build.h"
-#include "switchyard/train/report.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
 #include "train/next_token_task.h"
+#include "train/report_at_end.h"
 #include "train/resume_point.h"
 #include "train/run_loop.h"
 
@@ -25,8 +26,14 @@ RunResult run(const Build& parts, const RunFolder& folder, const ResumePoint* po
   const StopSignal stop;
   RunLoop loop(parts.config, task, groups, folder, stop);
   if (point != nullptr) loop.restore(*point);
-  const ReportAtEnd report(folder.path());
-  return loop.run();
+  folder.write_data_folders(config::data_folders_yaml(parts.config.data, folder.path()));
+  RunResult result;
+  {
+    const ReportAtEnd report(folder.path(), loop);
+    result = loop.run();
+  }
+  loop.side_work().check_last();
+  return result;
 }
 
 }  // namespace
@@ -43,7 +50,7 @@ RunResult resume(const config::Config& config, const config::AllowedChanges& all
   log::add_file(folder.log_file());
   ResumePoint point = find_resume_point(folder, config, allowed, from);
   const Build parts = build(config);
-  check_data(point, parts.training.fingerprint(), allowed);
+  check_data(point, parts.training.fingerprint(), config, allowed);
   tidy_and_tell(point, config, folder);
   return run(parts, folder, &point);
 }

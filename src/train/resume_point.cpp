@@ -4,6 +4,8 @@
 #include <array>
 #include <filesystem>
 
+#include "switchyard/config/data_folders.h"
+#include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
@@ -48,6 +50,18 @@ bool asks_for_other_data(const config::AllowedChanges& allowed) {
   return std::any_of(allowed.keys.begin(), allowed.keys.end(), [&](const std::string& key) {
     return std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
   });
+}
+
+// Another folder of the same spelling may stand where the command was started.
+std::string other_place_of_data(const config::Config& config) {
+  if (config.data.path.empty()) return "data.blend=...";
+  std::error_code unknown;
+  for (const fs::path& place : config::remembered_places(config.data.path, config.run.dir)) {
+    if (config::holds_prepared_data(place) && !fs::equivalent(place, config.data.path, unknown)) {
+      return shell_quoted("data.path=" + place.string());
+    }
+  }
+  return "data.path=...";
 }
 
 checkpoint::NewestSound find_checkpoint(const fs::path& checkpoints,
@@ -135,14 +149,20 @@ ResumePoint find_resume_point(const RunFolder& folder, const config::Config& con
   config::Config own = config::load(folder.config_file(), {}).config;
   before.run.dir = own.run.dir = config.run.dir;  // the folder may have been moved
   point.changes = config::changes(before, config);
-  config::check_changes_on_resume(config::changes(own, config), allowed);
+  if (folder.has_config_as_written()) {
+    config::check_changes_on_resume(config::changes(own, config), allowed);
+  } else {
+    config::check_changes_on_resume(
+        point.changes, allowed,
+        fmt::format("{} was edited: put back what it says, or ", folder.config_file().string()));
+  }
   point.same_routers = !routers_differ(before, config);
   point.model_before = before.model;
   point.same_evaluations = before.train.evaluate_tokens == config.train.evaluate_tokens;
   return point;
 }
 
-void check_data(ResumePoint& point, const std::string& fingerprint,
+void check_data(ResumePoint& point, const std::string& fingerprint, const config::Config& config,
                 const config::AllowedChanges& allowed) {
   if (!point.checkpoint.has_value()) return;
   if (point.state.data_fingerprint == fingerprint) return;
@@ -151,9 +171,12 @@ void check_data(ResumePoint& point, const std::string& fingerprint,
     point.same_data = point.same_evaluations = false;
     return;
   }
-  throw DataError("the data is not what the run was trained on so far",
-                  "give the run its data with data.path=..., or go on with other data with "
-                  "--allow-change data.path");
+  throw DataError(fmt::format("the data{} is not what the run was trained on so far",
+                              config.data.path.empty() ? "" : " in " + config.data.path),
+                  fmt::format("give the run its data with {}, or go on with other data with "
+                              "--allow-change {}",
+                              other_place_of_data(config),
+                              config.data.path.empty() ? "data.blend" : "data.path"));
 }
 
 void tidy_and_tell(const ResumePoint& point, const config::Config& config,
@@ -180,9 +203,8 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
       std::max<std::int64_t>(0, last_step_made(folder.metrics_file(), point) - step);
   const std::string lost =
       later == 0 ? std::string()
-                 : fmt::format("; {} later step{} {} not saved and {} made again", later,
-                               later == 1 ? "" : "s", later == 1 ? "was" : "were",
-                               later == 1 ? "is" : "are");
+                 : fmt::format("; {} {} not saved and {} made again", counted(later, "later step"),
+                               later == 1 ? "was" : "were", later == 1 ? "is" : "are");
   if (point.checkpoint.has_value()) {
     log::info("resuming {} at step {} of {}{}{}", folder.path().string(), step, config.train.steps,
               lost, point.same_data ? "; data position verified" : "");

@@ -8,9 +8,11 @@
 #include <cstring>
 #include <utility>
 
+#include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/hash.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
@@ -101,12 +103,20 @@ void remove_start(const fs::path& path, const fs::path& topmost_new) {
   for (const char* folder : {config::kCheckpointsFolderName, config::kSamplesFolderName}) {
     fs::remove(path / folder, error);
   }
-  for (const char* file : {"environment.json", "metrics.jsonl", "log.txt", config::kRunLockName}) {
+  for (const char* file : {"environment.json", config::kDataFoldersName, "metrics.jsonl", "log.txt",
+                           config::kRunLockName}) {
     fs::remove(path / file, error);
   }
   if (topmost_new.empty()) return;
   for (fs::path at = path; fs::remove(at, error) && at != topmost_new; at = at.parent_path()) {
   }
+}
+
+// In a comment, so that the file stays YAML.
+constexpr std::string_view kChecksum = "# checksum of the lines above: ";
+
+std::string with_checksum(std::string_view yaml) {
+  return fmt::format("{}{}{}\n", yaml, kChecksum, to_hex(xxh3(yaml)));
 }
 
 }  // namespace
@@ -164,7 +174,16 @@ fs::path RunFolder::config_file() const {
 }
 
 void RunFolder::write_config(std::string_view yaml) const {
-  write_file_atomically(config_file(), yaml);
+  write_file_atomically(config_file(), with_checksum(yaml));
+}
+
+bool RunFolder::has_config_as_written() const {
+  const std::string text = read_file(config_file());
+  return with_checksum(std::string_view(text).substr(0, text.rfind(kChecksum))) == text;
+}
+
+void RunFolder::write_data_folders(std::string_view yaml) const {
+  write_file_atomically(path_ / config::kDataFoldersName, yaml);
 }
 
 void RunFolder::write_environment(std::string_view json) const {

@@ -11,6 +11,7 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/optim/schedule.h"
@@ -24,7 +25,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using telemetry::EvaluationRecord;
-using telemetry::StepRecord;
 using telemetry::StepSums;
 
 double seconds_since(Clock::time_point start) {
@@ -64,13 +64,7 @@ RunResult RunLoop::run() {
   begin();
   if (first_step_ > 0) do_what_is_due();  // a stop may have come before it
   while (!is_finished()) {
-    // 1 fetch, 2 forward, 3 backward, 4 reduce gradients, 5 check and clip, 6 update
-    const StepSums sums = train_step();
-    // 7 log
-    {
-      const Phase phase(trainer_.phases(), "log");
-      log_step(sums);
-    }
+    train_and_log_step();
     stop_if_not_finite();
     // 8 save, evaluate, sample when due
     do_what_is_due();
@@ -141,10 +135,15 @@ bool RunLoop::is_due(std::int64_t every) const {
   return is_finished() || (every > 0 && trainer_.step() % every == 0);
 }
 
-// Also when memory or the data gives out in the middle of a step: the steps before it are whole.
-StepSums RunLoop::train_step() {
+// When memory or the data gives out in the middle of it, the steps before are whole; in the log,
+// this one too.
+void RunLoop::train_and_log_step() {
   try {
-    return trainer_.train_step();
+    // 1 fetch, 2 forward, 3 backward, 4 reduce gradients, 5 check and clip, 6 update
+    const StepSums sums = trainer_.train_step();
+    // 7 log
+    const Phase phase(trainer_.phases(), "log");
+    log_step(sums);
   } catch (...) {
     save_what_was_trained();
     throw;
@@ -155,10 +154,10 @@ void RunLoop::save_what_was_trained() {
   if (!leads() || !trainer_.is_between_steps()) return;
   if (trainer_.step() == first_step_ || is_saved()) return;
   try {
-    write_record();
     save();
     checkpoints_.check_last_save();
     log::info("saved what was trained before: {}", checkpoints_.describe_saved());
+    write_record();
   } catch (const std::exception& error) {
     log::warning("step {} could not be saved: {}", trainer_.step(), error.what());
   }
@@ -203,9 +202,9 @@ void RunLoop::announce() {
                                        : fmt::format(" ({} / {} used per token at 1 / 2 experts)",
                                                      activated(1.0), activated(2.0)),
             task_.describe_samples());
-  log::info("{} threads on {}, {} peak {:.0f} GFLOP/s; {} steps of {} tokens",
+  log::info("threads: {} on {}, {} peak {:.0f} GFLOP/s; {} of {} tokens",
             environment_.facts.at("threads"), environment_.facts.at("cpu"), config_.train.precision,
-            environment_.peak_flops / 1e9, config_.train.steps,
+            environment_.peak_flops / 1e9, counted(config_.train.steps, "step"),
             format_count(static_cast<double>(config_.train.global_batch_size *
                                              config_.data.sequence_length)));
 }
@@ -246,7 +245,7 @@ void RunLoop::log_step(const StepSums& sums) {
 // Of the steps since the last one.
 void RunLoop::write_record() {
   if (statistics_.empty()) return;
-  const StepRecord record =
+  const telemetry::StepRecord record =
       statistics_.take_record(trainer_.phases(), ops::memory_bytes(task_.model().device()));
   trainer_.phases().reset();
   const double eta = seconds_since(start_) / static_cast<double>(record.step - first_step_) *
@@ -308,8 +307,8 @@ void RunLoop::evaluate() {
   evaluated_step_ = record.step;
   if (leads() && std::isfinite(record.loss)) checkpoints_.confirm();
   if (stopped_early() && leads()) {
-    log::info("stopping early: no improvement for {} evaluations",
-              best_.state().num_without_improvement);
+    log::info("stopping early: no improvement for {}",
+              counted(best_.state().num_without_improvement, "evaluation"));
   }
 }
 
@@ -326,7 +325,7 @@ void RunLoop::stop_if_not_finite() {
   save();
   checkpoints_.check_last_save();
   throw NonFiniteError(
-      fmt::format("step {}: loss or gradient was not finite for {} steps in a row; saved {}",
+      fmt::format("step {}: loss or gradient was not finite ({} in a row); saved {}",
                   trainer_.step(), trainer_.num_skipped_in_a_row(), checkpoints_.describe_saved()),
       "lower optim.learning_rate, or look at the data of these steps; `switchyard resume` goes on "
       "from the newest sound checkpoint, with --from STEP from another one");
@@ -347,7 +346,7 @@ void RunLoop::tell_end() const {
   const std::int64_t num_steps = trainer_.step() - first_step_;
   const std::int64_t num_tokens = statistics_.totals().tokens - first_tokens_;
   if (num_steps > 0) {
-    log::info("done: {} steps, {} tokens in {} ({} tok/s)", num_steps,
+    log::info("done: {}, {} tokens in {} ({} tok/s)", counted(num_steps, "step"),
               format_count(static_cast<double>(num_tokens)), format_duration(seconds),
               format_count(static_cast<double>(num_tokens) / seconds));
   } else if (stopped_early()) {

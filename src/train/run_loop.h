@@ -39,6 +39,10 @@ class RunLoop {
   // Throws as pretrain() does.
   RunResult run();
 
+  // Counts failures of what is done beside training, also after run().
+  [[nodiscard]] SideWork& side_work() { return side_work_; }
+  [[nodiscard]] std::int64_t step() const { return trainer_.step(); }
+
  private:
   // Does this rank write the folder and talk? The others do the same steps in silence.
   [[nodiscard]] bool leads() const { return groups_.world().rank() == 0; }
@@ -55,7 +59,7 @@ class RunLoop {
   void warn_of(const telemetry::StepSums& sums);
   void log_step(const telemetry::StepSums& sums);
   void write_record();
-  telemetry::StepSums train_step();
+  void train_and_log_step();
   void save_what_was_trained();
   // Does the config, or else the clock, ask for a checkpoint?
   [[nodiscard]] bool is_save_due() const;

@@ -1,6 +1,7 @@
 #include "train/side_work.h"
 
 #include "switchyard/core/log.h"
+#include "switchyard/core/text.h"
 #include "switchyard/ops/out_of_memory.h"
 
 namespace switchyard::train {
@@ -13,8 +14,8 @@ bool SideWork::attempt(const std::string& kind, std::int64_t step,
   } catch (const std::exception& error) {
     failures.last = std::current_exception();
     ++failures.count;
-    log::warning("step {}: {} failed ({} time{} so far): {}; training goes on", step, kind,
-                 failures.count, failures.count == 1 ? "" : "s", ops::short_message(error));
+    log::warning("step {}: {} failed ({} so far): {}; no trained step is lost", step, kind,
+                 counted(failures.count, "time"), ops::short_message(error));
     return false;
   }
   failures.last = nullptr;

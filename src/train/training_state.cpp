@@ -11,7 +11,8 @@ std::int64_t count_at(const format::Json& json, const char* key) {
   const format::Json& entry = json.at(key);
   const auto value = entry.is_number_integer() ? entry.get<std::int64_t>() : -1;
   if (value < 0 || value > kMost) {
-    throw DataError(fmt::format("'{}' is {}, expected an integer of 0 or more", key, entry.dump()));
+    throw DataError(
+        fmt::format("'{}' is {}, expected an integer of 0 or more", key, format::json_text(entry)));
   }
   return value;
 }
@@ -32,7 +33,7 @@ std::string to_json(const TrainingState& state) {
   json["evaluated_step"] = state.evaluated_step;
   json["sampled_step"] = state.sampled_step;
   json["data_fingerprint"] = state.data_fingerprint;
-  return json.dump(2) + "\n";
+  return format::json_text(json, 2) + "\n";
 }
 
 TrainingState parse_training_state(const std::string& text, const std::string& source) {

@@ -181,13 +181,25 @@ TEST_F(CheckpointTest, OtherTypesThanFp32AndFp64AreABug) {
   EXPECT_TRUE(fs::is_empty(checkpoints_));
 }
 
+TEST_F(CheckpointTest, AnEnvironmentOfAnyBytesIsSavedAndReadBack) {
+  SaveRequest saved = request(5);
+  saved.environment = {{"omp_wait_policy", "a\xff\xfe"}};
+  EXPECT_EQ(Checkpoint::open(save(checkpoints_, saved)).environment().at("omp_wait_policy"),
+            "a\xEF\xBF\xBD\xEF\xBF\xBD");
+}
+
 TEST_F(CheckpointTest, ARunItsCheckpointsAndAStepAllOpen) {
   save(checkpoints_, request(5));
   save(checkpoints_, request(10));
   EXPECT_EQ(Checkpoint::open(run_.path()).step(), 10);
   EXPECT_EQ(Checkpoint::open(checkpoints_).step(), 10);
   EXPECT_EQ(Checkpoint::open(checkpoints_ / "step-000005").step(), 5);
-  EXPECT_THAT(names_in(checkpoints_), UnorderedElementsAre("step-000005", "step-000010", "LATEST"));
+  EXPECT_EQ(Checkpoint::open(run_.path().string() + "@5").step(), 5);
+  EXPECT_EQ(Checkpoint::open(run_.path().string() + "@latest").step(), 10);
+  EXPECT_THROW((void)Checkpoint::open(run_.path().string() + "@best"), DataError);
+  point_at(checkpoints_ / "step-000005", kBest);
+  EXPECT_EQ(Checkpoint::open(run_.path().string() + "@best").step(), 5);
+  EXPECT_THAT(names_in(checkpoints_), UnorderedElementsAre("step-000005", "step-000010", "LATEST", "BEST"));
 }
 
 TEST_F(CheckpointTest, WithoutLatestTheNewestFinishedOneIsTaken) {

@@ -120,6 +120,44 @@ TEST(Figure, IsInBytesWhenTokenizersDiffer) {
   EXPECT_EQ(figure_for(std::array{a, young}).kind, Figure::Kind::kTrainingLoss);
 }
 
+// As its metrics are read: without bits per byte.
+ComparedRun with_lossy_tokenizer(ComparedRun run) {
+  for (auto& record : run.metrics.evaluations) {
+    record.lossless = false;
+    record.bits_per_byte.reset();
+  }
+  return run;
+}
+
+TEST(Figure, ALossyTokenizerIsNotRankedAmongOthers) {
+  const std::array runs{run_of("a", 4, 4, 2),
+                        with_lossy_tokenizer(run_of("b", 4, 3, 2, "another"))};
+  const Figure figure = figure_for(runs);
+  EXPECT_EQ(figure.kind, Figure::Kind::kValidationLoss);
+  EXPECT_FALSE(figure.comparable);
+  EXPECT_THAT(figure.reason, AllOf(HasSubstr("the tokenizer loses parts of the text ('b')"),
+                                   HasSubstr("do NOT compare")));
+  const std::string text = comparison_markdown(runs);
+  EXPECT_THAT(text, AllOf(HasSubstr("| lossy | lossy |"), Not(HasSubstr("**")),
+                          Not(HasSubstr("lowest in bold"))));
+  EXPECT_THAT(comparison_svg(runs), HasSubstr("NOT comparable"));
+}
+
+TEST(Figure, RunsWithOneLossyTokenizerCompareByLoss) {
+  const std::array runs{with_lossy_tokenizer(run_of("a", 4, 4, 2)),
+                        with_lossy_tokenizer(run_of("b", 4, 3, 2))};
+  EXPECT_TRUE(figure_for(runs).comparable);
+  EXPECT_THAT(comparison_markdown(runs), HasSubstr("**"));
+}
+
+TEST(Figure, LossesPerTokenOfDifferentTokenizersAreNotRanked) {
+  std::array runs{run_of("a", 4, 4, 2), run_of("b", 4, 3, 2, "another")};
+  for (auto& record : runs[1].metrics.evaluations) record.bits_per_byte.reset();
+  EXPECT_THAT(comparison_markdown(runs), Not(HasSubstr("**")));
+  runs[1].metrics.evaluations.clear();
+  EXPECT_THAT(comparison_markdown(runs), Not(HasSubstr("**")));
+}
+
 TEST(ComparisonMarkdown, ShowsOnlyKeysThatDiffer) {
   std::array runs{run_of("a", 2, 4, 2), run_of("b", 2, 4, 2)};
   EXPECT_THAT(comparison_markdown(runs), HasSubstr("Nothing but the folders."));

@@ -140,8 +140,8 @@ TEST_F(Options, MisspelledFlagIsOneProblem) {
 
 TEST_F(Options, MissingArgumentsAreNamed) {
   EXPECT_THAT(problems_of("evaluate", {}),
-              ElementsAre("RUN|CHECKPOINT: missing (folder of a run (its last checkpoint) or of a "
-                          "checkpoint)",
+              ElementsAre("RUN|CHECKPOINT: missing (folder of a run (its last checkpoint), "
+                          "RUN@best, RUN@STEP, or of a checkpoint)",
                           "--text FILE|-: missing (text to evaluate on; - for standard input)"));
 }
 
@@ -186,6 +186,48 @@ TEST_F(Options, RunsAndCheckpointsAreRecognised) {
                           folder_ / "run/checkpoints/step-000010/manifest.json.tmp");
   EXPECT_EQ(problem(at("run")),
             "RUN|CHECKPOINT: '" + at("run") + "' is a run without a finished checkpoint");
+}
+
+TEST_F(Options, ACheckpointOfARunMayBeNamed) {
+  const std::string run = at("run");
+  EXPECT_THAT(problems_of("generate", {run + "@10", "--prompt", "a"}), IsEmpty());
+  EXPECT_THAT(problems_of("generate", {run + "@latest", "--prompt", "a"}), IsEmpty());
+  EXPECT_THAT(problems_of("generate", {run + "@best", "--prompt", "a"}),
+              ElementsAre(AllOf(HasSubstr("has no best one (train.keep_best=true keeps it)"),
+                                HasSubstr("there are step-000010"))));
+  EXPECT_THAT(problems_of("evaluate", {run + "@11", "--text", at("text.txt")}),
+              ElementsAre(HasSubstr("has none of step 11; there are step-000010")));
+  EXPECT_THAT(problems_of("generate", {run + "@bets", "--prompt", "a"}),
+              ElementsAre(HasSubstr("behind the @ of a run comes best, latest or a step")));
+  EXPECT_THAT(problems_of("generate", {at("absent") + "@best", "--prompt", "a"}),
+              ElementsAre(HasSubstr("no such run or checkpoint")));
+  for (const char* verb : {"report", "resume"}) {
+    EXPECT_THAT(problems_of(verb, {run + "@best"}),
+                ElementsAre(HasSubstr("names a checkpoint; expected its run: " + run)));
+  }
+  for (const char* from : {"10", "best", "latest"}) {
+    EXPECT_THAT(problems_of("resume", {run, "--from", from}), IsEmpty());
+  }
+  for (const char* from : {"0", "-3", "newest", "1.5", "99999999999999999999"}) {
+    EXPECT_THAT(
+        problems_of("resume", {run, "--from", from}),
+        ElementsAre(HasSubstr("--from: expected the step of a checkpoint, best or latest")));
+  }
+}
+
+TEST_F(Options, NumbersBeyond64BitsAreNamedAsSuch) {
+  const auto with = [&](const std::string& flag, const std::string& value) {
+    return problems_of("generate", {at("run"), "--prompt", "a", flag, value});
+  };
+  EXPECT_THAT(with("--seed", "99999999999999999999"),
+              ElementsAre("--seed: expected an integer, got '99999999999999999999' (integers have "
+                          "64 bits; those beyond 2^53 are written in digits)"));
+  EXPECT_THAT(with("--temperature", "1e999"),
+              ElementsAre("--temperature: expected a number, got '1e999' (too large or too small "
+                          "for 64 bits)"));
+  EXPECT_THAT(with("--temperature", "1e-400"), ElementsAre(HasSubstr("too small for 64 bits")));
+  EXPECT_THAT(with("--temperature", "-0"), IsEmpty());
+  EXPECT_THAT(with("--nucleus", "-0"), ElementsAre("--nucleus: must be in (0, 1], got -0"));
 }
 
 TEST_F(Options, APositionalMayTakeSeveralRuns) {

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "support/temporary_folder.h"
+#include "switchyard/config/data_folders.h"
+#include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/file.h"
 
@@ -99,9 +101,118 @@ TEST_F(ResumeConfig, AnotherRunFolderIsRefused) {
   EXPECT_THAT(refused({"run.dir=elsewhere"}), ::testing::ElementsAre(HasSubstr("run.dir")));
 }
 
-TEST_F(ResumeConfig, DataThatIsGoneIsNamed) {
+TEST_F(ResumeConfig, DataThatIsGoneIsNamedWithHowToSayWhereItIsNow) {
   fs::remove_all(data_);
   EXPECT_THAT(refused({}), ::testing::ElementsAre(HasSubstr("data.path: no folder")));
+  try {
+    (void)resumed({});
+  } catch (const ConfigError& error) {
+    EXPECT_EQ(error.hint(), "say where the run's data is now: switchyard resume " + run_.string() +
+                                " data.path=FOLDER");
+  }
+}
+
+// A project with a run and data that its config names relative to the project's folder.
+class MovedData : public ::testing::Test {
+ protected:
+  MovedData() { fs::current_path(start({}, "project")); }
+  ~MovedData() override { fs::current_path(before_); }
+
+  // Returns the folder of the project, where the command that started the run was given.
+  fs::path start(const std::string& blend, const std::string& name) {
+    const fs::path project = folder_ / name;
+    fs::create_directories(project / "runs/a");
+    fs::create_directories(project / "data/b");
+    fs::create_directories(project / "data/c");
+    fs::create_directories(folder_ / "elsewhere");
+    for (const char* data : {"data/b", "data/c"}) add_data(project / data);
+    fs::current_path(project);
+    const Config config =
+        load_text(
+            "extends: tiny.yaml\n", std::string(SWITCHYARD_SOURCE_DIR) + "/configs/x.yaml",
+            std::vector<std::string>{blend.empty() ? "data.path=data/b" : "data.blend=" + blend,
+                                     blend.empty() ? "run.seed=1" : "data.path="})
+            .config;
+    write_file_atomically("runs/a/config.resolved.yaml", to_yaml(config));
+    write_file_atomically(fs::path("runs/a") / kDataFoldersName,
+                          data_folders_yaml(config.data, "runs/a"));
+    return project;
+  }
+  static void add_data(const fs::path& folder) {
+    write_file_atomically(folder / kPreparedDataName, "{}");
+  }
+  [[nodiscard]] static DataConfig data_of(const fs::path& run,
+                                          const std::vector<std::string>& overrides = {}) {
+    return load_for_resume(run, overrides, {}).data;
+  }
+
+  fs::path before_ = fs::current_path();
+  testing::TemporaryFolder folder_;
+};
+
+TEST_F(MovedData, IsFoundFromAnyWorkingFolder) {
+  EXPECT_EQ(data_of("runs/a").path, "data/b");
+  fs::current_path(folder_ / "elsewhere");
+  EXPECT_EQ(data_of("../project/runs/a").path, (folder_ / "project/data/b").string());
+}
+
+TEST_F(MovedData, IsFoundWhenTheRunWasMoved) {
+  fs::rename("runs/a", folder_ / "elsewhere/a");
+  fs::current_path(folder_ / "elsewhere");
+  EXPECT_EQ(data_of("a").path, (folder_ / "project/data/b").string());
+}
+
+TEST_F(MovedData, IsFoundWhenRunAndDataWereMovedTogether) {
+  fs::current_path(folder_.path());
+  fs::rename("project", "moved");
+  EXPECT_EQ(data_of("moved/runs/a/").path, (folder_ / "moved/data/b").string());
+}
+
+TEST_F(MovedData, TheSpellingThatIsGivenComesFirst) {
+  fs::current_path(folder_ / "elsewhere");
+  fs::create_directories("data/b");
+  add_data("data/b");
+  EXPECT_EQ(data_of("../project/runs/a").path, "data/b");
+  EXPECT_EQ(data_of("../project/runs/a", {"data.path=../project/data/c"}).path,
+            "../project/data/c");
+}
+
+TEST_F(MovedData, EveryFolderOfABlendIsFound) {
+  start("[{path: data/b, weight: 2}, {path: data/c}]", "blended");
+  fs::current_path(folder_ / "elsewhere");
+  const DataConfig data = data_of("../blended/runs/a");
+  ASSERT_EQ(data.blend.size(), 2U);
+  EXPECT_EQ(data.blend[0], (BlendItem{(folder_ / "blended/data/b").string(), 2.0}));
+  EXPECT_EQ(data.blend[1], (BlendItem{(folder_ / "blended/data/c").string(), 1.0}));
+  fs::remove_all(folder_ / "blended/data/c");
+  try {
+    (void)data_of("../blended/runs/a");
+    FAIL() << "found what is gone";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("data/c', nor in '"));
+    EXPECT_THAT(error.hint(), HasSubstr("resume ../blended/runs/a 'data.blend=[{path: "));
+  }
+}
+
+TEST_F(MovedData, ALinkIsFollowedToWhereItLeadsNow) {
+  fs::rename("data/b", folder_ / "elsewhere/first");
+  fs::create_directory_symlink(folder_ / "elsewhere/first", "data/b");
+  start({}, "project");
+  fs::current_path(folder_ / "elsewhere");
+  fs::remove(folder_ / "project/data/b");
+  fs::create_directory_symlink(folder_ / "project/data/c", folder_ / "project/data/b");
+  EXPECT_EQ(data_of("../project/runs/a").path, (folder_ / "project/data/b").string());
+}
+
+TEST_F(MovedData, WithoutWhatTheRunRemembersOrWithRubbishItIsOnlyNotFound) {
+  fs::current_path(folder_ / "elsewhere");
+  const fs::path file = folder_ / "project/runs/a" / kDataFoldersName;
+  for (const char* text : {"", "[1, {path: [x]}, {}]", "a: b", "- path: data/b", "{{{", "\xff\n"}) {
+    write_file_atomically(file, text);
+    EXPECT_THROW((void)data_of("../project/runs/a"), ConfigError) << text;
+  }
+  fs::remove(file);
+  EXPECT_THROW((void)data_of("../project/runs/a"), ConfigError);
 }
 
 TEST_F(ResumeConfig, TheTableSaysWhichFieldsAreFree) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 
 #include "loading.h"
@@ -216,6 +217,25 @@ TEST(Optional, NoneNullAndNothingSwitchAValueOff) {
     EXPECT_FALSE(top_p(loaded.config.model.moe.router).max_experts.has_value()) << none;
     EXPECT_FALSE(top_p(loaded.config.model.moe.router).p_warmup.has_value()) << none;
   }
+}
+
+TEST(Numbers, Beyond64BitsAreNamedAsSuch) {
+  EXPECT_THAT(problems_of_minimal({"run.seed=99999999999999999999", "train.log_every=1e300",
+                                   "optim.learning_rate=1e999", "optim.eps=1e-400"}),
+              ElementsAre(HasSubstr("run.seed: expected an integer >= 0, got "
+                                    "'99999999999999999999' (integers have 64 bits"),
+                          HasSubstr("train.log_every: expected an integer, got '1e300' (integers"),
+                          HasSubstr("optim.learning_rate: expected a finite number, got '1e999' "
+                                    "(too large or too small for 64 bits)"),
+                          HasSubstr("optim.eps: expected a finite number, got '1e-400' (too")));
+}
+
+TEST(Numbers, MinusZeroIsZero) {
+  const Config config =
+      load_minimal({"optim.learning_rate=-0", "optim.weight_decay=-0.0", "run.seed=-0"}).config;
+  EXPECT_FALSE(std::signbit(config.optim.learning_rate));
+  EXPECT_FALSE(std::signbit(config.optim.weight_decay));
+  EXPECT_EQ(config.run.seed, 0U);
 }
 
 TEST(ConfigErrorText, HasOneProblemPerLineAndAHint) {

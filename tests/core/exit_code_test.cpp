@@ -8,7 +8,6 @@
 #include <system_error>
 
 #include "switchyard/core/error.h"
-#include "switchyard/core/out_of_memory_error.h"
 #include "switchyard/core/terminal.h"
 
 namespace switchyard {
@@ -33,6 +32,19 @@ TEST(ExitCode, MemoryThatRanOutIsNoInternalErrorAndIsSaidInWords) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(report_error(std::bad_alloc(), false), 71);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "switchyard: error: memory ran out\n");
+}
+
+TEST(ExitCode, AThreadOrAContainerThatCannotBeIsMemoryThatRanOut) {
+  const std::system_error thread(std::make_error_code(std::errc::resource_unavailable_try_again));
+  EXPECT_EQ(exit_code_of(thread), 71);
+  EXPECT_EQ(exit_code_of(std::length_error("vector::_M_default_append")), 71);
+  const auto memory = std::make_error_code(std::errc::not_enough_memory);
+  EXPECT_EQ(exit_code_of(std::filesystem::filesystem_error("cannot open", memory)), 71);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(report_error(thread, false), 71);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "switchyard: error: a thread could not be started: memory or the number of processes "
+            "is limited\n");
 }
 
 TEST(ExitCode, AFileSystemThatRefusesIsNoInternalError) {

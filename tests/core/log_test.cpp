@@ -30,6 +30,14 @@ TEST(Log, BracesInAMessageAreText) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "{not a field} %v\n");
 }
 
+TEST(Log, ForeignBytesCannotDriveATerminalAndLinesStayLines) {
+  testing::internal::CaptureStderr();
+  log::info("cannot read {}", "a\033[2J\xff");
+  log::info("a sample:\n\tof two lines");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "cannot read a\\x1b[2J\\xff\na sample:\n\tof two lines\n");
+}
+
 TEST(Log, FileReceivesMessagesWithTimeAndLevel) {
   const std::filesystem::path path = testing::TempDir() + "switchyard_log.txt";
   std::filesystem::remove(path);

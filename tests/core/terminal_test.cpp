@@ -33,7 +33,10 @@ TEST(FormatCount, KeepsAboutThreeDigits) {
 }
 
 TEST(FormatBytes, CountsInPowersOf1024) {
-  EXPECT_EQ(format_bytes(0), "0");
+  EXPECT_EQ(format_bytes(0), "0B");
+  EXPECT_EQ(format_bytes(1), "1B");
+  EXPECT_EQ(format_bytes(1000), "1000B");
+  EXPECT_EQ(parse_bytes(format_bytes(512)), 512U);
   EXPECT_EQ(format_bytes(1536), "1.5K");
   EXPECT_EQ(format_bytes(1288490189), "1.2G");
 }

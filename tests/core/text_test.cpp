@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <string>
+#include <vector>
+
 namespace switchyard {
 namespace {
 
@@ -31,6 +35,15 @@ TEST(NearestName, PrefersTheCloserThenTheEarlierName) {
 
 TEST(Printable, EscapesControlCharactersAndKeepsOtherScripts) {
   EXPECT_EQ(printable("tab\t bell\a del\x7f \xC3\xA9"), "tab\\x09 bell\\x07 del\\x7f \xC3\xA9");
+}
+
+TEST(Printable, BytesThatAreNoUtf8AndTerminalsControlsAreEscaped) {
+  EXPECT_EQ(printable("a\xff\xfe b"), "a\\xff\\xfe b");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m red"),
+            "\\xc2\\x9b31m red");  // CSI in eight bits
+  EXPECT_EQ(printable("cut \xe6\x96"), "cut \\xe6\\x96");
+  EXPECT_EQ(printable_line(std::string(500, 'a') + "\n"), std::string(500, 'a') + "\\x0a");
 }
 
 TEST(Printable, CutsLongTextBetweenCharacters) {
@@ -63,6 +76,29 @@ TEST(ShellQuoted, OneWordWhateverIsInIt) {
   EXPECT_EQ(shell_quoted("a b"), "'a b'");
   EXPECT_EQ(shell_quoted("it's; $(x)"), R"('it'\''s; $(x)')");
   EXPECT_EQ(shell_quoted("~/x"), "'~/x'");
+  EXPECT_EQ(shell_quoted("it's\na\\b\xff"), R"($'it\'s\012a\\b\377')");
+}
+
+// The form that is shown is what a shell reads back.
+TEST(ShellQuoted, AShellReadsTheSameBytes) {
+  for (const std::string& path :
+       {std::string("a b"), std::string("it's"), std::string("-x"), std::string("n\nl"),
+        std::string("\xff\xfe"), std::string("$(x)"), std::string("\\'\t9")}) {
+    const std::string command = "bash -c " + shell_quoted("printf %s " + shell_path(path));
+    FILE* pipe = popen(command.c_str(), "r");
+    ASSERT_NE(pipe, nullptr);
+    std::string read(100, '\0');
+    read.resize(fread(read.data(), 1, read.size(), pipe));
+    EXPECT_EQ(pclose(pipe), 0);
+    EXPECT_EQ(read, path == "-x" ? "./-x" : path);
+  }
+}
+
+TEST(Counted, OneIsNotMany) {
+  EXPECT_EQ(counted(1, "step"), "1 step");
+  EXPECT_EQ(counted(0, "step"), "0 steps");
+  EXPECT_EQ(counted(2, "training window"), "2 training windows");
+  EXPECT_EQ(plural(1, "token"), "token");
 }
 
 }  // namespace

@@ -26,6 +26,15 @@ TEST(Json, NestingIsBoundedWithoutRecursion) {
   EXPECT_THROW((void)parse_json(std::string(10'000'000, '['), "x"), DataError);
 }
 
+TEST(Json, TextOfAnyBytesIsWrittenAsValidJson) {
+  const Json json = {{"path\xff", "a\xfe\n\x1b"}};
+  const std::string text = json_text(json);
+  EXPECT_EQ(text, "{\"path\xEF\xBF\xBD\":\"a\xEF\xBF\xBD\\n\\u001b\"}");
+  EXPECT_EQ(json_text(parse_json(text, "x")), text);
+  EXPECT_EQ(json_text(Json{{"a", 1}}, 2), "{\n  \"a\": 1\n}");
+  EXPECT_EQ(json_text(SortedJson{{"b", "\xff"}, {"a", 1}}), "{\"a\":1,\"b\":\"\xEF\xBF\xBD\"}");
+}
+
 TEST(Json, ARepeatedKeyIsRefusedButTheSameKeyInAnotherObjectIsNot) {
   EXPECT_THAT([] { (void)parse_json(R"({"a": {"b": 1, "b": 2}})", "x"); },
               ThrowsMessage<DataError>(HasSubstr("'b' appears twice")));

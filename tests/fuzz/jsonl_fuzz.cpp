@@ -4,9 +4,9 @@
 #include <string>
 
 #include "fuzz/fuzz.h"
+#include "switchyard/core/utf8.h"
 #include "switchyard/format/json.h"
 #include "switchyard/format/sorted_json.h"
-#include "switchyard/format/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   namespace format = switchyard::format;
@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       more = line.has_value();
       if (!more) return;
       const std::string field = format::text_field(*line, "text", "x.jsonl");
-      require(!format::first_invalid_utf8(field).has_value(), "a text field is UTF-8");
+      require(!first_invalid_utf8(field).has_value(), "a text field is UTF-8");
     });
   }
   const bool ordered = reads([&] {

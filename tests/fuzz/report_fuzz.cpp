@@ -8,7 +8,7 @@
 
 #include "fuzz/fuzz.h"
 #include "switchyard/core/file.h"
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 #include "switchyard/telemetry/report.h"
 #include "telemetry/markup.h"
 
@@ -61,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   put(run.path() / "samples" / "step-000001.txt", take_part(input));
   put(run.path() / "environment.json", take_part(input));
   const std::string page = switchyard::telemetry::report_page(run.path());
-  require(!switchyard::format::first_invalid_utf8(page).has_value(), "a page is UTF-8");
+  require(!switchyard::first_invalid_utf8(page).has_value(), "a page is UTF-8");
   const std::string problem = switchyard::telemetry::markup_problem(page);
   if (!problem.empty()) std::fprintf(stderr, "%s\n", problem.c_str());
   require(problem.empty(), "a page is well-formed markup");

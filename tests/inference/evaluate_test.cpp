@@ -11,6 +11,7 @@
 #include "support/tiny_model.h"
 #include "switchyard/config/routers/top_k.h"
 #include "switchyard/core/error.h"
+#include "switchyard/format/sentencepiece_model.h"
 
 namespace switchyard::inference {
 namespace {
@@ -85,9 +86,42 @@ TEST_F(EvaluateText, UniformModelHasTheBitsPerByteOfHandArithmetic) {
   EXPECT_EQ(result.num_tokens, 101);
   EXPECT_NEAR(result.loss, std::log(257.0), 1e-12);
   EXPECT_NEAR(result.perplexity, 257.0, 1e-9);
-  EXPECT_NEAR(result.bits_per_byte, std::log2(257.0), 1e-12);
+  EXPECT_NEAR(result.bits_per_byte.value(), std::log2(257.0), 1e-12);
   EXPECT_TRUE(result.lossless);
   EXPECT_EQ(result.stride, kWindow / 2);
+}
+
+// Knows the letters a and b; everything else is unknown.
+data::Tokenizer two_letter_tokenizer() {
+  format::SentencePieceModel model;
+  model.piece = {{"<unk>", 0.0F, format::PieceType::kUnknown}, {"a", -1.0F}, {"b", -2.0F}};
+  model.add_dummy_prefix = model.remove_extra_whitespaces = false;
+  return data::Tokenizer::from_sentencepiece(format::serialize_sentencepiece_model(model), "ab");
+}
+
+TEST_F(EvaluateText, HasNoBitsPerByteWhereTheTokenizerLosesSomeOfTheText) {
+  const data::Tokenizer lossy = two_letter_tokenizer();
+  ASSERT_FALSE(lossy.lossless());
+  const auto evaluated = [&](const std::string& text) {
+    return evaluate_text(decoder_, lossy, text, {.sequence_length = kWindow});
+  };
+  const TextEvaluation changed = evaluated("abba c abba");
+  EXPECT_FALSE(changed.lossless);
+  EXPECT_EQ(changed.bits_per_byte, std::nullopt);
+  EXPECT_GT(changed.loss, 0.0);
+  // A text that it does give back compares with others.
+  const TextEvaluation kept = evaluated("abbaabba");
+  EXPECT_TRUE(kept.lossless);
+  EXPECT_GT(kept.bits_per_byte.value(), 0.0);
+}
+
+TEST(ValidationResult, HasBitsPerByteOfBytesThatAreKnownAndWereAllKept) {
+  ValidationResult result{.sums = {.nats = 8.0 * std::numbers::ln2, .num_tokens = 2},
+                          .num_bytes = 4};
+  EXPECT_DOUBLE_EQ(result.bits_per_byte().value(), 2.0);
+  result.lossless = false;
+  EXPECT_EQ(result.bits_per_byte(), std::nullopt);
+  EXPECT_EQ(ValidationResult{}.bits_per_byte(), std::nullopt);
 }
 
 TEST_F(EvaluateText, EveryTokenIsPredictedOnceWithAtLeastTheContextOfTheStride) {

@@ -4,10 +4,13 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "model/decoder_fixture.h"
 #include "switchyard/config/presets.h"
+#include "switchyard/core/error.h"
 
 namespace switchyard::model {
 namespace {
@@ -50,6 +53,35 @@ TEST(ParameterCount, EverySecondLayerOfExpertsHalvesThem) {
   EXPECT_EQ(half.per_expert, all.per_expert);
   // A dense layer is as large as one expert; twelve routers less.
   EXPECT_EQ(all.total - half.total, 12 * (15 * all.per_expert + 16 * 1024));
+}
+
+// All that the configuration allows: by arithmetic, not by building lists.
+TEST(ParameterCount, OfTheMostExpertsAndLayersTakesLittleTimeAndMemory) {
+  config::ModelConfig config = small_config();
+  config.num_layers = 10000;
+  config.moe.num_experts = 65536;
+  config.moe.layers.resize(10000);
+  std::iota(config.moe.layers.begin(), config.moe.layers.end(), 0);
+  const auto start = std::chrono::steady_clock::now();
+  const ParameterCounts counts = count_parameters(config);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+  EXPECT_EQ(counts.num_moe_layers, 10000);
+  EXPECT_EQ(counts.per_expert, 3 * 12 * 6);
+}
+
+TEST(ParameterCount, Beyond64BitsIsRefused) {
+  config::ModelConfig config = small_config();
+  config.moe.num_experts = 65536;
+  config.hidden_size = config.moe.expert_size = 1 << 24;
+  EXPECT_THROW((void)count_parameters(config), UsageError);  // one tensor
+  config.moe.num_experts = 4096;
+  config.num_layers = 40;
+  config.moe.layers.resize(40);
+  std::iota(config.moe.layers.begin(), config.moe.layers.end(), 0);
+  EXPECT_THROW((void)count_parameters(config), UsageError);  // their sum
+  config = small_config();
+  config.vocab_size = 0;
+  EXPECT_THROW((void)count_parameters(config), UsageError);
 }
 
 // Two of the 24 layers at full width: 350 M parameters.

@@ -72,6 +72,9 @@ TEST(EvaluationRecordJson, HasEveryStableKey) {
   EXPECT_EQ(json["loss"], 2.0);
   EXPECT_EQ(json["perplexity"], 7.39);
   EXPECT_EQ(json["bits_per_byte"], 1.5);
+  EXPECT_TRUE(json["lossless"].is_null());
+  record.lossless = false;
+  EXPECT_EQ(to_json(record)["lossless"], false);
 }
 
 }  // namespace

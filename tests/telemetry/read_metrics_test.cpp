@@ -64,6 +64,7 @@ TEST(ReadMetrics, GivesBackEveryNumberThatWasWritten) {
                                     .loss = 3.0,
                                     .perplexity = 20.0,
                                     .bits_per_byte = 1.5,
+                                    .lossless = true,
                                     .experts_per_token = 1.75,
                                     .metrics = {{"accuracy", 0.75}},
                                     .tokens = 99,
@@ -79,6 +80,20 @@ TEST(ReadMetrics, GivesBackEveryNumberThatWasWritten) {
   EXPECT_EQ(to_json(metrics.evaluations[0]).dump(), to_json(evaluation).dump());
   EXPECT_THAT(metrics.steps[0].layers[0].k_histogram, ElementsAre(0, 8, 4, 1, 0));
   EXPECT_THAT(metrics.notes, IsEmpty());
+}
+
+TEST(ReadMetrics, BitsPerByteOfALossyTokenizerDoNotCountAndThoseOfAnOlderFileDo) {
+  const std::string start = "{\"event\": \"evaluation\", \"step\": 1, \"bits_per_byte\": 1.5";
+  const Metrics metrics = parse_metrics(
+      start + ", \"lossless\": false}\n" + start + "}\n" + start + ", \"lossless\": null}\n",
+      "metrics.jsonl");
+  ASSERT_EQ(metrics.evaluations.size(), 3U);
+  EXPECT_TRUE(is_lossy(metrics.evaluations[0]));
+  EXPECT_EQ(metrics.evaluations[0].bits_per_byte, std::nullopt);
+  for (std::size_t i : {1U, 2U}) {
+    EXPECT_FALSE(is_lossy(metrics.evaluations[i]));
+    EXPECT_EQ(metrics.evaluations[i].bits_per_byte, 1.5);
+  }
 }
 
 TEST(ReadMetrics, NullIsNanOrNoneAndSoIsWhatAnOlderFileLacks) {

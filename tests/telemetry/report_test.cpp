@@ -106,6 +106,17 @@ TEST_F(Report, ShowsEverythingAtAGlance) {
   EXPECT_THAT(text, Not(HasSubstr("class=\"notes\"")));
 }
 
+TEST_F(Report, SaysThatALossyTokenizerHasNoBitsPerByte) {
+  fs::remove(run_ / "metrics.jsonl");
+  MetricsWriter writer(run_ / "metrics.jsonl");
+  writer.write(to_json(step_record(1, 2)));
+  writer.write(to_json(EvaluationRecord{.step = 1, .loss = 3.5, .lossless = false}));
+  const std::string text = page();
+  EXPECT_THAT(text, HasSubstr("Best validation loss is 3.5 (no bits per byte: the tokenizer loses "
+                              "parts of the text) at step 1."));
+  EXPECT_THAT(text, HasSubstr("none where the tokenizer loses parts of the text"));
+}
+
 TEST_F(Report, NeedsNothingFromOutside) {
   const std::string text = page();
   for (const char* outside :

@@ -67,6 +67,18 @@ TEST(StepLine, ModelWithoutMoeLayersShowsNoRouting) {
   EXPECT_EQ(line.find("dead"), std::string::npos);
 }
 
+TEST(StepLine, WhatIsNotANumberHasNoSign) {
+  StepRecord record = example();
+  record.loss = record.lm_loss = record.grad_norm = -std::numeric_limits<double>::quiet_NaN();
+  EvaluationRecord evaluation{.step = 4, .loss = record.loss, .perplexity = record.loss};
+  evaluation.metrics["accuracy"] = record.loss;
+  for (const std::string& line :
+       {format_step_line(record, {.total_steps = 400}), format_evaluation_line(evaluation, "")}) {
+    EXPECT_THAT(line, ::testing::HasSubstr("nan"));
+    EXPECT_THAT(line, ::testing::Not(::testing::HasSubstr("-nan")));
+  }
+}
+
 TEST(BestTracker, NamesTheBestAndCountsWhatDidNotBeatIt) {
   BestTracker tracker;
   EXPECT_EQ(tracker.judge(400, 5.0), "new best");
@@ -95,6 +107,11 @@ TEST(EvaluationLine, HoldsWhatIsKnown) {
   EXPECT_EQ(format_evaluation_line(record, "new best"),
             "step 400 validation: loss 3.4021 perplexity 30.03 bits per byte 1.6200 k 1.80 | new "
             "best");
+  record.bits_per_byte.reset();
+  record.lossless = false;
+  EXPECT_EQ(format_evaluation_line(record, ""),
+            "step 400 validation: loss 3.4021 perplexity 30.03 no bits per byte (lossy tokenizer) "
+            "k 1.80");
   const EvaluationRecord task{
       .step = 9, .split = "dev", .loss = 0.5, .metrics = {{"accuracy", 0.75}, {"f1", 0.8}}};
   EXPECT_EQ(format_evaluation_line(task, ""), "step 9 dev: loss 0.5000 accuracy 0.7500 f1 0.8000");

@@ -116,6 +116,16 @@ TEST(TensorBoardWriter, EvaluationsAreGroupedByTheirSplit) {
   EXPECT_EQ(read_summary(events.back()).scalars.at("validation/bits_per_byte"), 1.5);
 }
 
+TEST(TensorBoardWriter, ALossyTokenizerHasNoCurveOfBitsPerByte) {
+  const testing::TemporaryFolder folder;
+  TensorBoardWriter writer(folder.path(), 1);
+  writer.write(EvaluationRecord{.step = 7, .loss = 2.0, .lossless = false});
+  const SummaryValues values = read_summary(events_in(event_files(folder.path())[0]).back());
+  EXPECT_TRUE(values.scalars.contains("validation/loss"));
+  EXPECT_FALSE(values.scalars.contains("validation/bits_per_byte"));
+  EXPECT_FALSE(values.scalars.contains("validation/lossless"));
+}
+
 TEST(TensorBoardWriter, ResumeStartsALaterFileThatTakesBackTheStepsAfterIt) {
   const testing::TemporaryFolder folder;
   { TensorBoardWriter first(folder.path(), 1); }

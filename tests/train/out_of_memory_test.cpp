@@ -6,7 +6,6 @@
 
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/out_of_memory_error.h"
 
 namespace switchyard::train {
 namespace {

@@ -185,5 +185,14 @@ TEST_F(Pretrain, RefusedSettingsLeaveTheFolderFree) {
   EXPECT_EQ(pretrain(config_).num_steps, 1);  // the folder is still free
 }
 
+TEST_F(Pretrain, AModelThatCanNeverFitIsRefusedBeforeAnythingIsMade) {
+  config_.model.vocab_size = 1 << 24;
+  config_.model.hidden_size = 1 << 20;
+  config_.model.num_heads = config_.model.num_kv_heads = 2;
+  config_.model.head_dim = 1 << 15;
+  EXPECT_THROW((void)pretrain(config_), OutOfMemoryError);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
+}
+
 }  // namespace
 }  // namespace switchyard::train

@@ -4,6 +4,7 @@
 #include "switchyard/config/routers/attention_importance.h"
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
+#include "switchyard/train/run_folder.h"
 #include "train/resume_fixture.h"
 
 namespace switchyard::train {
@@ -25,6 +26,62 @@ TEST_F(Resume, AllowedChangesGoOn) {
   EXPECT_NEAR(steps.back()["learning_rate"].get<double>(), 1e-4, 1e-5);  // a tenth at the end
   EXPECT_TRUE(fs::exists(last_checkpoint("run") / "router_state.safetensors"));
   EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("their state starts afresh"));
+}
+
+TEST_F(Resume, AnEditOfTheRunsConfigIsAChangeAsAnyOther) {
+  train_at_once("run");
+  const fs::path file = tiny_.folder / "run/config.resolved.yaml";
+  const std::string written = read_file(file);
+  const auto edit = [&](const std::string& from, const std::string& to) {
+    std::string text = read_file(file);
+    const std::size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos);
+    write_file_atomically(file, text.replace(at, from.size(), to));
+  };
+  const auto resumed = [&](const config::AllowedChanges& allowed) {
+    (void)resume(config::load(file, {}).config, allowed);
+  };
+  edit("learning_rate: 0.01", "learning_rate: 0.02");
+  edit("log_every: 1", "log_every: 2");
+  try {
+    resumed({});
+    FAIL() << "went on with another learning rate";
+  } catch (const config::ConfigError& error) {
+    EXPECT_THAT(error.problems(), ::testing::ElementsAre(HasSubstr(
+                                      "optim.learning_rate: the run was started with 0.01, now it "
+                                      "is 0.02")));
+    EXPECT_THAT(error.hint(), HasSubstr("config.resolved.yaml was edited: put back"));
+  }
+  EXPECT_NO_THROW(resumed({.keys = {"optim.learning_rate"}}));
+  write_file_atomically(file, written);
+  edit("log_every: 1", "log_every: 2");  // free to change, wherever it is changed
+  EXPECT_NO_THROW(resumed({}));
+}
+
+TEST_F(Resume, WhatAResumeWasAllowedThatSavedNothingStaysAllowed) {
+  train_at_once("run");
+  const fs::path file = tiny_.folder / "run/config.resolved.yaml";
+  config::Config config = config::load(file, {}).config;
+  config.optim.learning_rate = 0.02;
+  RunFolder::reopen(tiny_.folder / "run").write_config(config::to_yaml(config));
+  EXPECT_NO_THROW((void)resume(config, {}));
+}
+
+TEST_F(Resume, OtherDataWhereTheSpellingLeadsIsRefusedAndTheRunsOwnIsNamed) {
+  const fs::path working_folder = fs::current_path();
+  fs::current_path(tiny_.folder.path());
+  config_.data.path = "data";
+  train_at_once("run");
+  fs::create_directory(tiny_.folder / "elsewhere");
+  fs::copy(tiny_.folder / "other", tiny_.folder / "elsewhere/data");
+  fs::current_path(tiny_.folder / "elsewhere");
+  try {
+    resume_after("run", 7);
+    ADD_FAILURE() << "went on with other data";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.hint(), HasSubstr("data.path=" + (tiny_.folder / "data").string()));
+  }
+  fs::current_path(working_folder);
 }
 
 TEST_F(Resume, AChangedRouterStartsAtTheStepItIsStartedAt) {

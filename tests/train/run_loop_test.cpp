@@ -10,7 +10,6 @@
 #include "switchyard/comm/self.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
-#include "switchyard/core/out_of_memory_error.h"
 #include "switchyard/train/pretrain.h"
 #include "train/tiny_run_folder.h"
 

@@ -81,6 +81,33 @@ TEST_F(RunTelemetry, ResumedRunTakesBackWhatItsCheckpointDoesNotHave) {
   EXPECT_THAT(read_file(tiny_.folder / "run/report.html"), HasSubstr("step 6 of 6"));
 }
 
+TEST_F(RunTelemetry, APageThatCannotBeWrittenIsAFailureOfARunWhoseStepsAreAllSaved) {
+  config_.train.steps = 4;
+  (void)pretrain(config_);
+  fs::remove(tiny_.folder / "run/report.html");
+  fs::create_directory(tiny_.folder / "run/report.html");
+  config_.train.steps = 6;
+  config_.schedule.steps = 4;
+  config_.model.vocab_size = 257;
+  EXPECT_THROW((void)resume(config_, {}), StorageError);
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"),
+              HasSubstr("step 6: writing report.html failed (1 time so far)"));
+  EXPECT_TRUE(fs::exists(tiny_.folder / "run/checkpoints/step-000006/manifest.json"));
+}
+
+TEST_F(RunTelemetry, WithALossyTokenizerTheRecordsHaveNoBitsPerByte) {
+  const fs::path sidecar = tiny_.folder / "data" / data::kSidecarName;
+  data::Sidecar lossy = data::parse_sidecar(read_file(sidecar), "data.json");
+  lossy.lossless = false;
+  write_file_atomically(sidecar, data::write_sidecar(lossy));
+  config_.train.steps = 2;
+  EXPECT_EQ(pretrain(config_).evaluation->bits_per_byte, std::nullopt);
+  const format::Json record = tiny_.records().back();
+  EXPECT_EQ(record["lossless"], false);
+  EXPECT_TRUE(record["bits_per_byte"].is_null());
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr("(lossy tokenizer)"));
+}
+
 TEST_F(RunTelemetry, StoppedRunLeavesThePageToo) {
   config_.train.steps = 1000000;
   config_.train.log_every = 1000000;

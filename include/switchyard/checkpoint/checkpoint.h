@@ -76,7 +76,7 @@ inline constexpr const char* kRolledBack = "rolled-back";
 class Checkpoint {
  public:
   // `path`: a run folder, its checkpoints folder (both: the one LATEST names, without LATEST the
-  // newest finished one) or one step's folder.
+  // newest finished one), one step's folder, or a name as in config/checkpoint_names.h (RUN@best).
   // Every file is verified. Throws DataError naming the file that is missing or damaged.
   [[nodiscard]] static Checkpoint open(const std::filesystem::path& path);
   // One step's folder, whatever it is called.

@@ -23,6 +23,9 @@ struct ComparedRun {
 // step. A run that is still going is read as far as it has come.
 [[nodiscard]] ComparedRun read_compared_run(const std::filesystem::path& run);
 
+// The run's tokenizer does not give the text of its validation split back.
+[[nodiscard]] bool has_lossy_tokenizer(const ComparedRun& run);
+
 // Training of one run as curves over the same points.
 struct Progress {
   // One entry per step record.
@@ -34,7 +37,7 @@ struct Progress {
   std::vector<double> evaluation_tokens;
   std::vector<double> evaluation_flops;
   std::vector<double> validation_loss;
-  std::vector<double> bits_per_byte;  // NaN where the bytes are not known
+  std::vector<double> bits_per_byte;  // NaN where the bytes are not known or not all kept
 };
 [[nodiscard]] Progress progress_of(const ComparedRun& run);
 
@@ -43,9 +46,12 @@ struct Figure {
   enum class Kind { kBitsPerByte, kValidationLoss, kTrainingLoss } kind;
   std::string name;    // "bits per byte (validation)"
   std::string reason;  // why this one, when it is not obvious; empty otherwise
+  // False: the runs' numbers have different units, so none of them is the lowest.
+  bool comparable = true;
 };
 // Validation loss; bits per byte when the tokenizers differ (losses per token then have different
-// units); training loss when a run has no evaluation.
+// units); training loss when a run has no evaluation. With different tokenizers of which one loses
+// bytes of the text, or a run without bits per byte, nothing is comparable.
 [[nodiscard]] Figure figure_for(std::span<const ComparedRun> runs);
 
 // y at x on the straight line between the neighbours of x; NaN outside of the range. `xs` ascends.

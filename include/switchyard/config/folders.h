@@ -56,8 +56,9 @@ inline constexpr const char* kIncomingFolderName = ".switchyard-incoming";
 
 // A new run can start: its data is there and its folder is free. Throws ConfigError.
 void check_folders_of_run(const Resolved& resolved);
-// Only its data. Throws ConfigError.
-void check_data_of_run(const Resolved& resolved);
+// The data of the run in `run`, which is to go on, is there. Throws ConfigError with how to say
+// where it is now.
+void check_data_of_run(const Resolved& resolved, const std::filesystem::path& run);
 
 // " (did you mean 'configs/quickstart.yaml'?)" from the names beside a missing path, or empty.
 [[nodiscard]] std::string path_suggestion(const std::filesystem::path& missing);

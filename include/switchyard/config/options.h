@@ -26,7 +26,8 @@ enum class ValueKind {
   kFolder,           // a folder, existing or not
   kOutput,           // a file to write, a device, or "-" for standard output
   kRun,              // a run, with or without a checkpoint in it
-  kRunOrCheckpoint,  // a run with a checkpoint in it, or a checkpoint
+  kRunOrCheckpoint,  // a run with a checkpoint in it, RUN@best, RUN@latest, RUN@500, a checkpoint
+  kStep,             // of a checkpoint, or best or latest
   kKey,              // a key of the configuration or a group of them
   kTokenizer,        // bytes, bpe:N, unigram:N or an existing FILE.model
 };

@@ -30,11 +30,13 @@ struct AllowedChanges {
 [[nodiscard]] AllowedChanges allowed_changes(const ParsedArguments& arguments);
 
 // Lets through what the field table calls free on resume, and `allowed`. Throws ConfigError with
-// one line per other change.
-void check_changes_on_resume(std::span<const Change> changes, const AllowedChanges& allowed);
+// one line per other change; `advice` begins its hint.
+void check_changes_on_resume(std::span<const Change> changes, const AllowedChanges& allowed,
+                             const std::string& advice = {});
 
 // The config that the run in `run` goes on with: its resolved config and `overrides` on top, with
-// run.dir = `run` wherever it was before. Throws ConfigError as load() does, for changes that are
+// run.dir = `run` wherever it was before, and its data where they are spelled or else where the run
+// remembers them (config/data_folders.h). Throws ConfigError as load() does, for changes that are
 // not allowed, and when the data is not there.
 [[nodiscard]] Config load_for_resume(const std::filesystem::path& run,
                                      std::span<const std::string> overrides,

@@ -34,6 +34,11 @@ class DataError : public Error {
  public:
   using Error::Error;
 };
+// There was less memory than was needed (exit 71).
+class OutOfMemoryError : public Error {
+ public:
+  using Error::Error;
+};
 // The operating system refused to read, write, map or lock (exit 74).
 class StorageError : public Error {
  public:

@@ -17,8 +17,12 @@ inline constexpr int kExitNonFinite = 76;
 inline constexpr int kExitPeer = 77;
 inline constexpr int kExitFailedCheck = 78;
 
-// Of errors that are none of ours, std::bad_alloc is memory that ran out, errors of the standard
-// library's file system are storage; all others are internal.
+// Memory that ran out: OutOfMemoryError, and what the standard library throws for it, also for a
+// thread that the system refuses to start.
+[[nodiscard]] bool is_out_of_memory(const std::exception& error) noexcept;
+
+// Of other errors that are none of ours, those of the standard library's file system are storage;
+// all others are internal.
 [[nodiscard]] int exit_code_of(const std::exception& error) noexcept;
 
 // Logs "switchyard: error: ..." for every line of what() and "  hint: ..."; with `debug` also the

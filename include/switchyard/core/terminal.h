@@ -23,10 +23,12 @@ namespace switchyard {
 void write_stdout(const std::string& text);
 
 [[nodiscard]] std::string format_count(double value);         // 5.1k, 1.41M, 3.5B
-[[nodiscard]] std::string format_bytes(std::uint64_t bytes);  // 1.2G
-[[nodiscard]] std::string format_duration(double seconds);    // 12m, 1h05m, 42s
+[[nodiscard]] std::string format_bytes(std::uint64_t bytes);  // 512B, 1.2G
+// "3.4021". What is not a number has no sign: printf and fmt write "-nan" for half of them.
+[[nodiscard]] std::string format_fixed(double value, int decimals);
+[[nodiscard]] std::string format_duration(double seconds);  // 12m, 1h05m, 42s
 // "80GiB", "80G" and "80 gib" are 80 * 2^30 bytes, as format_bytes writes them; "80GB" is 80 *
-// 10^9, "512" is bytes. Nothing for any other text, for 0 and for more than 2^63.
+// 10^9, "512" and "512B" are bytes. Nothing for any other text, for 0 and for more than 2^63.
 [[nodiscard]] std::optional<std::uint64_t> parse_bytes(std::string_view text);
 
 // One line redrawn in place on a terminal's standard error; log messages clear it first. Only for

@@ -18,6 +18,10 @@ inline constexpr std::size_t kMaxJsonDepth = 64;
 // UTF-8, a duplicate key, or nesting deeper than kMaxJsonDepth.
 [[nodiscard]] Json parse_json(std::string_view text, const std::string& name);
 
+// On one line, or with `indent` spaces a level. Bytes that are no UTF-8, as paths and variables may
+// hold, become U+FFFD: the library's own dump() throws at them. NaN and infinity become null.
+[[nodiscard]] std::string json_text(const Json& json, int indent = -1);
+
 // One key of an object. All throw DataError naming `name` and `key` when `object` is no object,
 // the key is missing, or its value has another type (integers: or does not fit).
 [[nodiscard]] const Json& json_member(const Json& object, const char* key, const std::string& name);

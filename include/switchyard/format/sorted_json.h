@@ -22,6 +22,7 @@ inline constexpr std::size_t kMaxJsonMembers = 10'000;
 [[nodiscard]] SortedJson parse_sorted_json(std::string_view text, const std::string& name);
 
 // As those of Json.
+[[nodiscard]] std::string json_text(const SortedJson& json, int indent = -1);
 [[nodiscard]] std::string json_string(const SortedJson& object, const char* key,
                                       const std::string& name);
 [[nodiscard]] const SortedJson& json_array(const SortedJson& object, const char* key,

@@ -52,6 +52,10 @@ struct ValidationOptions {
 struct ValidationResult {
   LossSums sums;
   std::int64_t num_bytes = 0;  // of the text that the labels stand for
+  bool lossless = true;        // the tokenizer gave back every document of the data
+
+  // nats / ln 2 / bytes; none where bytes of the text were lost or there are none.
+  [[nodiscard]] std::optional<double> bits_per_byte() const;
 };
 
 // The windows of the validation split in their order, each once. None when should_stop said so.
@@ -71,12 +75,13 @@ struct TextEvaluationOptions {
 struct TextEvaluation {
   double loss = 0.0;  // nats per token
   double perplexity = 0.0;
-  double bits_per_byte = 0.0;  // nats / ln 2 / bytes of the text
+  // nats / ln 2 / bytes of the text. None when the tokenizer does not give this text back: what it
+  // loses costs no nats, so the number would be too good and compare with nothing.
+  std::optional<double> bits_per_byte = {};
   std::optional<double> experts_per_token = {};
   std::int64_t num_tokens = 0;
   std::int64_t num_bytes = 0;
-  // False: the tokenizer loses bytes, so bits per byte do not compare with other tokenizers.
-  bool lossless = true;
+  bool lossless = true;  // the tokenizer gives this text back
   std::int64_t sequence_length = 0;
   std::int64_t stride = 0;
 };

@@ -21,8 +21,10 @@ struct ParameterCounts {
            k * static_cast<double>(per_expert) * static_cast<double>(num_moe_layers);
   }
 };
+// Throws UsageError for more than 64 bits can count.
 [[nodiscard]] ParameterCounts count_parameters(Model& model);
-// Of a decoder, from shapes alone; allocates nothing.
+// Of a decoder, from shapes alone; allocates nothing. Throws UsageError for sizes beyond 64 bits,
+// and when the vocabulary size is not known.
 [[nodiscard]] ParameterCounts count_parameters(const config::ModelConfig& config);
 
 }  // namespace switchyard::model

@@ -62,12 +62,20 @@ struct EvaluationRecord {
   std::string split = "validation";
   double loss = 0.0;  // the task's alone, e.g. nats per token
   std::optional<double> perplexity = {};
-  std::optional<double> bits_per_byte = {};  // none when the split's bytes are not known
+  // None when the split's bytes are not known, or not all kept by the tokenizer.
+  std::optional<double> bits_per_byte = {};
+  // Does the tokenizer give the split's text back? None where that is not known, as in older files.
+  std::optional<bool> lossless = {};
   std::optional<double> experts_per_token = {};
   std::map<std::string, double> metrics = {};  // of a task that has others, e.g. "accuracy"
   std::int64_t tokens = 0;
   double seconds = 0.0;
 };
+
+// The evaluation has no bits per byte because the tokenizer loses bytes.
+[[nodiscard]] inline bool is_lossy(const EvaluationRecord& record) {
+  return record.lossless == false;
+}
 
 [[nodiscard]] format::Json to_json(const StepRecord& record);
 [[nodiscard]] format::Json to_json(const EvaluationRecord& record);

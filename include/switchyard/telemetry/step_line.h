@@ -55,6 +55,7 @@ class BestTracker {
 };
 
 // step 400 validation: loss 3.402 perplexity 30.02 bits per byte 1.62 k 1.80 | new best
+// With a tokenizer that loses bytes it says so instead of bits per byte.
 [[nodiscard]] std::string format_evaluation_line(const EvaluationRecord& record,
                                                  const std::string& verdict);
 

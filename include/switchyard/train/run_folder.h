@@ -33,8 +33,13 @@ class RunFolder {
   [[nodiscard]] std::filesystem::path metrics_file() const { return path_ / "metrics.jsonl"; }
   [[nodiscard]] std::filesystem::path log_file() const { return path_ / "log.txt"; }
 
-  // config.resolved.yaml: from here on the folder holds a run.
+  // config.resolved.yaml, with a checksum in its last line: from here on the folder holds a run.
   void write_config(std::string_view yaml) const;
+  // Is config.resolved.yaml what write_config() wrote? False after an edit by hand, and for runs of
+  // versions that wrote no checksum. Throws StorageError.
+  [[nodiscard]] bool has_config_as_written() const;
+  // config/data_folders.h.
+  void write_data_folders(std::string_view yaml) const;
   void write_environment(std::string_view json) const;
   // samples/step-000500.txt
   [[nodiscard]] std::filesystem::path sample_file(std::int64_t step) const;

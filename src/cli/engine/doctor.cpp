@@ -3,18 +3,19 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
 #include "cli/engine/verbs.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
+#include "switchyard/format/json.h"
 
 namespace switchyard::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using format::Json;
 
 std::string as_lines(const doctor::Diagnosis& diagnosis) {
   std::string text;
@@ -25,8 +26,10 @@ std::string as_lines(const doctor::Diagnosis& diagnosis) {
     if (alarming) {
       for (char& c : verdict) c = static_cast<char>(c - 'a' + 'A');
     }
-    text += fmt::format("{:<5} {:<15} {}\n", verdict, line.topic, line.finding);
-    if (!line.advice.empty()) text += fmt::format("{:<21} -> {}\n", "", line.advice);
+    text += fmt::format("{:<5} {:<15} {}\n", verdict, line.topic, printable_line(line.finding));
+    if (!line.advice.empty()) {
+      text += fmt::format("{:<21} -> {}\n", "", printable_line(line.advice));
+    }
   }
   return text + (diagnosis.exit_code() == kExitDone
                      ? fmt::format("this machine can train; recommended: train.precision={}\n",
@@ -91,8 +94,7 @@ std::string as_json(const doctor::DoctorFacts& facts, const doctor::Diagnosis& d
                               {"advice", line.advice}});
   }
   json["facts"] = facts_as_json(facts);
-  // Paths and variables may hold any bytes.
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return format::json_text(json, 2) + "\n";
 }
 
 }  // namespace

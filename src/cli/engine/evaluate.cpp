@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,15 +13,21 @@
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/data/file_kind.h"
 #include "switchyard/data/text_file.h"
+#include "switchyard/format/json.h"
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/train/build.h"
 
 namespace switchyard::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using format::Json;
+
+Json or_null(const std::optional<double>& value) {
+  return value.has_value() ? Json(*value) : Json(nullptr);
+}
 
 std::string as_json(const inference::TextEvaluation& result, const train::LoadedModel& model,
                     const std::string& text_path) {
@@ -33,9 +38,8 @@ std::string as_json(const inference::TextEvaluation& result, const train::Loaded
   json["text"] = text_path;
   json["loss"] = result.loss;
   json["perplexity"] = result.perplexity;
-  json["bits_per_byte"] = result.bits_per_byte;
-  json["experts_per_token"] =
-      result.experts_per_token.has_value() ? Json(*result.experts_per_token) : Json(nullptr);
+  json["bits_per_byte"] = or_null(result.bits_per_byte);
+  json["experts_per_token"] = or_null(result.experts_per_token);
   // Matrix parameters that one token uses at the k measured.
   json["activated_parameters"] = model::count_parameters(model.decoder->config())
                                      .activated(result.experts_per_token.value_or(0.0));
@@ -44,17 +48,19 @@ std::string as_json(const inference::TextEvaluation& result, const train::Loaded
   json["lossless"] = result.lossless;
   json["sequence_length"] = result.sequence_length;
   json["stride"] = result.stride;
-  return json.dump() + "\n";
+  return format::json_text(json) + "\n";
 }
 
 std::string as_lines(const inference::TextEvaluation& result, const train::LoadedModel& model) {
   std::string text = fmt::format(
       "{}\n"
-      "  loss               {:.4f} nats per token\n"
-      "  perplexity         {:.2f}\n"
-      "  bits per byte      {:.4f}{}\n",
-      model.folder.string(), result.loss, result.perplexity, result.bits_per_byte,
-      result.lossless ? "" : "  (the tokenizer loses bytes: not comparable)");
+      "  loss               {} nats per token\n"
+      "  perplexity         {}\n"
+      "  bits per byte      {}\n",
+      printable_line(model.folder.string()), format_fixed(result.loss, 4),
+      format_fixed(result.perplexity, 2),
+      result.bits_per_byte.has_value() ? format_fixed(*result.bits_per_byte, 4)
+                                       : "-  (the tokenizer loses parts of this text)");
   if (result.experts_per_token.has_value()) {
     text += fmt::format("  experts per token  {:.3f}\n", *result.experts_per_token);
   }

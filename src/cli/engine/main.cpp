@@ -1,11 +1,8 @@
 // `switchyard-engine`: every verb that needs LibTorch. `switchyard` starts it once the command line
 // is known to be right; it checks again, so that it can be started by itself.
 #include <c10/util/Exception.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <exception>
 #include <string>
 #include <vector>
@@ -15,7 +12,7 @@
 #include "switchyard/config/options.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
-#include "switchyard/core/out_of_memory_error.h"
+#include "switchyard/core/process.h"
 #include "switchyard/ops/backend.h"
 #include "switchyard/ops/out_of_memory.h"
 
@@ -43,25 +40,13 @@ int run(const std::vector<std::string>& command_line) {
                                "run `switchyard " + verb + "`");
 }
 
-// What the program that started this one closed is opened again, so that no file of ours gets its
-// number and with it what is meant for people; writing to it still fails.
-void occupy_standard_descriptors() {
-  while (true) {
-    const int descriptor = ::open("/dev/null", O_RDONLY);
-    if (descriptor > STDERR_FILENO) ::close(descriptor);
-    if (descriptor < 0 || descriptor > STDERR_FILENO) return;
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
+  switchyard::set_up_process();
   const std::vector<std::string> command_line(argv + std::min(argc, 1), argv + argc);
   const bool debug =
       std::find(command_line.begin(), command_line.end(), "--debug") != command_line.end();
-  occupy_standard_descriptors();
-  // A limit on the size of files is then an error of the write that meets it.
-  (void)std::signal(SIGXFSZ, SIG_IGN);
   try {
     return run(command_line);
   } catch (const c10::Error& error) {

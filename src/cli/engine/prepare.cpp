@@ -7,16 +7,17 @@
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/data/prepare.h"
 
 namespace switchyard::cli {
 namespace {
 
 std::string counts_line(const data::SplitCounts& counts) {
-  return fmt::format(
-      "{} document{}, {} token{}, {} byte{}", counts.documents, counts.documents == 1 ? "" : "s",
-      format_count(static_cast<double>(counts.tokens)), counts.tokens == 1 ? "" : "s",
-      format_count(static_cast<double>(counts.bytes)), counts.bytes == 1 ? "" : "s");
+  return fmt::format("{}, {} {}, {} {}", counted(counts.documents, "document"),
+                     format_count(static_cast<double>(counts.tokens)),
+                     plural(counts.tokens, "token"),
+                     format_count(static_cast<double>(counts.bytes)), plural(counts.bytes, "byte"));
 }
 
 std::string summary(const std::string& output, const data::PrepareReport& report) {
@@ -27,7 +28,7 @@ std::string summary(const std::string& output, const data::PrepareReport& report
       "  train            {}\n"
       "  validation       {}{}\n"
       "  bytes per token  {:.3f}\n",
-      output, sidecar.tokenizer_kind, sidecar.vocab_size,
+      printable_line(output), sidecar.tokenizer_kind, sidecar.vocab_size,
       sidecar.lossless ? ", lossless" : ", NOT lossless", counts_line(sidecar.train),
       counts_line(sidecar.validation),
       sidecar.validation_share > 0.0

@@ -4,7 +4,8 @@
 namespace switchyard::cli {
 
 // Replaces this process by the `switchyard-engine` beside this executable, with the same arguments.
-// Returns only by throwing: UsageError when there is no engine, StorageError when it cannot run.
+// Returns only by throwing: UsageError when there is no engine, StorageError when it cannot run,
+// OutOfMemoryError when a limit on memory leaves no room for it.
 [[noreturn]] void exec_engine(char* const* argv);
 
 }  // namespace switchyard::cli

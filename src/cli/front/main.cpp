@@ -1,7 +1,6 @@
 // `switchyard`: answers help, configuration and every usage error without loading LibTorch, then
 // becomes switchyard-engine.
 #include <algorithm>
-#include <cstdio>
 #include <exception>
 #include <span>
 #include <string>
@@ -14,15 +13,15 @@
 #include "switchyard/config/resume.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/process.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/core/version.h"
 
 namespace {
 
+using switchyard::write_stdout;
 using switchyard::config::ParsedArguments;
-
-void print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-}
 
 switchyard::config::Resolved load_config(const ParsedArguments& arguments) {
   return switchyard::config::load(arguments.text("CONFIG.yaml"), arguments.overrides());
@@ -33,14 +32,15 @@ bool answer(const ParsedArguments& arguments) {
   namespace config = switchyard::config;
   const std::string& verb = arguments.verb().name;
   if (arguments.wants_help()) {
-    print(config::help_of(arguments.verb()));
+    write_stdout(config::help_of(arguments.verb()));
   } else if (verb == "config show") {
-    print(config::show(load_config(arguments)));
+    write_stdout(config::show(load_config(arguments)));
   } else if (verb == "config check") {
     (void)load_config(arguments);
-    print(arguments.text("CONFIG.yaml") + ": ok\n");
+    write_stdout(switchyard::printable_line(arguments.text("CONFIG.yaml")) + ": ok\n");
   } else if (verb == "config reference") {
-    print(arguments.has("--markdown") ? config::reference_markdown() : config::reference_text());
+    write_stdout(arguments.has("--markdown") ? config::reference_markdown()
+                                             : config::reference_text());
   } else {
     if (verb == "pretrain") config::check_folders_of_run(load_config(arguments));
     if (verb == "plan") (void)load_config(arguments);
@@ -59,19 +59,17 @@ int run(std::span<const std::string> command_line, char* const* argv) {
     const bool config_help =
         first == "config" && (command_line.size() == 1 || command_line[1].starts_with("-"));
     if (first == "--version") {
-      print(std::string("switchyard ") + switchyard::kVersion + "\n");
+      write_stdout(std::string("switchyard ") + switchyard::kVersion + "\n");
       return switchyard::kExitDone;
     }
     if (first == "--help" || first == "-h" || first == "help" || config_help) {
-      print(switchyard::config::help_of_all_verbs());
+      write_stdout(switchyard::config::help_of_all_verbs());
       return config_help && command_line.size() == 1 ? switchyard::kExitUsage
                                                      : switchyard::kExitDone;
     }
   }
   const switchyard::config::Command command = switchyard::config::find_command(command_line);
   if (answer(switchyard::config::parse_arguments(*command.verb, command.arguments))) {
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-      throw switchyard::StorageError("cannot write to standard output");
     return switchyard::kExitDone;
   }
   switchyard::cli::exec_engine(argv);
@@ -80,6 +78,7 @@ int run(std::span<const std::string> command_line, char* const* argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  switchyard::set_up_process();
   const std::vector<std::string> command_line(argv + std::min(argc, 1), argv + argc);
   const bool debug =
       std::find(command_line.begin(), command_line.end(), "--debug") != command_line.end();

@@ -13,7 +13,7 @@ OptionSpec run_or_checkpoint() {
   return {.name = "RUN|CHECKPOINT",
           .kind = ValueKind::kRunOrCheckpoint,
           .required = true,
-          .help = "folder of a run (its last checkpoint) or of a checkpoint"};
+          .help = "folder of a run (its last checkpoint), RUN@best, RUN@STEP, or of a checkpoint"};
 }
 
 OptionSpec device_option() {

@@ -12,6 +12,7 @@
 
 #include "config/yaml/plain_text.h"
 #include "switchyard/core/text.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::config {
 namespace {

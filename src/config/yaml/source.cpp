@@ -10,6 +10,7 @@
 #include "config/yaml/plain_text.h"
 #include "config/yaml/value.h"
 #include "switchyard/core/text.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::config {
 namespace {

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -45,9 +46,9 @@ Parsed<Integer> integer_of(const Node& node, const Range& range) {
   }
   if (!value) {
     return {{},
-            fmt::format("expected {}, got {}",
+            fmt::format("expected {}, got {}{}",
                         std::is_unsigned_v<Integer> ? "an integer >= 0" : "an integer",
-                        node.description())};
+                        node.description(), why_no_integer(node.text))};
   }
   if (!range.contains(static_cast<double>(*value))) {
     return {{}, fmt::format("must be {}, got {}", range.text(), *value)};
@@ -57,7 +58,11 @@ Parsed<Integer> integer_of(const Node& node, const Range& range) {
 
 Parsed<double> number_of(const Node& node, const Range& range) {
   const auto value = is_plain_scalar(node) ? parse_number(node.text) : std::nullopt;
-  if (!value) return {{}, fmt::format("expected a finite number, got {}", node.description())};
+  if (!value) {
+    return {{},
+            fmt::format("expected a finite number, got {}{}", node.description(),
+                        why_no_number(node.text))};
+  }
   if (!range.contains(*value)) {
     return {{}, fmt::format("must be {}, got {}", range.text(), printable(node.text))};
   }
@@ -275,6 +280,22 @@ struct ToYaml {
   }
 };
 
+// invalid_argument for what is no number.
+std::pair<double, std::errc> read_number(std::string_view text) {
+  constexpr std::pair kNone{0.0, std::errc::invalid_argument};
+  if (text.starts_with("+-") || text.starts_with("++")) return kNone;
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
+  // from_chars also reads "inf" and "nan".
+  if (digits.empty() || digits.find_first_not_of("0123456789.eE+-") != std::string_view::npos) {
+    return kNone;
+  }
+  double value = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (rest != text.data() + text.size()) return kNone;
+  return {value, error};
+}
+
 }  // namespace
 
 std::vector<ValueProblem> assign(const Field& field, const Node& node, Config& config) {
@@ -306,17 +327,23 @@ std::optional<std::int64_t> parse_integer(std::string_view text) {
 }
 
 std::optional<double> parse_number(std::string_view text) {
-  if (text.starts_with("+-") || text.starts_with("++")) return std::nullopt;
-  if (text.starts_with('+')) text.remove_prefix(1);
-  const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
-  // from_chars also reads "inf" and "nan".
-  if (digits.empty() || digits.find_first_not_of("0123456789.eE+-") != std::string_view::npos) {
-    return std::nullopt;
-  }
-  double value = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || rest != text.data() + text.size()) return std::nullopt;
-  return value;
+  const auto [value, error] = read_number(text);
+  if (error != std::errc()) return std::nullopt;
+  return value + 0.0;  // -0.0 becomes 0.0
+}
+
+std::string why_no_number(std::string_view text) {
+  return read_number(text).second == std::errc::result_out_of_range
+             ? " (too large or too small for 64 bits)"
+             : "";
+}
+
+std::string why_no_integer(std::string_view text) {
+  const auto [value, error] = read_number(text);
+  const bool is_number = error == std::errc() || error == std::errc::result_out_of_range;
+  const bool is_large = error == std::errc::result_out_of_range || std::abs(value) >= 0x1p53;
+  if (!is_number || !is_large) return {};
+  return " (integers have 64 bits; those beyond 2^53 are written in digits)";
 }
 
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {

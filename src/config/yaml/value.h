@@ -24,8 +24,12 @@ struct ValueProblem {
 
 // Digits with a sign, or a whole number in scientific notation such as 2e6.
 [[nodiscard]] std::optional<std::int64_t> parse_integer(std::string_view text);
-// A finite number in decimal or scientific notation.
+// A finite number in decimal or scientific notation; "-0" is 0.
 [[nodiscard]] std::optional<double> parse_number(std::string_view text);
+// For text that one of the two refuses: why, when it is a number all the same; else nothing.
+// " (too large or too small for 64 bits)"
+[[nodiscard]] std::string why_no_integer(std::string_view text);
+[[nodiscard]] std::string why_no_number(std::string_view text);
 
 // " (did you mean 'top_k'?)" or nothing.
 [[nodiscard]] std::string suggestion(std::string_view name,

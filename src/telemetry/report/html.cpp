@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "switchyard/core/terminal.h"
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 namespace switchyard::telemetry::html {
 namespace {
@@ -30,7 +30,7 @@ std::string escape(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const std::size_t length = format::utf8_character_length(text);
+    const std::size_t length = utf8_character_length(text);
     const char first = text.front();
     if (length == 0 || is_control(first)) {
       if (first != '\r') out += kReplacement;  // of a line end
@@ -69,10 +69,6 @@ std::string percent(double share) {
   if (!std::isfinite(share)) return "?";
   if (share > 0.0 && share < 0.0005) return "<0.1%";
   return fmt::format("{:.{}f}%", share * 100.0, std::abs(share) < 0.0995 && share != 0.0 ? 1 : 0);
-}
-
-std::string counted(long long count, std::string_view noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
 }  // namespace switchyard::telemetry::html

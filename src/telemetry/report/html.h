@@ -16,7 +16,5 @@ namespace switchyard::telemetry::html {
 [[nodiscard]] std::string number(double value);
 // A share of 1 as "44%"; below 10 % with one decimal. Not escaped: it may be "<0.1%".
 [[nodiscard]] std::string percent(double share);
-// "1 step", "2 steps"
-[[nodiscard]] std::string counted(long long count, std::string_view noun);
 
 }  // namespace switchyard::telemetry::html

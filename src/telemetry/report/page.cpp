@@ -5,6 +5,7 @@
 
 #include "switchyard/core/file.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/core/version.h"
 #include "switchyard/telemetry/report.h"
 #include "telemetry/report/html.h"
@@ -29,11 +30,10 @@ std::string grid(const std::string& figures) {
 std::string model_line(const config::Config& config) {
   const config::ModelConfig& model = config.model;
   std::string text =
-      fmt::format("{} of width {}", html::counted(model.num_layers, "layer"), model.hidden_size);
+      fmt::format("{} of width {}", counted(model.num_layers, "layer"), model.hidden_size);
   if (model.moe.num_experts > 0) {
-    text +=
-        fmt::format("; {} in {}, router {}", html::counted(model.moe.num_experts, "expert"),
-                    html::counted(std::ssize(model.moe.layers), "layer"), model.moe.router.type);
+    text += fmt::format("; {} in {}, router {}", counted(model.moe.num_experts, "expert"),
+                        counted(std::ssize(model.moe.layers), "layer"), model.moe.router.type);
   }
   return text + "; " + config.train.precision;
 }

@@ -10,6 +10,7 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/text.h"
 #include "switchyard/format/json.h"
 
 namespace switchyard::telemetry {
@@ -26,7 +27,8 @@ std::string read_small_file(const fs::path& path) {
   std::error_code error;
   const std::uintmax_t size = fs::file_size(path, error);
   if (!error && size > kMaxTextBytes) {
-    throw DataError(fmt::format("{} has {} bytes: too large for a page", path.string(), size));
+    throw DataError(fmt::format("{} has {}: too large for a page", path.string(),
+                                counted(static_cast<std::int64_t>(size), "byte")));
   }
   return read_file(path);
 }
@@ -75,8 +77,8 @@ void read_environment(RunFiles& files, const fs::path& path) {
   const format::Json json = format::parse_json(read_small_file(path), path.filename().string());
   if (!json.is_object()) throw DataError(path.filename().string() + ": expected a JSON object");
   for (const auto& [key, value] : json.items()) {
-    files.environment.emplace_back(key,
-                                   value.is_string() ? value.get<std::string>() : value.dump());
+    files.environment.emplace_back(
+        key, value.is_string() ? value.get<std::string>() : format::json_text(value));
   }
 }
 

@@ -278,7 +278,10 @@ std::string learning_figures(const Metrics& metrics, std::optional<std::int64_t>
   add_evaluations(loss, metrics, [](const EvaluationRecord& r) { return r.loss; });
   std::string text = draw(loss);
 
-  Chart bits = figures.chart("Bits per byte", "of the evaluated text");
+  const bool lossy = std::any_of(metrics.evaluations.begin(), metrics.evaluations.end(), &is_lossy);
+  Chart bits =
+      figures.chart("Bits per byte", lossy ? "none where the tokenizer loses parts of the text"
+                                           : "of the evaluated text");
   add_evaluations(bits, metrics,
                   [](const EvaluationRecord& r) { return r.bits_per_byte.value_or(kNan); });
   text += draw(bits);

@@ -38,7 +38,7 @@ Sentence about_training(const Metrics& metrics) {
   if (records.empty()) {
     return {"No step had a finite loss: nothing was learnt.", Tone::kBad};
   }
-  const std::string where = fmt::format("in {} ({} tokens)", html::counted(last.step, "step"),
+  const std::string where = fmt::format("in {} ({} tokens)", counted(last.step, "step"),
                                         format_count(static_cast<double>(last.tokens)));
   if (records.size() == 1) {
     return {fmt::format("Training loss is {} at step {}.", html::number(records[0]->lm_loss),
@@ -63,16 +63,17 @@ void add_evaluations(const Metrics& metrics, std::vector<Sentence>& sentences) {
     const auto best =
         std::min_element(records.begin(), records.end(),
                          [](const auto* a, const auto* b) { return a->loss < b->loss; });
-    const std::string bits =
-        (*best)->bits_per_byte.has_value()
-            ? fmt::format(" ({} bits per byte)", html::number(*(*best)->bits_per_byte))
-            : std::string();
+    std::string bits;
+    if ((*best)->bits_per_byte.has_value()) {
+      bits = fmt::format(" ({} bits per byte)", html::number(*(*best)->bits_per_byte));
+    } else if (is_lossy(**best)) {
+      bits = " (no bits per byte: the tokenizer loses parts of the text)";
+    }
     const auto num_since = std::distance(best, records.end()) - 1;
     Sentence sentence{fmt::format("Best {} loss is {}{} at step {}", split,
                                   html::number((*best)->loss), bits, (*best)->step)};
     if (num_since > 0) {
-      sentence.text +=
-          fmt::format("; {} since did not beat it", html::counted(num_since, "evaluation"));
+      sentence.text += fmt::format("; {} since did not beat it", counted(num_since, "evaluation"));
     }
     sentence.text += ".";
     if (num_since >= 3) sentence.tone = Tone::kBad;
@@ -162,9 +163,8 @@ std::vector<Sentence> summarize(const Metrics& metrics) {
   add_routing(last, sentences);
   if (last.skipped_steps > 0) {
     sentences.push_back(
-        {fmt::format("{} skipped because the loss or a gradient was not finite.",
-                     last.skipped_steps == 1 ? "1 step was"
-                                             : fmt::format("{} steps were", last.skipped_steps)),
+        {fmt::format("{} {} skipped because the loss or a gradient was not finite.",
+                     counted(last.skipped_steps, "step"), last.skipped_steps == 1 ? "was" : "were"),
          Tone::kBad});
   }
   if (const double speed = mean_tokens_per_second(metrics); speed > 0.0) {
@@ -180,8 +180,7 @@ std::vector<Sentence> summarize(const Metrics& metrics) {
     std::vector<std::string> steps;
     for (const std::int64_t step : metrics.resumes) steps.push_back(std::to_string(step));
     sentences.push_back({fmt::format("The run was resumed {}: after step {}.",
-                                     html::counted(static_cast<long long>(steps.size()), "time"),
-                                     join(steps, ", "))});
+                                     counted(std::ssize(steps), "time"), join(steps, ", "))});
   }
   return sentences;
 }

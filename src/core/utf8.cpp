@@ -1,10 +1,10 @@
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 
-namespace switchyard::format {
+namespace switchyard {
 namespace {
 
 bool is_continuation(char byte) {
@@ -67,4 +67,4 @@ std::size_t floor_character_boundary(std::string_view text, std::size_t position
   return position;
 }
 
-}  // namespace switchyard::format
+}  // namespace switchyard

@@ -1,10 +1,10 @@
-#include "switchyard/format/utf8.h"
+#include "switchyard/core/utf8.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace switchyard::format {
+namespace switchyard {
 namespace {
 
 using namespace std::string_literals;
@@ -53,4 +53,4 @@ TEST(Utf8, BoundariesAreTheStartsOfCharacters) {
 }
 
 }  // namespace
-}  // namespace switchyard::format
+}  // namespace switchyard

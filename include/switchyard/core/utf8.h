@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-namespace switchyard::format {
+namespace switchyard {
 
 // Length in bytes (1..4) of the character that `text` starts with; 0 when `text` is empty or its
 // first bytes are not a valid character.
@@ -17,4 +17,4 @@ namespace switchyard::format {
 // The largest offset <= `position` at which a character starts (`text` is valid UTF-8).
 [[nodiscard]] std::size_t floor_character_boundary(std::string_view text, std::size_t position);
 
-}  // namespace switchyard::format
+}  // namespace switchyard

@@ -1,0 +1,203 @@
+#include "config/option_value.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <system_error>
+#include <vector>
+
+#include "config/yaml/value.h"
+#include "switchyard/config/checkpoint_names.h"
+#include "switchyard/config/field_table.h"
+#include "switchyard/config/folders.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
+
+namespace switchyard::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<std::string> problem_of_tokenizer(const std::string& value) {
+  constexpr std::int64_t kSmallest = 300;  // 256 bytes, the special pieces and some text
+  constexpr std::int64_t kLargest = 1'000'000;
+  if (value == "bytes") return std::nullopt;
+  const std::size_t colon = value.find(':');
+  const std::string kind = value.substr(0, colon);
+  if (colon != std::string::npos && (kind == "bpe" || kind == "unigram")) {
+    const auto pieces = parse_integer(std::string_view(value).substr(colon + 1));
+    if (pieces && *pieces >= kSmallest && *pieces <= kLargest) return std::nullopt;
+    return fmt::format("the number of pieces in '{}' must be an integer in [{}, {}]",
+                       printable(value), kSmallest, kLargest);
+  }
+  std::error_code error;
+  if (fs::is_regular_file(value, error)) return std::nullopt;
+  if (value.ends_with(".model")) {
+    return fmt::format("no such file '{}'{}", printable(value), path_suggestion(value));
+  }
+  return fmt::format("expected bytes, bpe:N, unigram:N or a FILE.model, got '{}'",
+                     printable(value));
+}
+
+// `finished`: a checkpoint has to be there, or be it.
+std::optional<std::string> problem_of_run(const std::string& value, bool finished) {
+  const NamedRun named = parse_named_run(value);
+  const fs::path& path = named.run;
+  const std::string shown = printable(value);
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    // "runs/a@bets"
+    const fs::path before_at = value.substr(0, std::min(value.rfind('@'), value.size()));
+    if (before_at != path && holds_run(before_at)) {
+      return fmt::format("'{}': behind the @ of a run comes best, latest or a step", shown);
+    }
+    return fmt::format("no such run{} '{}'{}", finished ? " or checkpoint" : "", shown,
+                       path_suggestion(path));
+  }
+  if (!fs::is_directory(path, error)) {
+    return fmt::format("'{}' is a file; expected the folder of a run{}", shown,
+                       finished ? " or checkpoint" : "");
+  }
+  if (!named.checkpoint.empty() && holds_run(path)) {
+    if (!finished) {
+      return fmt::format("'{}' names a checkpoint; expected its run: {}", shown,
+                         shell_path(path.string()));
+    }
+    if (!named_checkpoint(path, named.checkpoint).empty()) return std::nullopt;
+    return no_such_checkpoint(path, named.checkpoint);
+  }
+  if (!finished) {
+    if (holds_run(path)) return std::nullopt;
+    if (is_checkpoint(path)) {
+      return fmt::format("'{}' is a checkpoint; expected the folder of its run", shown);
+    }
+    return fmt::format("'{}' holds no run (no {})", shown, kResolvedConfigName);
+  }
+  if (is_checkpoint(path) || holds_run_with_checkpoint(path)) return std::nullopt;
+  if (holds_run(path)) return fmt::format("'{}' is a run without a finished checkpoint", shown);
+  if (holds_run(path / "..")) {
+    return fmt::format("'{}' is inside a run; give the run's folder or a step-... folder", shown);
+  }
+  return fmt::format("'{}' is neither a run (no {}) nor a checkpoint (no {})", shown,
+                     kResolvedConfigName, kCheckpointManifestName);
+}
+
+std::optional<std::string> problem_of_step(const std::string& value) {
+  const auto step = parse_integer(value);
+  if (value == "best" || value == "latest" || (step && *step >= 1)) return std::nullopt;
+  return fmt::format("expected the step of a checkpoint, best or latest, got '{}'",
+                     printable(value));
+}
+
+std::optional<std::string> problem_of_key(const std::string& value) {
+  if (find_field(value) != nullptr || is_group(value)) return std::nullopt;
+  std::vector<std::string> keys;
+  for (const Field& field : all_fields()) keys.push_back(field.key);
+  return fmt::format("unknown key '{}'{}", printable(value), suggestion(value, keys));
+}
+
+std::optional<std::string> problem_of_path(const OptionSpec& option, const std::string& value) {
+  const bool takes_folder = option.kind == ValueKind::kInput;
+  if ((takes_folder || option.kind == ValueKind::kFileOrStdin) && value == "-") return std::nullopt;
+  std::error_code error;
+  const bool exists = fs::exists(value, error);
+  const bool is_folder = fs::is_directory(value, error);
+  const std::string shown = printable(value);
+  if (option.kind == ValueKind::kFolder) {
+    if (value.empty()) return "expected the path of a folder, got nothing";
+    if (exists && !is_folder) return fmt::format("'{}' is a file; expected a folder", shown);
+    return std::nullopt;
+  }
+  if (!exists) return fmt::format("no such file '{}'{}", shown, path_suggestion(value));
+  if (!takes_folder && is_folder) {
+    return fmt::format("'{}' is a folder; expected a file", shown);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> problem_of_output(const std::string& value) {
+  const std::string shown = printable(value);
+  if (value.empty()) return "expected the path of a file, got nothing";
+  if (value == "-") return std::nullopt;
+  std::error_code error;
+  if (fs::is_directory(value, error)) {
+    return fmt::format("'{}' is a folder; expected a file", shown);
+  }
+  const fs::path folder = fs::path(value).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder, error)) {
+    return fmt::format("no folder '{}'{}", printable(folder.string()), path_suggestion(folder));
+  }
+  if (const std::string owner = owner_of_file(value); !owner.empty()) {
+    return fmt::format("'{}' is a file of {}, which it would destroy", shown, owner);
+  }
+  return std::nullopt;
+}
+
+bool is_path(ValueKind kind) {
+  using enum ValueKind;
+  constexpr std::array kPaths = {kFile,   kFileOrStdin, kInput,           kFolder,
+                                 kOutput, kRun,         kRunOrCheckpoint, kTokenizer};
+  return std::find(kPaths.begin(), kPaths.end(), kind) != kPaths.end();
+}
+
+}  // namespace
+
+std::optional<std::string> problem_of_value(const OptionSpec& option, const std::string& value) {
+  if (is_path(option.kind)) {
+    if (auto tilde = problem_of_tilde(value)) return tilde;
+  }
+  switch (option.kind) {
+    case ValueKind::kSwitch:
+    case ValueKind::kText:
+      return std::nullopt;
+    case ValueKind::kChoice:
+      if (std::find(option.choices.begin(), option.choices.end(), value) != option.choices.end()) {
+        return std::nullopt;
+      }
+      return fmt::format("must be one of {}, got '{}'{}", join(option.choices, ", "),
+                         printable(value), suggestion(value, option.choices));
+    case ValueKind::kInteger:
+    case ValueKind::kNumber: {
+      const bool integer = option.kind == ValueKind::kInteger;
+      std::optional<double> number;
+      if (!integer) {
+        number = parse_number(value);
+      } else if (const auto whole = parse_integer(value)) {
+        number = static_cast<double>(*whole);
+      }
+      if (!number) {
+        return fmt::format("expected {}, got '{}'{}", integer ? "an integer" : "a number",
+                           printable(value),
+                           integer ? why_no_integer(value) : why_no_number(value));
+      }
+      if (option.range.contains(*number)) return std::nullopt;
+      return fmt::format("must be {}, got {}", option.range.text(), value);
+    }
+    case ValueKind::kBytes:
+      if (parse_bytes(value)) return std::nullopt;
+      return fmt::format("expected a size such as 80GiB, 500MB or a number of bytes, got '{}'",
+                         printable(value));
+    case ValueKind::kTokenizer:
+      return problem_of_tokenizer(value);
+    case ValueKind::kRun:
+      return problem_of_run(value, false);
+    case ValueKind::kRunOrCheckpoint:
+      return problem_of_run(value, true);
+    case ValueKind::kStep:
+      return problem_of_step(value);
+    case ValueKind::kKey:
+      return problem_of_key(value);
+    case ValueKind::kOutput:
+      return problem_of_output(value);
+    case ValueKind::kFile:
+    case ValueKind::kFileOrStdin:
+    case ValueKind::kInput:
+    case ValueKind::kFolder:
+      return problem_of_path(option, value);
+  }
+  return std::nullopt;
+}
+
+}  // namespace switchyard::config

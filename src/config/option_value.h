@@ -1,0 +1,15 @@
+// Checks of what follows a flag or stands for a positional.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "switchyard/config/options.h"
+
+namespace switchyard::config {
+
+// What is wrong with one value, or nothing. Files and folders are looked at, not opened.
+[[nodiscard]] std::optional<std::string> problem_of_value(const OptionSpec& option,
+                                                          const std::string& value);
+
+}  // namespace switchyard::config

@@ -1,0 +1,54 @@
+#include "switchyard/core/process.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+#include <thread>
+
+#include "switchyard/core/error.h"
+
+namespace switchyard {
+namespace {
+
+TEST(ProcessDeathTest, MemoryThatRunsOutWhereNothingCatchesItEndsWithItsExitCode) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        set_up_process();
+        std::thread([] { throw std::bad_alloc(); }).join();
+      },
+      testing::ExitedWithCode(71), "^switchyard: error: memory ran out\n$");
+}
+
+TEST(ProcessDeathTest, AnErrorThatNothingCatchesSaysWhatItWas) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        set_up_process();
+        std::thread([] { throw StorageError("the disk is gone"); }).join();
+      },
+      testing::ExitedWithCode(74), "^switchyard: error: the disk is gone\n$");
+}
+
+TEST(ProcessDeathTest, ClosedDescriptorsAreNotHandedToFilesAndLimitsAreNoSignals) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        ::close(STDIN_FILENO);
+        ::close(STDOUT_FILENO);
+        set_up_process();
+        const int file = ::open("/dev/null", O_WRONLY);
+        const bool unwritable = ::write(STDOUT_FILENO, "x", 1) < 0;
+        ::raise(SIGXFSZ);
+        std::_Exit(file > STDERR_FILENO && unwritable ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+}  // namespace
+}  // namespace switchyard
