@@ -1,9 +1,10 @@
 # LibTorch as hand-made imported targets. find_package(Torch) is not used: it pulls in the obsolete
 # FindCUDA, ignores CMAKE_CUDA_ARCHITECTURES and wants every NVIDIA library at configure time.
 #
-#   LibTorch::cpu    headers, c10, torch_cpu
+#   LibTorch::cpu    headers, c10, torch_cpu: what layers link
 #   LibTorch::torch  the above and, with CUDA, c10_cuda and torch_cuda (which registers its
-#                    kernels when it is loaded, hence --no-as-needed)
+#                    kernels when it is loaded, hence --no-as-needed): what programs link that
+#                    run on GPUs
 set(SWITCHYARD_LIBTORCH_VERSION 2.11.0)
 
 if(NOT SWITCHYARD_LIBTORCH)

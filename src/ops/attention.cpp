@@ -6,7 +6,7 @@
 
 #include "ops/attention_shape.h"
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/attention.h"
 
@@ -52,24 +52,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Dispatches one kernel call; on a GPU the kernel of that name, or its stub.
-template <typename Params>
-void run_forward(const Params& params, at::Device device) {
-  if (device.is_cpu()) {
-    kernels::cpu::attention(params);
-  } else {
-    kernels::cuda::attention(params, current_stream(device));
-  }
-}
-template <typename Params>
-void run_backward(const Params& params, at::Device device) {
-  if (device.is_cpu()) {
-    kernels::cpu::attention_backward(params);
-  } else {
-    kernels::cuda::attention_backward(params, current_stream(device));
-  }
-}
-
 class Attention : public torch::autograd::Function<Attention> {
  public:
   static variable_list forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
@@ -81,14 +63,15 @@ class Attention : public torch::autograd::Function<Attention> {
     const at::Tensor lse_AT =
         at::empty({q.size(1), q.size(0)}, q.options().dtype(accumulation_type(q.scalar_type())));
     const std::vector<kernels::KeySpan> spans = key_spans(options);
+    const KernelDevice on(q.device(), "attention");
     dispatch_storage(q.scalar_type(), "attention", [&]<typename Storage>() {
-      run_forward(
-          kernels::AttentionParams<Storage>{
-              .shape = attention_shape<Storage>(q_TAD, k_TGD, options, spans),
-              .v = read_heads<Storage>(v_TGD),
-              .out = write_heads<Storage>(out_TAD),
-              .lse_AT = write<kernels::accumulation_t<Storage>>(lse_AT)},
-          q.device());
+      const kernels::AttentionParams<Storage> params{
+          .shape = attention_shape<Storage>(on, q_TAD, k_TGD, options, spans),
+          .v = read_heads<Storage>(on, v_TGD),
+          .out = write_heads<Storage>(on, out_TAD),
+          .lse_AT = on.write<kernels::accumulation_t<Storage>>(lse_AT)};
+      on.run([&] { kernels::cpu::attention(params); },
+             [&](kernels::Stream stream) { kernels::cuda::attention(params, stream); });
     });
     ctx->save_for_backward({q_TAD, k_TGD, v_TGD, out_TAD, lse_AT, options.valid_T});
     ctx->saved_data["sequence_offset"] = options.sequence_offset;
@@ -125,18 +108,19 @@ class Attention : public torch::autograd::Function<Attention> {
     const at::Tensor dk_TGD = like_keys();
     const at::Tensor dv_TGD = like_keys();
     const std::vector<kernels::KeySpan> spans = key_spans(options);
+    const KernelDevice on(q_TAD.device(), "attention_backward");
     dispatch_storage(q_TAD.scalar_type(), "attention", [&]<typename Storage>() {
-      run_backward(
-          kernels::AttentionBackwardParams<Storage>{
-              .shape = attention_shape<Storage>(q_TAD, k_TGD, options, spans),
-              .v = read_heads<Storage>(v_TGD),
-              .out = read_heads<Storage>(out_TAD),
-              .lse_AT = read<kernels::accumulation_t<Storage>>(lse_AT),
-              .dout = read_heads<Storage>(dout_TAD),
-              .dq = write_heads<Storage>(dq_TAD),
-              .dk = write_heads<Storage>(dk_TGD),
-              .dv = write_heads<Storage>(dv_TGD)},
-          q_TAD.device());
+      const kernels::AttentionBackwardParams<Storage> params{
+          .shape = attention_shape<Storage>(on, q_TAD, k_TGD, options, spans),
+          .v = read_heads<Storage>(on, v_TGD),
+          .out = read_heads<Storage>(on, out_TAD),
+          .lse_AT = on.read<kernels::accumulation_t<Storage>>(lse_AT),
+          .dout = read_heads<Storage>(on, dout_TAD),
+          .dq = write_heads<Storage>(on, dq_TAD),
+          .dk = write_heads<Storage>(on, dk_TGD),
+          .dv = write_heads<Storage>(on, dv_TGD)};
+      on.run([&] { kernels::cpu::attention_backward(params); },
+             [&](kernels::Stream stream) { kernels::cuda::attention_backward(params, stream); });
     });
     return {dq_TAD, dk_TGD, dv_TGD, {}};
   }

@@ -5,7 +5,7 @@
 
 #include "ops/attention_shape.h"
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/attention_importance.h"
 #include "switchyard/ops/op_span.h"
@@ -46,17 +46,15 @@ at::Tensor attention_importance(const at::Tensor& q_TAD, const at::Tensor& k_TGD
   const at::Tensor k = with_dense_heads(k_TGD.detach());
   const at::Tensor importance_T = at::empty({q.size(0)}, lse_AT.options());
   const std::vector<kernels::KeySpan> spans = key_spans(options);
+  const KernelDevice on(q.device(), "attention_importance");
   dispatch_storage(q.scalar_type(), "attention_importance", [&]<typename Storage>() {
     const kernels::AttentionImportanceParams<Storage> params{
-        .shape = attention_shape<Storage>(q, k, options, spans),
-        .lse_AT = read<kernels::accumulation_t<Storage>>(lse_AT),
+        .shape = attention_shape<Storage>(on, q, k, options, spans),
+        .lse_AT = on.read<kernels::accumulation_t<Storage>>(lse_AT),
         .statistic = statistic_of(measure),
-        .importance_T = write<kernels::accumulation_t<Storage>>(importance_T)};
-    if (q.is_cpu()) {
-      kernels::cpu::attention_importance(params);
-    } else {
-      kernels::cuda::attention_importance(params, current_stream(q.device()));
-    }
+        .importance_T = on.write<kernels::accumulation_t<Storage>>(importance_T)};
+    on.run([&] { kernels::cpu::attention_importance(params); },
+           [&](kernels::Stream stream) { kernels::cuda::attention_importance(params, stream); });
   });
   return importance_T;
 }

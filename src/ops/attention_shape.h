@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ops/dispatch.h"
+#include "ops/kernel_device.h"
 #include "switchyard/kernels/attention.h"
 #include "switchyard/ops/attention.h"
 
@@ -28,12 +28,14 @@ namespace switchyard::ops {
 }
 
 template <typename Storage>
-[[nodiscard]] kernels::HeadRows<const Storage> read_heads(const at::Tensor& x_TAD) {
-  return {read<Storage>(x_TAD), x_TAD.stride(0), x_TAD.stride(1)};
+[[nodiscard]] kernels::HeadRows<const Storage> read_heads(const KernelDevice& on,
+                                                          const at::Tensor& x_TAD) {
+  return {on.read<Storage>(x_TAD), x_TAD.stride(0), x_TAD.stride(1)};
 }
 template <typename Storage>
-[[nodiscard]] kernels::HeadRows<Storage> write_heads(const at::Tensor& x_TAD) {
-  return {write<Storage>(x_TAD), x_TAD.stride(0), x_TAD.stride(1)};
+[[nodiscard]] kernels::HeadRows<Storage> write_heads(const KernelDevice& on,
+                                                     const at::Tensor& x_TAD) {
+  return {on.write<Storage>(x_TAD), x_TAD.stride(0), x_TAD.stride(1)};
 }
 
 // The kernels read heads of any stride whose elements are neighbours.
@@ -44,11 +46,11 @@ template <typename Storage>
 // `options` and `spans` must outlive the result.
 template <typename Storage>
 [[nodiscard]] kernels::AttentionShape<Storage> attention_shape(
-    const at::Tensor& q_TAD, const at::Tensor& k_TGD, const AttentionOptions& options,
-    const std::vector<kernels::KeySpan>& spans) {
+    const KernelDevice& on, const at::Tensor& q_TAD, const at::Tensor& k_TGD,
+    const AttentionOptions& options, const std::vector<kernels::KeySpan>& spans) {
   const auto head_dim = q_TAD.size(2);
-  return {.q = read_heads<Storage>(q_TAD),
-          .k = read_heads<Storage>(k_TGD),
+  return {.q = read_heads<Storage>(on, q_TAD),
+          .k = read_heads<Storage>(on, k_TGD),
           .num_queries = q_TAD.size(0),
           .num_heads = q_TAD.size(1),
           .num_groups = k_TGD.size(1),
@@ -56,7 +58,7 @@ template <typename Storage>
           .num_sequences = static_cast<std::int64_t>(spans.size()),
           .query_offset_B1 = options.sequence_offset.data(),
           .key_span_B = spans.data(),
-          .key_valid = options.valid_T.defined() ? options.valid_T.const_data_ptr<bool>() : nullptr,
+          .key_valid = on.read_if_defined<bool>(options.valid_T),
           .causal = options.causal,
           .scale = options.scale == 0.0 ? 1.0 / std::sqrt(static_cast<double>(head_dim))
                                         : options.scale};

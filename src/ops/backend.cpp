@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <functional>
 
+#include "ops/kernel_device.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/parallel.h"
 #include "switchyard/kernels/host_waits.h"
@@ -22,7 +23,7 @@ namespace {
 void run_on_torch_threads(std::int64_t num_blocks,
                           const std::function<void(std::int64_t block)>& body) {
   const at::Tensor bytes = at::empty({num_blocks}, at::kByte);
-  const char* const first = static_cast<const char*>(bytes.const_data_ptr());
+  const auto* const first = reinterpret_cast<const char*>(host_values<std::uint8_t>(bytes).data());
   at::TensorIterator iterator = at::TensorIteratorConfig()
                                     .add_borrowed_output(bytes)
                                     .resize_outputs(false)

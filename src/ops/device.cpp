@@ -9,11 +9,12 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/host.h"
+#include "switchyard/kernels/built_with_cuda.h"
 
 namespace switchyard::ops {
 
 bool built_with_cuda() {
-  return SWITCHYARD_WITH_CUDA != 0;
+  return kernels::cuda::is_built();
 }
 
 c10::Device device_of(const std::string& name) {

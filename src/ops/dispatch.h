@@ -2,9 +2,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/util/BFloat16.h>
-
-#include <type_traits>
 
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/bfloat16.h"
@@ -26,24 +23,6 @@ auto dispatch_storage(at::ScalarType dtype, const char* op, Function&& fn) {
       break;
   }
   SWITCHYARD_CHECK(false, "{} takes fp32, bf16 or fp64, got {}", op, c10::toString(dtype));
-}
-
-// data pointers as the kernels' storage type; the tensor must have that dtype.
-template <typename Storage>
-[[nodiscard]] const Storage* read(const at::Tensor& tensor) {
-  if constexpr (std::is_same_v<Storage, kernels::BFloat16>) {
-    return reinterpret_cast<const Storage*>(tensor.const_data_ptr<at::BFloat16>());
-  } else {
-    return tensor.const_data_ptr<Storage>();
-  }
-}
-template <typename Storage>
-[[nodiscard]] Storage* write(const at::Tensor& tensor) {
-  if constexpr (std::is_same_v<Storage, kernels::BFloat16>) {
-    return reinterpret_cast<Storage*>(tensor.mutable_data_ptr<at::BFloat16>());
-  } else {
-    return tensor.mutable_data_ptr<Storage>();
-  }
 }
 
 }  // namespace switchyard::ops

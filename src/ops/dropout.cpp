@@ -4,7 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/kernels/dropout.h"
@@ -22,22 +22,20 @@ at::Tensor drop(const at::Tensor& x_in, const at::Tensor& token_idx_T, double ra
                 const DropoutPlace& place) {
   const at::Tensor x = x_in.contiguous();
   const at::Tensor y = at::empty(x.sizes(), x.options());
+  const KernelDevice on(x.device(), "dropout");
   dispatch_storage(x.scalar_type(), "dropout", [&]<typename Storage>() {
     const kernels::DropoutParams<Storage> params{
-        .x = read<Storage>(x),
-        .y = write<Storage>(y),
-        .token_idx_T = token_idx_T.const_data_ptr<std::int64_t>(),
+        .x = on.read<Storage>(x),
+        .y = on.write<Storage>(y),
+        .token_idx_T = on.read<std::int64_t>(token_idx_T),
         .num_tokens = x.size(0),
         .row_size = x.size(1),
         .rate = rate,
         .key = philox_key(place.seed),
         .step = static_cast<std::uint32_t>(place.step),
         .place = static_cast<std::uint32_t>(place.layer << 8 | place.site)};
-    if (x.is_cpu()) {
-      kernels::cpu::dropout(params);
-    } else {
-      kernels::cuda::dropout(params, current_stream(x.device()));
-    }
+    on.run([&] { kernels::cpu::dropout(params); },
+           [&](kernels::Stream stream) { kernels::cuda::dropout(params, stream); });
   });
   return y;
 }

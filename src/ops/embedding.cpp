@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/embedding.h"
 
@@ -20,19 +20,17 @@ using torch::autograd::variable_list;
 
 void add_gradient(const at::Tensor& dy, const at::Tensor& token_T, const at::Tensor& dweight_VH) {
   const at::Tensor dy_TH = dy.contiguous();
+  const KernelDevice on(dy.device(), "embedding_backward");
   dispatch_storage(dy.scalar_type(), "embedding", [&]<typename Storage>() {
     const kernels::EmbeddingBackwardParams<Storage> params{
-        .dy_TH = read<Storage>(dy_TH),
-        .token_T = token_T.const_data_ptr<std::int64_t>(),
+        .dy_TH = on.read<Storage>(dy_TH),
+        .token_T = on.read<std::int64_t>(token_T),
         .num_tokens = dy_TH.size(0),
         .row_size = dy_TH.size(1),
         .vocab_size = dweight_VH.size(0),
-        .dweight_VH = write<kernels::accumulation_t<Storage>>(dweight_VH)};
-    if (dy.is_cpu()) {
-      kernels::cpu::embedding_backward(params);
-    } else {
-      kernels::cuda::embedding_backward(params, current_stream(dy.device()));
-    }
+        .dweight_VH = on.write<kernels::accumulation_t<Storage>>(dweight_VH)};
+    on.run([&] { kernels::cpu::embedding_backward(params); },
+           [&](kernels::Stream stream) { kernels::cuda::embedding_backward(params, stream); });
   });
 }
 
@@ -76,8 +74,8 @@ at::Tensor embedding(const at::Tensor& token_T, const at::Tensor& weight_VH,
                    "embedding of tokens {} in a table {}", c10::str(token_T.sizes()),
                    c10::str(weight_VH.sizes()));
   if (token_T.is_cpu() && token_T.numel() > 0) {
-    const auto* token = token_T.const_data_ptr<std::int64_t>();
-    const auto [low, high] = std::minmax_element(token, token + token_T.numel());
+    const auto token = host_values<std::int64_t>(token_T);
+    const auto [low, high] = std::minmax_element(token.begin(), token.end());
     if (*low < 0 || *high >= weight_VH.size(0)) {
       throw DataError(fmt::format("token {} is outside the vocabulary of {}",
                                   *low < 0 ? *low : *high, weight_VH.size(0)),

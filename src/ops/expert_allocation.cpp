@@ -2,8 +2,8 @@
 
 #include <ATen/ops/empty.h>
 
+#include "ops/kernel_device.h"
 #include "ops/sequences.h"
-#include "ops/stream.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/expert_allocation.h"
 #include "switchyard/ops/op_span.h"
@@ -14,24 +14,21 @@ namespace {
 template <typename T>
 at::Tensor allocate(const at::Tensor& importance_T, const at::Tensor& valid_T,
                     const at::Tensor& sequence_offset_B1, const AllocationOptions& options) {
-  const at::Device device = importance_T.device();
+  const KernelDevice on(importance_T.device(), "expert_allocation");
   at::Tensor k_T = at::empty(importance_T.sizes(), importance_T.options().dtype(at::kInt));
   const kernels::ExpertAllocationParams<T> params{
       .num_tokens = importance_T.size(0),
       .num_sequences = sequence_offset_B1.size(0) - 1,
-      .importance_T = importance_T.const_data_ptr<T>(),
-      .valid_T = valid_T.defined() ? valid_T.const_data_ptr<bool>() : nullptr,
-      .sequence_offset_B1 = sequence_offset_B1.const_data_ptr<std::int32_t>(),
+      .importance_T = on.read<T>(importance_T),
+      .valid_T = on.read_if_defined<bool>(valid_T),
+      .sequence_offset_B1 = on.read<std::int32_t>(sequence_offset_B1),
       .k_mean = options.k_mean,
       .k_min = options.k_min,
       .k_max = options.k_max,
       .budget = options.budget,
-      .k_T = k_T.mutable_data_ptr<std::int32_t>()};
-  if (device.is_cpu()) {
-    kernels::cpu::expert_allocation(params);
-  } else {
-    kernels::cuda::expert_allocation(params, current_stream(device));
-  }
+      .k_T = on.write<std::int32_t>(k_T)};
+  on.run([&] { kernels::cpu::expert_allocation(params); },
+         [&](kernels::Stream stream) { kernels::cuda::expert_allocation(params, stream); });
   return k_T;
 }
 

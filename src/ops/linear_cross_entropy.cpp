@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/linear_cross_entropy.h"
 
@@ -32,8 +32,8 @@ void check(const at::Tensor& x_TH, const at::Tensor& weight_VH, const at::Tensor
                        label_T.numel() == x_TH.size(0),
                    "expected an int64 label for each of {} tokens", x_TH.size(0));
   if (!label_T.is_cpu() || label_T.numel() == 0) return;
-  const auto* label = label_T.const_data_ptr<std::int64_t>();
-  const auto [low, high] = std::minmax_element(label, label + label_T.numel());
+  const auto label = host_values<std::int64_t>(label_T);
+  const auto [low, high] = std::minmax_element(label.begin(), label.end());
   if (*low < -1 || *high >= weight_VH.size(0)) {
     throw DataError(fmt::format("label {} is neither -1 nor in the vocabulary of {}",
                                 *low < -1 ? *low : *high, weight_VH.size(0)),
@@ -44,19 +44,17 @@ void check(const at::Tensor& x_TH, const at::Tensor& weight_VH, const at::Tensor
 // logits_NV -> the loss of each row and, if asked, the gradient in the logits' place.
 void softmax_cross_entropy(const at::Tensor& logits_NV, const at::Tensor& label_N,
                            const at::Tensor& loss_N, bool write_gradient) {
+  const KernelDevice on(logits_NV.device(), "linear_cross_entropy");
   dispatch_storage(logits_NV.scalar_type(), "linear_cross_entropy", [&]<typename Storage>() {
     const kernels::LinearCrossEntropyParams<Storage> params{
-        .logits_NV = write<Storage>(logits_NV),
-        .label_N = label_N.const_data_ptr<std::int64_t>(),
+        .logits_NV = on.write<Storage>(logits_NV),
+        .label_N = on.read<std::int64_t>(label_N),
         .num_rows = logits_NV.size(0),
         .vocab_size = logits_NV.size(1),
-        .loss_N = write<kernels::accumulation_t<Storage>>(loss_N),
+        .loss_N = on.write<kernels::accumulation_t<Storage>>(loss_N),
         .write_gradient = write_gradient};
-    if (logits_NV.is_cpu()) {
-      kernels::cpu::linear_cross_entropy(params);
-    } else {
-      kernels::cuda::linear_cross_entropy(params, current_stream(logits_NV.device()));
-    }
+    on.run([&] { kernels::cpu::linear_cross_entropy(params); },
+           [&](kernels::Stream stream) { kernels::cuda::linear_cross_entropy(params, stream); });
   });
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/accumulate.h>
 
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/philox.h"
@@ -35,7 +36,7 @@ bool shares_storage(const Parameter& parameter) {
 
 template <typename T>
 void fill_normal(const at::Tensor& flat, const Parameter& parameter, std::uint64_t seed) {
-  T* data = flat.mutable_data_ptr<T>();
+  T* data = KernelDevice(at::kCPU, "initialize_normal").write<T>(flat);
   for (const LogicalTensor& part : parameter.parts) {
     kernels::cpu::initialize_normal(kernels::InitializeNormalParams<T>{.out = data + part.offset,
                                                                        .begin = part.held().begin,

@@ -4,7 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/rms_norm.h"
 
@@ -25,20 +25,18 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
     const std::int64_t num_rows = x.numel() / row_size;
     const at::Tensor y = at::empty(x.sizes(), x.options());
     const at::Tensor inverse_N = at::empty({num_rows}, x.options().dtype(accumulation));
+    const KernelDevice on(x.device(), "rms_norm");
     dispatch_storage(x.scalar_type(), "rms_norm", [&]<typename Storage>() {
       using T = kernels::accumulation_t<Storage>;
-      const kernels::RmsNormParams<Storage> params{.x = read<Storage>(x),
-                                                   .weight_H = read<T>(weight_H),
+      const kernels::RmsNormParams<Storage> params{.x = on.read<Storage>(x),
+                                                   .weight_H = on.read<T>(weight_H),
                                                    .num_rows = num_rows,
                                                    .row_size = row_size,
                                                    .eps = eps,
-                                                   .y = write<Storage>(y),
-                                                   .inverse_N = write<T>(inverse_N)};
-      if (x.is_cpu()) {
-        kernels::cpu::rms_norm(params);
-      } else {
-        kernels::cuda::rms_norm(params, current_stream(x.device()));
-      }
+                                                   .y = on.write<Storage>(y),
+                                                   .inverse_N = on.write<T>(inverse_N)};
+      on.run([&] { kernels::cpu::rms_norm(params); },
+             [&](kernels::Stream stream) { kernels::cuda::rms_norm(params, stream); });
     });
     ctx->save_for_backward({x, weight_H, inverse_N});
     ctx->saved_data["weight_dtype"] = weight.scalar_type();
@@ -52,21 +50,19 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
     const at::Tensor dy = grads[0].contiguous();
     const at::Tensor dx = at::empty(x.sizes(), x.options());
     const at::Tensor dweight_H = at::empty(weight_H.sizes(), weight_H.options());
+    const KernelDevice on(x.device(), "rms_norm_backward");
     dispatch_storage(x.scalar_type(), "rms_norm", [&]<typename Storage>() {
       using T = kernels::accumulation_t<Storage>;
-      const kernels::RmsNormBackwardParams<Storage> params{.x = read<Storage>(x),
-                                                           .weight_H = read<T>(weight_H),
-                                                           .inverse_N = read<T>(saved[2]),
-                                                           .dy = read<Storage>(dy),
+      const kernels::RmsNormBackwardParams<Storage> params{.x = on.read<Storage>(x),
+                                                           .weight_H = on.read<T>(weight_H),
+                                                           .inverse_N = on.read<T>(saved[2]),
+                                                           .dy = on.read<Storage>(dy),
                                                            .num_rows = saved[2].size(0),
                                                            .row_size = weight_H.size(0),
-                                                           .dx = write<Storage>(dx),
-                                                           .dweight_H = write<T>(dweight_H)};
-      if (x.is_cpu()) {
-        kernels::cpu::rms_norm_backward(params);
-      } else {
-        kernels::cuda::rms_norm_backward(params, current_stream(x.device()));
-      }
+                                                           .dx = on.write<Storage>(dx),
+                                                           .dweight_H = on.write<T>(dweight_H)};
+      on.run([&] { kernels::cpu::rms_norm_backward(params); },
+             [&](kernels::Stream stream) { kernels::cuda::rms_norm_backward(params, stream); });
     });
     return {dx, dweight_H.to(ctx->saved_data["weight_dtype"].toScalarType()), {}};
   }

@@ -15,7 +15,7 @@
 
 #include "ops/attention_shape.h"
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/rope.h"
 
@@ -36,8 +36,9 @@ RopeTables make_tables(std::int64_t num_positions, std::int64_t half, double the
                        at::ScalarType dtype) {
   const RopeTables tables{at::empty({num_positions, half}, dtype),
                           at::empty({num_positions, half}, dtype)};
-  T* cos = write<T>(tables.cos);
-  T* sin = write<T>(tables.sin);
+  const KernelDevice host(at::kCPU, "rope");
+  T* cos = host.write<T>(tables.cos);
+  T* sin = host.write<T>(tables.sin);
   for (std::int64_t d = 0; d < half; ++d) {
     const auto frequency =
         static_cast<float>(std::pow(theta, -static_cast<double>(d) / static_cast<double>(half)));
@@ -73,23 +74,20 @@ RopeTables tables_for(std::int64_t num_positions, std::int64_t half, double thet
 
 void rotate(const at::Tensor& in_TAD, const at::Tensor& out_TAD, const at::Tensor& position_T,
             const RopeTables& tables, bool inverse) {
+  const KernelDevice on(in_TAD.device(), "rope");
   dispatch_storage(in_TAD.scalar_type(), "rope", [&]<typename Storage>() {
     using T = kernels::accumulation_t<Storage>;
-    const kernels::RopeParams<Storage> params{
-        .in = read_heads<Storage>(in_TAD),
-        .out = write_heads<Storage>(out_TAD),
-        .num_tokens = in_TAD.size(0),
-        .num_heads = in_TAD.size(1),
-        .head_dim = in_TAD.size(2),
-        .position_T = position_T.const_data_ptr<std::int64_t>(),
-        .cos = read<T>(tables.cos),
-        .sin = read<T>(tables.sin),
-        .inverse = inverse};
-    if (in_TAD.is_cpu()) {
-      kernels::cpu::rope(params);
-    } else {
-      kernels::cuda::rope(params, current_stream(in_TAD.device()));
-    }
+    const kernels::RopeParams<Storage> params{.in = read_heads<Storage>(on, in_TAD),
+                                              .out = write_heads<Storage>(on, out_TAD),
+                                              .num_tokens = in_TAD.size(0),
+                                              .num_heads = in_TAD.size(1),
+                                              .head_dim = in_TAD.size(2),
+                                              .position_T = on.read<std::int64_t>(position_T),
+                                              .cos = on.read<T>(tables.cos),
+                                              .sin = on.read<T>(tables.sin),
+                                              .inverse = inverse};
+    on.run([&] { kernels::cpu::rope(params); },
+           [&](kernels::Stream stream) { kernels::cuda::rope(params, stream); });
   });
 }
 
@@ -123,8 +121,8 @@ at::Tensor rope(const at::Tensor& x_TAD, const at::Tensor& position_T, std::int6
   SWITCHYARD_CHECK(position_T.device() == x_TAD.device(), "positions on {}, heads on {}",
                    position_T.device().str(), x_TAD.device().str());
   if (x_TAD.is_cpu() && position_T.numel() > 0) {  // on a device, looking would make the host wait
-    const auto* position = position_T.const_data_ptr<std::int64_t>();
-    const auto [low, high] = std::minmax_element(position, position + position_T.numel());
+    const auto position = host_values<std::int64_t>(position_T);
+    const auto [low, high] = std::minmax_element(position.begin(), position.end());
     SWITCHYARD_CHECK(*low >= 0 && *high < num_positions, "positions {} to {}, expected 0 to {}",
                      *low, *high, num_positions - 1);
   }

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/kernel_device.h"
 #include "ops/sequences.h"
-#include "ops/stream.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/route_backward.h"
 #include "switchyard/kernels/route_rows.h"
@@ -23,16 +23,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-// Null for an undefined tensor.
-template <typename T>
-T* data(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
-}
-template <typename T>
-const T* const_data(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
-}
-
 void check_arguments(const at::Tensor& logits_TE, const at::Tensor& valid_T,
                      const at::Tensor& sequence_offset_B1) {
   SWITCHYARD_CHECK(logits_TE.dim() == 2 && logits_TE.size(1) >= 1,
@@ -43,11 +33,12 @@ void check_arguments(const at::Tensor& logits_TE, const at::Tensor& valid_T,
 }
 
 template <typename T>
-kernels::RouteLogits<T> logits_of(const at::Tensor& logits_TE, const at::Tensor& valid_T) {
+kernels::RouteLogits<T> logits_of(const KernelDevice& on, const at::Tensor& logits_TE,
+                                  const at::Tensor& valid_T) {
   return {.num_tokens = logits_TE.size(0),
           .num_experts = logits_TE.size(1),
-          .logits_TE = logits_TE.const_data_ptr<T>(),
-          .valid_T = const_data<bool>(valid_T)};
+          .logits_TE = on.read<T>(logits_TE),
+          .valid_T = on.read_if_defined<bool>(valid_T)};
 }
 
 // Everything a route computes, in the order in which the autograd function returns it.
@@ -61,22 +52,22 @@ struct RouteTensors {
 // Each returns N.
 template <typename T>
 std::int64_t choose(const kernels::RouteLogits<T>& in, const TopPOptions& options,
-                    const kernels::RouteChoice<T>& out, at::Device device) {
+                    const kernels::RouteChoice<T>& out, const KernelDevice& on) {
   const std::int64_t max_experts = options.max_experts.value_or(in.num_experts);
   const kernels::TopPRouteParams<T> params{
       .in = in, .p = options.p, .max_experts = std::min(max_experts, in.num_experts), .out = out};
-  return device.is_cpu() ? kernels::cpu::top_p_route(params)
-                         : kernels::cuda::top_p_route(params, current_stream(device));
+  return on.run([&] { return kernels::cpu::top_p_route(params); },
+                [&](kernels::Stream stream) { return kernels::cuda::top_p_route(params, stream); });
 }
 
 template <typename T>
 std::int64_t choose(const kernels::RouteLogits<T>& in, const TopKOptions& options,
-                    const kernels::RouteChoice<T>& out, at::Device device) {
+                    const kernels::RouteChoice<T>& out, const KernelDevice& on) {
   const at::Tensor k_T = options.k_T.defined() ? options.k_T.contiguous() : options.k_T;
   const kernels::TopKRouteParams<T> params{
-      .in = in, .k = options.k, .k_T = const_data<std::int32_t>(k_T), .out = out};
-  return device.is_cpu() ? kernels::cpu::top_k_route(params)
-                         : kernels::cuda::top_k_route(params, current_stream(device));
+      .in = in, .k = options.k, .k_T = on.read_if_defined<std::int32_t>(k_T), .out = out};
+  return on.run([&] { return kernels::cpu::top_k_route(params); },
+                [&](kernels::Stream stream) { return kernels::cuda::top_k_route(params, stream); });
 }
 
 // The first pass's tensors, and the softmax that the gradient needs.
@@ -89,12 +80,13 @@ RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
   const at::Tensor softmax_T2 = at::empty({num_tokens, 2}, logits_TE.options());
   const at::Tensor no_expert_T = at::empty({num_tokens}, int32);
   const at::Tensor no_offset_T1 = at::empty({num_tokens + 1}, int32);
-  (void)choose<T>(logits_of<T>(logits_TE, valid_T),
+  const KernelDevice on(logits_TE.device(), "replay_route");
+  (void)choose<T>(logits_of<T>(on, logits_TE, valid_T),
                   TopKOptions{.k = 0, .k_T = {}, .renormalize = false},
-                  {.softmax_T2 = data<T>(softmax_T2),
-                   .last_expert_T = data<std::int32_t>(no_expert_T),
-                   .token_offset_T1 = data<std::int32_t>(no_offset_T1)},
-                  logits_TE.device());
+                  {.softmax_T2 = on.write<T>(softmax_T2),
+                   .last_expert_T = on.write<std::int32_t>(no_expert_T),
+                   .token_offset_T1 = on.write<std::int32_t>(no_offset_T1)},
+                  on);
   // Autograd writes its own history into what a function returns: not into the first pass's.
   const auto fresh = [](const at::Tensor& tensor) { return tensor.variable_data(); };
   return {.row_weight_N = fresh(first.routing.row_weight_N),
@@ -114,22 +106,23 @@ RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
 template <typename T, typename Options>
 RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
                      const at::Tensor& sequence_offset_B1, const Options& options) {
-  const at::Device device = logits_TE.device();
+  const KernelDevice on(logits_TE.device(), "route");
   const std::int64_t num_tokens = logits_TE.size(0);
   const std::int64_t num_experts = logits_TE.size(1);
   const std::int64_t num_sequences = sequence_offset_B1.size(0) - 1;
   const auto int32 = logits_TE.options().dtype(at::kInt);
   const auto int64 = logits_TE.options().dtype(at::kLong);
-  const auto in = logits_of<T>(logits_TE, valid_T);
+  const auto in = logits_of<T>(on, logits_TE, valid_T);
 
   RouteTensors out;
   out.softmax_T2 = at::empty({num_tokens, 2}, logits_TE.options());
   out.token_offset_T1 = at::empty({num_tokens + 1}, int32);
   const at::Tensor last_expert_T = at::empty({num_tokens}, int32);
-  const kernels::RouteChoice<T> choice{.softmax_T2 = data<T>(out.softmax_T2),
-                                       .last_expert_T = data<std::int32_t>(last_expert_T),
-                                       .token_offset_T1 = data<std::int32_t>(out.token_offset_T1)};
-  const std::int64_t num_rows = choose(in, options, choice, device);
+  const kernels::RouteChoice<T> choice{
+      .softmax_T2 = on.write<T>(out.softmax_T2),
+      .last_expert_T = on.write<std::int32_t>(last_expert_T),
+      .token_offset_T1 = on.write<std::int32_t>(out.token_offset_T1)};
+  const std::int64_t num_rows = choose(in, options, choice, on);
   if (num_rows > std::numeric_limits<std::int32_t>::max()) {
     throw UsageError(fmt::format("a micro-batch of {} tokens routes {} rows, more than 2^31 - 1",
                                  num_tokens, num_rows),
@@ -151,22 +144,19 @@ RouteTensors compute(const at::Tensor& logits_TE, const at::Tensor& valid_T,
       .choice = choice,
       .renormalize = options.renormalize,
       .num_sequences = num_sequences,
-      .sequence_offset_B1 = const_data<std::int32_t>(sequence_offset_B1),
-      .expert_offset_E1 = data<std::int32_t>(out.expert_offset_E1),
-      .row_token_N = data<std::int32_t>(out.row_token_N),
-      .token_row_N = data<std::int32_t>(out.token_row_N),
-      .row_weight_N = data<T>(out.row_weight_N),
-      .count_BE = data<std::int64_t>(out.count_BE),
-      .num_tokens_B = data<std::int64_t>(out.num_tokens_B),
-      .k_histogram_E1 = data<std::int64_t>(out.k_histogram_E1),
-      .prob_sum_BE = data<T>(out.prob_sum_BE),
-      .entropy_sum = data<T>(out.entropy_sum),
-      .z_sum = data<T>(out.z_sum)};
-  if (device.is_cpu()) {
-    kernels::cpu::route_rows(params);
-  } else {
-    kernels::cuda::route_rows(params, current_stream(device));
-  }
+      .sequence_offset_B1 = on.read<std::int32_t>(sequence_offset_B1),
+      .expert_offset_E1 = on.write<std::int32_t>(out.expert_offset_E1),
+      .row_token_N = on.write<std::int32_t>(out.row_token_N),
+      .token_row_N = on.write<std::int32_t>(out.token_row_N),
+      .row_weight_N = on.write<T>(out.row_weight_N),
+      .count_BE = on.write<std::int64_t>(out.count_BE),
+      .num_tokens_B = on.write<std::int64_t>(out.num_tokens_B),
+      .k_histogram_E1 = on.write<std::int64_t>(out.k_histogram_E1),
+      .prob_sum_BE = on.write<T>(out.prob_sum_BE),
+      .entropy_sum = on.write<T>(out.entropy_sum),
+      .z_sum = on.write<T>(out.z_sum)};
+  on.run([&] { kernels::cpu::route_rows(params); },
+         [&](kernels::Stream stream) { kernels::cuda::route_rows(params, stream); });
   return out;
 }
 
@@ -228,25 +218,23 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     const at::Tensor grad_row_weight_N = contiguous(grads[0]);
     const at::Tensor grad_prob_sum_BE = contiguous(grads[1]);
     at::Tensor grad_logits_TE = at::empty_like(logits_TE);
+    const KernelDevice on(logits_TE.device(), "route_backward");
     const kernels::RouteBackwardParams<T> params{
-        .in = logits_of<T>(logits_TE, saved[1]),
-        .softmax_T2 = const_data<T>(saved[3]),
+        .in = logits_of<T>(on, logits_TE, saved[1]),
+        .softmax_T2 = on.read<T>(saved[3]),
         .renormalize = ctx->saved_data["renormalize"].toBool(),
         .num_sequences = sequence_offset_B1.size(0) - 1,
-        .sequence_offset_B1 = const_data<std::int32_t>(sequence_offset_B1),
-        .expert_offset_E1 = const_data<std::int32_t>(saved[4]),
-        .token_offset_T1 = const_data<std::int32_t>(saved[5]),
-        .token_row_N = const_data<std::int32_t>(saved[6]),
-        .grad_row_weight_N = const_data<T>(grad_row_weight_N),
-        .grad_prob_sum_BE = const_data<T>(grad_prob_sum_BE),
-        .grad_entropy_sum = const_data<T>(grads[2]),
-        .grad_z_sum = const_data<T>(grads[3]),
-        .grad_logits_TE = data<T>(grad_logits_TE)};
-    if (logits_TE.is_cpu()) {
-      kernels::cpu::route_backward(params);
-    } else {
-      kernels::cuda::route_backward(params, current_stream(logits_TE.device()));
-    }
+        .sequence_offset_B1 = on.read<std::int32_t>(sequence_offset_B1),
+        .expert_offset_E1 = on.read<std::int32_t>(saved[4]),
+        .token_offset_T1 = on.read<std::int32_t>(saved[5]),
+        .token_row_N = on.read<std::int32_t>(saved[6]),
+        .grad_row_weight_N = on.read_if_defined<T>(grad_row_weight_N),
+        .grad_prob_sum_BE = on.read_if_defined<T>(grad_prob_sum_BE),
+        .grad_entropy_sum = on.read_if_defined<T>(grads[2]),
+        .grad_z_sum = on.read_if_defined<T>(grads[3]),
+        .grad_logits_TE = on.write<T>(grad_logits_TE)};
+    on.run([&] { kernels::cpu::route_backward(params); },
+           [&](kernels::Stream stream) { kernels::cuda::route_backward(params, stream); });
     return grad_logits_TE;
   }
 };

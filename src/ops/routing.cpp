@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::ops {
@@ -21,10 +22,6 @@ at::Tensor on_host(const at::Tensor& tensor, const char* name, std::int64_t size
   SWITCHYARD_CHECK(tensor.size(0) == size, "{} has {} elements, expected {}", name, tensor.size(0),
                    size);
   return tensor.cpu().contiguous();
-}
-
-Int32s values(const at::Tensor& tensor) {
-  return {tensor.const_data_ptr<std::int32_t>(), static_cast<std::size_t>(tensor.numel())};
 }
 
 void check_offsets(Int32s offsets, std::int64_t num_rows, const char* name) {
@@ -55,10 +52,10 @@ void check_routing(const Routing& routing) {
                         routing.row_weight_N.scalar_type() == at::kDouble),
                    "row_weight_N must be fp32 or fp64 [{}]", num_rows);
 
-  const Int32s expert_offset = values(expert_offset_E1);
-  const Int32s row_token = values(row_token_N);
-  const Int32s token_offset = values(token_offset_T1);
-  const Int32s token_row = values(token_row_N);
+  const Int32s expert_offset = host_values<std::int32_t>(expert_offset_E1);
+  const Int32s row_token = host_values<std::int32_t>(row_token_N);
+  const Int32s token_offset = host_values<std::int32_t>(token_offset_T1);
+  const Int32s token_row = host_values<std::int32_t>(token_row_N);
   check_offsets(expert_offset, num_rows, "expert_offset_E1");
   check_offsets(token_offset, num_rows, "token_offset_T1");
   const auto index = [](std::int64_t value) { return static_cast<std::size_t>(value); };

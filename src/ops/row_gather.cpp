@@ -2,8 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
-#include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/row_gather.h"
 #include "switchyard/ops/op_span.h"
@@ -21,18 +20,16 @@ at::Tensor row_gather(const at::Tensor& x_TH, const at::Tensor& row_token_n,
                    x_TH.device().str());
   const at::Tensor x = x_TH.contiguous();
   const at::Tensor out_NH = at::empty({padded_rows, x.size(1)}, x.options());
+  const KernelDevice on(x.device(), "row_gather");
   const kernels::RowGatherParams params{
-      .x = static_cast<const std::byte*>(x.const_data_ptr()),
-      .row_token_N = row_token_n.const_data_ptr<std::int32_t>(),
+      .x = on.read<std::byte>(x),
+      .row_token_N = on.read<std::int32_t>(row_token_n),
       .num_rows = row_token_n.size(0),
       .padded_rows = padded_rows,
       .row_bytes = x.size(1) * static_cast<std::int64_t>(x.element_size()),
-      .out = static_cast<std::byte*>(out_NH.mutable_data_ptr())};
-  if (x.is_cpu()) {
-    kernels::cpu::row_gather(params);
-  } else {
-    kernels::cuda::row_gather(params, current_stream(x.device()));
-  }
+      .out = on.write<std::byte>(out_NH)};
+  on.run([&] { kernels::cpu::row_gather(params); },
+         [&](kernels::Stream stream) { kernels::cuda::row_gather(params, stream); });
   return out_NH;
 }
 

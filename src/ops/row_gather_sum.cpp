@@ -1,7 +1,7 @@
 #include <ATen/ops/empty.h>
 
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/row_gather_sum.h"
 #include "switchyard/ops/op_span.h"
@@ -23,21 +23,19 @@ at::Tensor row_gather_sum(const at::Tensor& rows_NH, const at::Tensor& row_weigh
   const at::Tensor rows = rows_NH.contiguous();
   const at::Tensor weight = row_weight_N.defined() ? row_weight_N.contiguous() : row_weight_N;
   const at::Tensor y_TH = at::empty({routing.num_tokens, rows.size(1)}, rows.options());
+  const KernelDevice on(rows.device(), "row_gather_sum");
   dispatch_storage(rows.scalar_type(), "row_gather_sum", [&]<typename Storage>() {
     using T = kernels::accumulation_t<Storage>;
     const kernels::RowGatherSumParams<Storage> params{
-        .rows_NH = read<Storage>(rows),
-        .row_weight_N = weight.defined() ? read<T>(weight) : nullptr,
-        .token_offset_T1 = read<std::int32_t>(routing.token_offset_T1),
-        .token_row_N = read<std::int32_t>(routing.token_row_N),
+        .rows_NH = on.read<Storage>(rows),
+        .row_weight_N = on.read_if_defined<T>(weight),
+        .token_offset_T1 = on.read<std::int32_t>(routing.token_offset_T1),
+        .token_row_N = on.read<std::int32_t>(routing.token_row_N),
         .num_tokens = routing.num_tokens,
         .row_size = rows.size(1),
-        .y_TH = write<Storage>(y_TH)};
-    if (rows.is_cpu()) {
-      kernels::cpu::row_gather_sum(params);
-    } else {
-      kernels::cuda::row_gather_sum(params, current_stream(rows.device()));
-    }
+        .y_TH = on.write<Storage>(y_TH)};
+    on.run([&] { kernels::cpu::row_gather_sum(params); },
+           [&](kernels::Stream stream) { kernels::cuda::row_gather_sum(params, stream); });
   });
   return y_TH;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::ops {
@@ -24,9 +25,9 @@ inline void check_sequences(const at::Tensor& valid_T, const at::Tensor& sequenc
                        sequence_offset_B1.is_contiguous() && sequence_offset_B1.device() == device,
                    "sequence_offset_B1 must be contiguous int32 [B+1] on {}", device.str());
   if (!device.is_cpu()) return;  // looking at values would cost a host synchronisation
-  const auto* begin = sequence_offset_B1.const_data_ptr<std::int32_t>();
-  const auto* end = begin + sequence_offset_B1.size(0);
-  SWITCHYARD_CHECK(*begin == 0 && *(end - 1) == num_tokens && std::is_sorted(begin, end),
+  const auto offset = host_values<std::int32_t>(sequence_offset_B1);
+  SWITCHYARD_CHECK(offset.front() == 0 && offset.back() == num_tokens &&
+                       std::is_sorted(offset.begin(), offset.end()),
                    "sequence_offset_B1 must ascend from 0 to the number of tokens, {}", num_tokens);
 }
 

@@ -4,7 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/dispatch.h"
-#include "ops/stream.h"
+#include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/swiglu.h"
 
@@ -45,23 +45,21 @@ SwigluBackward backward(const at::Tensor& gate_up_N2F, const at::Tensor& d_NF,
   out.dgate_up_N2F = at::empty({d.size(0), 2 * size}, d.options());
   if (wanted.activation) out.activation_NF = at::empty({d.size(0), size}, d.options());
   if (wanted.dweight) out.dweight_N = at::empty({num_rows}, d.options().dtype(accumulation));
+  const KernelDevice on(d.device(), "swiglu_backward");
   dispatch_storage(d.scalar_type(), "swiglu_backward", [&]<typename Storage>() {
     using T = kernels::accumulation_t<Storage>;
     const kernels::SwigluBackwardParams<Storage> params{
-        .gate_up_N2F = read<Storage>(gate_up),
-        .d_NF = read<Storage>(d),
-        .row_weight_N = weight.defined() ? read<T>(weight) : nullptr,
+        .gate_up_N2F = on.read<Storage>(gate_up),
+        .d_NF = on.read<Storage>(d),
+        .row_weight_N = on.read_if_defined<T>(weight),
         .num_rows = num_rows,
         .padded_rows = d.size(0),
         .size = size,
-        .dgate_up_N2F = write<Storage>(out.dgate_up_N2F),
-        .activation_NF = wanted.activation ? write<Storage>(out.activation_NF) : nullptr,
-        .dweight_N = wanted.dweight ? write<T>(out.dweight_N) : nullptr};
-    if (d.is_cpu()) {
-      kernels::cpu::swiglu_backward(params);
-    } else {
-      kernels::cuda::swiglu_backward(params, current_stream(d.device()));
-    }
+        .dgate_up_N2F = on.write<Storage>(out.dgate_up_N2F),
+        .activation_NF = on.write_if_defined<Storage>(out.activation_NF),
+        .dweight_N = on.write_if_defined<T>(out.dweight_N)};
+    on.run([&] { kernels::cpu::swiglu_backward(params); },
+           [&](kernels::Stream stream) { kernels::cuda::swiglu_backward(params, stream); });
   });
   return out;
 }
@@ -90,16 +88,14 @@ at::Tensor swiglu_forward(const at::Tensor& gate_up_N2F) {
   const at::Tensor gate_up = gate_up_N2F.contiguous();
   const std::int64_t size = gate_up.size(1) / 2;
   const at::Tensor activation_NF = at::empty({gate_up.size(0), size}, gate_up.options());
+  const KernelDevice on(gate_up.device(), "swiglu");
   dispatch_storage(gate_up.scalar_type(), "swiglu", [&]<typename Storage>() {
-    const kernels::SwigluParams<Storage> params{.gate_up_N2F = read<Storage>(gate_up),
+    const kernels::SwigluParams<Storage> params{.gate_up_N2F = on.read<Storage>(gate_up),
                                                 .num_rows = gate_up.size(0),
                                                 .size = size,
-                                                .activation_NF = write<Storage>(activation_NF)};
-    if (gate_up.is_cpu()) {
-      kernels::cpu::swiglu(params);
-    } else {
-      kernels::cuda::swiglu(params, current_stream(gate_up.device()));
-    }
+                                                .activation_NF = on.write<Storage>(activation_NF)};
+    on.run([&] { kernels::cpu::swiglu(params); },
+           [&](kernels::Stream stream) { kernels::cuda::swiglu(params, stream); });
   });
   return activation_NF;
 }

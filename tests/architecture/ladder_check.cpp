@@ -96,6 +96,10 @@ bool starts_kernel(const std::string& line) {
   return line.find("<<<") != std::string::npos || line.find("cudaLaunch") != std::string::npos;
 }
 
+bool takes_address(const std::string& line) {
+  return line.find("data_ptr") != std::string::npos;
+}
+
 bool starts_with_any(const std::string& text, const std::vector<std::string>& prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
                      [&](const std::string& prefix) { return text.starts_with(prefix); });
@@ -180,6 +184,7 @@ class FileCheck {
       if (is_kernel_code && starts_kernel(line) && file_.path != ladder_.launch_helper) {
         report(number, "bare kernel launch; use the launch helper in " + ladder_.launch_helper);
       }
+      if (!may_test() && takes_address(line)) check_address(number);
     }
   }
 
@@ -238,6 +243,13 @@ class FileCheck {
     if (header.find('/') != std::string::npos) {
       report(line, "includes " + header + " of a library that ladder.txt does not know");
     }
+  }
+
+  void check_address(int line) {
+    if (!layer_) return;
+    const auto rule = ladder_.addresses.find(*layer_);
+    if (rule == ladder_.addresses.end() || rule->second == file_.path) return;
+    report(line, "takes the address of a tensor's elements; use " + rule->second);
   }
 
   bool may_test() const {
@@ -301,10 +313,13 @@ Ladder read_ladder(const fs::path& file) {
       if (!ladder.layers.emplace(name, rule).second) throw fail("layer '" + name + "' twice");
     } else if (kind == "library") {
       ladder.libraries[name] = words(value);
+    } else if (kind == "addresses") {
+      ladder.addresses[name] = value;
     } else if (kind == "forbid") {
       ladder.forbidden[name] = value;
     } else {
-      throw fail("unknown kind '" + kind + "' (known: layer, library, forbid, launch_helper)");
+      throw fail("unknown kind '" + kind +
+                 "' (known: layer, library, forbid, addresses, launch_helper)");
     }
   }
   return ladder;

@@ -17,6 +17,7 @@ struct Ladder {
   std::map<std::string, LayerRule> layers;                    // key: folder, e.g. "cli/front"
   std::map<std::string, std::vector<std::string>> libraries;  // name -> header prefixes
   std::map<std::string, std::string> forbidden;               // header -> reason
+  std::map<std::string, std::string> addresses;               // layer -> file that takes them
   std::string launch_helper;
 };
 

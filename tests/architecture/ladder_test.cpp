@@ -142,6 +142,17 @@ TEST_F(PlantedTree, AKernelLaunchIsFoundInAnyFileAndSpelling) {
   }
 }
 
+TEST_F(PlantedTree, AnAddressOfATensorIsTakenOnlyWhereItsDeviceIsChecked) {
+  write("src/ops/a.cpp", "int* f(const at::Tensor& t) { return t.mutable_data_ptr<int>(); }\n");
+  write("src/ops/a_benchmark.cpp", "const void* p = t.const_data_ptr();\n");
+  write("src/ops/kernel_device.h", "return tensor.const_data_ptr<T>();\n");
+  write("tests/ops/a_test.cpp", "const void* p = t.const_data_ptr();\n");
+  const auto found = check_tree(root_, ladder());
+  ASSERT_EQ(found.size(), 1U) << to_string(found);
+  EXPECT_EQ(found[0].file, "src/ops/a.cpp");
+  EXPECT_THAT(found[0].rule, HasSubstr("use src/ops/kernel_device.h"));
+}
+
 TEST_F(PlantedTree, ABuildFlagInAPublicHeaderIsFound) {
   write("include/switchyard/ops/a.h",
         "#ifdef SWITCHYARD_WITH_CUDA\n#endif\n#if defined(SWITCHYARD_X)\n#endif\n");

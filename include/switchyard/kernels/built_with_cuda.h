@@ -1,0 +1,8 @@
+// Has this program CUDA kernels, or their stubs?
+#pragma once
+
+namespace switchyard::kernels::cuda {
+
+[[nodiscard]] bool is_built();
+
+}  // namespace switchyard::kernels::cuda
