@@ -1,5 +1,7 @@
 #include "switchyard/comm/communicator.h"
 
+#include <limits>
+
 #include "switchyard/core/error.h"
 
 namespace switchyard::comm {
@@ -19,7 +21,16 @@ void check_counts(const at::Tensor& tensor, std::span<const std::int64_t> rows,
                    fmt::join(rows, ", "), c10::str(tensor.sizes()), num_ranks);
 }
 
+bool are_apart(const at::Tensor& a, const at::Tensor& b) {
+  return a.device() == b.device() && !a.is_alias_of(b);
+}
+
 }  // namespace
+
+void check_group(std::int64_t group, std::string_view name) {
+  SWITCHYARD_CHECK(group >= 0 && group <= std::numeric_limits<std::int32_t>::max(),
+                   "split '{}' into group {}", name, group);
+}
 
 void check_sendable(const at::Tensor& tensor, std::string_view name) {
   SWITCHYARD_CHECK(tensor.defined(), "{}: undefined tensor", name);
@@ -33,7 +44,8 @@ void check_blocks(const at::Tensor& own, const at::Tensor& all, std::int64_t num
   check_sendable(all, name);
   SWITCHYARD_CHECK(
       own.dim() >= 1 && own.dim() == all.dim() && own.scalar_type() == all.scalar_type() &&
-          own.sizes().slice(1) == all.sizes().slice(1) && all.size(0) == num_ranks * own.size(0),
+          own.sizes().slice(1) == all.sizes().slice(1) && all.size(0) == num_ranks * own.size(0) &&
+          are_apart(own, all),
       "{}: {} {} is no block of {} {} for {} ranks", name, at::toString(own.scalar_type()),
       c10::str(own.sizes()), at::toString(all.scalar_type()), c10::str(all.sizes()), num_ranks);
 }
@@ -43,11 +55,11 @@ void check_rows(const at::Tensor& send, std::span<const std::int64_t> send_rows,
                 std::int64_t num_ranks, std::string_view name) {
   check_counts(send, send_rows, num_ranks, name);
   check_counts(receive, receive_rows, num_ranks, name);
-  SWITCHYARD_CHECK(send.scalar_type() == receive.scalar_type() &&
-                       send.sizes().slice(1) == receive.sizes().slice(1),
-                   "{}: rows of {} {} into rows of {} {}", name, at::toString(send.scalar_type()),
-                   c10::str(send.sizes()), at::toString(receive.scalar_type()),
-                   c10::str(receive.sizes()));
+  SWITCHYARD_CHECK(
+      send.scalar_type() == receive.scalar_type() &&
+          send.sizes().slice(1) == receive.sizes().slice(1) && are_apart(send, receive),
+      "{}: rows of {} {} into rows of {} {}", name, at::toString(send.scalar_type()),
+      c10::str(send.sizes()), at::toString(receive.scalar_type()), c10::str(receive.sizes()));
 }
 
 }  // namespace switchyard::comm

@@ -1,6 +1,9 @@
 #include "switchyard/comm/mpi.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #define OMPI_SKIP_MPICXX 1  // MPI's C++ bindings are no longer part of it
 #define MPICH_SKIP_MPICXX 1
@@ -11,9 +14,12 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <limits>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "switchyard/core/error.h"
@@ -25,6 +31,9 @@ namespace {
 class Session {
  public:
   explicit Session(const MpiOptions& options) : options_(options) {
+    int initialized = 0;
+    MPI_Initialized(&initialized);
+    SWITCHYARD_CHECK(initialized == 0, "MPI is joined once in a process");
     int provided = 0;
     if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS ||
         provided < MPI_THREAD_SERIALIZED) {
@@ -32,14 +41,20 @@ class Session {
     }
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   }
-  ~Session() { MPI_Finalize(); }
+  // To finalise means to wait for all ranks, some of which may never come.
+  ~Session() {
+    if (is_sound()) MPI_Finalize();
+  }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   [[nodiscard]] const MpiOptions& options() const { return options_; }
+  void give_up() { gave_up_ = true; }
+  [[nodiscard]] bool is_sound() const { return !gave_up_ && std::uncaught_exceptions() == 0; }
 
  private:
   MpiOptions options_;
+  bool gave_up_ = false;
 };
 
 // Elements that are added up at a time: bounds the buffers, and the counts that MPI takes.
@@ -69,16 +84,31 @@ struct Spans {
   std::vector<int> count;
   std::vector<int> offset;
 
+  Spans() = default;
+  // One behind the other.
   explicit Spans(std::span<const std::int64_t> rows) {
     std::int64_t begin = 0;
     for (const std::int64_t each : rows) {
-      SWITCHYARD_CHECK(begin + each <= std::numeric_limits<int>::max(), "{} rows at a time",
-                       begin + each);
-      count.push_back(static_cast<int>(each));
-      offset.push_back(static_cast<int>(begin));
+      add(begin, each);
       begin += each;
     }
   }
+  void add(std::int64_t begin, std::int64_t rows) {
+    SWITCHYARD_CHECK(begin + rows <= std::numeric_limits<int>::max(),
+                     "{} rows at a time are more than MPI can count", begin + rows);
+    count.push_back(static_cast<int>(rows));
+    offset.push_back(static_cast<int>(begin));
+  }
+};
+
+// Everything that MPI reads and writes while a collective is under way.
+struct Transfer {
+  at::Tensor send = {};
+  at::Tensor receive = {};
+  Spans out = {};
+  Spans in = {};
+  std::optional<RowType> row = {};
+  MPI_Request request = MPI_REQUEST_NULL;
 };
 
 class MpiCommunicator final : public Communicator {
@@ -89,7 +119,7 @@ class MpiCommunicator final : public Communicator {
     MPI_Comm_size(comm_, &size_);
   }
   ~MpiCommunicator() override {
-    if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
+    if (comm_ != MPI_COMM_WORLD && session_->is_sound()) MPI_Comm_free(&comm_);
   }
 
   [[nodiscard]] std::int64_t rank() const override { return rank_; }
@@ -109,8 +139,16 @@ class MpiCommunicator final : public Communicator {
   void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
     check_blocks(own, all, size_, name);
     agree(describe("reduce_scatter_sum", name, all));
-    const std::vector<std::int64_t> elements(static_cast<std::size_t>(size_), own.numel());
-    own.view({-1}).copy_(sum_of_blocks(all.view({-1}), elements, name));
+    const std::int64_t piece = std::max<std::int64_t>(1, kPiece / size_);
+    for (std::int64_t begin = 0; begin < own.numel(); begin += piece) {
+      const std::int64_t count = std::min(piece, own.numel() - begin);
+      std::vector<at::Tensor> blocks;
+      for (std::int64_t rank = 0; rank < size_; ++rank) {
+        blocks.push_back(all.view({-1}).narrow(0, rank * own.numel() + begin, count));
+      }
+      const std::vector<std::int64_t> counts(static_cast<std::size_t>(size_), count);
+      own.view({-1}).narrow(0, begin, count).copy_(sum_of_blocks(at::cat(blocks), counts, name));
+    }
   }
 
   void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
@@ -138,24 +176,25 @@ class MpiCommunicator final : public Communicator {
     auto* bytes = static_cast<std::byte*>(tensor.mutable_data_ptr());
     const auto num_bytes = static_cast<std::int64_t>(tensor.nbytes());
     for (std::int64_t begin = 0; begin < num_bytes; begin += kMostBytes) {
-      MPI_Request request = MPI_REQUEST_NULL;
+      auto transfer = std::make_unique<Transfer>();
+      transfer->send = tensor;
       check(MPI_Ibcast(bytes + begin, static_cast<int>(std::min(kMostBytes, num_bytes - begin)),
-                       MPI_BYTE, static_cast<int>(root), comm_, &request),
+                       MPI_BYTE, static_cast<int>(root), comm_, &transfer->request),
             name);
-      wait(request, "broadcast", name);
+      complete(std::move(transfer), "broadcast", name);
     }
   }
 
   void barrier(std::string_view name) override {
     agree(fmt::format("barrier '{}'", name));
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Ibarrier(comm_, &request), name);
-    wait(request, "barrier", name);
+    all_here(name);
   }
 
   [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t group,
                                                     std::string_view name) override {
+    check_group(group, name);
     agree(fmt::format("split '{}'", name));
+    all_here(name);  // what follows has no limit of time
     MPI_Comm part = MPI_COMM_NULL;
     check(MPI_Comm_split(comm_, static_cast<int>(group), rank_, &part), name);
     return std::make_unique<MpiCommunicator>(session_, part, fmt::format("{} {}", name, group));
@@ -164,6 +203,8 @@ class MpiCommunicator final : public Communicator {
  private:
   static std::string describe(std::string_view operation, std::string_view name,
                               const at::Tensor& tensor) {
+    SWITCHYARD_CHECK(tensor.is_cpu(), "'{}': MPI takes tensors in host memory, got one on {}", name,
+                     tensor.device().str());
     return fmt::format("{} '{}' of {} [{}]", operation, name, at::toString(tensor.scalar_type()),
                        fmt::join(tensor.sizes(), ", "));
   }
@@ -176,12 +217,24 @@ class MpiCommunicator final : public Communicator {
     throw PeerError(fmt::format("rank {} of {}: '{}': {}", rank_, group_, name, text.data()));
   }
 
-  // Most waits are short; a rank that waits long leaves its core to others.
+  // Most waits are short; a rank that waits long leaves its core to others. A transfer that fails
+  // is never freed: MPI may still write to what it holds.
+  void complete(std::unique_ptr<Transfer> transfer, const char* operation,
+                std::string_view name) const {
+    try {
+      wait(transfer->request, operation, name);
+    } catch (...) {
+      session_->give_up();
+      (void)transfer.release();
+      throw;
+    }
+  }
+
   void wait(MPI_Request& request, const char* operation, std::string_view name) const {
     using std::chrono::steady_clock;
     constexpr int kSpins = 2000;
+    constexpr std::chrono::microseconds kNap{20};  // MPI moves data only while it is asked
     const steady_clock::time_point start = steady_clock::now();
-    std::chrono::microseconds nap{10};
     for (int tries = 0;; ++tries) {
       int done = 0;
       check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), name);
@@ -192,25 +245,33 @@ class MpiCommunicator final : public Communicator {
                                     group_, operation, name, session_->options().timeout.count()),
                         "another rank hangs or died: look at the logs of all ranks");
       }
-      std::this_thread::sleep_for(nap);
-      nap = std::min(2 * nap, std::chrono::microseconds{1000});
+      std::this_thread::sleep_for(kNap);
     }
   }
 
+  void all_here(std::string_view name) const {
+    auto transfer = std::make_unique<Transfer>();
+    check(MPI_Ibarrier(comm_, &transfer->request), name);
+    complete(std::move(transfer), "barrier", name);
+  }
+
   void exchange(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                at::Tensor& receive, std::span<const std::int64_t> receive_rows,
+                const at::Tensor& receive, std::span<const std::int64_t> receive_rows,
                 std::string_view name) const {
-    const Spans out(send_rows);
-    const Spans in(receive_rows);
+    auto transfer = std::make_unique<Transfer>();
+    Transfer& t = *transfer;
+    t.send = send;
+    t.receive = receive;
+    t.out = Spans(send_rows);
+    t.in = Spans(receive_rows);
     // Of either: a rank may have no row to tell how large one is.
-    const RowType row =
-        send.size(0) > 0 ? RowType(send, send.size(0)) : RowType(receive, receive.size(0));
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Ialltoallv(send.const_data_ptr(), out.count.data(), out.offset.data(), row.get(),
-                         receive.mutable_data_ptr(), in.count.data(), in.offset.data(), row.get(),
-                         comm_, &request),
+    const at::Tensor& sample = send.size(0) > 0 ? send : receive;
+    t.row.emplace(sample, sample.size(0));
+    check(MPI_Ialltoallv(send.const_data_ptr(), t.out.count.data(), t.out.offset.data(),
+                         t.row->get(), receive.mutable_data_ptr(), t.in.count.data(),
+                         t.in.offset.data(), t.row->get(), comm_, &t.request),
           name);
-    wait(request, "all_to_all", name);
+    complete(std::move(transfer), "all_to_all", name);
   }
 
   // Replaces the flat `piece` by its sum over ranks.
@@ -238,52 +299,61 @@ class MpiCommunicator final : public Communicator {
     return sum;
   }
 
-  void gather_rows(const at::Tensor& own, at::Tensor& all, const std::vector<std::int64_t>& rows,
-                   std::string_view name) const {
-    const Spans in(rows);
-    const RowType row(all, all.size(0));
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Iallgatherv(own.const_data_ptr(), static_cast<int>(own.size(0)), row.get(),
-                          all.mutable_data_ptr(), in.count.data(), in.offset.data(), row.get(),
-                          comm_, &request),
+  void gather_rows(const at::Tensor& own, const at::Tensor& all,
+                   const std::vector<std::int64_t>& rows, std::string_view name) const {
+    auto transfer = std::make_unique<Transfer>();
+    Transfer& t = *transfer;
+    t.send = own;
+    t.receive = all;
+    t.in = Spans(rows);
+    t.row.emplace(all, all.size(0));
+    check(MPI_Iallgatherv(own.const_data_ptr(), static_cast<int>(own.size(0)), t.row->get(),
+                          all.mutable_data_ptr(), t.in.count.data(), t.in.offset.data(),
+                          t.row->get(), comm_, &t.request),
           name);
-    wait(request, "all_gather", name);
+    complete(std::move(transfer), "all_gather", name);
+  }
+
+  // Everybody's `own` [n] of integers or bytes, without asking for agreement.
+  [[nodiscard]] at::Tensor everybodys(const at::Tensor& own, std::string_view name) const {
+    const at::Tensor all = at::empty({size_ * own.size(0)}, own.options());
+    gather_rows(own, all, std::vector<std::int64_t>(static_cast<std::size_t>(size_), own.size(0)),
+                name);
+    return all.view({size_, own.size(0)});
   }
 
   // Throws on every rank when they are not all in the same collective.
   void agree(const std::string& description) const {
     if (!session_->options().check_agreement) return;
     constexpr std::size_t kMost = 256;
-    std::array<char, kMost> own{};
-    std::memcpy(own.data(), description.data(), std::min(description.size(), kMost - 1));
-    std::vector<char> all(kMost * static_cast<std::size_t>(size_));
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Iallgather(own.data(), kMost, MPI_BYTE, all.data(), kMost, MPI_BYTE, comm_, &request),
-          description);
-    wait(request, "agreement on", description);
-    for (int rank = 1; rank < size_; ++rank) {
-      const char* other = all.data() + kMost * static_cast<std::size_t>(rank);
-      SWITCHYARD_CHECK(std::string_view(other) == all.data(),
-                       "rank {} of {} is in {}, rank 0 in {}", rank, group_, other, all.data());
+    const at::Tensor own = at::zeros({static_cast<std::int64_t>(kMost)}, at::kByte);
+    std::memcpy(own.mutable_data_ptr(), description.data(),
+                std::min(description.size(), kMost - 1));
+    const at::Tensor all = everybodys(own, description);
+    const auto* text = static_cast<const char*>(all.const_data_ptr());
+    for (std::size_t rank = 1; rank < static_cast<std::size_t>(size_); ++rank) {
+      const char* other = text + kMost * rank;
+      SWITCHYARD_CHECK(std::string_view(other) == text, "rank {} of {} is in {}, rank 0 in {}",
+                       rank, group_, other, text);
     }
   }
 
   void agree_on_rows(std::span<const std::int64_t> send_rows,
                      std::span<const std::int64_t> receive_rows, std::string_view name) const {
-    std::vector<std::int64_t> announced(static_cast<std::size_t>(size_));
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Ialltoall(send_rows.data(), 1, MPI_INT64_T, announced.data(), 1, MPI_INT64_T, comm_,
-                        &request),
-          name);
-    wait(request, "agreement on", name);
-    const bool differs = !std::equal(announced.begin(), announced.end(), receive_rows.begin());
-    int own = differs ? 1 : 0;
-    int any = 0;
-    check(MPI_Iallreduce(&own, &any, 1, MPI_INT, MPI_MAX, comm_, &request), name);
-    wait(request, "agreement on", name);
-    SWITCHYARD_CHECK(any == 0, "'{}': ranks send {} rows to rank {} of {}, which expects {}{}",
-                     name, fmt::join(announced, ", "), rank_, group_, fmt::join(receive_rows, ", "),
-                     differs ? "" : "; elsewhere they differ");
+    const auto tensor_of = [](std::span<const std::int64_t> rows) {
+      return at::tensor(at::ArrayRef<std::int64_t>(rows.data(), rows.size()), at::kLong);
+    };
+    const at::Tensor sent = everybodys(tensor_of(send_rows), name);
+    const at::Tensor received = everybodys(tensor_of(receive_rows), name);
+    for (std::int64_t from = 0; from < size_; ++from) {
+      for (std::int64_t to = 0; to < size_; ++to) {
+        const auto sends = sent[from][to].item<std::int64_t>();
+        const auto expects = received[to][from].item<std::int64_t>();
+        SWITCHYARD_CHECK(sends == expects,
+                         "'{}': rank {} sends {} rows to rank {}, which expects {}", name, from,
+                         sends, to, expects);
+      }
+    }
   }
 
   std::shared_ptr<Session> session_;

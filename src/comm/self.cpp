@@ -38,8 +38,9 @@ class SelfCommunicator final : public Communicator {
 
   void barrier(std::string_view /*name*/) override {}
 
-  [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t /*group*/,
-                                                    std::string_view /*name*/) override {
+  [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t group,
+                                                    std::string_view name) override {
+    check_group(group, name);
     return make_self_communicator();
   }
 };

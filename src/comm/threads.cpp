@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -307,6 +308,7 @@ class ThreadCommunicator final : public Communicator {
 
   [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t group,
                                                     std::string_view name) override {
+    check_group(group, name);
     const Result result = group_->enter(rank_, {.operation = Call::Operation::split,
                                                 .description = fmt::format("split '{}'", name),
                                                 .group = group});
@@ -351,7 +353,10 @@ std::string message_of(const std::exception_ptr& error) {
     throw_if<NonFiniteError>(typed, what);
     throw_if<PreemptedError>(typed, what);
     throw_if<PeerError>(typed, what);
+    throw_if<OutOfMemoryError>(typed, what);
     throw InternalError(what, typed.hint());
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemoryError(fmt::format("rank {}: memory ran out", rank));
   } catch (...) {
     throw InternalError(fmt::format("rank {}: {}", rank, message_of(error)));
   }
@@ -380,7 +385,13 @@ void run_ranks(std::int64_t num_ranks, const std::function<void(Communicator&)>&
   };
   {
     std::vector<std::jthread> threads;
-    for (std::int64_t rank = 0; rank < num_ranks; ++rank) threads.emplace_back(run, rank);
+    try {
+      for (std::int64_t rank = 0; rank < num_ranks; ++rank) threads.emplace_back(run, rank);
+    } catch (const std::exception& error) {  // the threads before it wait for this one
+      const std::scoped_lock lock(world->mutex);
+      world->fail(error.what());
+      throw;
+    }
   }
   if (const std::optional<std::int64_t> rank = world->failed_rank()) {
     rethrow_naming(*rank, errors[static_cast<std::size_t>(*rank)]);

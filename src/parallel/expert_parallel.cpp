@@ -1,15 +1,19 @@
 #include "switchyard/parallel/expert_parallel.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cumsum.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/tensor.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/repeat_interleave.h>
+#include <ATen/ops/stack.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <limits>
 #include <memory>
 #include <numeric>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +35,7 @@ struct Exchange : torch::CustomClassHolder {
   std::string layer;
   std::vector<std::int64_t> num_sent;      // rows by rank
   std::vector<std::int64_t> num_received;  // rows by rank
+  ops::Routing at_home;                    // its integers alone
 
   [[nodiscard]] at::Tensor out(const at::Tensor& at_home, const char* what) const {
     return move(at_home, num_sent, num_received, what);
@@ -51,123 +56,76 @@ struct Exchange : torch::CustomClassHolder {
   }
 };
 
-// Keeps the exchange and the integers of a routing for the backward pass.
-void save(AutogradContext* ctx, const c10::intrusive_ptr<Exchange>& exchange,
-          const ops::Routing& routing) {
-  ctx->save_for_backward({routing.expert_offset_E1, routing.row_token_N, routing.token_offset_T1,
-                          routing.token_row_N});
-  ctx->saved_data["num_tokens"] = routing.num_tokens;
-  ctx->saved_data["num_experts"] = routing.num_experts;
+void save(AutogradContext* ctx, const c10::intrusive_ptr<Exchange>& exchange) {
   ctx->saved_data["exchange"] = at::IValue::make_capsule(exchange);
 }
 
-struct Saved {
-  c10::intrusive_ptr<torch::CustomClassHolder> holder;
-  ops::Routing routing;
-  [[nodiscard]] const Exchange& exchange() const { return static_cast<Exchange&>(*holder); }
-};
-
-Saved saved_by(AutogradContext* ctx) {
-  const variable_list integers = ctx->get_saved_variables();
-  return {.holder = ctx->saved_data["exchange"].toCapsule(),
-          .routing = {.num_tokens = ctx->saved_data["num_tokens"].toInt(),
-                      .num_experts = ctx->saved_data["num_experts"].toInt(),
-                      .expert_offset_E1 = integers[0],
-                      .row_token_N = integers[1],
-                      .token_offset_T1 = integers[2],
-                      .token_row_N = integers[3],
-                      .row_weight_N = {}}};
+c10::intrusive_ptr<Exchange> saved_by(AutogradContext* ctx) {
+  return c10::static_intrusive_pointer_cast<Exchange>(ctx->saved_data["exchange"].toCapsule());
 }
 
 // x_TH, row_weight_N at home -> rows_MH, row_weight_M that arrive here.
 class SendRows : public torch::autograd::Function<SendRows> {
  public:
   static variable_list forward(AutogradContext* ctx, const Variable& x_TH,
-                               const Variable& row_weight_N, const ops::Routing& routing,
+                               const Variable& row_weight_N,
                                const c10::intrusive_ptr<Exchange>& exchange) {
-    save(ctx, exchange, routing);
-    return {exchange->out(ops::row_gather(x_TH, routing), "rows"),
+    save(ctx, exchange);
+    return {exchange->out(ops::row_gather(x_TH, exchange->at_home), "rows"),
             exchange->out(row_weight_N, "row weights")};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const Saved saved = saved_by(ctx);
-    const at::Tensor drows_NH = saved.exchange().home(grads[0], "gradients of rows");
-    const at::Tensor dweight_N = saved.exchange().home(grads[1], "gradients of row weights");
-    return {ops::row_gather_sum(drows_NH, {}, saved.routing), dweight_N, {}, {}};
+    const auto exchange = saved_by(ctx);
+    const at::Tensor drows_NH = exchange->home(grads[0], "gradients of rows");
+    const at::Tensor dweight_N = exchange->home(grads[1], "gradients of row weights");
+    return {ops::row_gather_sum(drows_NH, {}, exchange->at_home), dweight_N, {}};
   }
 };
 
 // y_MH of the rows here -> y_TH at home.
 class CollectResults : public torch::autograd::Function<CollectResults> {
  public:
-  static Variable forward(AutogradContext* ctx, const Variable& y_MH, const ops::Routing& routing,
+  static Variable forward(AutogradContext* ctx, const Variable& y_MH,
                           const c10::intrusive_ptr<Exchange>& exchange) {
-    save(ctx, exchange, routing);
-    return ops::row_gather_sum(exchange->home(y_MH, "results"), {}, routing);
+    save(ctx, exchange);
+    return ops::row_gather_sum(exchange->home(y_MH, "results"), {}, exchange->at_home);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const Saved saved = saved_by(ctx);
-    const at::Tensor dy_NH = ops::row_gather(grads[0], saved.routing);
-    return {saved.exchange().out(dy_NH, "gradients of results"), {}, {}};
+    const auto exchange = saved_by(ctx);
+    const at::Tensor dy_NH = ops::row_gather(grads[0], exchange->at_home);
+    return {exchange->out(dy_NH, "gradients of results"), {}};
   }
 };
-
-// Rows that ranks send to each other: [R, e] on the host, by rank and local expert.
-struct RowCounts {
-  std::vector<std::int32_t> sent;
-  std::vector<std::int32_t> received;
-};
-
-std::vector<std::int64_t> sums_by_rank(const std::vector<std::int32_t>& count_Re,
-                                       std::int64_t num_ranks) {
-  const std::size_t width = count_Re.size() / static_cast<std::size_t>(num_ranks);
-  std::vector<std::int64_t> sums;
-  for (std::size_t begin = 0; begin < count_Re.size(); begin += width) {
-    const std::span<const std::int32_t> of_rank = std::span(count_Re).subspan(begin, width);
-    sums.push_back(std::accumulate(of_rank.begin(), of_rank.end(), std::int64_t{0}));
-  }
-  return sums;
-}
 
 // What arrives is ordered by rank, then expert, then token of that rank. As a routing: every row is
 // a token with one expert, and an expert's tokens ascend. Row weights are left to be filled in.
-ops::Routing routing_of_arrivals(const std::vector<std::int32_t>& received_Re,
-                                 std::int64_t num_ranks, at::Device device) {
-  const auto num_experts = static_cast<std::int64_t>(received_Re.size()) / num_ranks;
-  const auto count = [&](std::int64_t rank, std::int64_t expert) {
-    return received_Re[static_cast<std::size_t>(rank * num_experts + expert)];
+// received_Re: rows by rank and local expert, on the device, where all of it is computed.
+ops::Routing routing_of_arrivals(const at::Tensor& received_Re, std::int64_t num_ranks,
+                                 std::int64_t num_rows) {
+  SWITCHYARD_CHECK(num_rows < std::numeric_limits<std::int32_t>::max(), "{} rows on one rank",
+                   num_rows);
+  const std::int64_t num_experts = received_Re.size(0) / num_ranks;
+  const auto by_expert = [&](const at::Tensor& value_Re) {
+    return value_Re.view({num_ranks, num_experts}).t().reshape({-1});
   };
-  std::vector<std::int32_t> begin_Re(received_Re.size());
-  std::exclusive_scan(received_Re.begin(), received_Re.end(), begin_Re.begin(), 0);
-  const std::int64_t num_rows =
-      std::accumulate(received_Re.begin(), received_Re.end(), std::int64_t{0});
-  std::vector<std::int32_t> expert_offset{0};
-  std::vector<std::int32_t> row_token;
-  std::vector<std::int32_t> token_row(static_cast<std::size_t>(num_rows));
-  row_token.reserve(static_cast<std::size_t>(num_rows));
-  for (std::int64_t expert = 0; expert < num_experts; ++expert) {
-    for (std::int64_t rank = 0; rank < num_ranks; ++rank) {
-      const std::int32_t begin = begin_Re[static_cast<std::size_t>(rank * num_experts + expert)];
-      for (std::int32_t i = 0; i < count(rank, expert); ++i) {
-        token_row[static_cast<std::size_t>(begin + i)] =
-            static_cast<std::int32_t>(row_token.size());
-        row_token.push_back(begin + i);
-      }
-    }
-    expert_offset.push_back(static_cast<std::int32_t>(row_token.size()));
-  }
-  const auto upload = [device](const std::vector<std::int32_t>& values) {
-    return at::tensor(values, at::kInt).to(device);
+  const auto begins = [](const at::Tensor& count) {
+    return at::cumsum(count, 0, at::kInt) - count;
   };
+  const at::Tensor count_eR = by_expert(received_Re);
+  const at::Tensor first_token_eR = by_expert(begins(received_Re));
+  const at::Tensor first_row_eR = begins(count_eR);
+  const at::Tensor row_M = at::arange(num_rows, received_Re.options());
+  const at::Tensor row_token_M =
+      row_M + at::repeat_interleave(first_token_eR - first_row_eR, count_eR, 0, num_rows);
   return {.num_tokens = num_rows,
           .num_experts = num_experts,
-          .expert_offset_E1 = upload(expert_offset),
-          .row_token_N = upload(row_token),
-          .token_offset_T1 =
-              at::arange(num_rows + 1, at::TensorOptions().dtype(at::kInt).device(device)),
-          .token_row_N = upload(token_row),
+          .expert_offset_E1 = at::cat({first_row_eR.view({num_experts, num_ranks}).select(1, 0),
+                                       at::full({1}, num_rows, received_Re.options())}),
+          .row_token_N = row_token_M,
+          .token_offset_T1 = at::arange(num_rows + 1, received_Re.options()),
+          .token_row_N = at::empty_like(row_M).scatter_(0, row_token_M.to(at::kLong), row_M),
           .row_weight_N = {}};
 }
 
@@ -184,18 +142,17 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
 
   [[nodiscard]] std::unique_ptr<Pending> begin(const at::Tensor& x_TH,
                                                const ops::Routing& routing) override {
-    const RowCounts counts = exchange_counts(routing);
     auto pending = std::make_unique<Arrivals>();
     pending->exchange = c10::make_intrusive<Exchange>();
-    pending->exchange->group = &group_;
-    pending->exchange->layer = name_;
-    pending->exchange->num_sent = sums_by_rank(counts.sent, group_.size());
-    pending->exchange->num_received = sums_by_rank(counts.received, group_.size());
-    pending->at_home = routing;
-    const variable_list arrived =
-        SendRows::apply(x_TH, routing.row_weight_N, routing, pending->exchange);
+    Exchange& exchange = *pending->exchange;
+    exchange.group = &group_;
+    exchange.layer = name_;
+    exchange.at_home = routing;
+    exchange.at_home.row_weight_N = {};  // it has a history, of which this would be a part
+    const at::Tensor received_Re = exchange_counts(routing, exchange);
+    const variable_list arrived = SendRows::apply(x_TH, routing.row_weight_N, pending->exchange);
     pending->rows_MH = arrived[0];
-    pending->here = routing_of_arrivals(counts.received, group_.size(), x_TH.device());
+    pending->here = routing_of_arrivals(received_Re, group_.size(), arrived[0].size(0));
     pending->here.row_weight_N = arrived[1].index_select(0, pending->here.row_token_N);
     return pending;
   }
@@ -206,28 +163,32 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
     SWITCHYARD_CHECK(arrivals != nullptr, "finish() got what another dispatcher began");
     const at::Tensor y_MH = moe::moe_ffn(arrivals->rows_MH, arrivals->here, weights.w1_E2FH,
                                          weights.w2_EHF, compute_, weights.sink);
-    return CollectResults::apply(y_MH, arrivals->at_home, arrivals->exchange);
+    return CollectResults::apply(y_MH, arrivals->exchange);
   }
 
  private:
   struct Arrivals final : Pending {
     c10::intrusive_ptr<Exchange> exchange;
-    ops::Routing at_home;
     at::Tensor rows_MH;
     ops::Routing here;
   };
 
-  // The host waits for the device once, for both.
-  [[nodiscard]] RowCounts exchange_counts(const ops::Routing& routing) {
+  // Returns the rows that arrive here, by rank and local expert. The one wait of the host, for the
+  // numbers of rows by rank, which sizes of tensors depend on.
+  [[nodiscard]] at::Tensor exchange_counts(const ops::Routing& routing, Exchange& exchange) {
     const at::Tensor sent_E = routing.expert_offset_E1.diff();
     const std::int64_t per_rank = routing.num_experts / group_.size();
     const std::vector<std::int64_t> rows(static_cast<std::size_t>(group_.size()), per_rank);
-    at::Tensor received_E = at::empty_like(sent_E);
-    group_.all_to_all(sent_E, rows, received_E, rows, "row counts of " + name_);
-    const at::Tensor both = at::cat({sent_E, received_E}).to(at::kCPU);
-    const auto* count = both.const_data_ptr<std::int32_t>();
-    return {.sent = {count, count + routing.num_experts},
-            .received = {count + routing.num_experts, count + 2 * routing.num_experts}};
+    at::Tensor received_Re = at::empty_like(sent_E);
+    group_.all_to_all(sent_E, rows, received_Re, rows, "row counts of " + name_);
+    const at::Tensor by_rank = at::stack({sent_E, received_Re})
+                                   .view({2, group_.size(), per_rank})
+                                   .sum(2, /*keepdim=*/false, at::kLong)
+                                   .to(at::kCPU);
+    const auto* count = by_rank.const_data_ptr<std::int64_t>();
+    exchange.num_sent = {count, count + group_.size()};
+    exchange.num_received = {count + group_.size(), count + 2 * group_.size()};
+    return received_Re;
   }
 
   comm::Communicator& group_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <numeric>
 #include <optional>
 
 #include "switchyard/config/folders.h"
@@ -48,11 +49,11 @@ void check_fits(const Layout& layout, const config::Config& config) {
     throw UsageError(fmt::format("layout {}: {}", layout.name(), error.what()), error.hint());
   }
   if (config.train.micro_batch_size % layout.num_ranks != 0) {
+    const std::int64_t micro = std::lcm(config.train.micro_batch_size, layout.num_ranks);
     throw UsageError(fmt::format("layout {}: {} ranks cannot share a micro-batch of {} sequences",
                                  layout.name(), layout.num_ranks, config.train.micro_batch_size),
-                     fmt::format("train.micro_batch_size={} train.global_batch_size={}",
-                                 layout.num_ranks * config.train.micro_batch_size,
-                                 layout.num_ranks * config.train.global_batch_size));
+                     fmt::format("train.micro_batch_size={} train.global_batch_size={}", micro,
+                                 std::lcm(micro, config.train.global_batch_size)));
   }
 }
 
@@ -77,7 +78,7 @@ std::string complaints(const LayoutResult& result, const Tolerances& tolerances)
   };
   look_at("loss", result.loss, tolerances.loss);
   look_at("clip norm", result.clip_norm, tolerances.loss);
-  look_at("gradient", result.router_gradient, tolerances.parameter);
+  look_at("gradient", result.gradient, tolerances.parameter);
   look_at("parameter", result.parameter, tolerances.parameter);
   return text;
 }
@@ -127,6 +128,12 @@ VerifyReport verify_layouts(const config::Config& config, const VerifyOptions& o
                       .random_tokens = !data_is_there(config.data),
                       .tolerances = tolerances_of(config.train.precision),
                       .layouts = {}};
+  if (config.train.device != "cpu") {
+    throw UsageError(
+        "ranks are threads here, and one thread computes all gradients of a GPU: ranks would wait "
+        "for each other",
+        "verify with train.device=cpu");
+  }
   for (const Layout& layout : options.layouts) check_fits(layout, config);
   constexpr std::int64_t kRandomVocabulary = 512;
   if (!report.random_tokens) {
@@ -151,12 +158,12 @@ std::string report_page(const VerifyReport& report) {
       report.steps, train.global_batch_size, train.micro_batch_size, train.precision,
       report.config.model.moe.router.type,
       report.random_tokens ? ", random tokens (the data is not prepared)" : "");
-  text += fmt::format("{:<8}{:>10}{:>12}{:>18}{:>12}  {}\n", "layout", "loss", "clip norm",
-                      "router gradient", "parameters", "choices that flipped");
+  text += fmt::format("{:<8}{:>10}{:>12}{:>12}{:>12}  {}\n", "layout", "loss", "clip norm",
+                      "gradients", "parameters", "choices that flipped");
   std::string wrong;
   for (const LayoutResult& result : report.layouts) {
-    text += fmt::format("{:<8}{:>10}{:>12}{:>18}{:>12}  {} of {}\n", result.layout.name(),
-                        cell(result.loss), cell(result.clip_norm), cell(result.router_gradient),
+    text += fmt::format("{:<8}{:>10}{:>12}{:>12}{:>12}  {} of {}\n", result.layout.name(),
+                        cell(result.loss), cell(result.clip_norm), cell(result.gradient),
                         cell(result.parameter), result.num_flipped, result.num_pairs);
     wrong += complaints(result, report.tolerances);
   }

@@ -13,7 +13,6 @@
 
 #include "switchyard/comm/threads.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/host.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/data/sample_source.h"
 #include "switchyard/model/decoder.h"
@@ -74,6 +73,17 @@ class Recorder final : public train::Objective {
   std::map<TokenOfLayer, std::vector<std::int32_t>>& experts_;
 };
 
+std::map<std::string, at::Tensor> gradients_of(model::Model& model) {
+  std::map<std::string, at::Tensor> gradients;
+  for (const ops::Parameter* parameter : model.parameters()) {
+    for (const ops::LogicalTensor& part : parameter->parts) {
+      gradients[part.name] =
+          parameter->grad.view({-1}).narrow(0, part.offset, part.held().count).clone();
+    }
+  }
+  return gradients;
+}
+
 // One rank's part; `trace` is its own.
 void train_rank(const config::Config& config, comm::Communicator& world, std::int64_t num_steps,
                 bool random_tokens, Trace& trace) {
@@ -98,10 +108,7 @@ void train_rank(const config::Config& config, comm::Communicator& world, std::in
   train::Trainer trainer(config, decoder, recorder, groups);
   for (std::int64_t step = 0; step < num_steps; ++step) {
     trace.steps.push_back(trainer.train_step());
-    std::map<std::string, at::Tensor>& gradients = trace.router_gradients.emplace_back();
-    for (const auto& [layer, router] : decoder.routers()) {
-      gradients[router->weight().name] = router->weight().grad.clone();
-    }
+    trace.gradients.push_back(gradients_of(decoder));
   }
   for (const checkpoint::NamedTensor& part : train::named_weights(decoder)) {
     trace.parameters[part.name] = part.tensor.clone();
@@ -112,8 +119,7 @@ void train_rank(const config::Config& config, comm::Communicator& world, std::in
 class ThreadShare {
  public:
   explicit ThreadShare(std::int64_t num_ranks) : before_(at::get_num_threads()) {
-    at::set_num_threads(
-        static_cast<int>(std::max<std::int64_t>(1, num_available_cores() / num_ranks)));
+    at::set_num_threads(static_cast<int>(std::max<std::int64_t>(1, before_ / num_ranks)));
   }
   ~ThreadShare() { at::set_num_threads(before_); }
   ThreadShare(const ThreadShare&) = delete;
@@ -161,6 +167,26 @@ void compare_steps(const telemetry::StepSums& expected, const telemetry::StepSum
   raise_to(result.clip_norm, relative_of_numbers(expected.grad_norm, actual.grad_norm), step);
 }
 
+// A token that got no expert has no entry.
+void count_flips(const Trace& alone, const Trace& trace, LayoutResult& result) {
+  const std::vector<std::int32_t> none;
+  const auto experts_in = [&none](const Trace& of, const TokenOfLayer& token) -> const auto& {
+    const auto found = of.experts.find(token);
+    return found == of.experts.end() ? none : found->second;
+  };
+  for (const auto& [token, experts] : alone.experts) {
+    const std::vector<std::int32_t>& others = experts_in(trace, token);
+    std::vector<std::int32_t> flipped;
+    std::set_symmetric_difference(experts.begin(), experts.end(), others.begin(), others.end(),
+                                  std::back_inserter(flipped));
+    result.num_flipped += std::ssize(flipped);
+    result.num_pairs += std::ssize(experts);
+  }
+  for (const auto& [token, experts] : trace.experts) {
+    if (experts_in(alone, token).empty()) result.num_flipped += std::ssize(experts);
+  }
+}
+
 }  // namespace
 
 Trace train_in_layout(const config::Config& config, const Layout& layout,
@@ -181,6 +207,11 @@ Trace train_in_layout(const config::Config& config, const Layout& layout,
   for (std::size_t rank = 1; rank < traces.size(); ++rank) {
     all.parameters.merge(traces[rank].parameters);
     all.experts.merge(traces[rank].experts);
+    SWITCHYARD_CHECK(traces[rank].experts.empty(), "two ranks of {} had the same token",
+                     layout.name());
+    for (std::size_t step = 0; step < all.gradients.size(); ++step) {
+      all.gradients[step].merge(traces[rank].gradients[step]);
+    }
   }
   return all;
 }
@@ -190,9 +221,8 @@ LayoutResult compare(const Layout& layout, const Trace& alone, const Trace& trac
   LayoutResult result{.layout = layout};
   for (std::size_t i = 0; i < alone.steps.size(); ++i) {
     compare_steps(alone.steps[i], trace.steps[i], result);
-    for (const auto& [name, gradient] : alone.router_gradients[i]) {
-      raise_to(result.router_gradient,
-               relative_in_norm(gradient, trace.router_gradients[i].at(name)),
+    for (const auto& [name, gradient] : alone.gradients[i]) {
+      raise_to(result.gradient, relative_in_norm(gradient, trace.gradients[i].at(name)),
                fmt::format("{}, step {}", name, i + 1));
     }
   }
@@ -202,19 +232,10 @@ LayoutResult compare(const Layout& layout, const Trace& alone, const Trace& trac
                      name);
     raise_to(result.parameter, relative_in_norm(value, found->second), name);
   }
-  const std::vector<std::int32_t> none;
-  for (const auto& [token, experts] : alone.experts) {
-    const auto found = trace.experts.find(token);
-    std::vector<std::int32_t> flipped;
-    const std::vector<std::int32_t>& others = found == trace.experts.end() ? none : found->second;
-    std::set_symmetric_difference(experts.begin(), experts.end(), others.begin(), others.end(),
-                                  std::back_inserter(flipped));
-    result.num_flipped += std::ssize(flipped);
-    result.num_pairs += std::ssize(experts);
-  }
+  count_flips(alone, trace, result);
   result.is_within = result.loss.relative <= tolerances.loss &&
                      result.clip_norm.relative <= tolerances.loss &&
-                     result.router_gradient.relative <= tolerances.parameter &&
+                     result.gradient.relative <= tolerances.parameter &&
                      result.parameter.relative <= tolerances.parameter;
   return result;
 }

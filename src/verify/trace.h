@@ -20,8 +20,8 @@ using TokenOfLayer = std::tuple<std::int64_t, std::int64_t, std::int64_t>;
 
 struct Trace {
   std::vector<telemetry::StepSums> steps;
-  // By step; gradients as the update used them.
-  std::vector<std::map<std::string, at::Tensor>> router_gradients;
+  // By step and tensor of a checkpoint, from whichever rank holds it; as the update used them.
+  std::vector<std::map<std::string, at::Tensor>> gradients;
   // Every tensor of a checkpoint, from whichever rank holds it.
   std::map<std::string, at::Tensor> parameters;
   std::map<TokenOfLayer, std::vector<std::int32_t>> experts;  // ascending

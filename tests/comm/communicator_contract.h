@@ -272,6 +272,10 @@ TEST_P(CommunicatorContract, RefusesTensorsThatCannotBeSent) {
     at::Tensor fine = at::ones({2});
     EXPECT_THROW(comm.broadcast(fine, num_ranks(), "x"), InternalError);
     EXPECT_THROW(comm.broadcast(fine, -1, "x"), InternalError);
+    EXPECT_THROW((void)comm.split(-1, "x"), InternalError);
+    EXPECT_THROW((void)comm.split(std::int64_t{1} << 31, "x"), InternalError);
+    at::Tensor part = fine.narrow(0, 0, 2 / num_ranks());
+    EXPECT_THROW(comm.all_gather(part, fine, "x"), InternalError) << "they share memory";
     comm.all_reduce_sum(fine, "what was refused has broken nothing");
     EXPECT_EQ(fine[1].item<double>(), static_cast<double>(num_ranks()));
   });

@@ -172,6 +172,9 @@ TEST(ThreadRanks, TheErrorKeepsItsTypeAndHint) {
   EXPECT_THROW(throws(StorageError("x")), StorageError);
   EXPECT_THROW(throws(NonFiniteError("x")), NonFiniteError);
   EXPECT_THROW(throws(PreemptedError("x")), PreemptedError);
+  EXPECT_THROW(throws(PeerError("x")), PeerError);
+  EXPECT_THROW(throws(OutOfMemoryError("x")), OutOfMemoryError);
+  EXPECT_THROW(throws(std::bad_alloc()), OutOfMemoryError);
   EXPECT_THROW(throws(InternalError("x")), InternalError);
   EXPECT_THROW(throws(std::runtime_error("x")), InternalError);
   try {

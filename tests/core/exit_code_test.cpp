@@ -21,6 +21,7 @@ TEST(ExitCode, FollowsTheTypeOfTheError) {
   EXPECT_EQ(exit_code_of(StorageError("")), 74);
   EXPECT_EQ(exit_code_of(PreemptedError("")), 75);
   EXPECT_EQ(exit_code_of(NonFiniteError("")), 76);
+  EXPECT_EQ(exit_code_of(PeerError("")), 77);
 }
 
 TEST(ExitCode, ForeignErrorsAreInternal) {

@@ -203,8 +203,11 @@ TEST(RanksTogether, SkipAStepTogetherWhenOneRanksLossIsNotFinite) {
   const Trace alone = train_on_ranks(config_of(router, 1), 1, 4, spoil).front();
   ASSERT_TRUE(alone.steps[1].skipped);
   EXPECT_EQ(alone.state.num_updates, 3);
-  for (const Trace& trace : train_on_ranks(config_of(router, 2), 2, 4, spoil)) {
-    expect_same_training(trace, alone);
+  for (const Layout& layout : {Layout{2, 1}, Layout{4, 2}}) {
+    const config::Config config = config_of(router, layout.num_ranks, layout.expert);
+    for (const Trace& trace : train_on_ranks(config, layout.num_ranks, 4, spoil)) {
+      expect_same_training(trace, alone);
+    }
   }
 }
 
@@ -223,8 +226,10 @@ TEST(RanksTogether, SkipAStepTogetherWhenOneRanksGradientIsNotFinite) {
   const Trace alone = train_on_ranks(config_of("top_p", 1), 1, 4, spoil).front();
   ASSERT_TRUE(alone.steps[1].skipped);
   EXPECT_TRUE(std::isfinite(alone.steps[1].lm_loss));
-  for (const Trace& trace : train_on_ranks(config_of("top_p", 4), 4, 4, spoil)) {
-    expect_same_training(trace, alone);
+  for (const std::int64_t expert : {1, 2}) {
+    for (const Trace& trace : train_on_ranks(config_of("top_p", 4, expert), 4, 4, spoil)) {
+      expect_same_training(trace, alone);
+    }
   }
 }
 

@@ -155,18 +155,18 @@ TEST(VerifyLayouts, SeeAClipNormThatIsAveragedOverExperts) {
 
 TEST(VerifyLayouts, SeeARowThatIsDropped) {
   const VerifyReport report =
-      verify_damaged({"results of", [](at::Tensor& rows) { rows.select(0, 0).zero_(); }});
+      verify_damaged({"results of model", [](at::Tensor& rows) { rows.select(0, 0).zero_(); }});
   EXPECT_FALSE(report.passed());
   EXPECT_THAT(report_page(report), HasSubstr("4x2: loss differs by"));
 }
 
-// The loss of the first step is right, as it is in trainers that are wrong in this way.
+// The loss is right for a while in trainers that are wrong in this way.
 TEST(VerifyLayouts, SeeARouterThatTheExchangeDetaches) {
   const VerifyReport report =
       verify_damaged({"gradients of row weights", [](at::Tensor& gradient) { gradient.zero_(); }});
   EXPECT_FALSE(report.passed());
   EXPECT_THAT(report_page(report), HasSubstr("4x2: gradient differs by"));
-  EXPECT_THAT(report.layouts[0].router_gradient.where, HasSubstr("router.weight"));
+  EXPECT_THAT(report.layouts[0].gradient.where, HasSubstr("router.weight"));
 }
 
 TEST(VerifyLayouts, SeeTokensThatAreCountedOnTheWrongGroup) {
@@ -200,10 +200,13 @@ TEST(VerifyLayouts, RefuseWhatDoesNotFitBeforeAnyWork) {
   const config::Config config = config_of("top_k");
   EXPECT_THAT(refusal(config, "2x1,16x1"),
               AllOf(HasSubstr("layout 16x1"), HasSubstr("micro-batch of 8"),
-                    HasSubstr("train.micro_batch_size=128")));
+                    HasSubstr("train.micro_batch_size=16 train.global_batch_size=16")));
   EXPECT_THAT(refusal(config, "4x3"), AllOf(HasSubstr("layout 4x3"), HasSubstr("1, 2, 4")));
   EXPECT_THAT(refusal(config, "8x8"), AllOf(HasSubstr("layout 8x8"), HasSubstr("num_experts (4)")));
   EXPECT_THAT(refusal(config_of("top_k", "bf16"), "2x1"), HasSubstr("fp64 or fp32"));
+  config::Config on_gpu = config;
+  on_gpu.train.device = "cuda";
+  EXPECT_THAT(refusal(on_gpu, "2x1"), HasSubstr("train.device=cpu"));
 }
 
 }  // namespace

@@ -13,8 +13,10 @@ namespace switchyard::comm {
 
 // Every collective is entered by all ranks in the same order; `name` is what a report of a hang or
 // a mismatch says. Tensors are contiguous, need no gradient and are of equal shape and dtype on all
-// ranks, but for the rows of all_to_all. Throws InternalError for a tensor that is not, and on
-// every rank where ranks disagree about the collective, its name, the tensor, the root or the rows.
+// ranks, but for the rows of all_to_all; two tensors of one call share no memory and a device.
+// Throws InternalError for tensors that do not, and, where the implementation says that it notices,
+// on every rank when ranks disagree about the collective, its name, the tensor, the root or the
+// rows.
 //
 // R is the number of ranks; rows are what the first dimension counts.
 class Communicator {
@@ -46,13 +48,14 @@ class Communicator {
   virtual void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) = 0;
   // Returns once every rank has entered.
   virtual void barrier(std::string_view name) = 0;
-  // The ranks that gave the same `group`, numbered in the order that they have here.
+  // The ranks that gave the same `group` (0 or more), numbered in the order that they have here.
   [[nodiscard]] virtual std::unique_ptr<Communicator> split(std::int64_t group,
                                                             std::string_view name) = 0;
 };
 
 // What every implementation asks of its arguments; all throw InternalError.
 void check_sendable(const at::Tensor& tensor, std::string_view name);
+void check_group(std::int64_t group, std::string_view name);
 // `all` has `num_ranks` times the rows of `own`.
 void check_blocks(const at::Tensor& own, const at::Tensor& all, std::int64_t num_ranks,
                   std::string_view name);

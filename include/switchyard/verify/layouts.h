@@ -46,8 +46,9 @@ struct LayoutResult {
   // layer; the norm of the gradient before clipping.
   Difference loss{};
   Difference clip_norm{};
-  // ||a - b|| / ||a|| of every router's gradient in every step, of every parameter after the last.
-  Difference router_gradient{};
+  // ||a - b|| / ||a||, of each expert and each other tensor of a checkpoint on its own: gradients
+  // as the update uses them in every step, and what they have become after the last.
+  Difference gradient{};
   Difference parameter{};
   // (token, expert) pairs of all layers and steps that only one of the two chose, of how many.
   std::int64_t num_flipped = 0;
@@ -57,7 +58,7 @@ struct LayoutResult {
 
 struct Tolerances {
   double loss = 0.0;       // and clip norm
-  double parameter = 0.0;  // and router gradients
+  double parameter = 0.0;  // and gradients
 };
 // fp64: 1e-10 throughout; fp32: 1e-5, and 1e-3 for parameters, since Adam amplifies rounding.
 // Throws UsageError for other precisions, in which layouts rightly differ by what rounding does.
@@ -82,7 +83,7 @@ struct VerifyReport {
 [[nodiscard]] VerifyReport verify_layouts(const config::Config& config,
                                           const VerifyOptions& options);
 
-// A table for a terminal; its last line is "max relative difference 3.1e-16".
+// A table for a terminal; its last line is "max relative difference 3.1e-16", of losses and norms.
 [[nodiscard]] std::string report_page(const VerifyReport& report);
 
 }  // namespace switchyard::verify
