@@ -37,11 +37,11 @@ struct Exchange : torch::CustomClassHolder {
   std::vector<std::int64_t> num_received;  // rows by rank
   ops::Routing at_home;                    // its integers alone
 
-  [[nodiscard]] at::Tensor out(const at::Tensor& at_home, const char* what) const {
-    return move(at_home, num_sent, num_received, what);
+  [[nodiscard]] at::Tensor out(const at::Tensor& rows_NX, const char* what) const {
+    return move(rows_NX, num_sent, num_received, what);
   }
-  [[nodiscard]] at::Tensor home(const at::Tensor& here, const char* what) const {
-    return move(here, num_received, num_sent, what);
+  [[nodiscard]] at::Tensor home(const at::Tensor& rows_MX, const char* what) const {
+    return move(rows_MX, num_received, num_sent, what);
   }
 
  private:
@@ -148,7 +148,7 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
     exchange.group = &group_;
     exchange.layer = name_;
     exchange.at_home = routing;
-    exchange.at_home.row_weight_N = {};  // it has a history, of which this would be a part
+    exchange.at_home.row_weight_N = at::Tensor();  // it has a history, of which this would be a part
     const at::Tensor received_Re = exchange_counts(routing, exchange);
     const variable_list arrived = SendRows::apply(x_TH, routing.row_weight_N, pending->exchange);
     pending->rows_MH = arrived[0];
