@@ -139,10 +139,12 @@ TEST_F(Options, MisspelledFlagIsOneProblem) {
 }
 
 TEST_F(Options, MissingArgumentsAreNamed) {
-  EXPECT_THAT(problems_of("evaluate", {}),
-              ElementsAre("RUN|CHECKPOINT: missing (folder of a run (its last checkpoint), "
-                          "RUN@best, RUN@STEP, or of a checkpoint)",
-                          "--text FILE|-: missing (text to evaluate on; - for standard input)"));
+  EXPECT_THAT(
+      problems_of("evaluate", {}),
+      ElementsAre(
+          "RUN|CHECKPOINT: missing (folder of a run (its last checkpoint), RUN@best, RUN@STEP, or "
+          "of a checkpoint)",
+          "--text FILE|-: missing (text to evaluate on, also .gz or .zst; - for standard input)"));
 }
 
 TEST_F(Options, ConfigKeyAsAFlagIsExplained) {

@@ -292,7 +292,7 @@ TEST(SentencePieceTokenizer, LargeTextsAndBatchesEqualTheirPartsOnAnyNumberOfThr
     const auto head = tokenizer.encode(std::string_view(large).substr(0, 100000));
     EXPECT_TRUE(std::equal(head.begin(), head.end() - 20, batch[1].begin()));
     if (tokenizer.lossless()) {
-      EXPECT_EQ(tokenizer.decode(batch[1]), large);
+      EXPECT_TRUE(tokenizer.decode(batch[1]) == large);
     }
   }
 }
@@ -320,7 +320,7 @@ TEST(SentencePieceTokenizer, ALongRunWithoutAnyCutStaysLossless) {
   std::string run;
   for (int i = 0; i < 700000; ++i) run += "th\xC3\xA9";  // 2.8 MB of one "word"
   const Tokenizer& tokenizer = trained_bpe();
-  EXPECT_EQ(tokenizer.decode(tokenizer.encode(run)), run);
+  EXPECT_TRUE(tokenizer.decode(tokenizer.encode(run)) == run);
 }
 
 TEST(SentencePieceTokenizer, OtherSeparatorsStandInForAMissingEndPiece) {

@@ -39,7 +39,7 @@ VerbSpec prepare_verb() {
                .metavar = "FILE|DIR|-",
                .required = true,
                .repeatable = true,
-               .help = "text or JSONL files (also .gz, .zst), folders of them, or - for standard "
+               .help = "text or JSONL files, also .gz or .zst, folders of them, or - for standard "
                        "input"},
               {.name = "--tokenizer",
                .kind = ValueKind::kTokenizer,

@@ -47,7 +47,7 @@ VerbSpec evaluate_verb() {
                .kind = ValueKind::kFileOrStdin,
                .metavar = "FILE|-",
                .required = true,
-               .help = "text to evaluate on (also .gz, .zst); - for standard input"},
+               .help = "text to evaluate on, also .gz or .zst; - for standard input"},
               {.name = "--stride",
                .kind = ValueKind::kInteger,
                .metavar = "N",
