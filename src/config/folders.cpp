@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <set>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -95,7 +96,9 @@ class FolderProblems {
                       shell_path(path)));
       return;
     }
+    std::set<fs::path> named{path};
     for (const fs::path& place : remembered_places(path, run_)) {
+      if (!named.insert(place).second) continue;
       message += fmt::format(", nor in '{}'", printable_line(place.string()));
     }
     // Never a new `prepare`: the run can only go on with the data that it began with.

@@ -7,6 +7,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
+#include <future>
+#include <thread>
+#include <vector>
 
 #include "ops/kernel_device.h"
 #include "switchyard/core/host.h"
@@ -40,6 +43,20 @@ void run_on_torch_threads(std::int64_t num_blocks,
       /*grain_size=*/1);
 }
 
+// Throws std::system_error when so many cannot run at a time.
+void check_that_threads_start(int num_threads) {
+  std::promise<void> end;
+  const std::shared_future<void> ended = end.get_future().share();
+  std::vector<std::jthread> threads;
+  try {
+    for (int i = 0; i < num_threads; ++i) threads.emplace_back([ended] { ended.wait(); });
+  } catch (...) {
+    end.set_value();
+    throw;
+  }
+  end.set_value();
+}
+
 }  // namespace
 
 void install_parallel_backend() {
@@ -47,7 +64,12 @@ void install_parallel_backend() {
 }
 
 void set_up_threads() {
-  if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(num_available_cores());
+  const bool is_set = std::getenv("OMP_NUM_THREADS") != nullptr;
+  const int num_threads = is_set ? at::get_num_threads() : num_available_cores();
+  // Where the system refuses a thread, LibTorch's pool waits for it for ever and OpenMP's ends the
+  // process. So both, and one that makes batches beside, are tried first.
+  check_that_threads_start(2 * num_threads + 1);
+  if (!is_set) at::set_num_threads(num_threads);
   install_parallel_backend();
 }
 

@@ -52,7 +52,7 @@ class Streams : public ::testing::Test {
   }
   static std::string pretrain(const std::string& name) {
     return "pretrain " + config() + " data.path=data run.dir=" + name +
-           " train.steps=2 train.sample_tokens=4";
+           " train.steps=2 schedule.warmup_steps=0 train.sample_tokens=4";
   }
   // Verbs that print their result.
   static std::vector<std::string> printing() {
@@ -155,20 +155,21 @@ TEST_F(Streams, NamesOfAnyBytesAreShownSafelyInEveryOutput) {
   };
   for (const std::string& verb :
        {"evaluate " + quoted + " --text " + text_name,
-        "evaluate " + quoted + " --text " + text_name + " --json", "report " + quoted + " --output -",
-        "compare run " + quoted + " --svg curves.svg",
+        "evaluate " + quoted + " --text " + text_name + " --json",
+        "report " + quoted + " --output -", "compare run " + quoted + " --svg curves.svg",
         "prepare --input " + text_name + " --tokenizer bytes --output out" + quoted}) {
     const Answer answer = run(verb);
     EXPECT_EQ(answer.code, 0) << verb << answer.errors;
     EXPECT_TRUE(is_safe(answer.output)) << verb;
     EXPECT_TRUE(is_safe(answer.errors)) << verb << answer.errors;
   }
-  const auto json = nlohmann::json::parse(run("evaluate " + quoted + " --text " + text_name + " --json").output);
+  const auto json =
+      nlohmann::json::parse(run("evaluate " + quoted + " --text " + text_name + " --json").output);
   EXPECT_THAT(json.at("text").get<std::string>(), HasSubstr("\n'\"\033[31m b"));
   // Errors, too.
-  for (const std::string& verb : {"evaluate x" + quoted + " --text text.txt",
-                                  "evaluate run --text x" + text_name, "report x" + quoted,
-                                  "config show x" + quoted, "plan x" + quoted}) {
+  for (const std::string& verb :
+       {"evaluate x" + quoted + " --text text.txt", "evaluate run --text x" + text_name,
+        "report x" + quoted, "config show x" + quoted, "plan x" + quoted}) {
     const Answer answer = run(verb);
     EXPECT_EQ(answer.code, 2) << verb;
     EXPECT_TRUE(is_safe(answer.errors)) << verb << answer.errors;
@@ -177,8 +178,8 @@ TEST_F(Streams, NamesOfAnyBytesAreShownSafelyInEveryOutput) {
 
 TEST_F(Streams, VariablesOfAnyBytesAreRecorded) {
   fs::remove_all(*folder_ / "odd_environment");
-  const Answer answer =
-      run(pretrain("odd_environment"), "", "export GOMP_SPINCOUNT=$'5\\xff' OMP_WAIT_POLICY=$'\\xfe'");
+  const Answer answer = run(pretrain("odd_environment"), "",
+                            "export GOMP_SPINCOUNT=$'5\\xff' OMP_WAIT_POLICY=$'\\xfe'");
   EXPECT_EQ(answer.code, 0) << answer.errors;
   EXPECT_EQ(run("resume odd_environment train.steps=3").code, 0);
 }

@@ -9,7 +9,7 @@ namespace switchyard::ops {
 void install_parallel_backend();
 
 // The same, and makes torch use num_available_cores() threads; OMP_NUM_THREADS, when set, wins.
-// Once per program.
+// Once per program. Throws std::system_error when the system refuses so many.
 void set_up_threads();
 
 // How often our own kernels made the host wait for a GPU, since this process started. A route does
