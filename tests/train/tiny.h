@@ -32,9 +32,12 @@ struct TinyRun {
   // One rank of several.
   TinyRun(const config::Config& config, std::unique_ptr<comm::Communicator> world,
           NextTokenData data)
+      : TinyRun(config, std::move(world), std::move(data), ops::device_of(config.train.device)) {}
+  TinyRun(const config::Config& config, std::unique_ptr<comm::Communicator> world,
+          NextTokenData data, at::Device device)
       : decoder(std::make_unique<model::Decoder>(
             config.model, config.data.sequence_length,
-            ops::precision_policy(config.train.precision, ops::device_of(config.train.device)))),
+            ops::precision_policy(config.train.precision, device))),
         objective(*decoder, std::move(data)),
         communicator(std::move(world)),
         groups(std::make_unique<parallel::RankGroups>(*communicator, config.parallel.expert)) {
