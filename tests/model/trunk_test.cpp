@@ -1,6 +1,5 @@
 #include "switchyard/model/trunk.h"
 
-#include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -58,9 +57,11 @@ TEST(Trunk, CausalTokensDoNotSeeLaterOnesAndOthersDo) {
     const auto trunk = make_trunk(causal, top_p());
     const at::Tensor before = hidden(*trunk, {tokens}).narrow(0, 0, 7);
     const at::Tensor after = hidden(*trunk, {changed}).narrow(0, 0, 7);
-    EXPECT_EQ(at::equal(before, after), causal);
+    // Not the same bits: the last token may go to other experts, and a product of more rows may
+    // round its others differently.
     for (std::int64_t t = 0; t < 7; ++t) {
-      EXPECT_EQ(at::equal(before[t], after[t]), causal) << "token " << t;
+      const double difference = before[t].sub(after[t]).abs().max().item<double>();
+      EXPECT_EQ(difference < 1e-12, causal) << "token " << t << " differs by " << difference;
     }
   }
 }

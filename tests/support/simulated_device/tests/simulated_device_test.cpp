@@ -139,6 +139,15 @@ TEST(SimulatedDevice, OperatorsRefuseTensorsOfSeveralDevices) {
   EXPECT_NE(error_of([&] { (void)here.add(other); }), "no error");
 }
 
+TEST(SimulatedDevice, OurOpsRefuseTensorsOfAnotherDevice) {
+  const at::Tensor x = at::ones({2, 4}).to(kDevice);
+  EXPECT_THAT(
+      error_of([&] { (void)ops::rms_norm(x, at::ones({4}).to(at::Device(at::kCUDA, 1)), 0.0); }),
+      HasSubstr("rms_norm got a tensor on cuda:1, expected cuda:0"));
+  EXPECT_THAT(error_of([&] { (void)ops::rms_norm(x, at::ones({4}), 0.0); }),
+              HasSubstr("rms_norm got a tensor on cpu, expected cuda:0"));
+}
+
 TEST(SimulatedDevice, SaysWhatMadeTheHostWaitAndWhatWasCopied) {
   const at::Tensor pinned = at::ones({3}).pin_memory();
   (void)take_traffic();
