@@ -125,7 +125,7 @@ endfunction()
 function(switchyard_add_layer_test layer)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${layer}/*.cpp")
-  list(FILTER sources EXCLUDE REGEX "/${layer}/(cuda|mpi)/") # tests/CMakeLists.txt
+  list(FILTER sources EXCLUDE REGEX "/${layer}/(cuda|mpi|simulated_device)/") # tests/CMakeLists.txt
   if(NOT sources)
     return()
   endif()

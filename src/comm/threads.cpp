@@ -190,7 +190,7 @@ class Group {
       case Call::Operation::sum:
         result.tensor = calls_[0].tensor.clone();
         for (std::size_t rank = 1; rank < calls_.size(); ++rank) {
-          result.tensor.add_(calls_[rank].tensor);
+          result.tensor.add_(calls_[rank].tensor.to(result.tensor.device()));
         }
         break;
       case Call::Operation::all_gather: {

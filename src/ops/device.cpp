@@ -51,4 +51,9 @@ std::uint64_t memory_bytes(c10::Device device) {
   return static_cast<std::uint64_t>(stats.allocated_bytes[0].peak);  // 0: of all pools
 }
 
+void forget_peak_memory(c10::Device device) {
+  if (device.is_cpu()) return;
+  c10::getDeviceAllocator(device.type())->resetPeakStats(device.index());
+}
+
 }  // namespace switchyard::ops

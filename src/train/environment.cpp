@@ -5,11 +5,14 @@
 #include <torch/headeronly/version.h>
 
 #include <cstdlib>
+#include <exception>
 
 #include "switchyard/core/host.h"
+#include "switchyard/core/log.h"
 #include "switchyard/core/version.h"
 #include "switchyard/format/json.h"
 #include "switchyard/ops/device.h"
+#include "switchyard/ops/out_of_memory.h"
 #include "switchyard/ops/peak_flops.h"
 #include "switchyard/train/build.h"
 
@@ -21,13 +24,28 @@ std::string variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+// Beside training: where there is no room for it, the share of the peak stays unknown, and what it
+// takes is no memory of the run's.
+double measure_peak(at::ScalarType dtype, at::Device device) {
+  double peak_flops = 0.0;
+  try {
+    peak_flops = ops::measure_peak_flops(dtype, device);
+  } catch (const std::exception& error) {
+    if (!ops::is_out_of_memory(error)) throw;
+    log::warning("what {} can do at best is not measured, there is no room: {}", device.str(),
+                 ops::short_message(error));
+  }
+  ops::forget_peak_memory(device);
+  return peak_flops;
+}
+
 }  // namespace
 
 Environment measure_environment(const config::Config& config) {
   Environment environment;
   const at::Device device = ops::device_of(config.train.device);
   environment.peak_flops =
-      ops::measure_peak_flops(ops::precision_policy(config.train.precision).compute, device);
+      measure_peak(ops::precision_policy(config.train.precision).compute, device);
   const HostFacts host = read_host_facts();
   environment.facts = {
       {"switchyard", kVersion},

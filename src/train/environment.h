@@ -9,7 +9,7 @@
 namespace switchyard::train {
 
 struct Environment {
-  double peak_flops = 0.0;  // see measure_peak_flops
+  double peak_flops = 0.0;  // see measure_peak_flops; 0 where memory did not suffice
   std::map<std::string, std::string> facts;
 
   [[nodiscard]] std::string to_json() const;

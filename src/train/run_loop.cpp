@@ -202,9 +202,11 @@ void RunLoop::announce() {
                                        : fmt::format(" ({} / {} used per token at 1 / 2 experts)",
                                                      activated(1.0), activated(2.0)),
             task_.describe_samples());
-  log::info("threads: {} on {}, {} peak {:.0f} GFLOP/s; {} of {} tokens",
-            environment_.facts.at("threads"), environment_.facts.at("cpu"), config_.train.precision,
-            environment_.peak_flops / 1e9, counted(config_.train.steps, "step"),
+  const double peak = environment_.peak_flops / 1e9;
+  log::info("threads: {} on {}, {}{}; {} of {} tokens", environment_.facts.at("threads"),
+            environment_.facts.at("cpu"), config_.train.precision,
+            peak > 0.0 ? fmt::format(" peak {:.0f} GFLOP/s", peak) : "",
+            counted(config_.train.steps, "step"),
             format_count(static_cast<double>(config_.train.global_batch_size *
                                              config_.data.sequence_length)));
 }

@@ -1,6 +1,5 @@
 #include "switchyard/model/trunk.h"
 
-#include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -58,11 +57,11 @@ TEST(Trunk, CausalTokensDoNotSeeLaterOnesAndOthersDo) {
     const auto trunk = make_trunk(causal, top_p());
     const at::Tensor before = hidden(*trunk, {tokens}).narrow(0, 0, 7);
     const at::Tensor after = hidden(*trunk, {changed}).narrow(0, 0, 7);
-    // Not bit for bit: the later token changes how many rows experts get, and with it, on some CPUs,
-    // the order of sums in their products.
+    // Not the same bits: the last token may go to other experts, and a product of more rows may
+    // round its others differently.
     for (std::int64_t t = 0; t < 7; ++t) {
       const double difference = before[t].sub(after[t]).abs().max().item<double>();
-      EXPECT_EQ(difference < 1e-12, causal) << "token " << t << ": " << difference;
+      EXPECT_EQ(difference < 1e-12, causal) << "token " << t << " differs by " << difference;
     }
   }
 }

@@ -33,11 +33,14 @@ struct TinyRun {
   // One rank of several.
   TinyRun(const config::Config& config, std::unique_ptr<comm::Communicator> world,
           NextTokenData data)
+      : TinyRun(config, std::move(world), std::move(data), ops::device_of(config.train.device)) {}
+  TinyRun(const config::Config& config, std::unique_ptr<comm::Communicator> world,
+          NextTokenData data, at::Device device)
       : communicator(std::move(world)),
         groups(std::make_unique<parallel::RankGroups>(*communicator, config.parallel.expert)),
         decoder(std::make_unique<model::Decoder>(
             config.model, config.data.sequence_length,
-            ops::precision_policy(config.train.precision, ops::device_of(config.train.device)),
+            ops::precision_policy(config.train.precision, device),
             parallel::expert_placement(*groups, config.model.moe.num_experts))),
         objective(*decoder, std::move(data)) {
     decoder->initialize(config.run.seed);

@@ -25,5 +25,7 @@ void synchronize(c10::Device device);
 // What a run occupies: on a GPU the most that LibTorch's allocator had in use, else the resident
 // memory of this process.
 [[nodiscard]] std::uint64_t memory_bytes(c10::Device device);
+// The most is counted from here on.
+void forget_peak_memory(c10::Device device);
 
 }  // namespace switchyard::ops

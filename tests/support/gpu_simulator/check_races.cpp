@@ -1,9 +1,8 @@
-// The build with -fsanitize=thread: the compiler calls __tsan_read* and __tsan_write* before every
-// access, and these are ours. Each byte of device and shared memory remembers who wrote and who
-// read it last; two accesses of different threads, at least one a write, need a barrier between
-// them: a block barrier inside a block, __syncwarp inside a warp, the end of the launch otherwise.
+// The build with -fsanitize=thread, which lets us see every access (access.cpp). Each byte of
+// device and shared memory remembers who wrote and who read it last; two accesses of different
+// threads, at least one a write, need a barrier between them: a block barrier inside a block,
+// __syncwarp inside a warp, the end of the launch otherwise.
 #include <fmt/format.h>
-#include <link.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/gpu_simulator/access.h"
 #include "support/gpu_simulator/memory_check.h"
 #include "support/gpu_simulator/schedule.h"
 #include "support/gpu_simulator/symbols.h"
@@ -22,8 +22,6 @@
 namespace switchyard::gpu_simulator {
 
 namespace {
-
-enum class Access { read, write, atomic };
 
 // Who accessed a byte. `serial` counts launches, blocks and block barriers, so it says which block
 // and which stretch between two barriers; 0: nobody.
@@ -81,40 +79,11 @@ struct Watch {
 };
 Watch g_watch;
 
-// Constants: what the program holds in segments that cannot be written.
-bool is_constant(const std::byte* address) {
-  static const std::vector<std::pair<std::uintptr_t, std::uintptr_t>> kSegments = [] {
-    std::vector<std::pair<std::uintptr_t, std::uintptr_t>> segments;
-    dl_iterate_phdr(
-        [](dl_phdr_info* info, std::size_t /*size*/, void* out) {
-          for (int i = 0; i < info->dlpi_phnum; ++i) {
-            const auto& header = info->dlpi_phdr[i];
-            if (header.p_type != PT_LOAD || (header.p_flags & PF_W) != 0) continue;
-            const std::uintptr_t begin = info->dlpi_addr + header.p_vaddr;
-            static_cast<decltype(segments)*>(out)->emplace_back(begin, begin + header.p_memsz);
-          }
-          return 1;  // the first entry is the program itself
-        },
-        &segments);
-    return segments;
-  }();
-  const auto value = reinterpret_cast<std::uintptr_t>(address);
-  return std::any_of(kSegments.begin(), kSegments.end(), [&](const auto& segment) {
-    return value >= segment.first && value < segment.second;
-  });
-}
-
 const Region* shared_variable_at(const std::byte* address, std::size_t bytes) {
   for (const Region* variable : g_watch.shared) {
     if (variable->holds(address) && variable->holds(address + bytes - 1)) return variable;
   }
   return nullptr;
-}
-
-// threadIdx and kin.
-bool is_position(const std::byte* address) {
-  const auto* begin = reinterpret_cast<const std::byte*>(&g_position);
-  return address >= begin && address < begin + sizeof(g_position);
 }
 
 std::string describe(const std::byte* address, bool is_shared) {
@@ -123,10 +92,6 @@ std::string describe(const std::byte* address, bool is_shared) {
     return fmt::format("dynamic shared memory, byte {}", address - g_watch.dynamic_begin);
   }
   return fmt::format("shared memory {}", name_of(address));
-}
-
-const char* verb(Access access) {
-  return access == Access::read ? "reads" : access == Access::write ? "writes" : "updates";
 }
 
 [[noreturn]] void report_race(const std::byte* address, bool is_shared, Access access,
@@ -228,7 +193,9 @@ void check_device(const std::byte* address, std::size_t offset, std::size_t byte
   }
 }
 
-void check(const void* memory, std::size_t bytes, Access access, bool aligned) {
+}  // namespace
+
+void check_access(const void* memory, std::size_t bytes, Access access, bool aligned) {
   const auto* address = static_cast<const std::byte*>(memory);
   const RunningThread* self = running_thread();
   const bool in_device = g_watch.device.holds(address);
@@ -260,8 +227,6 @@ void check(const void* memory, std::size_t bytes, Access access, bool aligned) {
                      thread_name(self->thread), verb(access), bytes, memory));
   }
 }
-
-}  // namespace
 
 void watch_arena(std::byte* arena, std::size_t bytes) {
   g_watch.device = Region(arena, bytes);
@@ -297,53 +262,4 @@ void watch_block_barrier() {
   ++g_watch.serial;
 }
 
-void check_atomic(const void* address, std::size_t bytes) {
-  check(address, bytes, Access::atomic, true);
-}
-
 }  // namespace switchyard::gpu_simulator
-
-// What g++ calls. Vector loads of 16 bytes arrive as read16; larger copies as ranges.
-#define GPU_SIMULATOR_CALLBACKS(bytes)                                                         \
-  void __tsan_read##bytes(void* address) {                                                     \
-    switchyard::gpu_simulator::check(address, bytes, switchyard::gpu_simulator::Access::read,  \
-                                     true);                                                    \
-  }                                                                                            \
-  void __tsan_write##bytes(void* address) {                                                    \
-    switchyard::gpu_simulator::check(address, bytes, switchyard::gpu_simulator::Access::write, \
-                                     true);                                                    \
-  }
-#define GPU_SIMULATOR_UNALIGNED_CALLBACKS(bytes)                                               \
-  void __tsan_unaligned_read##bytes(void* address) {                                           \
-    switchyard::gpu_simulator::check(address, bytes, switchyard::gpu_simulator::Access::read,  \
-                                     false);                                                   \
-  }                                                                                            \
-  void __tsan_unaligned_write##bytes(void* address) {                                          \
-    switchyard::gpu_simulator::check(address, bytes, switchyard::gpu_simulator::Access::write, \
-                                     false);                                                   \
-  }
-extern "C" {
-GPU_SIMULATOR_CALLBACKS(1)
-GPU_SIMULATOR_CALLBACKS(2)
-GPU_SIMULATOR_CALLBACKS(4)
-GPU_SIMULATOR_CALLBACKS(8)
-GPU_SIMULATOR_CALLBACKS(16)
-GPU_SIMULATOR_UNALIGNED_CALLBACKS(2)
-GPU_SIMULATOR_UNALIGNED_CALLBACKS(4)
-GPU_SIMULATOR_UNALIGNED_CALLBACKS(8)
-GPU_SIMULATOR_UNALIGNED_CALLBACKS(16)
-void __tsan_read_range(void* address, std::size_t bytes) {
-  switchyard::gpu_simulator::check(address, bytes, switchyard::gpu_simulator::Access::read, false);
-}
-void __tsan_write_range(void* address, std::size_t bytes) {
-  switchyard::gpu_simulator::check(address, bytes, switchyard::gpu_simulator::Access::write, false);
-}
-void __tsan_init() {}
-void __tsan_func_entry(void* /*caller*/) {}
-void __tsan_func_exit() {}
-// The guards of static variables in host code.
-unsigned char __tsan_atomic8_load(const volatile unsigned char* address, int order) {
-  return __atomic_load_n(address, order);
-}
-void __tsan_vptr_update(void* /*address*/, void* /*value*/) {}
-}

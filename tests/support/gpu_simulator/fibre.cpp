@@ -125,9 +125,4 @@ void Fibre::suspend() {
   arrived(self->fake_stack_);
 }
 
-bool Fibre::has_on_stack(const void* address) const {
-  const auto* byte = static_cast<const std::byte*>(address);
-  return byte >= stack_ && byte < stack_ + kStackBytes;
-}
-
 }  // namespace switchyard::gpu_simulator

@@ -22,7 +22,7 @@ class Fibre {
   // From a fibre: returns when the scheduler resumes it.
   static void suspend();
 
-  [[nodiscard]] bool has_on_stack(const void* address) const;
+  [[nodiscard]] const std::byte* stack() const { return stack_; }
 
  private:
   std::byte* stack_;  // above one page that nobody may touch

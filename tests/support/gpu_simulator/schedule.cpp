@@ -9,19 +9,20 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "support/gpu_simulator/fibre.h"
 #include "support/gpu_simulator/memory_check.h"
 #include "support/gpu_simulator/warp.h"
 
 namespace switchyard::gpu_simulator {
 
 Position g_position;
+constinit thread_local const std::byte* running_stack = nullptr;
 
 namespace {
 
@@ -153,16 +154,15 @@ class Scheduler {
     Fibre::suspend();
   }
 
-  [[nodiscard]] const RunningThread* running() const { return in_fibre_ ? &running_ : nullptr; }
+  [[nodiscard]] const RunningThread* running() const {
+    return running_stack != nullptr ? &running_ : nullptr;
+  }
   [[nodiscard]] const Launch& launch() const { return launch_; }
   [[nodiscard]] std::string block_name(std::size_t block) const {
     return to_text(unflatten(block, launch_.shape.grid));
   }
   [[nodiscard]] std::string thread_name(unsigned thread) const {
     return to_text(unflatten(thread, launch_.shape.block));
-  }
-  [[nodiscard]] bool is_on_own_stack(const void* address) const {
-    return threads_[running_.thread]->fibre.has_on_stack(address);
   }
 
  private:
@@ -188,9 +188,9 @@ class Scheduler {
       ready_.pop_back();
       running_ = {thread, warps_[thread / kWarp].epoch};
       g_position.thread = threads_[thread]->index;
-      in_fibre_ = true;
+      running_stack = threads_[thread]->fibre.stack();
       threads_[thread]->fibre.resume();
-      in_fibre_ = false;
+      running_stack = nullptr;
       if (!error_.empty()) {
         const std::string error = std::move(error_);
         error_.clear();
@@ -276,7 +276,6 @@ class Scheduler {
 
   Launch launch_;
   RunningThread running_;
-  bool in_fibre_ = false;
   unsigned num_threads_ = 0;
   unsigned num_finished_ = 0;
   unsigned num_at_barrier_ = 0;
@@ -303,6 +302,20 @@ void Scheduler::enter_thread() {
   scheduler().finish();
 }
 
+// Device memory is open to kernels while this lives.
+struct LaunchWindow {
+  LaunchWindow() { begin_launch(); }
+  ~LaunchWindow() { end_launch(); }
+  LaunchWindow(const LaunchWindow&) = delete;
+  LaunchWindow& operator=(const LaunchWindow&) = delete;
+};
+
+// Of launches and of what they share.
+std::mutex& launch_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 std::map<const void*, std::size_t>& allowed_shared_bytes() {
   static std::map<const void*, std::size_t> bytes;
   return bytes;
@@ -322,6 +335,7 @@ std::uint64_t& current_seed() {
 }  // namespace
 
 bool run_kernel(const KernelCall& call, const LaunchShape& shape) {
+  const std::scoped_lock lock(launch_mutex());
   const std::size_t threads = volume(shape.block);
   const auto allowed = allowed_shared_bytes().find(call.kernel);
   const std::size_t shared_limit =
@@ -331,11 +345,13 @@ bool run_kernel(const KernelCall& call, const LaunchShape& shape) {
       shape.shared_bytes > shared_limit || call.argument_bytes > kMaxArgumentBytes) {
     return false;
   }
+  const LaunchWindow window;
   scheduler().run(call, shape);
   return true;
 }
 
 void allow_shared_bytes(const void* kernel, std::size_t bytes) {
+  const std::scoped_lock lock(launch_mutex());
   allowed_shared_bytes()[kernel] = std::min(bytes, kMaxSharedBytes);
 }
 
@@ -351,9 +367,6 @@ void* dynamic_shared_memory() {
 
 const RunningThread* running_thread() {
   return scheduler().running();
-}
-bool is_on_own_stack(const void* address) {
-  return scheduler().is_on_own_stack(address);
 }
 std::string thread_name(unsigned thread) {
   return scheduler().thread_name(thread);

@@ -1,8 +1,10 @@
 // What the memory checks ask about the launch in progress.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
+#include "support/gpu_simulator/fibre.h"
 #include "support/gpu_simulator/simulator.h"
 
 namespace switchyard::gpu_simulator {
@@ -14,7 +16,14 @@ struct RunningThread {
 
 // Null while no kernel thread runs.
 const RunningThread* running_thread();
-bool is_on_own_stack(const void* address);
+// The stack of the kernel thread that this thread of the program runs, null while it runs none:
+// other threads run host code meanwhile.
+extern constinit thread_local const std::byte* running_stack;
+inline bool is_on_own_stack(const void* address) {
+  return running_stack != nullptr &&
+         static_cast<std::size_t>(static_cast<const std::byte*>(address) - running_stack) <
+             Fibre::kStackBytes;
+}
 // "(1, 0, 0)"
 std::string thread_name(unsigned thread);
 std::string block_name(std::size_t block);

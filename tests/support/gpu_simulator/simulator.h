@@ -5,7 +5,9 @@
 // Two builds watch the memory: check_addresses.cpp (address and undefined-behaviour sanitizers) and
 // check_races.cpp (compiled with -fsanitize=thread, whose callbacks are ours, not libtsan's).
 //
-// This header is what the CUDA headers and the tests see of the simulator. Not thread-safe.
+// Device memory is memory.cpp: the simulated device of whole programs has another, which the host
+// cannot touch. This header is what the CUDA headers and the tests see of the simulator. Host
+// threads may launch at the same time; the launches take place one after the other.
 #pragma once
 
 #include <cstddef>
@@ -97,8 +99,14 @@ void* allocate(std::size_t bytes);
 void release(void* memory);
 // Throws KernelError unless the bytes lie in one allocation.
 void check_device_range(const void* memory, std::size_t bytes, const char* what);
+// Where the host reads and writes what is at a device address.
+void* host_view(void* memory);
+const void* host_view(const void* memory);
 // The host wrote these bytes.
 void mark_initialised(void* memory, std::size_t bytes);
+// The host waits for the device (cudaStreamSynchronize), or gets a copy of what is there.
+void count_host_wait();
+void count_copy_to_host();
 
 // Name of the function or variable at an address of this program; demangled.
 std::string name_of(const void* address);

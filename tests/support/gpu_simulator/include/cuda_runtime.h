@@ -276,10 +276,16 @@ inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t /*stream*/) {
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
 GPU_SIMULATOR_INTERNAL inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes,
                                                      cudaMemcpyKind kind) {
-  const bool to_device = kind == cudaMemcpyHostToDevice;
-  switchyard::gpu_simulator::check_device_range(to_device ? to : from, bytes, "copy");
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  if (to_device) switchyard::gpu_simulator::mark_initialised(to, bytes);
+  using namespace switchyard::gpu_simulator;
+  if (kind == cudaMemcpyHostToDevice) {
+    check_device_range(to, bytes, "copy");
+    if (bytes > 0) std::memcpy(host_view(to), from, bytes);
+    mark_initialised(to, bytes);
+  } else {
+    check_device_range(from, bytes, "copy");
+    if (bytes > 0) std::memcpy(to, host_view(from), bytes);
+    count_copy_to_host();
+  }
   return cudaSuccess;
 }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes,
@@ -290,11 +296,12 @@ GPU_SIMULATOR_INTERNAL inline cudaError_t cudaMemsetAsync(void* memory, int valu
                                                           std::size_t bytes,
                                                           cudaStream_t /*stream*/) {
   switchyard::gpu_simulator::check_device_range(memory, bytes, "fill");
-  if (bytes > 0) std::memset(memory, value, bytes);
+  if (bytes > 0) std::memset(switchyard::gpu_simulator::host_view(memory), value, bytes);
   switchyard::gpu_simulator::mark_initialised(memory, bytes);
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) {
+  switchyard::gpu_simulator::count_host_wait();
   return cudaSuccess;
 }
 inline cudaError_t cudaGetDeviceCount(int* count) {
@@ -353,7 +360,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   return started ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
 inline cudaError_t cudaFuncGetName(const char** name, const void* kernel) {
-  static std::string text;
+  static thread_local std::string text;
   text = switchyard::gpu_simulator::name_of(kernel);
   *name = text.c_str();
   return cudaSuccess;
