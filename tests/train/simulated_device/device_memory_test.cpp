@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "support/simulated_device/simulated_device.h"
-#include "switchyard/core/out_of_memory_error.h"
+#include "switchyard/core/error.h"
 #include "train/tiny.h"
 
 namespace switchyard::train {
