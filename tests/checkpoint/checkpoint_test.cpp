@@ -199,7 +199,8 @@ TEST_F(CheckpointTest, ARunItsCheckpointsAndAStepAllOpen) {
   EXPECT_THROW((void)Checkpoint::open(run_.path().string() + "@best"), DataError);
   point_at(checkpoints_ / "step-000005", kBest);
   EXPECT_EQ(Checkpoint::open(run_.path().string() + "@best").step(), 5);
-  EXPECT_THAT(names_in(checkpoints_), UnorderedElementsAre("step-000005", "step-000010", "LATEST", "BEST"));
+  EXPECT_THAT(names_in(checkpoints_),
+              UnorderedElementsAre("step-000005", "step-000010", "LATEST", "BEST"));
 }
 
 TEST_F(CheckpointTest, WithoutLatestTheNewestFinishedOneIsTaken) {

@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 TEST(RunFolder, RefusesAFolderThatHoldsARun) {
   const testing::TemporaryFolder folder;
   RunFolder::create(folder / "run").write_config("train: {steps: 1}\n");
+  const std::string config = read_file(folder / "run/config.resolved.yaml");
   try {
     (void)RunFolder::create(folder / "run");
     FAIL() << "the run would have been overwritten";
@@ -27,7 +28,7 @@ TEST(RunFolder, RefusesAFolderThatHoldsARun) {
     EXPECT_THAT(error.what(), HasSubstr("already holds a run"));
     EXPECT_THAT(error.hint(), HasSubstr("run.dir"));
   }
-  EXPECT_EQ(read_file(folder / "run/config.resolved.yaml"), "train: {steps: 1}\n");
+  EXPECT_EQ(read_file(folder / "run/config.resolved.yaml"), config);
 }
 
 TEST(RunFolder, RefusesFilesThatAreNoPartOfARunAndTouchesNothing) {
