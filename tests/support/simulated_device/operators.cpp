@@ -154,7 +154,11 @@ class Arguments {
       : op_(op.schema().name()),
         first_(stack.size() - op.schema().arguments().size()),
         originals_(stack.begin() + static_cast<std::ptrdiff_t>(first_), stack.end()) {
-    for (std::size_t i = first_; i < stack.size(); ++i) stack[i] = viewed(stack[i]);
+    for (std::size_t i = 0; i < originals_.size(); ++i) {
+      const c10::AliasInfo* alias = op.schema().arguments()[i].alias_info();
+      is_written_ = alias != nullptr && alias->isWrite();
+      stack[first_ + i] = viewed(originals_[i]);
+    }
     if (!device_) device_ = c10::Device(c10::kCUDA, -1);
     check_devices();
   }
@@ -189,6 +193,7 @@ class Arguments {
 
   at::Tensor view(const at::Tensor& tensor) {
     if (!tensor.defined()) return tensor;
+    TORCH_CHECK(!is_written_ || tensor.is_cuda(), op_, " writes to a tensor on the CPU");
     tensors_.push_back(tensor);
     if (tensor.is_cuda() && !device_) device_ = tensor.device();
     return view_of(tensor);
@@ -211,6 +216,7 @@ class Arguments {
   std::vector<c10::IValue> originals_;
   std::vector<at::Tensor> tensors_;
   std::optional<c10::Device> device_;
+  bool is_written_ = false;  // the argument that is looked at
 };
 
 // The argument that an operator returns because it wrote to it, if that is what the result is.

@@ -137,6 +137,9 @@ TEST(SimulatedDevice, OperatorsRefuseTensorsOfSeveralDevices) {
   EXPECT_THAT(error_of([&] { (void)at::cat({here, host}); }), HasSubstr("on the CPU"));
   EXPECT_THAT(error_of([&] { (void)at::mm(here, other); }), HasSubstr("cuda:1"));
   EXPECT_NE(error_of([&] { (void)here.add(other); }), "no error");
+  EXPECT_NE(error_of([&] { at::full({}, 1.0).add_(here.sum()); }), "no error");
+  at::Tensor out = at::empty({2, 2});
+  EXPECT_THAT(error_of([&] { at::mm_out(out, here, here); }), HasSubstr("on the CPU"));
 }
 
 TEST(SimulatedDevice, OurOpsRefuseTensorsOfAnotherDevice) {
