@@ -58,7 +58,8 @@ endfunction()
 # switchyard_add_layer(<layer> [TORCH] [OBJECT] DEPENDS targets... SOURCES files...)
 # TORCH: uses the shared precompiled header and links LibTorch::cpu; what needs a GPU's operators,
 # which LibTorch registers when it is loaded, is a program's to link (LibTorch::torch). OBJECT:
-# all of it is linked, asked for or not. A source x_benchmark.cpp beside the code it measures becomes the program x_benchmark when SWITCHYARD_BENCHMARKS is on.
+# all of it is linked, asked for or not. A source x_benchmark.cpp beside the code it measures becomes
+# the program x_benchmark when SWITCHYARD_BENCHMARKS is on.
 function(switchyard_add_layer layer)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH;OBJECT" "" "DEPENDS;SOURCES")
   set(target switchyard_${layer})

@@ -74,7 +74,13 @@ void check_num_experts(std::int64_t num_experts) {
 
 Scratch::Scratch(std::size_t bytes, Stream stream) : stream_(stream), bytes_(bytes) {
   keep_freed_memory();
-  if (bytes > 0) check_call(cudaMallocAsync(&memory_, bytes, native(stream)), "cudaMallocAsync");
+  if (bytes == 0) return;
+  const cudaError_t status = cudaMallocAsync(&memory_, bytes, native(stream));
+  if (status == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();  // this error is reported; it must not surface again elsewhere
+    throw OutOfMemoryError(fmt::format("CUDA out of memory: {} bytes of scratch", bytes));
+  }
+  check_call(status, "cudaMallocAsync");
 }
 
 Scratch::~Scratch() {

@@ -60,7 +60,7 @@ constexpr std::array kMagics = {
 FileKind made(const char* name, const char* command, const std::string& path) {
   std::string filled = command;
   if (const auto place = filled.find("{}"); place != std::string::npos) {
-    filled.replace(place, 2, shell_quoted(path));
+    filled.replace(place, 2, shell_path(path));
   }
   return {name, filled};
 }
@@ -88,7 +88,7 @@ std::optional<FileKind> kind_of_wide_text(std::string_view head, const std::stri
   const auto bare = [&](std::size_t place) { return zeros[place] * 10 <= most; };
   const auto wide = [&](const char* name) {
     return FileKind{fmt::format("{} text without a mark", name),
-                    fmt::format("iconv -f {} -t UTF-8 {}", name, shell_quoted(path))};
+                    fmt::format("iconv -f {} -t UTF-8 {}", name, shell_path(path))};
   };
   if (full(1) && full(2) && full(3) && bare(0)) return wide("UTF-32LE");
   if (full(0) && full(1) && full(2) && bare(3)) return wide("UTF-32BE");

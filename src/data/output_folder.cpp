@@ -74,6 +74,13 @@ void remove_stale(const fs::path& folder, const fs::path& output) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     if (!is_left_by_dead(entry.path().filename().string(), marker_of(output))) continue;
+    // Where earlier versions put the old data set for the moment of a replacement: it may be the
+    // only one.
+    if (fs::exists(entry.path() / "replaced", error)) {
+      throw StorageError(fmt::format("{} holds the data set that a stopped prepare was replacing",
+                                     (entry.path() / "replaced").string()),
+                         fmt::format("move its files back to {}, or remove it", output.string()));
+    }
     log::info("removing {}, left by a run that was stopped", entry.path().string());
     fs::remove_all(entry.path(), error);
   }

@@ -315,11 +315,12 @@ PrepareReport prepare(const PrepareOptions& options) {
   report.notes = sources.notes();
   // Of what may be training text.
   if (sources.document_bytes().empty()) {
-    throw DataError("the input holds no text",
-                    sources.num_skipped() == 0
-                        ? "check the --input files"
-                        : fmt::format("{} records were skipped, the first: {}",
-                                      sources.num_skipped(), sources.why_first_skipped()));
+    throw DataError(
+        "the input holds no text",
+        sources.num_skipped() == 0
+            ? "check the --input files"
+            : fmt::format("skipped: {}, the first: {}", counted(sources.num_skipped(), "record"),
+                          sources.why_first_skipped()));
   }
   say_what_was_skipped(sources, report);
 
@@ -360,7 +361,7 @@ PrepareReport prepare(const PrepareOptions& options) {
                    "a document came back changed from a lossless tokenizer");
   if (!sidecar.lossless) {
     report.notes.push_back(
-        "this tokenizer does not give the text back exactly: bits per byte would be not "
+        "this tokenizer does not give the text back exactly: bits per byte would not be "
         "comparable, "
         "and runs on it have none");
   }

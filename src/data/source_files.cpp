@@ -188,8 +188,8 @@ void SourceFiles::add_folder(const fs::path& folder, bool validation) {
     for (const std::string& extension : other_extensions) {
       extensions += (extensions.empty() ? "" : " ") + (extension.empty() ? "(none)" : extension);
     }
-    note(folder.string(), fmt::format("left out {} file{} with other endings: {}", num_others,
-                                      num_others == 1 ? "" : "s", extensions));
+    note(folder.string(), fmt::format("left out {} with other endings: {}",
+                                      counted(num_others, "file"), extensions));
   }
   // By bytes, so that the order does not depend on the file system or the locale.
   std::sort(paths.begin(), paths.end(),
@@ -215,13 +215,16 @@ void SourceFiles::take_links_to_other_files(std::vector<fs::path> links,
 
 // `gzip -k` leaves the file beside its compressed copy.
 void SourceFiles::leave_out_compressed_copies(std::vector<fs::path>& paths) {
-  std::unordered_set<std::string> names;
-  for (const fs::path& path : paths) names.insert(path.string());
+  std::sort(paths.begin(), paths.end());
+  std::unordered_set<std::string> taken;
+  for (const fs::path& path : paths) {
+    if (format::uncompressed_name(path.string()) == path.string()) taken.insert(path.string());
+  }
   std::erase_if(paths, [&](const fs::path& path) {
     const std::string name = path.string();
     const std::string plain = format::uncompressed_name(name);
-    if (plain == name || !names.contains(plain)) return false;
-    note(name, "left out: what it is a compressed copy of by its name is there too");
+    if (plain == name || taken.insert(plain).second) return false;
+    note(name, "left out: by its name it is a compressed copy of what is taken");
     return true;
   });
 }
@@ -288,7 +291,9 @@ MappedFile SourceFiles::decompressed(const SourceFile& source, MappedFile file) 
 
 void SourceFiles::check_text(SourceFile& source, std::string_view bytes) {
   refuse_foreign(bytes, source.name, "switchyard prepare --input - ...", source.compression);
-  if (const auto bad = first_invalid_utf8(bytes)) {
+  // Bad bytes in a record are a bad record.
+  const bool is_judged_by_record = source.jsonl && options_.skip_bad_records;
+  if (const auto bad = is_judged_by_record ? std::nullopt : first_invalid_utf8(bytes)) {
     const std::string_view before = bytes.substr(0, *bad);
     const std::string command = command_that_reads(source.name, source.compression);
     const bool binary = bytes.find('\0') != std::string_view::npos;
@@ -317,7 +322,7 @@ void SourceFiles::note(const std::string& name, const std::string& what) {
 void SourceFiles::note_what_was_taken_for_what(const SourceFile& source, std::string_view text) {
   if (source.has_byte_order_mark) note(source.name, "dropped the byte order mark");
   if (const auto nuls = std::count(text.begin(), text.end(), '\0'); nuls > 0) {
-    note(source.name, fmt::format("{} NUL byte{}, kept", nuls, nuls == 1 ? "" : "s"));
+    note(source.name, fmt::format("{}, kept", counted(nuls, "NUL byte")));
   }
   if (source.jsonl) return;
   has_text_files_ = true;

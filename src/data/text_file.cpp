@@ -27,7 +27,7 @@ std::optional<format::Compression> readable_compression(std::string_view bytes) 
 std::string command_that_reads(const std::string& name,
                                std::optional<format::Compression> compression) {
   return fmt::format("{} {}", compression ? format::decompressing_command(*compression) : "cat",
-                     shell_quoted(path_of(name)));
+                     shell_path(path_of(name)));
 }
 
 void refuse_foreign(std::string_view bytes, const std::string& name, const std::string& reader,

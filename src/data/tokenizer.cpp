@@ -244,7 +244,9 @@ std::string_view Tokenizer::bytes_of(std::int32_t id, std::optional<std::int32_t
   const TokenizerFacts& facts = model_->facts();
   std::string_view bytes = raw(id);
   if (!bytes.starts_with(' ') || id == facts.unknown) return bytes;
-  const bool begins_text = !previous.has_value() || raw(*previous).empty();  // a control piece
+  // Behind a control piece a text begins as well.
+  const bool begins_text =
+      !previous.has_value() || (*previous != facts.unknown && raw(*previous).empty());
   const bool was_added = begins_text ? facts.leading_space != TokenizerFacts::LeadingSpace::kKeep
                                      : facts.space_after_newline && raw(*previous).ends_with('\n');
   if (was_added) bytes.remove_prefix(1);

@@ -13,7 +13,7 @@ using namespace std::string_view_literals;
 
 std::string test_hint(const CompressedPlace& place) {
   return fmt::format("copy or download it again; `{} {}` checks it", place.test_command,
-                     shell_quoted(place.name));
+                     shell_path(place.name));
 }
 
 }  // namespace

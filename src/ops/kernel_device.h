@@ -4,12 +4,14 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/util/BFloat16.h>
 
 #include <cstddef>
 #include <span>
 #include <type_traits>
 
+#include "switchyard/core/error.h"
 #include "switchyard/kernels/bfloat16.h"
 #include "switchyard/kernels/stream.h"
 
@@ -58,6 +60,7 @@ class KernelDevice {
   template <typename OnCpu, typename OnCuda>
   auto run(const OnCpu& on_cpu, const OnCuda& on_cuda) const {
     if (device_.is_cpu()) return on_cpu();
+    const c10::DeviceGuard guard(device_);  // kernels start on the thread's current device
     return on_cuda(stream());
   }
 
@@ -75,6 +78,7 @@ class KernelDevice {
 // that is not on the CPU.
 template <typename T>
 [[nodiscard]] std::span<const T> host_values(const at::Tensor& tensor) {
+  SWITCHYARD_CHECK(tensor.is_contiguous(), "the host looks at a tensor that is not contiguous");
   return {KernelDevice(at::kCPU, "the host").read<T>(tensor),
           static_cast<std::size_t>(tensor.numel())};
 }

@@ -34,7 +34,7 @@ double best_seconds(std::int64_t size, const at::TensorOptions& options, double 
 
 double measure_peak_flops(at::ScalarType dtype, at::Device device) {
   constexpr double kSeconds = 0.2;
-  constexpr double kLong = 5e-4;  // beside which starting a product is nothing
+  constexpr double kLong = 5e-3;  // beside which starting a product is nothing
   const at::NoGradGuard no_grad;
   const at::TensorOptions options = at::TensorOptions().dtype(dtype).device(device);
   std::int64_t size = 1024;

@@ -164,8 +164,8 @@ Plan make_plan(const config::Config& config, const PlanOptions& options) {
   plan.tokens = plan.tokens_per_step * static_cast<double>(train.steps);
   // Masters and both moments, all in the accumulation type; the gradients have its size.
   plan.checkpoint_bytes = plan.state.gradients + plan.state.moments;
-  // A new one is whole before the oldest goes.
-  plan.num_checkpoints = std::max<std::int64_t>(1, train.keep_last) + (train.keep_best ? 1 : 0) + 1;
+  // The oldest goes only when a newer one's weights have been used; the next may be written before.
+  plan.num_checkpoints = std::max<std::int64_t>(1, train.keep_last) + (train.keep_best ? 1 : 0) + 2;
   std::vector<ExpertsPerToken> supposed =
       suppose_experts_per_token(model, options.experts_per_token);
   if (supposed.empty()) {

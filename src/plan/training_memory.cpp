@@ -49,7 +49,9 @@ double forward_bytes(const BlockShape& shape, const std::vector<BlockBytes>& blo
   double most = head_bytes(shape).logits;
   for (const BlockBytes& block : blocks) {
     routes += block.kept_to_recompute.router;
-    most = std::max(most, block.kept.total() + block.forward_work);
+    // The attention's is gone when the MLP or the experts begin.
+    most = std::max({most, block.kept_by_attention + block.output,
+                     block.kept.total() - block.kept.attention + block.forward_work});
   }
   return kBatchBytesPerToken * shape.T + shape.T * shape.H * shape.compute + routes + most;
 }

@@ -26,7 +26,6 @@ RunResult run(const Build& parts, const RunFolder& folder, const ResumePoint* po
   const StopSignal stop;
   RunLoop loop(parts.config, task, groups, folder, stop);
   if (point != nullptr) loop.restore(*point);
-  folder.write_data_folders(config::data_folders_yaml(parts.config.data, folder.path()));
   RunResult result;
   {
     const ReportAtEnd report(folder.path(), loop);

@@ -83,6 +83,7 @@ void RunLoop::begin() {
   if (!is_finished() || first_step_ == 0) {
     folder_.write_environment(environment_.to_json());
     folder_.write_config(config::to_yaml(config_));
+    folder_.write_data_folders(config::data_folders_yaml(config_.data, folder_.path()));
   }
   announce();
   warn_of_a_schedule_that_ended();
@@ -357,7 +358,8 @@ void RunLoop::tell_end() const {
         "train.early_stop_patience goes on",
         trainer_.step());
   } else {
-    log::info("done already: all {} steps were made; train.steps=N goes on", trainer_.step());
+    log::info("done already: {} of {} made; train.steps=N goes on", trainer_.step(),
+              counted(config_.train.steps, "step"));
   }
   log::info("weights: {}", checkpoints_.describe_saved());
   if (const std::filesystem::path best = checkpoints_.best(); !best.empty()) {
@@ -380,10 +382,9 @@ RunResult RunLoop::summarize() {
                     trainer_.step()),
         "lower optim.learning_rate, or look at the data of the last steps");
   }
-  // No step follows to show what the last weights are worth; an evaluation may have.
-  if (leads() && std::isfinite(evaluation_.value_or(EvaluationRecord{}).loss)) {
-    checkpoints_.confirm();
-  }
+  // No step follows to show what the last weights are worth. Where nothing can be evaluated either,
+  // they are taken for good: at the end a run keeps what it was told to.
+  if (leads() && !task_.can_evaluate() && trainer_.step() > first_step_) checkpoints_.confirm();
   side_work_.check_last();
   return {.num_steps = trainer_.step(),
           .num_tokens = statistics_.totals().tokens,

@@ -9,14 +9,17 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "moe/moe_reference.h"
-#include "routing/router_cases.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/comm/threads.h"
+#include "switchyard/config/field_table.h"
+#include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/moe/moe_ffn.h"
 #include "switchyard/moe/moe_layer.h"
@@ -170,7 +173,29 @@ INSTANTIATE_TEST_SUITE_P(Of, ExpertsOnRanks, ::testing::ValuesIn(scenes()),
 
 // The whole layer on four ranks, router and all: the sum over ranks of what each makes of its
 // results, by central differences of every router weight and of every element that rank 1 brings.
-class RouterAcrossRanks : public ::testing::TestWithParam<routing::testing::RouterCase> {
+struct RouterCase {
+  std::string name;
+  config::RouterConfig config;
+  bool causal = true;
+
+  friend void PrintTo(const RouterCase& entry, std::ostream* out) { *out << entry.name; }
+};
+
+std::vector<RouterCase> router_cases() {
+  std::vector<RouterCase> cases;
+  for (const std::string& type : config::router_types()) {
+    cases.push_back({.name = type, .config = config::RouterConfig(type)});
+  }
+  cases.push_back(
+      {.name = "top_p_of_all", .config = config::RouterConfig(config::TopPOptions{.p = 1.0})});
+  cases.push_back({.name = "budget_of_what_is_received",
+                   .config = config::RouterConfig(config::AttentionImportanceOptions{
+                       .importance = "attention_received", .allocation = "budget"}),
+                   .causal = false});
+  return cases;
+}
+
+class RouterAcrossRanks : public ::testing::TestWithParam<RouterCase> {
  protected:
   static constexpr std::int64_t kTokens = 5;
 
@@ -253,8 +278,7 @@ TEST_P(RouterAcrossRanks, HasTheGradientThatDifferencesShow) {
   expect_differences(gradients.x_TH, false);
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, RouterAcrossRanks,
-                         ::testing::ValuesIn(routing::testing::router_cases()),
+INSTANTIATE_TEST_SUITE_P(Of, RouterAcrossRanks, ::testing::ValuesIn(router_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
 TEST(ExpertPlacement, OfAGroupOfOneRankExchangesNothing) {

@@ -192,9 +192,9 @@ TEST_P(Activations, PassesWithoutGradientsTakeAboutWhatIsPlannedAndNoMore) {
   RecordProperty("evaluation", std::to_string(use.evaluation / evaluation));
   RecordProperty("sample", std::to_string(use.sample / sampling));
   EXPECT_GE(use.evaluation / evaluation, 0.99);
-  EXPECT_LE(use.evaluation / evaluation, 1.6);
+  EXPECT_LE(use.evaluation / evaluation, 1.8);
   EXPECT_GE(use.sample / sampling, 0.95);  // of one text, which may take more experts than planned
-  EXPECT_LE(use.sample / sampling, 1.6);
+  EXPECT_LE(use.sample / sampling, 1.8);
 }
 
 config::RouterConfig top_k(std::int64_t k) {

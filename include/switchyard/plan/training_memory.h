@@ -2,8 +2,8 @@
 // anything of the model. docs/architecture.md, "What a step keeps in memory", derives the formulas;
 // tests/train/training_memory_test.cpp compares them with what an allocator counts.
 //
-// Counted are tensors: not the program itself (Plan::program_bytes), not the kernels' own buffers (a
-// few megabytes per thread), not what an allocator loses to fragments.
+// Counted are tensors: not the program itself (PlanOptions::program_bytes), not the kernels' own
+// buffers (a few megabytes per thread), not what an allocator loses to fragments.
 #pragma once
 
 #include <ATen/core/Tensor.h>

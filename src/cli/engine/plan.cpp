@@ -12,6 +12,7 @@
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/ops/device.h"
 #include "switchyard/ops/peak_flops.h"
 #include "switchyard/ops/precision.h"
 
@@ -43,8 +44,11 @@ int run_plan(const config::ParsedArguments& arguments) {
     options.fits_bytes = static_cast<double>(arguments.bytes("--fits"));
   }
   const at::ScalarType compute = ops::precision_policy(resolved.config.train.precision).compute;
-  if (arguments.has("--measure")) options.peak_flops = ops::measure_peak_flops(compute);
   options.program_bytes = static_cast<double>(measure_program(compute));
+  if (arguments.has("--measure")) {
+    options.peak_flops =
+        ops::measure_peak_flops(compute, ops::device_of(resolved.config.train.device));
+  }
   write_stdout(plan::plan_page(plan::make_plan(resolved.config, options)));
   return kExitDone;
 }

@@ -36,8 +36,7 @@ std::string summary(const std::string& output, const data::PrepareReport& report
           : "",
       report.bytes_per_token);
   if (report.num_skipped > 0) {
-    text += fmt::format("  skipped          {} record{}\n", report.num_skipped,
-                        report.num_skipped == 1 ? "" : "s");
+    text += fmt::format("  skipped          {}\n", counted(report.num_skipped, "record"));
   }
   for (std::size_t i = 0; i < report.samples.size(); ++i) {
     text += fmt::format("  sample {:<9} {}\n", i + 1, report.samples[i]);

@@ -248,7 +248,11 @@ inline long long __double_as_longlong(double value) {
 
 // ---- The part of the runtime that launches and moves memory. Streams run at once.
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9
+};
 using cudaStream_t = void*;
 
 inline const char* cudaGetErrorString(cudaError_t status) {
