@@ -22,6 +22,7 @@
 #include "switchyard/core/parallel.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/core/utf8.h"
 
 namespace switchyard::data {

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "switchyard/comm/self.h"
-#include "switchyard/config/data_folders.h"
 #include "switchyard/core/log.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/build.h"

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "switchyard/config/data_folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
