@@ -148,7 +148,8 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
     exchange.group = &group_;
     exchange.layer = name_;
     exchange.at_home = routing;
-    exchange.at_home.row_weight_N = at::Tensor();  // it has a history, of which this would be a part
+    exchange.at_home.row_weight_N =
+        at::Tensor();  // it has a history, of which this would be a part
     const at::Tensor received_Re = exchange_counts(routing, exchange);
     const variable_list arrived = SendRows::apply(x_TH, routing.row_weight_N, pending->exchange);
     pending->rows_MH = arrived[0];

@@ -108,10 +108,12 @@ TEST_F(CompressedSources, AFolderStandsForItsCompressedFilesOnce) {
   file("in/a.txt.gz", gzip_member("plain"));
   file("in/b.jsonl.zst", zstandard_frame("{\"text\": \"lines\"}\n"));
   file("in/c.tar.gz", "not looked at");
+  file("in/d.txt.gz", gzip_member("twice"));
+  file("in/d.txt.zst", zstandard_frame("twice"));
   const PrepareReport report = prepare(options({(folder_ / "in").string()}));
-  EXPECT_EQ(report.sidecar.sources.size(), 2U);
+  EXPECT_EQ(report.sidecar.sources.size(), 3U);
   EXPECT_THAT(report.notes,
-              Contains(HasSubstr("a.txt.gz: left out: what it is a compressed copy")));
+              Contains(HasSubstr("a.txt.gz: left out: by its name it is a compressed copy")));
   EXPECT_THAT(report.notes, Contains(HasSubstr("left out 1 file with other endings: .gz")));
 }
 

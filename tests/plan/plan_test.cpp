@@ -180,7 +180,8 @@ TEST(Plan, TheProgramTakesItsShareOfACpusMemoryAndNoneOfAGpus) {
   constexpr double kProgram = 5e8;
   constexpr double kBytes = 141e9;
   const Plan without = make_plan(huang(), {.fits_bytes = kBytes});
-  const Plan with = make_plan(huang(), {.fits_bytes = kBytes + kProgram, .program_bytes = kProgram});
+  const Plan with =
+      make_plan(huang(), {.fits_bytes = kBytes + kProgram, .program_bytes = kProgram});
   for (const bool recompute : {false, true}) {
     const PlannedUse& use = without.uses[0];
     const PlannedUse& more = with.uses[0];

@@ -1,12 +1,11 @@
-// Expert parallelism: every rank of an expert group holds some of a layer's experts, and rows travel
-// to the rank of their expert and back.
+// Expert parallelism: every rank of an expert group holds some of a layer's experts, and rows
+// travel to the rank of their expert and back.
 //
 //   1 every rank routes its own tokens;
 //   2 the ranks tell each other how many rows each expert gets;
 //   3 rows and their weights go out, those of one expert together;
-//   4 what has arrived is a batch of tokens that have one expert each: moe_ffn computes w Y of them;
-//   5 the results come home,
-//   6 where a token's are added up.
+//   4 what has arrived is a batch of tokens that have one expert each: moe_ffn computes w Y of
+//   them; 5 the results come home, 6 where a token's are added up.
 //
 // Backward goes the same way: gradients of results go out, those of rows (compute dtype) and of row
 // weights (accumulation type) come home, so that the router learns from experts elsewhere. Any
