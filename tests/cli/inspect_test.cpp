@@ -114,6 +114,7 @@ TEST_F(Inspect, PlanTakesEveryShippedConfig) {
     EXPECT_EQ(answer.code, 0) << name << answer.errors;
     EXPECT_THAT(answer.output, HasSubstr("vocabulary 2048"));
     EXPECT_THAT(answer.output, HasSubstr("worst case"));
+    EXPECT_THAT(answer.output, HasSubstr("micro-batch within 80G"));
     EXPECT_THAT(answer.output, HasSubstr("= total (CPU, loop)"));
   }
 }

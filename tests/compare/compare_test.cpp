@@ -181,6 +181,15 @@ TEST(ComparisonMarkdown, ComparesAtTheBudgetThatEveryRunHasReached) {
   EXPECT_THAT(flops, Not(HasSubstr("3.8500 (k 2.00)"))) << "b is not as far at these FLOPs";
 }
 
+TEST(ComparisonMarkdown, TheBestEvaluationIsTheLowestWhereverItCame) {
+  ComparedRun run = run_of("a", 3, 4.0, 1.0);
+  run.metrics.evaluations = {{.step = 10, .loss = 3.0, .bits_per_byte = 1.5},
+                             {.step = 20, .loss = 2.0, .bits_per_byte = 1.0},
+                             {.step = 30, .loss = 2.5, .bits_per_byte = 1.25}};
+  const std::string text = comparison_markdown(std::array{run, run});
+  EXPECT_THAT(text, HasSubstr("| 2.5000 | 2.0000 (20) | 1.2500 | 1.0000 |"));
+}
+
 TEST(ComparisonMarkdown, NamesCannotBreakTheTables) {
   std::array runs{run_of("a|b", 2, 4, 2), run_of("c\n`d`", 2, 4, 2)};
   const std::string text = comparison_markdown(runs);

@@ -97,6 +97,14 @@ TEST_F(ResumeConfig, AnotherRouterIsOneChangeAndHasItsOwnFlag) {
   EXPECT_EQ(resumed(overrides, {.router = true}).model.moe.router.type, "top_k");
 }
 
+TEST_F(ResumeConfig, AnotherRouterOfOneLayerIsAChange) {
+  const std::string key = "model.moe.router.per_layer";
+  const Config with_layer = resumed({key + "={1: {p: 0.7}}"}, {.router = true});
+  write_file_atomically(run_ / "config.resolved.yaml", to_yaml(with_layer));
+  EXPECT_TRUE(refused({}).empty());
+  EXPECT_THAT(refused({key + "={1: {p: 0.6}}"}), ::testing::ElementsAre(HasSubstr(key)));
+}
+
 TEST_F(ResumeConfig, AnotherRunFolderIsRefused) {
   EXPECT_THAT(refused({"run.dir=elsewhere"}), ::testing::ElementsAre(HasSubstr("run.dir")));
 }

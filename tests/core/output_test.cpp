@@ -29,15 +29,17 @@ TEST(Output, AFileIsReplacedAndKeepsItsPermissions) {
   const testing::TemporaryFolder folder;
   const fs::path file = folder / "page";
   write_file_atomically(file, "old");
-  ASSERT_EQ(::chmod(file.c_str(), 0640), 0);
-  struct stat before {};
-  struct stat after {};
-  ASSERT_EQ(::stat(file.c_str(), &before), 0);
-  EXPECT_EQ(write_output(at(file), "new"), Written::kFile);
-  ASSERT_EQ(::stat(file.c_str(), &after), 0);
-  EXPECT_EQ(read_file(file), "new");
-  EXPECT_EQ(after.st_mode & 07777, 0640U);
-  EXPECT_NE(after.st_ino, before.st_ino) << "written in place: a full disk would have lost it";
+  for (const mode_t mode : {0640U, 0666U}) {  // the usual umask would take from the second
+    ASSERT_EQ(::chmod(file.c_str(), mode), 0);
+    struct stat before {};
+    struct stat after {};
+    ASSERT_EQ(::stat(file.c_str(), &before), 0);
+    EXPECT_EQ(write_output(at(file), "new"), Written::kFile);
+    ASSERT_EQ(::stat(file.c_str(), &after), 0);
+    EXPECT_EQ(read_file(file), "new");
+    EXPECT_EQ(after.st_mode & 07777, mode);
+    EXPECT_NE(after.st_ino, before.st_ino) << "written in place: a full disk would have lost it";
+  }
   EXPECT_EQ(write_output(at(folder / "another"), "x"), Written::kFile);
 }
 

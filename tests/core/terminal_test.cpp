@@ -13,6 +13,8 @@
 #include <optional>
 #include <string>
 
+#include "switchyard/core/error.h"
+
 namespace switchyard {
 namespace {
 
@@ -144,6 +146,20 @@ TEST(Terminal, ColorsNeedATerminalThatWantsThem) {
   const Environment dumb("TERM", "dumb");
   EXPECT_FALSE(stderr_is_terminal());
   EXPECT_FALSE(stderr_has_color());
+}
+
+// In a process of its own: what cannot be written stays in the stream's buffer.
+TEST(WriteStdoutDeathTest, ADeviceThatIsFullIsAStorageError) {
+  const auto write_to_a_full_device = [] {
+    ::dup2(::open("/dev/full", O_WRONLY), STDOUT_FILENO);
+    try {
+      write_stdout("a few bytes");
+    } catch (const StorageError&) {
+      ::_exit(0);
+    }
+    ::_exit(1);
+  };
+  EXPECT_EXIT(write_to_a_full_device(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST(ProgressBar, WritesOneLinePerTenPercentToAPipe) {

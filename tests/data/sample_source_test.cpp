@@ -113,6 +113,13 @@ TEST_F(SampleSourceTest, DocumentStartsAreOffsetsInsideTheWindow) {
   }
 }
 
+TEST_F(SampleSourceTest, ADocumentThatBeginsWithTheLastLabelIsAStartToo) {
+  // a b # c d #, a window of 3 and its last label: a b # c
+  const SampleSource source(config_of(prepared("d", {"ab", "cd"}), 3), 1);
+  EXPECT_THAT(source.get(0).token, ElementsAre('a', 'b', 256, 'c'));
+  EXPECT_THAT(source.get(0).document_start, ElementsAre(0, 3));
+}
+
 TEST_F(SampleSourceTest, AnEpochHasEveryWindowOnceAndTheNextAnotherOrder) {
   const SampleSource source(config_of(prepared("d", {testing::small_text(3000)}), 16), 3);
   const std::int64_t n = source.num_samples_per_epoch();
@@ -150,6 +157,18 @@ TEST_F(SampleSourceTest, LaterEpochsCutTheTextElsewhereAndLeaveNoHole) {
     shifts.insert(begin[1] % kLength);
   }
   EXPECT_GT(shifts.size(), kLength / 2U);
+}
+
+TEST_F(SampleSourceTest, LaterEpochsOfWindowsThatFillTheDataStayInside) {
+  // 96 bytes and a separator: the last window and its label end with the data.
+  const SampleSource source(config_of(prepared("d", {testing::small_text(96)}), 16), 3);
+  ASSERT_EQ(source.num_samples_per_epoch(), 6);
+  std::uint64_t last = 0;
+  for (std::int64_t i = 0; i < 240; ++i) {
+    ASSERT_EQ(source.get(i).token.size(), 17U);
+    last = std::max(last, source.id_of(i));
+  }
+  EXPECT_EQ(last, 80U);
 }
 
 TEST_F(SampleSourceTest, TheOrderIsAPureFunctionOfSeedAndIndex) {
@@ -206,6 +225,29 @@ TEST_F(SampleSourceTest, EpochsOfABlendedSetAreComplete) {
     const auto at = of_a.begin() + static_cast<std::ptrdiff_t>(begin);
     ASSERT_EQ(std::set(at, at + 30).size(), 30U) << begin;
   }
+}
+
+TEST_F(SampleSourceTest, SetsOfABlendAreShuffledApart) {
+  config::DataConfig config;
+  config.blend = {{prepared("a", {std::string(1000, 'a')}).string(), 1.0},
+                  {prepared("b", {std::string(1000, 'b')}).string(), 1.0}};
+  config.sequence_length = 10;
+  const SampleSource source(config, 1);
+  std::vector<std::vector<std::uint64_t>> begins(2);
+  for (std::int64_t i = 0; i < 200; ++i) {
+    const std::uint64_t id = source.id_of(i);
+    begins[id >> 48U].push_back(id & 0xFFFFFFFFU);
+  }
+  ASSERT_EQ(begins[0].size(), begins[1].size());
+  EXPECT_NE(begins[0], begins[1]);
+}
+
+TEST_F(SampleSourceTest, TheFingerprintTellsOtherTrainingText) {
+  const SampleSource a(config_of(prepared("a", {"some text"}), 4), 1);
+  const SampleSource again(config_of(prepared("again", {"some text"}), 4), 1);
+  const SampleSource other(config_of(prepared("other", {"some TEXT"}), 4), 1);
+  EXPECT_EQ(a.fingerprint(), again.fingerprint());
+  EXPECT_NE(a.fingerprint(), other.fingerprint());
 }
 
 TEST_F(SampleSourceTest, OneFolderTwiceInABlendIsAnErrorWhateverItIsCalled) {

@@ -154,6 +154,7 @@ TEST_F(EvaluateText, DoesNotDependOnHowWindowsShareABatch) {
 TEST_F(EvaluateText, CountsExpertsOfTheCountedTokensOnly) {
   config::Config config = byte_config();
   config.model.moe.router = config::RouterConfig(config::TopKOptions{.k = 3});
+  config.model.moe.layers = {0, 1};
   model::Decoder decoder(config.model, kWindow, ops::precision_policy("fp64"));
   decoder.initialize(3);
   const TextEvaluation result =

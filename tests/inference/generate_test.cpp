@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -124,6 +125,16 @@ TEST_P(GenerateTopP, SeedDecidesTheText) {
   EXPECT_EQ(run("x", options(20, true)).generation.text,
             run("x", options(20, true)).generation.text);
   EXPECT_NE(run("x", options(20, true)).generation.text, run("x", other).generation.text);
+}
+
+TEST_P(GenerateTopP, EveryTokenIsADrawOfItsOwn) {
+  // A tied output matrix of zeros: all tokens are equally probable everywhere.
+  ops::Parameter& embedding = *decoder_.parameters().front();
+  embedding.master.detach().zero_();
+  ops::publish(embedding);
+  std::set<std::int32_t> drawn;
+  for (const GeneratedToken& token : run("", options(20, true)).tokens) drawn.insert(token.id);
+  EXPECT_GT(drawn.size(), 10U);
 }
 
 TEST_P(GenerateTopP, TheDocumentSeparatorEndsTheText) {

@@ -103,6 +103,7 @@ TEST_F(Report, ShowsEverythingAtAGlance) {
         "Model FLOP utilisation", "Once upon a time", "config.resolved.yaml", "a cpu"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
+  EXPECT_THAT(text, HasSubstr("Training took 10s (5k tokens per second"));
   EXPECT_THAT(text, Not(HasSubstr("class=\"notes\"")));
 }
 

@@ -123,6 +123,11 @@ TEST_F(Pretrain, CheckpointAloneGivesTheSameModelBack) {
     EXPECT_TRUE(at::equal(a[i]->master.detach(), b[i]->master.detach())) << a[i]->name;
     EXPECT_TRUE(at::equal(a[i]->value.detach(), b[i]->value.detach())) << a[i]->name;
   }
+  for (const auto& [layer, router] : model.decoder->routers()) {
+    for (const auto& [name, value] : again.decoder->routers().at(layer)->state()) {
+      EXPECT_TRUE(at::equal(router->state().at(name), value)) << name;
+    }
+  }
 }
 
 TEST_F(Pretrain, RefusesToOverwriteARun) {

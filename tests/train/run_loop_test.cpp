@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
 #include <new>
+#include <numbers>
 #include <string>
 #include <vector>
 
@@ -24,6 +27,7 @@ struct Trouble {
   std::int64_t sample = 0;
   std::int64_t micro_batch = 0;  // number of the forward pass that runs out of memory
   bool ends = false;             // only that one time
+  bool infinite_weight = false;  // one that no loss shows
 };
 
 // Next-token training with memory that runs out where it is told to.
@@ -78,6 +82,10 @@ class TroubledRun : public ::testing::Test {
 
   void run(const Trouble& trouble) {
     const Build parts = build(tiny_.config);
+    if (trouble.infinite_weight) {  // of a byte that no text holds
+      const ops::Parameter& embedding = *parts.decoder->parameters().front();
+      embedding.master.detach().select(0, 0xFF).fill_(std::numeric_limits<double>::infinity());
+    }
     const RunFolder folder = RunFolder::create(tiny_.config.run.dir);
     log::add_file(folder.log_file());
     const auto communicator = comm::make_self_communicator();
@@ -129,6 +137,31 @@ TEST_F(TroubledRun, AStepThatRunsOutOfMemoryEndsTheRunWithTheStepsBeforeItSaved)
   (void)pretrain(tiny_.config);
   const char* const weights = "checkpoints/step-000020/model.safetensors";
   EXPECT_EQ(read_file(tiny_.folder / "run" / weights), read_file(tiny_.folder / "whole" / weights));
+}
+
+TEST_F(TroubledRun, AnInfiniteWeightThatNoLossShowsMarksTheCheckpoint) {
+  tiny_.config.model.tie_embeddings = false;
+  tiny_.config.train.steps = tiny_.config.schedule.steps = 3;
+  EXPECT_THROW(run({.infinite_weight = true}), NonFiniteError);
+  EXPECT_TRUE(tiny_.step_records().back()["loss"].is_number());
+  EXPECT_TRUE(holds("step-000003.unsound"));
+  EXPECT_FALSE(holds("step-000003"));
+}
+
+TEST(NextTokenEvaluation, BitsAreOfTheBytesThatWerePredicted) {
+  TinyRunFolder tiny;
+  const Build parts = build(tiny.config);
+  NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
+  const std::optional<telemetry::EvaluationRecord> record = task.evaluate({});
+  std::int64_t num_bytes = 0;  // all labels but separators
+  for (std::int64_t i = 0; i < parts.validation->num_samples_per_epoch(); ++i) {
+    const data::Sample window = parts.validation->get(i);
+    num_bytes += std::count_if(window.token.begin() + 1, window.token.end(),
+                               [](std::int32_t token) { return token < 256; });
+  }
+  const double nats = record.value().loss * static_cast<double>(record->tokens);
+  EXPECT_NEAR(record->bits_per_byte.value(),
+              nats / std::numbers::ln2 / static_cast<double>(num_bytes), 1e-9);
 }
 
 TEST(NextTokenEvaluation, TakesNoMoreAtATimeThanTrainingDoes) {

@@ -1,0 +1,84 @@
+// Options reach what they are for: each of them changes what its command answers.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <string>
+
+#include "support/command.h"
+#include "support/temporary_folder.h"
+#include "switchyard/core/file.h"
+
+namespace switchyard {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::Answer;
+
+// A run of four steps that all tests look at and none changes.
+class TrainedRun : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<testing::TemporaryFolder>();
+    std::string text;
+    for (int i = 0; i < 300; ++i) text += "line " + std::to_string(i * i % 97) + " of the book\n";
+    write_file_atomically(*folder_ / "text.txt", text);
+    write_file_atomically(*folder_ / "held.txt", "line 12 of the book, which nobody has read\n");
+    ASSERT_EQ(run("prepare --input text.txt --tokenizer bytes --output data").code, 0);
+    const Answer trained = run(
+        "pretrain '" SWITCHYARD_SOURCE_DIR
+        "/configs/tiny.yaml' data.path=data run.dir=run train.steps=4 train.checkpoint_every=2");
+    ASSERT_EQ(trained.code, 0) << trained.errors;
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  static Answer run(const std::string& arguments) {
+    return testing::run_in(folder_->path(), "'" SWITCHYARD_BINARY_DIR "/switchyard' " + arguments);
+  }
+
+  static inline std::unique_ptr<testing::TemporaryFolder> folder_;
+};
+
+TEST_F(TrainedRun, EvaluateTakesTheStrideAndTellsBitsPerByte) {
+  const json result = json::parse(run("evaluate run --text held.txt --stride 4 --json").output);
+  EXPECT_EQ(result.at("stride"), 4);
+  EXPECT_EQ(result.at("tokens"), result.at("bytes"));  // of a byte-level tokenizer
+  EXPECT_NEAR(result.at("bits_per_byte").get<double>(),
+              result.at("loss").get<double>() / std::numbers::ln2, 1e-9);
+  EXPECT_EQ(json::parse(run("evaluate run --text held.txt --json").output).at("stride"), 16);
+}
+
+TEST_F(TrainedRun, GenerateSamplesAsItIsTold) {
+  const auto text = [](const std::string& options) {
+    return run("generate run --prompt line --max-tokens 8 " + options).output;
+  };
+  const std::string most_probable = text("--temperature 0");
+  EXPECT_EQ(text("--top-k 1"), most_probable);
+  EXPECT_EQ(text("--nucleus 0.000001"), most_probable);
+  EXPECT_NE(text("--seed 1"), most_probable);
+  EXPECT_NE(text("--seed 1"), text("--seed 2"));
+}
+
+TEST_F(TrainedRun, ResumeGoesBackToTheStepThatIsNamed) {
+  fs::copy(*folder_ / "run", *folder_ / "again", fs::copy_options::recursive);
+  const Answer resumed = run("resume again --from 2");
+  EXPECT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_TRUE(fs::exists(*folder_ / "again/checkpoints/step-000004.rolled-back"));
+  EXPECT_TRUE(fs::exists(*folder_ / "again/checkpoints/step-000004/manifest.json"));
+}
+
+TEST_F(TrainedRun, PrepareHoldsBackWhatIsNamedForValidation) {
+  const Answer prepared =
+      run("prepare --input text.txt --validation-input held.txt --tokenizer bytes --output split");
+  ASSERT_EQ(prepared.code, 0) << prepared.errors;
+  const json data = json::parse(read_file(*folder_ / "split/data.json"));
+  EXPECT_EQ(data.at("validation").at("bytes"), fs::file_size(*folder_ / "held.txt"));
+  EXPECT_EQ(data.at("train").at("bytes"), fs::file_size(*folder_ / "text.txt"));
+}
+
+}  // namespace
+}  // namespace switchyard

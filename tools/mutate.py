@@ -1,0 +1,357 @@
+#!/usr/bin/env python3
+"""Plants the mistakes of tools/mutations.txt, one at a time, and says which test notices each.
+
+    tools/mutate.py [--layer LAYER ...] [--only NAME ...] [--jobs N]
+    tools/mutate.py --list      what there is
+    tools/mutate.py --check     does every mistake still fit the code? (at once, builds nothing)
+
+Works on copies of the working tree (build/mutations/1 to N, uncommitted changes included), never on
+the tree itself. The copies are built incrementally: a mistake costs the unit it is in, the links
+and the tests of its layer; then, when those pass, train_test (cli_test for what is above train).
+Before the first one, all of these tests must pass without a mistake. Logs: build/mutations/logs.
+
+Exit status: 0 when every mistake was caught, 1 when one survived, 2 when the list or the command
+line is wrong or the tests fail by themselves. A mistake that does not compile is one of the list.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LIST = ROOT / "tools/mutations.txt"
+WORK = ROOT / "build/mutations"
+
+# What train_test does not link.
+ABOVE_TRAIN = {"plan", "compare", "doctor", "cli"}
+# Tests that take long and rarely tell what others do not; a gtest filter of those left out.
+LEFT_OUT = {
+    "cli_test": "Killed.In*",
+    "data_test": "Prepare.ALineOf50MegabytesIsFine:Sources.ThousandsOf*",
+}
+# A test program that takes this many times longer than without a mistake, and these seconds, hangs.
+HANG_FACTOR = 4
+HANG_SECONDS = 60
+
+
+class Problem(Exception):
+    """What the caller has to mend: the list, the command line, or tests that fail anyway."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TestRun:
+    program: str
+    filter: str  # of gtest; empty: all tests
+
+
+@dataclasses.dataclass
+class Mutation:
+    name: str
+    path: str  # relative to the root
+    line: int  # in the list
+    old: list[str] = dataclasses.field(default_factory=list)  # consecutive lines
+    new: list[str] = dataclasses.field(default_factory=list)
+    tests: list[TestRun] = dataclasses.field(default_factory=list)  # empty: those of the layer
+    equivalent: str = ""  # why no test can notice it
+
+    @property
+    def layer(self) -> str:
+        parts = pathlib.PurePath(self.path).parts
+        return "kernels" if parts[0] == "kernels" else parts[2 if parts[0] == "include" else 1]
+
+    def test_runs(self) -> list[TestRun]:
+        """In the order in which they run, the nearest first."""
+        if self.tests:
+            return self.tests
+        programs = [f"{self.layer}_test", "cli_test" if self.layer in ABOVE_TRAIN else "train_test"]
+        left_out = {program: LEFT_OUT.get(program) for program in dict.fromkeys(programs)}
+        return [TestRun(program, f"-{tests}" if tests else "") for program, tests in left_out.items()]
+
+    def applied_to(self, text: str) -> str:
+        """`text` with the mistake. Throws Problem unless the old text is there exactly once."""
+        old = "\n".join(self.old)
+        if (count := text.count(old)) != 1:
+            raise Problem(f"{self.name}: its text is {count} times in {self.path}, expected once: {old}")
+        return text.replace(old, "\n".join(self.new))
+
+
+def read_list(path: pathlib.Path) -> list[Mutation]:
+    """The mistakes in their order; the head of the list says how it is written."""
+    mutations: list[Mutation] = []
+    in_paragraph = False
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        key, _, rest = line.partition(" ")
+        if not line.strip():
+            in_paragraph = False
+        elif line.startswith("#"):
+            pass
+        elif not in_paragraph:
+            if not re.fullmatch(r"[a-z0-9-]+ [\w./-]+", line):
+                raise Problem(f"{path.name}:{number}: expected 'name path/of/a/file', found: {line}")
+            mutations.append(Mutation(name=key, path=rest, line=number))
+            in_paragraph = True
+        elif key == "-":
+            mutations[-1].old.append(rest)
+        elif key == "+":
+            mutations[-1].new.append(rest)
+        elif key == "test":
+            program, _, tests = rest.partition(" ")
+            mutations[-1].tests.append(TestRun(program, tests))
+        elif key == "equivalent":
+            mutations[-1].equivalent = rest
+        else:
+            raise Problem(f"{path.name}:{number}: expected '-', '+', 'test' or 'equivalent': {line}")
+    return mutations
+
+
+def check_list(mutations: list[Mutation], root: pathlib.Path) -> None:
+    """Throws Problem with every mistake that does not fit the code below `root`."""
+    problems = []
+    names: set[str] = set()
+    for mutation in mutations:
+        if mutation.name in names:
+            problems.append(f"{mutation.name}: twice in the list")
+        names.add(mutation.name)
+        if not any(line.strip() for line in mutation.old):
+            problems.append(f"{mutation.name}: no line begins with '- '")
+        elif mutation.old == mutation.new:
+            problems.append(f"{mutation.name}: changes nothing")
+        elif not (root / mutation.path).is_file():
+            problems.append(f"{mutation.name}: there is no {mutation.path}")
+        else:
+            try:
+                mutation.applied_to((root / mutation.path).read_text())
+            except Problem as problem:
+                problems.append(str(problem))
+    if problems:
+        raise Problem("\n".join(problems))
+
+
+def find_failure(output: str) -> str:
+    """The first test that failed, else the one that was running at the end."""
+    if failed := re.search(r"^\[  FAILED  \] ([^\s,]+)", output, re.MULTILINE):
+        return failed[1]
+    running = re.findall(r"^\[ RUN      \] (\S+)", output, re.MULTILINE)
+    return f"{running[-1]} (crashed)" if running else "(it did not start)"
+
+
+class Copy:
+    """A copy of the working tree with a build folder of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.folder = WORK / str(number)
+        self.build_folder = self.folder / "build/release"
+        self.temporary = self.folder / "tmp"
+        self.process: subprocess.Popen[bytes] | None = None  # the tests that run
+
+    def bring_up_to_date(self) -> None:
+        """Touches only files that differ, so that the next build is incremental."""
+        listed = subprocess.run(
+            ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        ).stdout.split("\0")
+        wanted = {name for name in listed if name and (ROOT / name).is_file()}
+        for folder, folders, files in os.walk(self.folder):
+            here = pathlib.Path(folder)
+            if here == self.folder:
+                folders[:] = [name for name in folders if name not in ("build", "tmp")]
+            for file in files:
+                if str((here / file).relative_to(self.folder)) not in wanted:
+                    (here / file).unlink()
+        for name in wanted:
+            source, target = ROOT / name, self.folder / name
+            if target.is_file() and target.read_bytes() == source.read_bytes():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)  # not the times: what changed must look new
+            shutil.copymode(source, target)
+
+    def configure(self) -> None:
+        """Throws Problem with what CMake said."""
+        command = ["cmake", "--preset", "release"]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Problem(f"{self.folder} cannot be configured:\n{done.stdout}{done.stderr}")
+
+    def build(self, programs: list[str], log: pathlib.Path, processes: int = 1) -> bool:
+        with log.open("a") as output:
+            command = ["cmake", "--build", str(self.build_folder), "--parallel", str(processes), "--target"]
+            return subprocess.run(command + programs, stdout=output, stderr=output).returncode == 0
+
+    def run(self, test: TestRun, log: pathlib.Path, limit: float | None) -> str:
+        """Empty when the tests pass, else what failed. `limit`: seconds until they count as hanging."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.mkdir(parents=True)
+        temporary = str(self.temporary)
+        settings = {"GTEST_FAIL_FAST": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        settings |= {"TMPDIR": temporary, "TEST_TMPDIR": temporary}
+        command = [str(self.build_folder / "tests" / test.program), f"--gtest_filter={test.filter or '*'}"]
+        begin = log.stat().st_size if log.exists() else 0
+        with log.open("a") as output:
+            process = self.process = subprocess.Popen(
+                command, cwd=self.folder, env=os.environ | settings, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, start_new_session=True,
+            )
+            try:
+                hangs = False
+                process.wait(limit)
+            except subprocess.TimeoutExpired:
+                hangs = True
+                self.stop()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        if process.returncode == 0 and not hangs:
+            return ""
+        said = log.read_bytes()[begin:].decode(errors="replace")
+        if hangs:
+            return find_failure(said).replace("(crashed)", "(hangs)")
+        return find_failure(said)
+
+
+    def stop(self) -> None:
+        """Ends the tests that run, and what they started."""
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class Runner:
+    """Plants mistakes in copies, several at a time, and prints a line for each."""
+
+    def __init__(self, mutations: list[Mutation], jobs: int) -> None:
+        self.mutations = mutations
+        self.copies = [Copy(number) for number in range(1, jobs + 1)]
+        self.seconds: dict[TestRun, float] = {}  # without a mistake
+        self.results: dict[str, list[str]] = {"caught": [], "SURVIVED": [], "DOES NOT BUILD": []}
+        self.printing = threading.Lock()
+
+    def prepare(self) -> None:
+        """Builds the copies and runs all tests without a mistake. Throws Problem when one fails."""
+        (WORK / "logs").mkdir(parents=True, exist_ok=True)
+        log = WORK / "logs/without-a-mistake.log"
+        log.unlink(missing_ok=True)
+        tests = list(dict.fromkeys(test for each in self.mutations for test in each.test_runs()))
+        programs = sorted({test.program for test in tests})
+        for copy in self.copies:
+            start = time.monotonic()
+            copy.bring_up_to_date()
+            copy.configure()
+            if not copy.build(programs, log, len(self.copies)):
+                raise Problem(f"the tests do not build: {log}")
+            print(f"built in {copy.folder.relative_to(ROOT)}: {time.monotonic() - start:.0f} s", flush=True)
+        for test in tests:
+            start = time.monotonic()
+            if failed := self.copies[0].run(test, log, None):
+                raise Problem(f"{test.program}: {failed} fails without a mistake: {log}")
+            self.seconds[test] = time.monotonic() - start
+            print(f"passes: {test.program} {test.filter} {self.seconds[test]:.1f} s", flush=True)
+
+    def run(self) -> bool:
+        """True when every mistake was caught."""
+        waiting: queue.SimpleQueue[Mutation] = queue.SimpleQueue()
+        for mutation in self.mutations:
+            waiting.put(mutation)
+        start = time.monotonic()
+        workers = [
+            threading.Thread(target=self._work, args=(copy, waiting), daemon=True) for copy in self.copies
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        counts = ", ".join(f"{len(names)} {result.lower()}" for result, names in self.results.items())
+        print(f"mistakes: {counts}, in {time.monotonic() - start:.0f} s")
+        for result in ("SURVIVED", "DOES NOT BUILD"):
+            for name in self.results[result]:
+                print(f"{result}: {name}")
+        return sum(map(len, self.results.values())) == len(self.results["caught"]) == len(self.mutations)
+
+    def _work(self, copy: Copy, waiting: "queue.SimpleQueue[Mutation]") -> None:
+        while True:
+            try:
+                mutation = waiting.get_nowait()
+            except queue.Empty:
+                return
+            start = time.monotonic()
+            result, by = self._plant(copy, mutation)
+            with self.printing:
+                self.results[result].append(mutation.name)
+                print(f"{result:<14} {mutation.name:<40} {time.monotonic() - start:4.0f} s  {by}", flush=True)
+
+    def _plant(self, copy: Copy, mutation: Mutation) -> tuple[str, str]:
+        log = WORK / f"logs/{mutation.name}.log"
+        log.unlink(missing_ok=True)
+        file = copy.folder / mutation.path
+        right = file.read_text()
+        file.write_text(mutation.applied_to(right))
+        try:
+            for test in mutation.test_runs():
+                if not copy.build([test.program], log):
+                    return "DOES NOT BUILD", str(log.relative_to(ROOT))
+                limit = HANG_FACTOR * self.seconds[test] + HANG_SECONDS
+                if failed := copy.run(test, log, limit):
+                    return "caught", f"{test.program} {failed}"
+            return "SURVIVED", ""
+        finally:
+            file.write_text(right)
+
+
+def choose(mutations: list[Mutation], names: list[str], layers: list[str]) -> list[Mutation]:
+    """Throws Problem for a name or a layer that is not in the list."""
+    known = {each.name for each in mutations} | {each.layer for each in mutations}
+    if unknown := [each for each in names + layers if each not in known]:
+        raise Problem(f"not in the list: {', '.join(unknown)}")
+    return [
+        each for each in mutations
+        if (not names or each.name in names) and (not layers or each.layer in layers)
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n\n")[0], epilog="What it does in words: the head of this file."
+    )
+    parser.add_argument("--list", action="store_true", help="print the mistakes and their tests")
+    parser.add_argument("--check", action="store_true", help="only see whether they all fit the code")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--layer", nargs="+", default=[], metavar="LAYER")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="mistakes at a time (default 1)")
+    parser.add_argument("--file", type=pathlib.Path, default=LIST, help="another list of mistakes")
+    arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        parser.error("--jobs takes 1 or more")
+    try:
+        everything = read_list(arguments.file)
+        check_list(everything, ROOT)
+        chosen = choose(everything, arguments.only, arguments.layer)
+        planted = [each for each in chosen if not each.equivalent]
+        if arguments.list:
+            for each in chosen:
+                tests = ", ".join(f"{test.program} {test.filter}".strip() for test in each.test_runs())
+                print(f"{each.name:<40} {each.path}: {each.equivalent and 'equivalent' or tests}")
+        if arguments.list or arguments.check:
+            beside = len(chosen) - len(planted)
+            print(f"{len(planted)} mistakes fit the code, beside {beside} equivalent ones")
+            return 0
+        runner = Runner(planted, arguments.jobs)
+        try:
+            runner.prepare()
+            return 0 if runner.run() else 1
+        finally:  # also when it is interrupted
+            for copy in runner.copies:
+                copy.stop()
+    except Problem as problem:
+        print(f"mutate: error: {problem}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
