@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 // Absolute, without links but for the last part: the folder may be a link that is set to new data.
 fs::path place_of(const fs::path& folder) {
   std::error_code error;
-  const fs::path absolute = fs::absolute(folder, error);
+  fs::path absolute = fs::absolute(folder, error);
   if (error) return folder;
   const fs::path named = absolute.has_filename() ? absolute : absolute.parent_path();
   const fs::path name = named.filename();
