@@ -161,7 +161,8 @@ TEST_F(SampleSourceTest, LaterEpochsCutTheTextElsewhereAndLeaveNoHole) {
 
 TEST_F(SampleSourceTest, LaterEpochsOfWindowsThatFillTheDataStayInside) {
   // 96 bytes and a separator: the last window and its label end with the data.
-  const SampleSource source(config_of(prepared("d", {testing::small_text(96)}), 16), 3);
+  const SampleSource source(config_of(prepared("d", {testing::small_text(200).substr(0, 96)}), 16),
+                            3);
   ASSERT_EQ(source.num_samples_per_epoch(), 6);
   std::uint64_t last = 0;
   for (std::int64_t i = 0; i < 240; ++i) {

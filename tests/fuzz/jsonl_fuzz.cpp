@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       more = line.has_value();
       if (!more) return;
       const std::string field = format::text_field(*line, "text", "x.jsonl");
-      require(!first_invalid_utf8(field).has_value(), "a text field is UTF-8");
+      require(!switchyard::first_invalid_utf8(field).has_value(), "a text field is UTF-8");
     });
   }
   const bool ordered = reads([&] {
