@@ -102,18 +102,6 @@ struct Result {
   std::map<std::int64_t, std::shared_ptr<Group>> groups = {};
 };
 
-// By receiver.
-std::vector<at::Tensor> cut_into_rows(const at::Tensor& tensor,
-                                      const std::vector<std::int64_t>& rows) {
-  std::vector<at::Tensor> parts;
-  std::int64_t begin = 0;
-  for (const std::int64_t count : rows) {
-    parts.push_back(tensor.narrow(0, begin, count));
-    begin += count;
-  }
-  return parts;
-}
-
 class Group {
  public:
   Group(std::shared_ptr<World> world, std::string name, std::vector<std::int64_t> members)
@@ -202,7 +190,7 @@ class Group {
       case Call::Operation::all_to_all:
         check_rows_agree();
         for (const Call& call : calls_) {
-          result.sent.push_back(cut_into_rows(call.tensor, call.send_rows));
+          result.sent.push_back(call.tensor.split_with_sizes(call.send_rows));
         }
         break;
       case Call::Operation::broadcast:
@@ -282,7 +270,7 @@ class ThreadCommunicator final : public Communicator {
                               .send_rows = {send_rows.begin(), send_rows.end()},
                               .receive_rows = {receive_rows.begin(), receive_rows.end()}});
     const std::vector<at::Tensor> targets =
-        cut_into_rows(receive, {receive_rows.begin(), receive_rows.end()});
+        receive.split_with_sizes({receive_rows.data(), receive_rows.size()});
     for (std::size_t from = 0; from < targets.size(); ++from) {
       targets[from].copy_(rows.sent[from][static_cast<std::size_t>(rank_)]);
     }

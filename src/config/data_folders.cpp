@@ -87,7 +87,9 @@ void find_moved_data(DataConfig& data, const fs::path& run) {
   const auto find = [&run](std::string& folder) {
     if (folder.empty() || holds_prepared_data(folder)) return;
     const std::vector<fs::path> places = remembered_places(folder, run);
-    const auto found = std::find_if(places.begin(), places.end(), &holds_prepared_data);
+    const auto found = std::find_if(places.begin(), places.end(), [](const fs::path& place) {
+      return holds_prepared_data(place);
+    });
     if (found != places.end()) folder = found->string();
   };
   find(data.path);

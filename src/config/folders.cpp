@@ -127,6 +127,14 @@ bool holds_prepared_data(const fs::path& folder) {
   return is_file(data_set_file(folder, kPreparedDataName));
 }
 
+bool holds_prepared_data(const DataConfig& data) {
+  if (!data.path.empty()) return holds_prepared_data(fs::path(data.path));
+  return !data.blend.empty() &&
+         std::all_of(data.blend.begin(), data.blend.end(), [](const BlendItem& item) {
+           return holds_prepared_data(fs::path(item.path));
+         });
+}
+
 bool holds_run(const fs::path& folder) {
   return is_file(folder / kResolvedConfigName) && !is_checkpoint(folder);
 }

@@ -45,15 +45,6 @@ std::string reason_of_untrained(const config::ModelConfig& model) {
   return {};
 }
 
-// Present for every folder of data that the config names?
-bool data_is_there(const config::DataConfig& data) {
-  if (!data.path.empty()) return config::holds_prepared_data(data.path);
-  return !data.blend.empty() &&
-         std::all_of(data.blend.begin(), data.blend.end(), [](const config::BlendItem& item) {
-           return config::holds_prepared_data(item.path);
-         });
-}
-
 std::int64_t largest_divisor(std::int64_t number, std::int64_t at_most) {
   for (std::int64_t divisor = std::min(number, at_most); divisor > 1; --divisor) {
     if (number % divisor == 0) return divisor;
@@ -145,7 +136,7 @@ std::vector<ExpertsPerToken> suppose_experts_per_token(const config::ModelConfig
 Plan make_plan(const config::Config& config, const PlanOptions& options) {
   Plan plan{.config = config, .options = options};
   config::ModelConfig& model = plan.config.model;
-  if (data_is_there(config.data)) {
+  if (config::holds_prepared_data(config.data)) {
     const data::SampleSource training(config.data, config.run.seed);
     train::fill_vocab_size(plan.config, training.tokenizer());
     plan.windows_per_epoch = training.num_samples_per_epoch();

@@ -57,13 +57,6 @@ void check_fits(const Layout& layout, const config::Config& config) {
   }
 }
 
-bool data_is_there(const config::DataConfig& data) {
-  if (!data.path.empty()) return config::holds_prepared_data(data.path);
-  return std::all_of(data.blend.begin(), data.blend.end(), [](const config::BlendItem& item) {
-    return config::holds_prepared_data(item.path);
-  });
-}
-
 std::string cell(const Difference& difference) {
   return difference.relative == 0.0 ? "equal" : fmt::format("{:.1e}", difference.relative);
 }
@@ -125,7 +118,7 @@ double VerifyReport::largest_difference() const {
 VerifyReport verify_layouts(const config::Config& config, const VerifyOptions& options) {
   VerifyReport report{.config = config,
                       .steps = options.steps,
-                      .random_tokens = !data_is_there(config.data),
+                      .random_tokens = !config::holds_prepared_data(config.data),
                       .tolerances = tolerances_of(config.train.precision),
                       .layouts = {}};
   if (config.train.device != "cpu") {

@@ -4,7 +4,6 @@
 #include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -52,28 +51,6 @@ class CheckpointFault : public ::testing::Test {
     save(checkpoints_, request(5));
   }
 
-  // In a child that dies at its call number `at`. False: it made fewer calls and ended in peace.
-  static bool dies(int at, const std::function<void()>& action) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      file_faults = {.kind = FileFaults::Kind::kill, .at = at};
-      try {
-        action();
-      } catch (...) {
-        ::_exit(1);
-      }
-      ::_exit(0);
-    }
-    int status = 0;
-    EXPECT_EQ(::waitpid(child, &status, 0), child);
-    if (WIFSIGNALED(status)) {
-      EXPECT_EQ(WTERMSIG(status), SIGKILL);
-      return true;
-    }
-    EXPECT_EQ(WEXITSTATUS(status), 0);
-    return false;
-  }
-
   static std::vector<std::string> calls_of(const std::function<void()>& action) {
     file_faults = {.kind = FileFaults::Kind::count};
     action();
@@ -100,7 +77,8 @@ TEST_F(CheckpointFault, KilledAtAnyFileCallOfASaveTheRunStillHasTheOldOrTheNewCh
   bool seen_new = false;
   const SaveRequest next = request(10);
   int at = 0;
-  for (start_afresh(); dies(at, [&] { save(checkpoints_, next); }); start_afresh(), ++at) {
+  for (start_afresh(); testing::dies_at_call(at, [&] { save(checkpoints_, next); });
+       start_afresh(), ++at) {
     SCOPED_TRACE("killed at call " + std::to_string(at));
     const NewestSound newest = open_newest_sound(checkpoints_);
     ASSERT_TRUE(newest.checkpoint.has_value());
@@ -132,7 +110,8 @@ TEST_F(CheckpointFault, KilledAtAnyFileCallOfARemovalTheStepIsThereOrGone) {
     start_afresh();
     save(checkpoints_, request(10));
   };
-  for (start(); dies(at, [&] { remove_step(checkpoints_ / "step-000005"); }); start(), ++at) {
+  for (start(); testing::dies_at_call(at, [&] { remove_step(checkpoints_ / "step-000005"); });
+       start(), ++at) {
     const std::vector<fs::path> steps = steps_in(checkpoints_);
     for (const fs::path& step : steps) expect_whole(Checkpoint::open(step));
     (steps.size() == 2 ? seen_there : seen_gone) = true;

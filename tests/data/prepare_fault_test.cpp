@@ -1,6 +1,5 @@
 // Replacing a data set under death at every single file call.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <cerrno>
 #include <functional>
@@ -33,27 +32,6 @@ class PrepareFault : public PrepareFixture {
     what.num_samples = 0;
     return what;
   }
-  // In a child that dies at its call number `at`. False: it made fewer calls and ended in peace.
-  static bool dies(int at, const std::function<void()>& action) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      file_faults = {.kind = FileFaults::Kind::kill, .at = at};
-      try {
-        action();
-      } catch (...) {
-        ::_exit(1);
-      }
-      ::_exit(0);
-    }
-    int status = 0;
-    EXPECT_EQ(::waitpid(child, &status, 0), child);
-    if (WIFSIGNALED(status)) {
-      EXPECT_EQ(WTERMSIG(status), SIGKILL);
-      return true;
-    }
-    EXPECT_EQ(WEXITSTATUS(status), 0);
-    return false;
-  }
   // What training would read, after every check that can be made.
   std::string text_in_output() {
     const fs::path output = folder_ / "out";
@@ -80,7 +58,8 @@ TEST_F(PrepareFault, KilledAtAnyFileCallOfAReplacementTheOldOrTheNewDataSetIsThe
     file("out/tokenizer.model", "of an older data set");
   };
   int at = 0;
-  for (start_afresh(); dies(at, [&] { (void)prepare(new_); }); start_afresh(), ++at) {
+  for (start_afresh(); testing::dies_at_call(at, [&] { (void)prepare(new_); });
+       start_afresh(), ++at) {
     SCOPED_TRACE("killed at call " + std::to_string(at));
     const std::string text = text_in_output();
     ASSERT_TRUE(text == kOld || text == kNew) << text;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/temporary_folder.h"
+#include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/data/prepare.h"
 
@@ -27,6 +28,15 @@ class PrepareFixture : public ::testing::Test {
     result.tokenizer = tokenizer;
     result.output = folder_ / "out";
     return result;
+  }
+
+  static std::string hint_of(const PrepareOptions& what) {
+    try {
+      (void)prepare(what);
+    } catch (const DataError& error) {
+      return error.hint();
+    }
+    return "no error";
   }
 
   testing::TemporaryFolder folder_;

@@ -33,12 +33,7 @@ class Sources : public PrepareFixture {
     return result;
   }
   std::string hint_of(const std::string& input) {
-    try {
-      (void)prepare(options({input}));
-    } catch (const DataError& error) {
-      return error.hint();
-    }
-    return "no error";
+    return PrepareFixture::hint_of(options({input}));
   }
 };
 

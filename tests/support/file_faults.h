@@ -8,15 +8,18 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -43,6 +46,28 @@ struct FileFaults {
 };
 
 inline FileFaults file_faults;
+
+// In a child that dies at its call number `at`. False: it made fewer calls and ended in peace.
+inline bool dies_at_call(int at, const std::function<void()>& action) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    file_faults = {.kind = FileFaults::Kind::kill, .at = at};
+    try {
+      action();
+    } catch (...) {
+      ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  if (WIFSIGNALED(status)) {
+    EXPECT_EQ(WTERMSIG(status), SIGKILL);
+    return true;
+  }
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  return false;
+}
 
 template <typename Function>
 Function* real_function(const char* name) {

@@ -130,19 +130,29 @@ TEST_F(Resume, FromAnEarlierStepSetsTheLaterOnesAsideAndEndsTheSame) {
   }
 }
 
-TEST_F(Resume, WeightsThatMakeNaNAreNotGoneOnFrom) {
-  train_at_once("run");
-  config_.model.vocab_size = kBytesVocab;
-  config_.train.steps = 40;
-  config_.train.keep_last = 1;
-  config_.train.max_skipped_steps = 3;
-  config::Config broken = config_;
-  broken.optim.learning_rate = 1e30;
-  broken.schedule.steps = 1000;
-  broken.train.checkpoint_every = 50;
+// A run that goes on at a learning rate that ruins its weights with the first update.
+class RuinedResume : public Resume {
+ protected:
   const config::AllowedChanges allowed{.keys = {"optim.learning_rate", "schedule.steps"}};
-  EXPECT_THROW((void)resume(broken, allowed), NonFiniteError);
-  const fs::path checkpoints = tiny_.folder / "run/checkpoints";
+
+  // Returns the run's checkpoints.
+  fs::path ruin(std::int64_t checkpoint_every) {
+    train_at_once("run");
+    config_.model.vocab_size = kBytesVocab;
+    config_.train.steps = 40;
+    config_.train.keep_last = 1;
+    config_.train.max_skipped_steps = 3;
+    config::Config broken = config_;
+    broken.optim.learning_rate = 1e30;
+    broken.schedule.steps = 1000;
+    broken.train.checkpoint_every = checkpoint_every;
+    EXPECT_THROW((void)resume(broken, allowed), NonFiniteError);
+    return tiny_.folder / "run/checkpoints";
+  }
+};
+
+TEST_F(RuinedResume, WeightsThatMakeNaNAreNotGoneOnFrom) {
+  const fs::path checkpoints = ruin(/*checkpoint_every=*/50);
   ASSERT_EQ(checkpoint::unsound_steps_in(checkpoints).size(), 1U);
   EXPECT_EQ(read_file(checkpoints / "LATEST"), "step-000020\n");
   // The hint's lower rate is enough.
@@ -152,19 +162,9 @@ TEST_F(Resume, WeightsThatMakeNaNAreNotGoneOnFrom) {
 }
 
 // The update that ruins them leaves weights that are finite: only the next loss shows it.
-TEST_F(Resume, FiniteWeightsThatMakeNaNDisplaceNoCheckpointThatWorks) {
-  train_at_once("run");
-  config_.model.vocab_size = kBytesVocab;
-  config_.train.steps = 40;
-  config_.train.keep_last = 1;
-  config_.train.max_skipped_steps = 3;
+TEST_F(RuinedResume, FiniteWeightsThatMakeNaNDisplaceNoCheckpointThatWorks) {
   config_.train.checkpoint_every = 1;
-  config::Config broken = config_;
-  broken.optim.learning_rate = 1e30;
-  broken.schedule.steps = 1000;
-  const config::AllowedChanges allowed{.keys = {"optim.learning_rate", "schedule.steps"}};
-  EXPECT_THROW((void)resume(broken, allowed), NonFiniteError);
-  const fs::path checkpoints = tiny_.folder / "run/checkpoints";
+  const fs::path checkpoints = ruin(config_.train.checkpoint_every);
   EXPECT_EQ(read_file(checkpoints / "LATEST"), "step-000021\n");  // finite, and of no use
   ASSERT_TRUE(fs::exists(checkpoints / "step-000020/manifest.json"));
   EXPECT_EQ(resume(config_, allowed, 20).num_steps, 40);

@@ -34,6 +34,8 @@ inline constexpr const char* kIncomingFolderName = ".switchyard-incoming";
 
 // Written by `prepare`, to the end.
 [[nodiscard]] bool holds_prepared_data(const std::filesystem::path& folder);
+// Does every folder of data that the config names? False when it names none.
+[[nodiscard]] bool holds_prepared_data(const DataConfig& data);
 // Holds a resolved config: a run, finished or not.
 [[nodiscard]] bool holds_run(const std::filesystem::path& folder);
 [[nodiscard]] bool is_checkpoint(const std::filesystem::path& folder);
