@@ -40,28 +40,6 @@ void rename_folder(const fs::path& from, const fs::path& to) {
   }
 }
 
-// A new folder that is removed again unless it was renamed.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {
-    std::error_code error;
-    if (!fs::create_directories(path_, error)) {
-      throw StorageError(fmt::format("cannot create {}: {}", path_.string(), error.message()),
-                         "check that the folder is writable and has free space");
-    }
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  [[nodiscard]] const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
 std::string name_of(std::int64_t step) {
   return fmt::format("{}{:06}", kStepPrefix, step);
 }
@@ -149,18 +127,27 @@ bool is_there_already(const fs::path& step, const std::map<std::string, FileDige
 
 }  // namespace
 
-fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
-  fs::path final_name = checkpoints / name_of(request.step);
-  if (!request.is_sound) final_name += kUnsoundSuffix;
+StartedSave::StartedSave(const fs::path& checkpoints, std::int64_t step, bool is_sound)
+    : checkpoints_(checkpoints), final_name_(checkpoints / name_of(step)) {
+  if (!is_sound) final_name_ += kUnsoundSuffix;
   remove_unfinished(checkpoints);
-  const TemporaryFolder temporary(temporary_name(final_name));
-  const fs::path& folder = temporary.path();
+  folder_ = temporary_name(final_name_);
+  std::error_code error;
+  if (!fs::create_directories(folder_, error)) {
+    throw StorageError(fmt::format("cannot create {}: {}", folder_.string(), error.message()),
+                       "check that the folder is writable and has free space");
+  }
+}
 
-  std::map<std::string, FileDigest> written = write_files_of(kOnlyWriter, request.plan, folder);
-  SWITCHYARD_CHECK(written.size() == request.plan.size(), "writer {} has {} of {} files",
-                   kOnlyWriter, written.size(), request.plan.size());
+StartedSave::~StartedSave() {
+  std::error_code ignored;
+  fs::remove_all(folder_, ignored);
+}
+
+fs::path StartedSave::finish(const SaveRequest& request,
+                             std::map<std::string, FileDigest> written) {
   const auto write = [&](const std::string& file, const std::string& text) {
-    write_file_atomically(folder / file, text);
+    write_file_atomically(folder_ / file, text);
     written[file] = digest_of(text);
   };
   if (!request.training_state.empty()) write(kTrainingState, request.training_state);
@@ -175,22 +162,31 @@ fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
   for (const auto& [file, digest] : written) {
     manifest["files"][file] = {{"bytes", digest.bytes}, {"xxh3", digest.xxh3}};
   }
-  write_file_atomically(folder / kManifest, manifest_text(manifest));
+  write_file_atomically(folder_ / kManifest, manifest_text(manifest));
   try {
-    (void)verify(folder);
+    (void)verify(folder_);
   } catch (const DataError& error) {
     throw StorageError(fmt::format("what was written does not read back: {}", error.what()),
                        "the disk may be failing");
   }
 
   if (!request.is_sound) {
-    for (const fs::path& before : unsound_steps_in(checkpoints)) remove_step(before);
-    publish_folder(folder, final_name);
-    return final_name;
+    for (const fs::path& before : unsound_steps_in(checkpoints_)) remove_step(before);
+    publish_folder(folder_, final_name_);
+    return final_name_;
   }
-  if (!is_there_already(final_name, written)) publish_folder(folder, final_name);
-  point_at(final_name, kLatest);
-  return final_name;
+  if (!is_there_already(final_name_, written)) publish_folder(folder_, final_name_);
+  point_at(final_name_, kLatest);
+  return final_name_;
+}
+
+fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
+  StartedSave started(checkpoints, request.step, request.is_sound);
+  std::map<std::string, FileDigest> written =
+      write_files_of(kOnlyWriter, request.plan, started.folder());
+  SWITCHYARD_CHECK(written.size() == request.plan.size(), "writer {} has {} of {} files",
+                   kOnlyWriter, written.size(), request.plan.size());
+  return started.finish(request, std::move(written));
 }
 
 void remove_unfinished(const fs::path& checkpoints) {
@@ -273,9 +269,16 @@ Checkpoint Checkpoint::open(const fs::path& path) {
 }
 
 Checkpoint Checkpoint::open_step(const fs::path& folder) {
+  return of_manifest(folder, verify(folder));
+}
+
+Checkpoint Checkpoint::open_checked_step(const fs::path& folder) {
+  return of_manifest(folder, verify(folder, Check::sizes));
+}
+
+Checkpoint Checkpoint::of_manifest(const fs::path& folder, Manifest manifest) {
   Checkpoint checkpoint;
   checkpoint.folder_ = folder;
-  Manifest manifest = verify(checkpoint.folder_);
   checkpoint.step_ = manifest.step;
   checkpoint.tokenizer_file_ = manifest.tokenizer_file;
   checkpoint.files_ = std::move(manifest.files);

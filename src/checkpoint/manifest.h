@@ -42,6 +42,9 @@ struct Manifest {
 [[nodiscard]] std::vector<std::string> files_of_kind(const std::string& kind,
                                                      const std::set<std::string>& files);
 
+// model-00002-of-00003.safetensors of kWeights; numbers count from 1.
+[[nodiscard]] std::string shard_name(const std::string& kind, int number, int count);
+
 // step-000500?
 [[nodiscard]] bool is_step_name(const std::string& name);
 
@@ -52,8 +55,13 @@ struct Manifest {
 // told from another version.
 [[nodiscard]] std::string manifest_text(format::Json members);
 
+enum class Check {
+  contents,  // reads every file
+  sizes,     // where another process has just checked the contents
+};
+
 // Reads the manifest and checks every file that it lists; nothing else in the folder is read.
 // Throws Damaged, DataError for another version, StorageError.
-[[nodiscard]] Manifest verify(const std::filesystem::path& folder);
+[[nodiscard]] Manifest verify(const std::filesystem::path& folder, Check check = Check::contents);
 
 }  // namespace switchyard::checkpoint

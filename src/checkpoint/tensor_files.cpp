@@ -122,8 +122,10 @@ std::vector<format::TensorInfo> TensorFiles::tensors() const {
   return infos;
 }
 
-void TensorFiles::read_exactly(const std::vector<TensorTarget>& targets) const {
-  const UnmatchedNames names = unmatched(targets);
+void TensorFiles::read_exactly(const std::vector<TensorTarget>& targets,
+                               const std::function<bool(const std::string&)>& is_elsewhere) const {
+  UnmatchedNames names = unmatched(targets);
+  if (is_elsewhere) std::erase_if(names.unknown, is_elsewhere);
   const std::vector<std::string> shapes = wrong_shapes(targets);
   if (!names.missing.empty() || !names.unknown.empty() || !shapes.empty()) {
     throw_differences(source_, names, shapes);

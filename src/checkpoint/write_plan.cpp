@@ -64,16 +64,35 @@ FileDigest write(const PlannedFile& file, const std::filesystem::path& folder) {
 }  // namespace
 
 WritePlan one_file_per_kind(CheckpointTensors tensors) {
+  return files_of_writer(std::move(tensors), 0, 1);
+}
+
+WritePlan files_of_writer(CheckpointTensors tensors, int writer, int num_writers) {
+  const auto name = [&](const char* kind) {
+    return num_writers == 1 ? std::string(kind) : shard_name(kind, writer + 1, num_writers);
+  };
   WritePlan plan;
-  plan.push_back(
-      {.name = kWeights, .parts = std::move(tensors.weights), .metadata = {{"format", "pt"}}});
+  plan.push_back({.name = name(kWeights),
+                  .writer = writer,
+                  .parts = std::move(tensors.weights),
+                  .metadata = {{"format", "pt"}}});
   if (!tensors.router_state.empty()) {
+    SWITCHYARD_CHECK(writer == 0, "writer {} holds router state", writer);
     plan.push_back({.name = kRouterState, .parts = std::move(tensors.router_state)});
   }
   if (!tensors.optimizer.empty()) {
-    plan.push_back({.name = kOptimizer, .parts = std::move(tensors.optimizer)});
+    plan.push_back(
+        {.name = name(kOptimizer), .writer = writer, .parts = std::move(tensors.optimizer)});
   }
   return plan;
+}
+
+std::uint64_t bytes_of(const WritePlan& plan) {
+  std::uint64_t bytes = 0;
+  for (const PlannedFile& file : plan) {
+    for (const NamedTensor& part : file.parts) bytes += part.tensor.nbytes();
+  }
+  return bytes;
 }
 
 std::map<std::string, FileDigest> write_files_of(int writer, const WritePlan& plan,

@@ -8,7 +8,7 @@
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/folders.h"
-#include "switchyard/config/load.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::config {
 namespace {
@@ -83,6 +83,22 @@ Config load_for_resume(const std::filesystem::path& run, std::span<const std::st
   check_data_of_run(resolved, run);
   resolved.config.run.dir = run.string();
   return resolved.config;
+}
+
+Config checked_for_resume(Resolved resolved) {
+  Config& config = resolved.config;
+  const std::filesystem::path run = config.run.dir;
+  const Config own = load(run / kResolvedConfigName, {}).config;
+  if (config.model.vocab_size == 0) config.model.vocab_size = own.model.vocab_size;
+  Config moved = own;
+  moved.run.dir = config.run.dir;
+  check_changes_on_resume(
+      changes(moved, config), {},
+      fmt::format("`switchyard resume {}` goes on with what the run has; there ",
+                  shell_path(run.string())));
+  find_moved_data(config.data, run);
+  check_data_of_run(resolved, run);
+  return config;
 }
 
 }  // namespace switchyard::config

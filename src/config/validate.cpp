@@ -222,9 +222,11 @@ void check_run(const Config& config, Rules& rules) {
                             train.precision, train.device));
   rules.require(config.optim.betas.size() == 2, {"optim.betas"},
                 fmt::format("expected two numbers, got {}", config.optim.betas.size()));
-  rules.require(config.parallel.expert == 1, {"parallel.expert"},
-                fmt::format("expert parallelism is not available yet; use 1, got {}",
-                            config.parallel.expert));
+  const std::int64_t num_experts = config.model.moe.num_experts;
+  const std::int64_t expert = config.parallel.expert;
+  rules.require(expert == 1 || (num_experts > 0 && num_experts % expert == 0),
+                {"parallel.expert", "model.moe.num_experts"},
+                fmt::format("must divide the number of experts {}, got {}", num_experts, expert));
   rules.require(!config.parallel.shard_optimizer, {"parallel.shard_optimizer"},
                 "a sharded optimizer is not available yet; use false");
 }

@@ -42,7 +42,7 @@ void log_error(const std::exception& error, int code, bool debug) {
     text.remove_prefix(end + 1);
   }
   const auto* typed = dynamic_cast<const Error*>(&error);
-  if (typed != nullptr && !typed->hint().empty()) log::info("  hint: {}", typed->hint());
+  if (typed != nullptr && !typed->hint().empty()) log::write_hint(typed->hint());
   if (debug) log::info("  thrown as {}, exit code {}", typeid(error).name(), code);
 }
 

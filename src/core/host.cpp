@@ -1,5 +1,6 @@
 #include "switchyard/core/host.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -220,6 +221,22 @@ int HostFacts::num_available_cores() const {
 
 int num_available_cores() {
   return read_host_facts().num_available_cores();
+}
+
+int cores_of_one(int available, int allowed_here, int allowed_to_starter,
+                 std::int64_t num_processes) {
+  if (num_processes <= 1 || allowed_here < allowed_to_starter) return available;
+  return static_cast<int>(std::max<std::int64_t>(1, available / num_processes));
+}
+
+int num_cores_of_one(std::int64_t num_processes) {
+  const auto num_allowed = [](pid_t process) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    return ::sched_getaffinity(process, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+  };
+  return cores_of_one(num_available_cores(), num_allowed(0), num_allowed(::getppid()),
+                      num_processes);
 }
 
 std::uint64_t resident_bytes() {

@@ -113,7 +113,17 @@ std::string without_control_characters(std::string_view message) {
   }
 }
 
+std::int64_t& speaking_rank() {
+  static std::int64_t rank = 0;
+  return rank;
+}
+
 void write(spdlog::level::level_enum level, const std::string& message) {
+  if (const std::int64_t rank = speaking_rank(); rank > 0) {
+    if (level != spdlog::level::err) return;
+    logger().log(level, "rank {}: {}", rank, without_control_characters(message));
+    return;
+  }
   clear_status_line();
   logger().log(level, spdlog::string_view_t(without_control_characters(message)));
 }
@@ -128,6 +138,14 @@ void write_warning(const std::string& message) {
 }
 void write_error(const std::string& message) {
   write(spdlog::level::err, message);
+}
+
+void write_hint(const std::string& message) {
+  write(speaking_rank() > 0 ? spdlog::level::err : spdlog::level::info, "  hint: " + message);
+}
+
+void speak_as_rank(std::int64_t rank) {
+  speaking_rank() = rank;
 }
 
 void write_to_file(const std::string& message) {

@@ -1,6 +1,7 @@
 #include "switchyard/inference/evaluate.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -46,6 +47,26 @@ std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& t
             .size();
   }
   return static_cast<std::int64_t>(num_bytes);
+}
+
+// What ranks tell each other of a pass: nats, tokens, expert rows, bytes. All whole numbers of them
+// are below 2^53.
+constexpr std::int64_t kNumSums = 4;
+
+void put(const at::Tensor& row, const LossSums& sums, std::int64_t num_bytes) {
+  auto* value = static_cast<double*>(row.mutable_data_ptr());
+  value[0] = sums.nats;
+  value[1] = static_cast<double>(sums.num_tokens);
+  value[2] = static_cast<double>(sums.num_expert_rows);
+  value[3] = static_cast<double>(num_bytes);
+}
+
+void add(const at::Tensor& row, ValidationResult& result) {
+  const auto* value = row.const_data_ptr<double>();
+  result.sums.add({.nats = value[0],
+                   .num_tokens = static_cast<std::int64_t>(value[1]),
+                   .num_expert_rows = static_cast<std::int64_t>(value[2])});
+  result.num_bytes += static_cast<std::int64_t>(value[3]);
 }
 
 }  // namespace
@@ -107,18 +128,29 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
   for (const data::PreparedData* set : split.sets()) {
     result.lossless = result.lossless && set->sidecar().lossless;
   }
-  for (std::int64_t first = 0; first < num_windows; first += per_pass) {
+  const RankShare& ranks = options.ranks;
+  const std::int64_t num_passes = (num_windows + per_pass - 1) / per_pass;
+  at::Tensor sums = at::zeros({num_passes, kNumSums}, at::kDouble);
+  for (std::int64_t first = 0; first < num_passes; first += ranks.num_ranks) {
     if (options.should_stop && options.should_stop()) return std::nullopt;
+    // A rank for which nothing is left computes the last pass again, for the others.
+    const std::int64_t own = first + ranks.rank;
+    const std::int64_t pass = std::min(own, num_passes - 1);
     std::vector<data::Sample> windows;
-    const std::int64_t end = std::min(num_windows, first + per_pass);
-    for (std::int64_t i = first; i < end; ++i) windows.push_back(split.get(i));
+    const std::int64_t end = std::min(num_windows, (pass + 1) * per_pass);
+    for (std::int64_t i = pass * per_pass; i < end; ++i) windows.push_back(split.get(i));
     const model::MicroBatch micro =
         make_batch(windows, {.attend_across_documents = options.attend_across_documents,
                              .separator = tokenizer.separator_id()});
-    result.sums.add(evaluate_batch(decoder, micro.batch, options.step));
-    result.num_bytes += bytes_of_labels(micro.batch, tokenizer);
-    if (options.progress) options.progress(end, num_windows);
+    const LossSums of_pass = evaluate_batch(decoder, micro.batch, options.step);
+    result.sums.num_moe_layers = of_pass.num_moe_layers;
+    if (own == pass) put(sums[pass], of_pass, bytes_of_labels(micro.batch, tokenizer));
+    if (options.progress) {
+      options.progress(std::min(num_windows, (first + ranks.num_ranks) * per_pass), num_windows);
+    }
   }
+  if (ranks.sum) ranks.sum(sums);  // each row is one rank's
+  for (std::int64_t pass = 0; pass < num_passes; ++pass) add(sums[pass], result);
   return result;
 }
 

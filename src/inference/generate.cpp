@@ -162,8 +162,9 @@ Generation generate(model::Decoder& decoder, const data::Tokenizer& tokenizer,
   while (result.num_tokens < options.max_tokens) {
     std::vector<double> logits = window.logits();
     forbid_silent_tokens(logits, tokenizer);
-    const std::int32_t id =
+    std::int32_t id =
         choose_token(logits, options.sampling, static_cast<std::uint64_t>(result.num_tokens));
+    if (options.ranks.of_first) id = static_cast<std::int32_t>(options.ranks.of_first(id));
     if (end.has_value() && id == *end) {
       result.reached_end = true;
       break;

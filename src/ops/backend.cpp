@@ -63,9 +63,9 @@ void install_parallel_backend() {
   set_parallel_backend(&run_on_torch_threads);
 }
 
-void set_up_threads() {
+void set_up_threads(std::int64_t num_processes) {
   const bool is_set = std::getenv("OMP_NUM_THREADS") != nullptr;
-  const int num_threads = is_set ? at::get_num_threads() : num_available_cores();
+  const int num_threads = is_set ? at::get_num_threads() : num_cores_of_one(num_processes);
   // Where the system refuses a thread, LibTorch's pool waits for it for ever and OpenMP's ends the
   // process. So both, and one that makes batches beside, are tried first.
   check_that_threads_start(2 * num_threads + 1);

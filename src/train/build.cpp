@@ -76,10 +76,9 @@ void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
   }
 }
 
-Build build(const config::Config& given) {
+Build build(const config::Config& given, moe::ExpertPlacement placement) {
   // Reading a config refuses this; a run must not ignore it.
-  SWITCHYARD_CHECK(given.parallel.expert == 1 && !given.parallel.shard_optimizer,
-                   "training over several ranks is not built");
+  SWITCHYARD_CHECK(!given.parallel.shard_optimizer, "a sharded optimizer is not built");
   Build parts{.config = given,
               .training = data::SampleSource(given.data, given.run.seed),
               .validation = data::SampleSource::validation(given.data),
@@ -95,9 +94,9 @@ Build build(const config::Config& given) {
   if (config.train.deterministic) ops::make_deterministic();
   const at::Device device = device_to_use(config.train.device);
   check_memory(config);
-  parts.decoder =
-      std::make_unique<model::Decoder>(config.model, config.data.sequence_length,
-                                       ops::precision_policy(config.train.precision, device));
+  parts.decoder = std::make_unique<model::Decoder>(
+      config.model, config.data.sequence_length,
+      ops::precision_policy(config.train.precision, device), std::move(placement));
   parts.decoder->initialize(config.run.seed);
   return parts;
 }

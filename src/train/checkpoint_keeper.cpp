@@ -42,26 +42,22 @@ void CheckpointKeeper::start_from(const checkpoint::Checkpoint& checkpoint) {
   is_confirmed_ = false;
 }
 
-void CheckpointKeeper::check_free_space(const checkpoint::SaveRequest& request) const {
-  std::uint64_t estimated_bytes = request.tokenizer_bytes.size();
-  for (const checkpoint::PlannedFile& file : request.plan) {
-    for (const checkpoint::NamedTensor& part : file.parts) estimated_bytes += part.tensor.nbytes();
-  }
+void CheckpointKeeper::check_free_space(std::uint64_t num_bytes) const {
   std::error_code error;
   const fs::space_info space = fs::space(folder_, error);
-  if (error || space.available >= 2 * estimated_bytes) return;  // not every file system tells
+  if (error || space.available / 2 >= num_bytes) return;  // not every file system tells
   throw StorageError(
       fmt::format("{}: {} are free, but a checkpoint takes about {}, and the old one is only "
                   "removed once the new one is whole",
-                  folder_.string(), format_bytes(space.available), format_bytes(estimated_bytes)),
+                  folder_.string(), format_bytes(space.available), format_bytes(num_bytes)),
       "free some space, or choose a folder on another disk with run.dir=...");
 }
 
-void CheckpointKeeper::save(const checkpoint::SaveRequest& request) {
+void CheckpointKeeper::save(const checkpoint::SaveRequest& request, const Write& write) {
   constexpr int kMostFailures = 3;
   const double start = seconds_();
   try {
-    saved_ = checkpoint::save(folder_, request);
+    saved_ = write(folder_, request);
   } catch (const StorageError& error) {
     last_attempt_seconds_ = seconds_();
     failure_ = std::current_exception();
@@ -82,6 +78,11 @@ void CheckpointKeeper::save(const checkpoint::SaveRequest& request) {
   last_ = saved_;
   last_step_ = request.step;
   is_confirmed_ = false;
+}
+
+void CheckpointKeeper::note(std::int64_t saved_step, std::int64_t last_step) {
+  saved_step_ = saved_step;
+  last_step_ = last_step;
 }
 
 void CheckpointKeeper::confirm() {

@@ -27,14 +27,19 @@ class CheckpointKeeper {
   // The run goes on from this checkpoint.
   void start_from(const checkpoint::Checkpoint& checkpoint);
 
-  // Throws StorageError when the disk has less than twice the room that this checkpoint needs.
-  void check_free_space(const checkpoint::SaveRequest& request) const;
+  // Throws StorageError when the disk has less than twice the room that a checkpoint of that size
+  // needs.
+  void check_free_space(std::uint64_t num_bytes) const;
 
   // A full disk need not end a run: a failure is logged, and thrown only when it is the third in a
   // row. An unsound checkpoint is saved beside the others: it neither counts among those that are
   // kept nor becomes last(). Removes nothing: weights can be finite and yet ruined by the very
   // update that is saved, and only their next loss shows it.
-  void save(const checkpoint::SaveRequest& request);
+  using Write = std::function<std::filesystem::path(const std::filesystem::path& checkpoints,
+                                                    const checkpoint::SaveRequest& request)>;
+  void save(const checkpoint::SaveRequest& request, const Write& write = &checkpoint::save);
+  // On ranks that do not save themselves: what the leader has saved, as saved_step(), last_step().
+  void note(std::int64_t saved_step, std::int64_t last_step);
   // The weights saved last were used since, and what they computed was finite: all but the newest
   // keep_last and the best are removed. Costs nothing when there was no save since the last call.
   void confirm();

@@ -41,11 +41,15 @@ double measure_peak(at::ScalarType dtype, at::Device device) {
 
 }  // namespace
 
-Environment measure_environment(const config::Config& config) {
+Environment measure_environment(const config::Config& config, std::int64_t num_ranks,
+                                bool measures_peak) {
   Environment environment;
   const at::Device device = ops::device_of(config.train.device);
-  environment.peak_flops =
-      measure_peak(ops::precision_policy(config.train.precision).compute, device);
+  if (measures_peak) {
+    environment.peak_flops =
+        static_cast<double>(num_ranks) *
+        measure_peak(ops::precision_policy(config.train.precision).compute, device);
+  }
   const HostFacts host = read_host_facts();
   environment.facts = {
       {"switchyard", kVersion},
@@ -58,6 +62,7 @@ Environment measure_environment(const config::Config& config) {
       {"omp_wait_policy", variable("OMP_WAIT_POLICY")},
       {"gomp_spincount", variable("GOMP_SPINCOUNT")},
       {"precision", config.train.precision},
+      {"ranks", fmt::format("{}x{}", num_ranks, config.parallel.expert)},
   };
   return environment;
 }

@@ -1,6 +1,7 @@
 // What a run was made with: for environment.json and the manifest of checkpoints.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -15,6 +16,10 @@ struct Environment {
   [[nodiscard]] std::string to_json() const;
 };
 
-[[nodiscard]] Environment measure_environment(const config::Config& config);
+// `num_ranks`: that compute at the same time. Their peak together is measured on one of them, with
+// `measures_peak`.
+[[nodiscard]] Environment measure_environment(const config::Config& config,
+                                              std::int64_t num_ranks = 1,
+                                              bool measures_peak = true);
 
 }  // namespace switchyard::train

@@ -5,9 +5,14 @@
 #include <ATen/ops/stack.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <system_error>
 
 #include "switchyard/core/error.h"
 
@@ -40,6 +45,47 @@ std::vector<checkpoint::TensorTarget> whole_targets(
   return targets;
 }
 
+// Are these names of experts that another rank holds? Experts of a layer are named alike but for
+// their number.
+std::function<bool(const std::string&)> held_elsewhere(
+    const std::vector<checkpoint::TensorTarget>& targets, std::int64_t num_experts) {
+  constexpr std::string_view kExperts = ".experts.";
+  struct Numbered {
+    std::string before;  // the number
+    std::int64_t number = 0;
+    std::string after = {};
+  };
+  const auto parse = [kExperts](const std::string& name) -> std::optional<Numbered> {
+    const std::size_t at = name.find(kExperts);
+    if (at == std::string::npos) return std::nullopt;
+    const std::size_t begin = at + kExperts.size();
+    Numbered expert{.before = name.substr(0, begin)};
+    const auto [end, error] =
+        std::from_chars(name.data() + begin, name.data() + name.size(), expert.number);
+    if (error != std::errc()) return std::nullopt;
+    expert.after = name.substr(static_cast<std::size_t>(end - name.data()));
+    return expert;
+  };
+  std::set<std::int64_t> held;
+  std::set<std::string> kinds;
+  for (const checkpoint::TensorTarget& target : targets) {
+    if (const auto expert = parse(target.name)) {
+      held.insert(expert->number);
+      kinds.insert(expert->before + expert->after);
+    }
+  }
+  return [=](const std::string& name) {
+    const auto expert = parse(name);
+    return expert && expert->number >= 0 && expert->number < num_experts &&
+           !held.contains(expert->number) && kinds.contains(expert->before + expert->after);
+  };
+}
+
+void read(const std::vector<checkpoint::TensorTarget>& targets, const model::Model& model,
+          const checkpoint::TensorFiles& files) {
+  files.read_exactly(targets, held_elsewhere(targets, model.config().moe.num_experts));
+}
+
 // Without the prefix.
 std::map<std::string, at::Tensor> state_of_layer(const std::map<std::string, at::Tensor>& state,
                                                  std::int64_t layer) {
@@ -53,9 +99,11 @@ std::map<std::string, at::Tensor> state_of_layer(const std::map<std::string, at:
 
 }  // namespace
 
-std::vector<checkpoint::NamedTensor> named_weights(model::Model& model) {
+std::vector<checkpoint::NamedTensor> named_weights(model::Model& model,
+                                                   const ParameterFilter& is_meant) {
   std::vector<checkpoint::NamedTensor> weights;
   for (const ops::Parameter* parameter : model.parameters()) {
+    if (is_meant && !is_meant(*parameter)) continue;
     for (const ops::LogicalTensor& part : parameter->parts) {
       weights.push_back({.name = part.name, .tensor = part_of(parameter->master, part)});
     }
@@ -85,9 +133,11 @@ std::vector<checkpoint::NamedTensor> named_router_state(model::Model& model) {
   return state;
 }
 
-std::vector<checkpoint::NamedTensor> named_moments(const optim::AdamW& optimizer) {
+std::vector<checkpoint::NamedTensor> named_moments(const optim::AdamW& optimizer,
+                                                   const ParameterFilter& is_meant) {
   std::vector<checkpoint::NamedTensor> named;
   for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
+    if (is_meant && !is_meant(*optimizer.parameters()[i])) continue;
     const optim::AdamW::Moments& moments = optimizer.moments()[i];
     for (const ops::LogicalTensor& part : optimizer.parameters()[i]->parts) {
       named.push_back({.name = part.name + kFirstMoment, .tensor = part_of(moments.first, part)});
@@ -98,7 +148,7 @@ std::vector<checkpoint::NamedTensor> named_moments(const optim::AdamW& optimizer
 }
 
 void load_weights(model::Model& model, const checkpoint::TensorFiles& files) {
-  files.read_exactly(whole_targets(named_weights(model)));
+  read(whole_targets(named_weights(model)), model, files);
   for (ops::Parameter* parameter : model.parameters()) ops::publish(*parameter);
 }
 
@@ -144,8 +194,9 @@ void load_router_state(model::Model& model, const checkpoint::TensorFiles& files
   }
 }
 
-void load_moments(const optim::AdamW& optimizer, const checkpoint::TensorFiles& files) {
-  files.read_exactly(whole_targets(named_moments(optimizer)));
+void load_moments(const optim::AdamW& optimizer, const model::Model& model,
+                  const checkpoint::TensorFiles& files) {
+  read(whole_targets(named_moments(optimizer)), model, files);
 }
 
 }  // namespace switchyard::train

@@ -53,6 +53,7 @@ std::optional<telemetry::EvaluationRecord> NextTokenTask::evaluate(
        .tokens_per_pass =
            inference::tokens_per_pass(config_.train.micro_batch_size, config_.data.sequence_length),
        .step = options.step,
+       .ranks = options.ranks,
        .should_stop = options.should_stop,
        .progress = options.progress});
   if (!result.has_value()) return std::nullopt;
@@ -70,14 +71,15 @@ bool NextTokenTask::can_sample() const {
   return !config_.train.sample_prompt.empty() || tokenizer().separator_id().has_value();
 }
 
-std::string NextTokenTask::sample(std::int64_t step) {
+std::string NextTokenTask::sample(std::int64_t step, const inference::RankShare& ranks) {
   const std::string& prompt = config_.train.sample_prompt;
   const inference::Generation generation =
       inference::generate(decoder_, tokenizer(), prompt,
                           {.sampling = {.seed = config_.run.seed},
                            .max_tokens = config_.train.sample_tokens,
                            .sequence_length = config_.data.sequence_length,
-                           .step = step});
+                           .step = step,
+                           .ranks = ranks});
   return prompt + generation.text;
 }
 

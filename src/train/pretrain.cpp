@@ -1,9 +1,11 @@
 #include "switchyard/train/pretrain.h"
 
+#include <optional>
 #include <utility>
 
 #include "switchyard/comm/self.h"
 #include "switchyard/core/log.h"
+#include "switchyard/parallel/expert_parallel.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/run_folder.h"
@@ -16,10 +18,31 @@
 namespace switchyard::train {
 namespace {
 
+bool leads(const comm::Communicator& world) {
+  return world.rank() == 0;
+}
+
+// The leader opens the folder before the others look at it.
+template <typename Open>
+RunFolder open_on_ranks(comm::Communicator& world, const std::string& path, const Open& open) {
+  if (!leads(world)) {
+    world.barrier("run folder");
+    return RunFolder::of_another_rank(path);
+  }
+  RunFolder folder = open(path);
+  log::add_file(folder.log_file());
+  world.barrier("run folder");
+  return folder;
+}
+
+// With this rank's share of the experts.
+Build build_share(const config::Config& config, parallel::RankGroups& groups) {
+  return build(config, parallel::expert_placement(groups, config.model.moe.num_experts));
+}
+
 // `point`: where to go on from; nullptr = a new run.
-RunResult run(const Build& parts, const RunFolder& folder, const ResumePoint* point) {
-  const auto communicator = comm::make_self_communicator();
-  parallel::RankGroups groups(*communicator, parts.config.parallel.expert);
+RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder& folder,
+              const ResumePoint* point) {
   NextTokenTask task(parts.config, *parts.decoder, parts.training,
                      parts.validation ? &*parts.validation : nullptr);
   const StopSignal stop;
@@ -27,7 +50,8 @@ RunResult run(const Build& parts, const RunFolder& folder, const ResumePoint* po
   if (point != nullptr) loop.restore(*point);
   RunResult result;
   {
-    const ReportAtEnd report(folder.path(), loop);
+    std::optional<ReportAtEnd> report;
+    if (leads(groups.world())) report.emplace(folder.path(), loop);
     result = loop.run();
   }
   loop.side_work().check_last();
@@ -36,21 +60,34 @@ RunResult run(const Build& parts, const RunFolder& folder, const ResumePoint* po
 
 }  // namespace
 
+RunResult pretrain(const config::Config& config, comm::Communicator& world) {
+  parallel::RankGroups groups(world, config.parallel.expert);
+  const RunFolder folder = open_on_ranks(world, config.run.dir, &RunFolder::create);
+  return run(build_share(config, groups), groups, folder, nullptr);
+}
+
 RunResult pretrain(const config::Config& config) {
-  const RunFolder folder = RunFolder::create(config.run.dir);
-  log::add_file(folder.log_file());
-  return run(build(config), folder, nullptr);
+  return pretrain(config, *comm::make_self_communicator());
+}
+
+RunResult resume(const config::Config& config, const config::AllowedChanges& allowed,
+                 std::optional<std::int64_t> from, comm::Communicator& world) {
+  parallel::RankGroups groups(world, config.parallel.expert);
+  const RunFolder folder = open_on_ranks(world, config.run.dir, &RunFolder::reopen);
+  ResumePoint point;
+  if (leads(world)) point = find_resume_point(folder, config, allowed, from);
+  const Build parts = build_share(config, groups);
+  if (leads(world)) {
+    check_data(point, parts.training.fingerprint(), config, allowed);
+    tidy_and_tell(point, config, folder);
+  }
+  point = share_resume_point(std::move(point), world);
+  return run(parts, groups, folder, &point);
 }
 
 RunResult resume(const config::Config& config, const config::AllowedChanges& allowed,
                  std::optional<std::int64_t> from) {
-  const RunFolder folder = RunFolder::reopen(config.run.dir);
-  log::add_file(folder.log_file());
-  ResumePoint point = find_resume_point(folder, config, allowed, from);
-  const Build parts = build(config);
-  check_data(point, parts.training.fingerprint(), config, allowed);
-  tidy_and_tell(point, config, folder);
-  return run(parts, folder, &point);
+  return resume(config, allowed, from, *comm::make_self_communicator());
 }
 
 }  // namespace switchyard::train

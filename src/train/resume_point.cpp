@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 
+#include "switchyard/comm/text.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
@@ -11,6 +12,7 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
+#include "switchyard/format/json.h"
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
@@ -123,6 +125,30 @@ void tell_of_unsound_ones(const ResumePoint& point, const fs::path& checkpoints)
 }
 
 }  // namespace
+
+ResumePoint share_resume_point(ResumePoint point, comm::Communicator& world) {
+  if (world.size() == 1) return point;
+  constexpr const char* kName = "where to go on from";
+  format::Json said;
+  if (world.rank() == 0) {
+    if (point.checkpoint.has_value()) said["checkpoint"] = point.checkpoint->folder().string();
+    said["same_data"] = point.same_data;
+    said["same_routers"] = point.same_routers;
+    said["same_evaluations"] = point.same_evaluations;
+  }
+  const std::string text = comm::text_of_first(world, format::json_text(said), kName);
+  if (world.rank() == 0) return point;
+  said = format::parse_json(text, kName);
+  point.same_data = said["same_data"].get<bool>();
+  point.same_routers = said["same_routers"].get<bool>();
+  point.same_evaluations = said["same_evaluations"].get<bool>();
+  if (!said.contains("checkpoint")) return point;
+  point.checkpoint =
+      checkpoint::Checkpoint::open_checked_step(said["checkpoint"].get<std::string>());
+  point.state = parse_training_state(point.checkpoint->training_state(), kName);
+  point.model_before = config_of(*point.checkpoint).model;
+  return point;
+}
 
 ResumePoint find_resume_point(const RunFolder& folder, const config::Config& config,
                               const config::AllowedChanges& allowed,
@@ -237,14 +263,15 @@ void restore_training(const ResumePoint& point, const config::ModelConfig& confi
               num_kept == 0 ? "their state starts afresh"
                             : "state that means what it meant is kept, the rest starts afresh");
   }
-  load_moments(trainer.optimizer(), saved.optimizer());
+  load_moments(trainer.optimizer(), model, saved.optimizer());
   trainer.restore(point.state.trainer);
 }
 
 std::vector<std::string> differences_of_environment(const std::map<std::string, std::string>& then,
                                                     const std::map<std::string, std::string>& now) {
   std::vector<std::string> lines;
-  for (const char* fact : {"switchyard", "libtorch", "compiler", "device", "cpu", "threads"}) {
+  for (const char* fact :
+       {"switchyard", "libtorch", "compiler", "device", "cpu", "threads", "ranks"}) {
     const auto before = then.find(fact);
     const auto after = now.find(fact);
     if (before == then.end() || after == now.end() || before->second == after->second) continue;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
 #include "switchyard/config/resume.h"
 #include "switchyard/model/model.h"
@@ -46,6 +47,10 @@ void check_data(ResumePoint& point, const std::string& fingerprint, const config
 // Sets damaged and rolled back checkpoints aside, points LATEST and BEST at what there is, removes
 // unfinished ones, and tells what was found.
 void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder);
+
+// Gives every rank the leader's, with its own view of the checkpoint's files; what tidy_and_tell
+// needs is the leader's alone. A collective.
+[[nodiscard]] ResumePoint share_resume_point(ResumePoint point, comm::Communicator& world);
 
 // Weights, moments, router state (of changed routers what still means the same) and counters of the
 // checkpoint, which must be there.

@@ -154,6 +154,18 @@ RunFolder RunFolder::reopen(const fs::path& path) {
   return folder;
 }
 
+RunFolder RunFolder::of_another_rank(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    throw StorageError(
+        fmt::format("{} is not there, though another rank has just opened it", path.string()),
+        "all ranks of a run need the same file system");
+  }
+  RunFolder folder;
+  folder.path_ = path;
+  return folder;
+}
+
 RunFolder::RunFolder(RunFolder&& other) noexcept
     : path_(std::move(other.path_)),
       lock_(std::exchange(other.lock_, -1)),

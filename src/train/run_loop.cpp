@@ -13,12 +13,11 @@
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
-#include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/device.h"
-#include "switchyard/optim/schedule.h"
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/model_files.h"
 #include "train/phase.h"
+#include "train/run_words.h"
 #include "train/training_state.h"
 
 namespace switchyard::train {
@@ -47,17 +46,21 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
       config_(config),
       task_(task),
       groups_(groups),
+      ranks_(groups.world()),
       folder_(folder),
-      environment_(measure_environment(config)),
+      environment_(measure_environment(config, ranks_.count(), leads())),
       trainer_(config, task.model(), task.objective(), groups),
       statistics_(statistics_options(config, task, environment_.peak_flops)),
       records_(leads() ? &folder : nullptr, side_work_),
       checkpoints_(folder.checkpoints(), config.train.keep_last) {
-  if (leads()) checkpoints_.check_free_space(checkpoint_request());
+  const std::int64_t num_bytes = ranks_.sum(
+      static_cast<std::int64_t>(checkpoint::bytes_of(checkpoint_plan())), "size of a checkpoint");
+  if (leads()) checkpoints_.check_free_space(static_cast<std::uint64_t>(num_bytes));
 }
 
 void RunLoop::restore(const ResumePoint& point) {
   if (point.checkpoint.has_value()) restore_from(point);
+  groups_.world().barrier("all have read the records");
   records_.mark_resume(trainer_.step());
 }
 
@@ -86,8 +89,8 @@ void RunLoop::begin() {
     folder_.write_config(config::to_yaml(config_));
     folder_.write_data_folders(config::data_folders_yaml(config_.data, folder_.path()));
   }
-  announce();
-  warn_of_a_schedule_that_ended();
+  announce(folder_.path().string(), config_, task_, environment_, groups_.layout());
+  if (!is_finished()) warn_of_a_schedule_that_ended(config_, first_step_);
   records_.begin(first_step_ + 1);
 }
 
@@ -153,7 +156,8 @@ void RunLoop::train_and_log_step() {
 }
 
 void RunLoop::save_what_was_trained() {
-  if (!leads() || !trainer_.is_between_steps()) return;
+  // The others may be anywhere: nothing can be done together any more.
+  if (ranks_.count() > 1 || !trainer_.is_between_steps()) return;
   if (trainer_.step() == first_step_ || is_saved()) return;
   try {
     save();
@@ -165,66 +169,51 @@ void RunLoop::save_what_was_trained() {
   }
 }
 
-bool RunLoop::is_save_due() const {
+bool RunLoop::stop_requested() {
+  return ranks_.any(stop_.requested(), "stop");
+}
+
+bool RunLoop::is_save_due() {
   const std::int64_t every = config_.train.checkpoint_every;
   // A save that came out unsound is made up for as soon as there is something sound.
   const bool is_owed =
       checkpoints_.saved_step() > checkpoints_.last_step() && trainer_.num_skipped_in_a_row() == 0;
-  return is_due(every) || is_owed || (every == 0 && checkpoints_.is_due());
+  if (is_due(every) || is_owed) return true;
+  return every == 0 && ranks_.of_leader(checkpoints_.is_due() ? 1 : 0, "save by the clock") != 0;
 }
 
 // The save comes first, so that nothing that happens to the rest can cost the steps before it; a
 // resume makes up for what of the rest is missing.
 void RunLoop::do_what_is_due() {
-  const std::int64_t step = trainer_.step();
-  if (stop_.requested()) stop();
+  if (stop_requested()) stop();
   const bool save_was_due = is_save_due();
   if (save_was_due && !is_saved()) save();
-  if (is_due(config_.train.evaluate_every) && evaluated_step_ != step) {
-    side_work_.attempt("evaluation", step, [this] { evaluate(); });
-  }
-  if (stop_.requested()) stop();
-  if (is_due(config_.train.sample_every) && sampled_step_ != step) {
-    side_work_.attempt("sample", step, [this] { sample(); });
-  }
-  if (stop_.requested()) stop();
+  evaluate_and_sample();
   // The evaluation may have found the best so far, or the last step.
+  const std::int64_t step = trainer_.step();
   const bool is_best = config_.train.keep_best && best_.state().step == step;
-  if (((is_best && !save_was_due) || is_finished()) && !is_saved()) save();
-  if (is_best && checkpoints_.last_step() == step) checkpoints_.mark_best();
-  if (stop_.requested() && !is_finished()) stop();
+  if (((is_best && !save_was_due) || is_finished()) && !is_saved()) {
+    save();
+    if (!is_finished() && stop_requested()) stop();
+  }
+  if (is_best && leads() && checkpoints_.last_step() == step) checkpoints_.mark_best();
 }
 
-void RunLoop::announce() {
-  const model::ParameterCounts counts = model::count_parameters(task_.model());
-  const auto activated = [&counts](double k) { return format_count(counts.activated(k)); };
-  log::info("run {}: {} parameters{}, {}", folder_.path().string(),
-            format_count(static_cast<double>(counts.total)),
-            counts.num_moe_layers == 0 ? std::string()
-                                       : fmt::format(" ({} / {} used per token at 1 / 2 experts)",
-                                                     activated(1.0), activated(2.0)),
-            task_.describe_samples());
-  const double peak = environment_.peak_flops / 1e9;
-  log::info("threads: {} on {}, {}{}; {} of {} tokens", environment_.facts.at("threads"),
-            environment_.facts.at("cpu"), config_.train.precision,
-            peak > 0.0 ? fmt::format(" peak {:.0f} GFLOP/s", peak) : "",
-            counted(config_.train.steps, "step"),
-            format_count(static_cast<double>(config_.train.global_batch_size *
-                                             config_.data.sequence_length)));
+void RunLoop::evaluate_and_sample() {
+  const std::int64_t step = trainer_.step();
+  if (is_due(config_.train.evaluate_every) && evaluated_step_ != step) {
+    attempt("evaluation", [this] { evaluate(); });
+    if (stop_requested()) stop();
+  }
+  if (is_due(config_.train.sample_every) && sampled_step_ != step) {
+    attempt("sample", [this] { sample(); });
+    if (stop_requested()) stop();
+  }
 }
 
-// More steps than the schedule has go on at its last learning rate, which may be 0.
-void RunLoop::warn_of_a_schedule_that_ended() const {
-  const std::int64_t end = config_.schedule.steps;
-  const std::int64_t steps = config_.train.steps;
-  if (is_finished() || end == 0 || end >= steps || config_.optim.learning_rate == 0.0) return;
-  const optim::Schedule schedule(config_.schedule, config_.optim.learning_rate, steps);
-  if (schedule.learning_rate(steps) != 0.0) return;
-  log::warning(
-      "the schedule ends at step {}: from step {} on the learning rate is 0 and nothing is "
-      "learned; "
-      "schedule.steps={} --allow-change schedule.steps stretches it",
-      end, std::max(end, first_step_ + 1), steps);
+void RunLoop::attempt(const std::string& kind, const std::function<void()>& work) {
+  if (ranks_.count() > 1) return work();
+  side_work_.attempt(kind, trainer_.step(), work);
 }
 
 void RunLoop::warn_of(const StepSums& sums) {
@@ -259,14 +248,23 @@ void RunLoop::write_record() {
       {.total_steps = config_.train.steps, .eta_seconds = eta, .loss_name = task_.loss_name()});
 }
 
-checkpoint::SaveRequest RunLoop::checkpoint_request() const {
-  SWITCHYARD_CHECK(groups_.layout().expert == 1,
-                   "the one writer of a checkpoint holds {} of the experts",
-                   groups_.layout().experts(config_.model.moe.num_experts).count);
+// The leader, and each rank of its expert group, write what they hold.
+checkpoint::WritePlan RunLoop::checkpoint_plan() {
+  const auto is_ours = [this](const ops::Parameter& parameter) {
+    return groups_.writes(parameter);
+  };
+  const parallel::RankLayout& layout = groups_.layout();
+  if (layout.replica_idx() != 0) return {};
+  checkpoint::CheckpointTensors tensors{.weights = named_weights(task_.model(), is_ours),
+                                        .optimizer = named_moments(trainer_.optimizer(), is_ours)};
+  if (leads()) tensors.router_state = named_router_state(task_.model());
+  return checkpoint::files_of_writer(std::move(tensors), static_cast<int>(layout.rank),
+                                     static_cast<int>(layout.expert));
+}
+
+checkpoint::SaveRequest RunLoop::checkpoint_request() {
   checkpoint::SaveRequest request;
-  request.plan = checkpoint::one_file_per_kind({.weights = named_weights(task_.model()),
-                                                .router_state = named_router_state(task_.model()),
-                                                .optimizer = named_moments(trainer_.optimizer())});
+  request.plan = checkpoint_plan();
   request.training_state = to_json(TrainingState{.trainer = trainer_.state(),
                                                  .totals = statistics_.totals(),
                                                  .best = best_.state(),
@@ -278,13 +276,24 @@ checkpoint::SaveRequest RunLoop::checkpoint_request() const {
   request.tokenizer_bytes = task_.tokenizer().serialized();
   request.resolved_config = config::to_yaml(config_);
   request.environment = environment_.facts;
-  request.is_sound = trainer_.num_skipped_in_a_row() == 0 && has_finite_weights(task_.model());
+  request.is_sound = trainer_.num_skipped_in_a_row() == 0 &&
+                     !ranks_.any(!has_finite_weights(task_.model()), "weights that are not finite");
   return request;
 }
 
 void RunLoop::save() {
   const Phase phase(trainer_.phases(), "save");
-  if (leads()) checkpoints_.save(checkpoint_request());
+  const checkpoint::SaveRequest request = checkpoint_request();
+  if (leads()) {
+    checkpoints_.save(request, [this](const auto& folder, const auto& what) {
+      return ranks_.save(folder, what);
+    });
+  } else {
+    ranks_.help_save(request.plan);
+  }
+  const std::int64_t saved = ranks_.of_leader(checkpoints_.saved_step(), "saved step");
+  const std::int64_t last = ranks_.of_leader(checkpoints_.last_step(), "saved step");
+  if (!leads()) checkpoints_.note(saved, last);
 }
 
 void RunLoop::evaluate() {
@@ -299,7 +308,8 @@ void RunLoop::evaluate() {
   };
   std::optional<EvaluationRecord> result =
       task_.evaluate({.step = trainer_.step(),
-                      .should_stop = [this] { return stop_.requested(); },
+                      .ranks = ranks_.share(),
+                      .should_stop = [this] { return stop_requested(); },
                       .progress = progress});
   bar.reset();
   if (!result.has_value()) return;  // stopped
@@ -319,8 +329,14 @@ void RunLoop::evaluate() {
 void RunLoop::sample() {
   if (!task_.can_sample()) return;
   const Phase phase(trainer_.phases(), "sample");
-  records_.sample(trainer_.step(), task_.sample(trainer_.step()));
-  sampled_step_ = trainer_.step();
+  const std::int64_t step = trainer_.step();
+  const bool has_all_experts = groups_.layout().expert == 1;  // and needs nobody's help
+  if (!has_all_experts) {
+    records_.sample(step, task_.sample(step, ranks_.share()));
+  } else if (leads()) {
+    records_.sample(step, task_.sample(step, {}));
+  }
+  sampled_step_ = step;
 }
 
 void RunLoop::stop_if_not_finite() {
@@ -340,43 +356,25 @@ void RunLoop::stop() {
   if (!is_saved()) save();
   checkpoints_.check_last_save();
   records_.finish(trainer_.step());
-  throw PreemptedError(fmt::format("stopped by {} after step {} of {}; saved {}", stop_.name(),
+  const std::string by = stop_.requested() ? stop_.name() : "a signal to another rank";
+  throw PreemptedError(fmt::format("stopped by {} after step {} of {}; saved {}", by,
                                    trainer_.step(), config_.train.steps,
                                    checkpoints_.describe_saved()));
-}
-
-void RunLoop::tell_end() const {
-  const double seconds = seconds_since(start_);
-  const std::int64_t num_steps = trainer_.step() - first_step_;
-  const std::int64_t num_tokens = statistics_.totals().tokens - first_tokens_;
-  if (num_steps > 0) {
-    log::info("done: {}, {} tokens in {} ({} tok/s)", counted(num_steps, "step"),
-              format_count(static_cast<double>(num_tokens)), format_duration(seconds),
-              format_count(static_cast<double>(num_tokens) / seconds));
-  } else if (stopped_early()) {
-    log::info(
-        "done already: the run stopped early at step {}; a larger "
-        "train.early_stop_patience goes on",
-        trainer_.step());
-  } else {
-    log::info("done already: {} of {} made; train.steps=N goes on", trainer_.step(),
-              counted(config_.train.steps, "step"));
-  }
-  log::info("weights: {}", checkpoints_.describe_saved());
-  if (const std::filesystem::path best = checkpoints_.best(); !best.empty()) {
-    log::info("best:    {}", best.string());
-  }
-  const char* heading = "next:   ";
-  for (const std::string& command : task_.next_commands(folder_.path().string())) {
-    log::info("{} {}", std::exchange(heading, "        "), command);
-  }
 }
 
 RunResult RunLoop::summarize() {
   write_record();  // after an early stop
   checkpoints_.check_last_save();
   records_.finish(trainer_.step());
-  if (leads()) tell_end();
+  if (leads()) {
+    tell_end(folder_.path().string(), task_, checkpoints_,
+             {.first_step = first_step_,
+              .step = trainer_.step(),
+              .total_steps = config_.train.steps,
+              .num_tokens = statistics_.totals().tokens - first_tokens_,
+              .seconds = seconds_since(start_),
+              .stopped_early = stopped_early()});
+  }
   if (checkpoints_.saved_step() != checkpoints_.last_step()) {
     throw NonFiniteError(
         fmt::format("step {}: the run ended with a loss or weights that are not finite",

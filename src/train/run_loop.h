@@ -5,7 +5,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <string>
 
 #include "switchyard/config/config.h"
 #include "switchyard/parallel/rank_groups.h"
@@ -20,6 +22,7 @@
 #include "train/checkpoint_keeper.h"
 #include "train/environment.h"
 #include "train/resume_point.h"
+#include "train/run_ranks.h"
 #include "train/run_records.h"
 #include "train/side_work.h"
 
@@ -27,7 +30,8 @@ namespace switchyard::train {
 
 class RunLoop {
  public:
-  // All must outlive this. Every rank makes one; what the folder gets, the leading rank writes.
+  // All must outlive this. Every rank makes one and calls the same of it; what the folder gets, the
+  // leading rank writes, but for checkpoints, where each writes what it holds of the experts.
   // Throws StorageError when the disk has no room for two checkpoints, and what Trainer throws.
   RunLoop(const config::Config& config, Task& task, parallel::RankGroups& groups,
           const RunFolder& folder, const StopSignal& stop);
@@ -44,8 +48,9 @@ class RunLoop {
   [[nodiscard]] std::int64_t step() const { return trainer_.step(); }
 
  private:
-  // Does this rank write the folder and talk? The others do the same steps in silence.
-  [[nodiscard]] bool leads() const { return groups_.world().rank() == 0; }
+  [[nodiscard]] bool leads() const { return ranks_.leads(); }
+  // On any rank.
+  [[nodiscard]] bool stop_requested();
   [[nodiscard]] bool stopped_early() const;
   [[nodiscard]] bool is_finished() const;
   // 0 = only at the end.
@@ -54,30 +59,33 @@ class RunLoop {
   void restore_from(const ResumePoint& point);
   void take_what_was_done_after_the_save(bool comparable);
   void begin();
-  void announce();
-  void warn_of_a_schedule_that_ended() const;
   void warn_of(const telemetry::StepSums& sums);
   void log_step(const telemetry::StepSums& sums);
   void write_record();
   void train_and_log_step();
   void save_what_was_trained();
-  // Does the config, or else the clock, ask for a checkpoint?
-  [[nodiscard]] bool is_save_due() const;
+  // Does the config, or else the leader's clock, ask for a checkpoint?
+  [[nodiscard]] bool is_save_due();
   [[nodiscard]] bool is_saved() const { return checkpoints_.saved_step() == trainer_.step(); }
   void do_what_is_due();
+  void evaluate_and_sample();
+  // What is done beside training: a failure is a warning. Where there are several ranks it ends the
+  // run, since the others wait for what this one would have done.
+  void attempt(const std::string& kind, const std::function<void()>& work);
   void evaluate();
   void sample();
   void save();
-  [[nodiscard]] checkpoint::SaveRequest checkpoint_request() const;
+  [[nodiscard]] checkpoint::WritePlan checkpoint_plan();
+  [[nodiscard]] checkpoint::SaveRequest checkpoint_request();
   void stop_if_not_finite();
   [[noreturn]] void stop();
-  void tell_end() const;
   RunResult summarize();
 
   const StopSignal& stop_;
   const config::Config& config_;
   Task& task_;
   parallel::RankGroups& groups_;
+  RunRanks ranks_;
   const RunFolder& folder_;
   Environment environment_;
   Trainer trainer_;

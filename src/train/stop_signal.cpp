@@ -5,8 +5,7 @@
 
 #include <array>
 #include <csignal>
-
-#include "switchyard/core/error.h"
+#include <mutex>
 
 namespace switchyard::train {
 namespace {
@@ -15,7 +14,8 @@ constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 
 volatile std::sig_atomic_t received = 0;
 std::array<struct sigaction, kSignals.size()> previous{};
-bool installed = false;
+std::mutex mutex;
+int num_alive = 0;
 
 void on_signal(int signal) {
   if (received != 0) ::_exit(128 + signal);
@@ -25,8 +25,8 @@ void on_signal(int signal) {
 }  // namespace
 
 StopSignal::StopSignal() {
-  SWITCHYARD_CHECK(!installed, "two StopSignals at a time");
-  installed = true;
+  const std::lock_guard lock(mutex);
+  if (num_alive++ > 0) return;
   received = 0;
   struct sigaction action {};
   action.sa_handler = &on_signal;
@@ -40,8 +40,9 @@ StopSignal::StopSignal() {
 }
 
 StopSignal::~StopSignal() {
+  const std::lock_guard lock(mutex);
+  if (--num_alive > 0) return;
   for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &previous[i], nullptr);
-  installed = false;
 }
 
 bool StopSignal::requested() const {

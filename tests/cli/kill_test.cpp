@@ -1,163 +1,30 @@
 // The program itself, killed with SIGKILL at random moments and resumed, against a run that was
 // left alone: same losses, same tensors, bit for bit. SWITCHYARD_KILLS sets the number of kills per
 // run (default 3), SWITCHYARD_KILL_SEED repeats a printed choice of moments.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <map>
 #include <random>
 #include <sstream>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include <nlohmann/json.hpp>
-#include "support/temporary_folder.h"
+#include "cli/program_runs.h"
 #include "switchyard/core/file.h"
 
 namespace switchyard {
 namespace {
 
-namespace fs = std::filesystem;
 using ::testing::HasSubstr;
-using Strings = std::vector<std::string>;
+using testing::number_from_environment;
 
-int number_from_environment(const char* name, int otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::atoi(text);
-}
-
-// A running `switchyard`; its messages go to a file.
-class Program {
- public:
-  Program(const Strings& arguments, const fs::path& messages) {
-    std::vector<char*> argv;
-    static std::string program = (fs::path(SWITCHYARD_BINARY_DIR) / "switchyard").string();
-    argv.push_back(program.data());
-    Strings copies = arguments;
-    for (std::string& argument : copies) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    pid_ = ::fork();
-    if (pid_ != 0) return;
-    const int descriptor = ::open(messages.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-    ::dup2(descriptor, 1);
-    ::dup2(descriptor, 2);
-    ::execv(argv[0], argv.data());
-    ::_exit(127);
-  }
-  ~Program() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      (void)wait();
-    }
-  }
-  Program(const Program&) = delete;
-  Program& operator=(const Program&) = delete;
-
-  void send(int signal) const { ::kill(pid_, signal); }
-
-  // Exit code, or 128 + the signal.
-  int wait() {
-    int status = 0;
-    ::waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-
-  // True when it ended by itself within the time.
-  bool ends_within(std::chrono::milliseconds time) {
-    const auto end = std::chrono::steady_clock::now() + time;
-    while (std::chrono::steady_clock::now() < end) {
-      siginfo_t info{};
-      if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-          info.si_pid == pid_) {
-        return true;
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return false;
-  }
-
- private:
-  pid_t pid_ = -1;
-};
-
-class Killed : public ::testing::Test {
+class Killed : public ProgramRuns {
  protected:
-  static constexpr int kSteps = 40;
-
-  void SetUp() override {
-    std::ofstream text(folder_ / "text.txt");
-    for (int i = 0; i < 600; ++i) text << "line " << i * i % 97 << " of the book\n";
-    text.close();
-    ASSERT_EQ(run({"prepare", "--input", folder_ / "text.txt", "--tokenizer", "bytes", "--output",
-                   folder_ / "data"}),
-              0)
-        << messages();
-  }
-
-  int run(const Strings& arguments) {
-    Program program(arguments, folder_ / "messages.txt");
-    return program.wait();
-  }
-
-  [[nodiscard]] std::string messages() const { return read_file(folder_ / "messages.txt"); }
-
-  [[nodiscard]] Strings pretrain(const std::string& name, const Strings& more) const {
-    Strings arguments{"pretrain",
-                      std::string(SWITCHYARD_SOURCE_DIR) + "/configs/tiny.yaml",
-                      "data.path=" + (folder_ / "data").string(),
-                      "run.dir=" + (folder_ / name).string(),
-                      "train.steps=" + std::to_string(kSteps),
-                      "train.checkpoint_every=3",
-                      "train.evaluate_every=10",
-                      "train.sample_every=20",
-                      "train.sample_prompt=line",
-                      "train.sample_tokens=4",
-                      "model.dropout=0.1"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  }
-
-  // Step -> loss as text, by the rule for readers: a resume voids later steps.
-  [[nodiscard]] std::map<std::int64_t, std::string> losses(const std::string& name) const {
-    std::map<std::int64_t, std::string> found;
-    std::istringstream lines(read_file(folder_ / (name + "/metrics.jsonl")));
-    for (std::string line; std::getline(lines, line);) {
-      const nlohmann::json record = nlohmann::json::parse(line);
-      const auto step = record["step"].get<std::int64_t>();
-      if (record.value("event", "") == "resume") found.erase(found.upper_bound(step), found.end());
-      if (!record.contains("event")) {
-        found[step] = record["loss"].dump() + " " + record["grad_norm"].dump() + " " +
-                      record["tokens"].dump();
-      }
-    }
-    return found;
-  }
-
-  void expect_same_end(const std::string& a, const std::string& b,
-                       bool with_router_state = false) const {
-    EXPECT_EQ(losses(a), losses(b));
-    EXPECT_EQ(losses(a).size(), static_cast<std::size_t>(kSteps));
-    const bool has_state =
-        fs::exists(folder_ / (a + "/checkpoints/step-000040/router_state.safetensors"));
-    EXPECT_EQ(has_state, with_router_state);
-    Strings names{"model.safetensors", "optimizer.safetensors"};
-    if (has_state) names.emplace_back("router_state.safetensors");
-    for (const std::string& name : names) {
-      const std::string file = "/checkpoints/step-000040/" + name;
-      EXPECT_EQ(read_file(folder_ / (a + file)), read_file(folder_ / (b + file))) << name;
-    }
-  }
+  Killed() : ProgramRuns(SWITCHYARD_BINARY_DIR, SWITCHYARD_SOURCE_DIR) {}
 
   // True once the run has saved and gone on for a moment.
   [[nodiscard]] bool wait_for_a_checkpoint(Program& program) const {
@@ -191,7 +58,7 @@ class Killed : public ::testing::Test {
     int killed = 0;
     bool resumed = false;
     while (killed < num_kills) {
-      Program program(command, folder_ / "messages.txt");
+      Program program(program_, command, folder_ / "messages.txt");
       // From before the first step to after the last; most of it while training.
       const auto wait_ms = std::uniform_int_distribution<long>(whole_ms / 8, whole_ms)(random);
       // The first one surely leaves something to resume from.
@@ -221,8 +88,6 @@ class Killed : public ::testing::Test {
       EXPECT_THAT(entry.path().filename().string(), ::testing::Not(HasSubstr(".tmp")));
     }
   }
-
-  testing::TemporaryFolder folder_;
 };
 
 TEST_F(Killed, InFp32AtRandomMomentsItEndsAsIfItHadNotBeen) {
@@ -240,7 +105,7 @@ TEST_F(Killed, ASignalSavesTheStepAndTheResumedRunEndsAsIfThereHadBeenNone) {
   Strings command = pretrain("stopped", {});
   int stopped = 0;
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
-    Program program(command, folder_ / "messages.txt");
+    Program program(program_, command, folder_ / "messages.txt");
     // Once it is past its start.
     const fs::path metrics = folder_ / "stopped/metrics.jsonl";
     const std::uintmax_t before = fs::exists(metrics) ? fs::file_size(metrics) : 0;

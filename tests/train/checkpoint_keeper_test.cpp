@@ -152,11 +152,11 @@ TEST_F(KeeperTest, TheClockAsksForACheckpointEveryTenMinutesOrSeldomerWhereASave
 
 TEST_F(KeeperTest, RefusesADiskThatCannotHoldTwoCheckpoints) {
   fs::create_directories(folder_ / "checkpoints");
-  EXPECT_NO_THROW(keeper_.check_free_space(request(1)));
-  checkpoint::SaveRequest huge = request(1);
+  EXPECT_NO_THROW(keeper_.check_free_space(checkpoint::bytes_of(request(1).plan)));
   // An exabyte, of which one element is there.
-  huge.plan = checkpoint::one_file_per_kind(
-      {.optimizer = {{"large", at::empty({1}, at::kFloat).expand({std::int64_t{1} << 58})}}});
+  const std::uint64_t huge = checkpoint::bytes_of(checkpoint::one_file_per_kind(
+      {.optimizer = {{"large", at::empty({1}, at::kFloat).expand({std::int64_t{1} << 58})}}}));
+  EXPECT_EQ(huge, std::uint64_t{1} << 60);
   try {
     keeper_.check_free_space(huge);
     ADD_FAILURE() << "would have started";

@@ -71,7 +71,8 @@ class ModelFiles : public ::testing::Test {
     return message_of([&] { load_weights(*run.decoder, file_of(std::move(weights))); });
   }
   std::string moments_message(const TinyRun& run, std::vector<NamedTensor> moments) {
-    return message_of([&] { load_moments(run.trainer->optimizer(), file_of(std::move(moments))); });
+    return message_of(
+        [&] { load_moments(run.trainer->optimizer(), *run.decoder, file_of(std::move(moments))); });
   }
   std::string state_message(const TinyRun& run, std::vector<NamedTensor> state) {
     return message_of([&] { load_router_state(*run.decoder, file_of(std::move(state))); });
@@ -116,7 +117,8 @@ TEST_F(ModelFiles, GiveBackEveryBitOfWeightsMomentsAndRouterState) {
   ASSERT_FALSE(named_router_state(*source.decoder).empty());
   load_weights(*target.decoder, file_of(named_weights(*source.decoder)));
   load_router_state(*target.decoder, file_of(named_router_state(*source.decoder)));
-  load_moments(target.trainer->optimizer(), file_of(named_moments(source.trainer->optimizer())));
+  load_moments(target.trainer->optimizer(), *target.decoder,
+               file_of(named_moments(source.trainer->optimizer())));
   expect_equal(named_weights(*target.decoder), named_weights(*source.decoder));
   expect_equal(named_router_state(*target.decoder), named_router_state(*source.decoder));
   expect_equal(named_moments(target.trainer->optimizer()),

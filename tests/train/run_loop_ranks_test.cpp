@@ -1,81 +1,292 @@
-// The run loop on ranks as threads: all make the same steps, one writes.
-#include "train/run_loop.h"
-
+// Whole runs on ranks as threads: all make the same steps, evaluations and decisions, one owns the
+// folder, each writes its experts; and a run may go on in another layout than it began in.
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <memory>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/comm/threads.h"
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/optim/adamw.h"
+#include "switchyard/parallel/expert_parallel.h"
 #include "switchyard/train/build.h"
-#include "train/next_token_task.h"
+#include "switchyard/train/model_files.h"
+#include "switchyard/train/pretrain.h"
+#include "train/run_ranks.h"
 #include "train/tiny_run_folder.h"
 
 namespace switchyard::train {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::ElementsAre;
-using ::testing::EndsWith;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
-struct Outcome {
-  RunResult result;
-  std::vector<at::Tensor> weights;
+struct Layout {
+  std::int64_t num_ranks = 1;
+  std::int64_t expert = 1;
+  [[nodiscard]] std::string name() const { return fmt::format("{}x{}", num_ranks, expert); }
 };
+const std::vector<Layout> kLayouts = {{1, 1}, {2, 1}, {2, 2}, {4, 2}, {4, 4}};
+constexpr std::int64_t kMicroStep = 4;  // R b, on which load balance depends
 
-std::vector<Outcome> run_on_ranks(const config::Config& config, std::int64_t num_ranks) {
-  const RunFolder folder = RunFolder::create(config.run.dir);
-  const StopSignal stop;
-  std::vector<Outcome> outcomes(static_cast<std::size_t>(num_ranks));
-  comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
-    const Build parts = build(config);
-    parallel::RankGroups groups(world, 1);
-    NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
-    RunLoop loop(parts.config, task, groups, folder, stop);
-    Outcome& outcome = outcomes[static_cast<std::size_t>(world.rank())];
-    outcome.result = loop.run();
-    for (const ops::Parameter* parameter : parts.decoder->parameters()) {
-      outcome.weights.push_back(parameter->master.detach().clone());
-    }
-  });
-  return outcomes;
+config::Config tiny_ranks(const TinyRunFolder& tiny, const std::string& router) {
+  config::Config config = tiny.config;
+  config.train.precision = "fp64";
+  config.train.steps = 4;
+  config.train.global_batch_size = 8;
+  config.train.evaluate_every = 2;
+  config.train.checkpoint_every = 2;
+  config.train.sample_every = 4;
+  config.train.keep_last = 10;
+  config.model.dropout = 0.1;
+  config.model.moe.num_experts = 4;
+  config.model.moe.router = config::RouterConfig(router);
+  return config;
 }
 
-TEST(RunLoopOnRanks, MakesTheSameStepsOnAllAndWritesThemOnce) {
-  TinyRunFolder tiny;
-  tiny.config.train.precision = "fp64";
-  tiny.config.train.steps = 4;
-  tiny.config.train.evaluate_every = 2;
-  tiny.config.train.checkpoint_every = 2;
-  tiny.config.train.micro_batch_size = tiny.config.train.global_batch_size / 2;
-  const std::vector<Outcome> two = run_on_ranks(tiny.config, 2);
+config::Config in_layout(config::Config config, const Layout& layout) {
+  config.parallel.expert = layout.expert;
+  config.train.micro_batch_size = kMicroStep / layout.num_ranks;
+  return config;
+}
 
-  std::vector<std::int64_t> steps;
-  std::vector<std::int64_t> evaluated;
-  for (const format::Json& record : tiny.records()) {
-    (record.contains("event") ? evaluated : steps).push_back(record["step"].get<std::int64_t>());
+// Results by rank.
+std::vector<RunResult> on_ranks(std::int64_t num_ranks,
+                                const std::function<RunResult(comm::Communicator& world)>& work) {
+  std::vector<RunResult> results(static_cast<std::size_t>(num_ranks));
+  comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+    results[static_cast<std::size_t>(world.rank())] = work(world);
+  });
+  return results;
+}
+
+std::vector<RunResult> pretrain_in(const config::Config& config, const Layout& layout) {
+  return on_ranks(layout.num_ranks, [&](comm::Communicator& world) {
+    return pretrain(in_layout(config, layout), world);
+  });
+}
+
+std::vector<RunResult> resume_in(const fs::path& run, std::int64_t steps, const Layout& layout) {
+  config::Config config = config::load(run / "config.resolved.yaml", {}).config;
+  config.train.steps = steps;
+  return on_ranks(layout.num_ranks, [&](comm::Communicator& world) {
+    return resume(in_layout(config, layout), {.keys = {"train.micro_batch_size", "schedule"}},
+                  std::nullopt, world);
+  });
+}
+
+// Whatever the files are that it is in.
+std::map<std::string, at::Tensor> tensors_of(const fs::path& step) {
+  const auto saved = checkpoint::Checkpoint::open(step);
+  std::map<std::string, at::Tensor> all;
+  for (const checkpoint::TensorFiles& files :
+       {saved.weights(), saved.optimizer(), saved.router_state()}) {
+    for (const auto& [name, tensor] : files.copies()) all.emplace(name, tensor);
   }
-  EXPECT_THAT(steps, ElementsAre(1, 2, 3, 4));
-  EXPECT_THAT(evaluated, ElementsAre(2, 4));
-  EXPECT_EQ(checkpoint::steps_in(tiny.folder / "run/checkpoints").size(), 2U);
-  EXPECT_THAT(two[0].result.checkpoint.string(), EndsWith("step-000004"));
-  EXPECT_THAT(two[1].result.checkpoint.string(), IsEmpty()) << "only the leading rank saves";
-  ASSERT_EQ(two[0].weights.size(), two[1].weights.size());
-  for (std::size_t i = 0; i < two[0].weights.size(); ++i) {
-    EXPECT_TRUE(at::equal(two[0].weights[i], two[1].weights[i]));
+  return all;
+}
+
+void expect_near(const std::map<std::string, at::Tensor>& a,
+                 const std::map<std::string, at::Tensor>& b, double tolerance) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, tensor] : a) {
+    ASSERT_TRUE(b.contains(name)) << name;
+    EXPECT_TRUE(at::allclose(tensor, b.at(name), tolerance, tolerance)) << name;
+  }
+}
+
+class RunsOnRanks : public ::testing::TestWithParam<std::string> {
+ protected:
+  [[nodiscard]] fs::path run(const std::string& name) const { return tiny_.folder / name; }
+  [[nodiscard]] fs::path step(const std::string& name, int number) const {
+    return run(name) / fmt::format("checkpoints/step-{:06}", number);
+  }
+  [[nodiscard]] config::Config config(const std::string& name) const {
+    config::Config config = tiny_ranks(tiny_, GetParam());
+    config.run.dir = run(name).string();
+    return config;
   }
 
-  tiny.config.run.dir = (tiny.folder / "alone").string();
-  tiny.config.train.micro_batch_size = tiny.config.train.global_batch_size;  // R b, as before
-  const std::vector<Outcome> one = run_on_ranks(tiny.config, 1);
-  for (std::size_t i = 0; i < one[0].weights.size(); ++i) {
-    EXPECT_TRUE(at::allclose(one[0].weights[i], two[0].weights[i], 1e-10, 1e-10));
+  TinyRunFolder tiny_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Routers, RunsOnRanks,
+                         ::testing::Values("top_k", "top_p", "attention_importance"));
+
+TEST_P(RunsOnRanks, InEveryLayoutAreTheRunOfOneRank) {
+  for (const Layout& layout : kLayouts) {
+    const std::string name = layout.name();
+    SCOPED_TRACE(name);
+    const std::vector<RunResult> results = pretrain_in(config(name), layout);
+    EXPECT_EQ(results[0].checkpoint, step(name, 4));
+    for (const RunResult& result : results) {
+      EXPECT_EQ(result.num_steps, 4);
+      ASSERT_TRUE(result.evaluation.has_value());
+      EXPECT_EQ(result.evaluation->loss, results[0].evaluation->loss) << "the same bits on all";
+    }
+    expect_near(tensors_of(step("1x1", 4)), tensors_of(step(name, 4)), 1e-9);
+    const auto expected = tiny_.records("1x1");
+    const auto records = tiny_.records(name);
+    ASSERT_EQ(records.size(), expected.size()) << "each record once";
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      for (const char* key : {"loss", "grad_norm", "bits_per_byte"}) {
+        if (!expected[i].contains(key)) continue;
+        const auto value = expected[i][key].get<double>();
+        EXPECT_NEAR(records[i][key].get<double>(), value, 1e-10 * value) << key << " " << i;
+      }
+      EXPECT_EQ(records[i]["step"], expected[i]["step"]);
+    }
+    EXPECT_EQ(read_file(run(name) / "samples/step-000004.txt"),
+              read_file(run("1x1") / "samples/step-000004.txt"));
   }
+}
+
+// Weights, moments and router state come through any change of layout bit for bit: what each rank
+// has taken from the files of another layout is what it writes into its own.
+TEST_P(RunsOnRanks, GoOnInAnotherLayout) {
+  (void)pretrain_in(config("run"), {4, 4});
+  EXPECT_TRUE(fs::exists(step("run", 4) / "model-00003-of-00004.safetensors"));
+  EXPECT_TRUE(fs::exists(step("run", 4) / "optimizer-00004-of-00004.safetensors"));
+  const auto saved = tensors_of(step("run", 4));
+
+  for (const Layout& layout : kLayouts) {
+    SCOPED_TRACE(layout.name());
+    comm::run_ranks(layout.num_ranks, [&](comm::Communicator& world) {
+      const config::Config own = in_layout(config("run"), layout);
+      parallel::RankGroups groups(world, layout.expert);
+      const Build parts = build(own, parallel::expert_placement(groups, own.model.moe.num_experts));
+      optim::AdamW optimizer(parts.decoder->parameters(), own.optim);
+      const auto checkpoint = checkpoint::Checkpoint::open(step("run", 4));
+      load_weights(*parts.decoder, checkpoint.weights());
+      load_moments(optimizer, *parts.decoder, checkpoint.optimizer());
+      for (const auto& held : {named_weights(*parts.decoder), named_moments(optimizer)}) {
+        for (const checkpoint::NamedTensor& part : held) {
+          EXPECT_TRUE(at::equal(part.tensor, saved.at(part.name))) << part.name;
+        }
+      }
+    });
+  }
+
+  config::Config straight = config("straight");
+  straight.train.steps = 10;
+  straight.schedule.steps = 10;
+  config::Config stopped = config("changing");
+  stopped.schedule.steps = 10;
+  (void)pretrain_in(straight, {1, 1});
+  (void)pretrain_in(stopped, {4, 4});
+  (void)resume_in(run("changing"), 6, {2, 1});
+  (void)resume_in(run("changing"), 8, {1, 1});
+  const auto back = resume_in(run("changing"), 10, {4, 2});
+  EXPECT_EQ(back[3].num_steps, 10);
+  expect_near(tensors_of(step("straight", 10)), tensors_of(step("changing", 10)), 1e-8);
+  EXPECT_EQ(tiny_.step_records("changing").size(), 10U);
+}
+
+TEST_P(RunsOnRanks, ResumeInTheSameLayoutBitForBit) {
+  config::Config straight = config("straight");
+  straight.train.steps = 8;
+  straight.schedule.steps = 8;
+  config::Config stopped = config("stopped");
+  stopped.schedule.steps = 8;
+  const Layout layout{4, 2};
+  (void)pretrain_in(straight, layout);
+  (void)pretrain_in(stopped, layout);
+  (void)resume_in(run("stopped"), 8, layout);
+  for (const char* file :
+       {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+        "optimizer-00001-of-00002.safetensors", "optimizer-00002-of-00002.safetensors"}) {
+    EXPECT_EQ(read_file(step("stopped", 8) / file), read_file(step("straight", 8) / file)) << file;
+  }
+}
+
+class RunOnRanks : public RunsOnRanks {};
+INSTANTIATE_TEST_SUITE_P(OneRouter, RunOnRanks, ::testing::Values("top_p"));
+
+TEST_P(RunOnRanks, SavesTheSameStepWhenOneIsToldToStop) {
+  config::Config stopping = config("run");
+  stopping.train.steps = 1000;
+  stopping.train.evaluate_every = stopping.train.sample_every = stopping.train.checkpoint_every = 0;
+  std::mutex mutex;
+  std::vector<std::string> messages;
+  comm::run_ranks(2, [&](comm::Communicator& world) {
+    try {
+      if (world.rank() == 0) {
+        // Its own thread gets the signal, in the middle of a step or between two.
+        std::thread later([] {
+          std::this_thread::sleep_for(std::chrono::milliseconds(300));
+          ::kill(::getpid(), SIGTERM);
+        });
+        later.detach();
+      }
+      (void)pretrain(in_layout(stopping, {2, 2}), world);
+    } catch (const PreemptedError& error) {
+      const std::lock_guard lock(mutex);
+      messages.emplace_back(error.what());
+    }
+  });
+  ASSERT_THAT(messages, SizeIs(2)) << "all ranks stop";
+  EXPECT_EQ(checkpoint::steps_in(run("run") / "checkpoints").size(), 1U);
+  EXPECT_THAT(messages[0], HasSubstr("stopped by SIGTERM after step"));
+}
+
+TEST_P(RunOnRanks, WithAWriterThatFailsSaveNothingAndSayWhose) {
+  const config::Config failing = config("run");
+  const std::int64_t num_ranks = 2;
+  std::string message;
+  try {
+    comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+      parallel::RankGroups groups(world, 2);
+      RunRanks ranks(world);
+      const fs::path checkpoints = run("run") / "checkpoints";
+      if (world.rank() == 0) {
+        fs::create_directories(checkpoints);
+        (void)ranks.save(checkpoints, {.step = 2, .resolved_config = "a: 1\n"});
+      } else {
+        checkpoint::WritePlan plan(1);
+        plan[0] = {.name = "no/such/folder.safetensors", .writer = 1, .parts = {}};
+        ranks.help_save(plan);
+      }
+    });
+  } catch (const StorageError& error) {
+    message = error.what();
+  }
+  EXPECT_THAT(message, HasSubstr("rank 1: "));
+  EXPECT_THAT(checkpoint::steps_in(run("run") / "checkpoints"), IsEmpty());
+  EXPECT_TRUE(fs::is_empty(run("run") / "checkpoints")) << "what was written is removed";
+}
+
+TEST_P(RunOnRanks, RefuseExpertsOfAnotherModel) {
+  (void)pretrain_in(config("run"), {2, 2});
+  config::Config fewer = in_layout(config("run"), {2, 2});
+  fewer.model.moe.num_experts = 2;
+  std::string message;
+  try {
+    comm::run_ranks(2, [&](comm::Communicator& world) {
+      parallel::RankGroups groups(world, 2);
+      const Build parts = build(fewer, parallel::expert_placement(groups, 2));
+      load_weights(*parts.decoder, checkpoint::Checkpoint::open(step("run", 4)).weights());
+    });
+  } catch (const DataError& error) {
+    message = error.what();
+  }
+  EXPECT_THAT(message, HasSubstr("experts.3."));
 }
 
 }  // namespace

@@ -42,9 +42,9 @@ class TroubledTask final : public Task, private Objective {
     return task_.evaluate(options);
   }
   bool can_sample() const override { return task_.can_sample(); }
-  std::string sample(std::int64_t step) override {
+  std::string sample(std::int64_t step, const inference::RankShare& ranks) override {
     fail_at(step, trouble_.sample);
-    return task_.sample(step);
+    return task_.sample(step, ranks);
   }
   const data::Tokenizer& tokenizer() const override { return task_.tokenizer(); }
   std::string data_fingerprint() const override { return task_.data_fingerprint(); }

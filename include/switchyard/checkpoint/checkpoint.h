@@ -17,9 +17,11 @@
 
 namespace switchyard::checkpoint {
 
+struct Manifest;
+
 struct SaveRequest {
   std::int64_t step = 0;
-  WritePlan plan = {};              // all by one writer, number 0
+  WritePlan plan = {};              // what this process writes
   std::string training_state = {};  // JSON of the trainer's; empty = weights only
   std::string tokenizer_file = {};  // its name in the folder
   std::string tokenizer_bytes = {};
@@ -38,6 +40,28 @@ struct SaveRequest {
 // gets no LATEST and takes the place of the run's unsound one before. Throws StorageError; older
 // checkpoints and LATEST are untouched then. What a killed save left behind is removed first.
 std::filesystem::path save(const std::filesystem::path& checkpoints, const SaveRequest& request);
+
+// The same in parts, for several processes: one starts and finishes the save, and between the two
+// all of them write_files_of their plans into folder().
+class StartedSave {
+ public:
+  // Throws StorageError.
+  StartedSave(const std::filesystem::path& checkpoints, std::int64_t step, bool is_sound);
+  ~StartedSave();  // unless it was finished, what was written is removed
+  StartedSave(const StartedSave&) = delete;
+  StartedSave& operator=(const StartedSave&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+  // `written`: what write_files_of said, of all writers; `request.plan` is not looked at. Throws as
+  // save() does.
+  std::filesystem::path finish(const SaveRequest& request,
+                               std::map<std::string, FileDigest> written);
+
+ private:
+  std::filesystem::path checkpoints_;
+  std::filesystem::path final_name_;
+  std::filesystem::path folder_;  // of a temporary name
+};
 
 // Removes what a killed save or removal left behind, and logs it. One process at a time writes in a
 // run, so all of it is old.
@@ -81,6 +105,8 @@ class Checkpoint {
   [[nodiscard]] static Checkpoint open(const std::filesystem::path& path);
   // One step's folder, whatever it is called.
   [[nodiscard]] static Checkpoint open_step(const std::filesystem::path& folder);
+  // The same where another process has just done so: only sizes are compared.
+  [[nodiscard]] static Checkpoint open_checked_step(const std::filesystem::path& folder);
 
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] std::int64_t step() const { return step_; }
@@ -99,6 +125,8 @@ class Checkpoint {
   }
 
  private:
+  [[nodiscard]] static Checkpoint of_manifest(const std::filesystem::path& folder,
+                                              Manifest manifest);
   [[nodiscard]] TensorFiles tensors_of(const char* kind) const;
 
   std::filesystem::path folder_;

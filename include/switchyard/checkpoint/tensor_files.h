@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -64,8 +65,9 @@ class TensorFiles {
 
   // Fills every target. Throws one DataError, before anything is written, that tells the missing,
   // the unknown and those of another shape (the first few names of each and how many), or a tensor
-  // whose type is no F32, F64, BF16 or F16.
-  void read_exactly(const std::vector<TensorTarget>& targets) const;
+  // whose type is no F32, F64, BF16 or F16. What `is_elsewhere` says of is read by others.
+  void read_exactly(const std::vector<TensorTarget>& targets,
+                    const std::function<bool(const std::string& name)>& is_elsewhere = {}) const;
   // The same for what both sides know. Another shape or type is an error here too.
   [[nodiscard]] UnmatchedNames read_subset(const std::vector<TensorTarget>& targets) const;
   // Copies of all tensors, for small sets such as router state; F16 as fp32, else as they are.

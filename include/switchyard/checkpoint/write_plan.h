@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -36,6 +37,10 @@ using WritePlan = std::vector<PlannedFile>;
 
 // One writer, and one file of each kind that has tensors (of weights always).
 [[nodiscard]] WritePlan one_file_per_kind(CheckpointTensors tensors);
+// Of several writers, the files of one, who holds `tensors`: model-00002-of-00004.safetensors for
+// writer 1 of 4. Every writer has weights, and moments when any has; router state is the first's.
+[[nodiscard]] WritePlan files_of_writer(CheckpointTensors tensors, int writer, int num_writers);
+[[nodiscard]] std::uint64_t bytes_of(const WritePlan& plan);
 
 // Writes the files of one writer into `folder`; returns what the manifest is to say of each, by
 // name: the hashes are of the bytes as they were handed to the system, so that reading a file back

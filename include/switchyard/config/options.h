@@ -57,6 +57,9 @@ struct VerbSpec {
   void (*check)(const ParsedArguments& arguments, std::vector<std::string>& problems) = nullptr;
 };
 
+// The verb whose arguments end at `--`, behind which is the command of a rank.
+inline constexpr std::string_view kLaunch = "launch";
+
 // The arguments of one verb. A flag that was not given has its default.
 class ParsedArguments {
  public:

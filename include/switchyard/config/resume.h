@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "switchyard/config/config.h"
+#include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
 
 namespace switchyard::config {
@@ -41,5 +42,10 @@ void check_changes_on_resume(std::span<const Change> changes, const AllowedChang
 [[nodiscard]] Config load_for_resume(const std::filesystem::path& run,
                                      std::span<const std::string> overrides,
                                      const AllowedChanges& allowed);
+
+// Of `pretrain --or-resume`, whose run.dir holds a run already: what was read from the file and the
+// command line, once it is what the run has but for what is free on resume. Throws ConfigError for
+// other changes and when the data is not there.
+[[nodiscard]] Config checked_for_resume(Resolved resolved);
 
 }  // namespace switchyard::config

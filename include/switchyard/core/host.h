@@ -53,6 +53,12 @@ struct HostFacts {
 
 // Of this machine.
 [[nodiscard]] int num_available_cores();
+// This process's share of `available` cores when `num_processes` were started together on this
+// machine: all of them where the program that started them bound each to cores of its own, so that
+// it may run on fewer than that program itself.
+[[nodiscard]] int cores_of_one(int available, int allowed_here, int allowed_to_starter,
+                               std::int64_t num_processes);
+[[nodiscard]] int num_cores_of_one(std::int64_t num_processes);
 
 // Resident memory of this process; 0 when the kernel does not tell.
 [[nodiscard]] std::uint64_t resident_bytes();

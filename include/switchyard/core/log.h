@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -13,6 +14,11 @@ namespace switchyard::log {
 void write_info(const std::string& message);
 void write_warning(const std::string& message);
 void write_error(const std::string& message);
+// What helps with an error that was just written.
+void write_hint(const std::string& message);
+// Of several ranks one tells what happens. From here on: rank 0 does, any other one writes errors
+// and their hints only, each with its number in front.
+void speak_as_rank(std::int64_t rank);
 // Also append every message, with time stamps, to this file (a run's log.txt). Not while other
 // threads log. A file that cannot be written later on costs a warning: its lines wait in memory and
 // follow in order once it can. Throws StorageError when it cannot be opened.

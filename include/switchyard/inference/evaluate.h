@@ -10,6 +10,7 @@
 #include "switchyard/data/sample_source.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/inference/batching.h"
+#include "switchyard/inference/rank_share.h"
 #include "switchyard/model/decoder.h"
 
 namespace switchyard::inference {
@@ -44,6 +45,8 @@ struct ValidationOptions {
   std::int64_t max_tokens = 0;                        // 0 = the whole split
   std::int64_t tokens_per_pass = kMostTokensPerPass;  // at least one window is taken
   std::int64_t step = 0;
+  RankShare ranks = {};  // passes are shared out; every rank has the result, the same bits as one's
+  // Asked before every pass, by all ranks at the same time.
   std::function<bool()> should_stop = {};
   // Called with the windows done so far and in total.
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "switchyard/data/tokenizer.h"
+#include "switchyard/inference/rank_share.h"
 #include "switchyard/inference/sampling.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/ops/parameter.h"
@@ -20,6 +21,9 @@ struct GenerateOptions {
   std::int64_t step = 0;             // training steps done, for routers with a warm-up
   // False: the whole window is computed again for every token, to verify the cached path.
   bool use_cache = true;
+  // Every rank makes the same text: the tokens are those that the first one chooses, since numbers
+  // may differ in their last bits.
+  RankShare ranks = {};
 };
 
 struct GeneratedToken {

@@ -31,9 +31,10 @@ struct Build {
   std::unique_ptr<model::Decoder> decoder;       // initialised from the seed
 };
 
-// Opens the data and makes the model. Warns of settings that surely are not meant. Throws
-// UsageError for settings that do not fit the data, DataError for data that cannot be read.
-[[nodiscard]] Build build(const config::Config& config);
+// Opens the data and makes the model, of whose experts this rank holds those of `placement`. Warns
+// of settings that surely are not meant. Throws UsageError for settings that do not fit the data,
+// DataError for data that cannot be read.
+[[nodiscard]] Build build(const config::Config& config, moe::ExpertPlacement placement = {});
 
 // A checkpoint, ready to compute.
 struct LoadedModel {

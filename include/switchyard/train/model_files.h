@@ -13,15 +13,21 @@
 
 namespace switchyard::train {
 
-// The parts of all parameters, as views of the masters.
-[[nodiscard]] std::vector<checkpoint::NamedTensor> named_weights(model::Model& model);
+// Which parameters are meant; none given: all.
+using ParameterFilter = std::function<bool(const ops::Parameter& parameter)>;
+
+// The parts of parameters, as views of the masters.
+[[nodiscard]] std::vector<checkpoint::NamedTensor> named_weights(
+    model::Model& model, const ParameterFilter& is_meant = {});
 [[nodiscard]] bool has_finite_weights(model::Model& model);
 // model.layers.3.moe.router.STATE
 [[nodiscard]] std::vector<checkpoint::NamedTensor> named_router_state(model::Model& model);
 // Adam's moments as NAME.exp_avg and NAME.exp_avg_sq of every part; views.
-[[nodiscard]] std::vector<checkpoint::NamedTensor> named_moments(const optim::AdamW& optimizer);
+[[nodiscard]] std::vector<checkpoint::NamedTensor> named_moments(
+    const optim::AdamW& optimizer, const ParameterFilter& is_meant = {});
 
-// The opposites, in place and for exactly these tensors; load_weights publishes every parameter.
+// The opposites, in place and for exactly these tensors, beside which the files may hold experts
+// that other ranks have; load_weights publishes every parameter.
 // Throw DataError naming the files' source and the tensors that are missing, unknown or of another
 // shape; then no weight and no moment has changed.
 void load_weights(model::Model& model, const checkpoint::TensorFiles& files);
@@ -32,6 +38,7 @@ void load_router_state(model::Model& model, const checkpoint::TensorFiles& files
 std::int64_t take_over_router_state(model::Model& model, const checkpoint::TensorFiles& files,
                                     const std::function<bool(std::int64_t layer)>& keeps,
                                     std::int64_t step);
-void load_moments(const optim::AdamW& optimizer, const checkpoint::TensorFiles& files);
+void load_moments(const optim::AdamW& optimizer, const model::Model& model,
+                  const checkpoint::TensorFiles& files);
 
 }  // namespace switchyard::train

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
 #include "switchyard/config/resume.h"
 #include "switchyard/train/run_result.h"
@@ -21,6 +22,10 @@ namespace switchyard::train {
 //   PreemptedError  after SIGINT, SIGTERM, SIGHUP or SIGUSR1: the step was finished and saved;
 // and, once all is trained and saved, what made the last evaluation, sample or record fail.
 RunResult pretrain(const config::Config& config);
+// The same as one of several ranks, which all call it with equal configs and see the same files.
+// Rank 0 alone owns the folder and talks. After an error that not all ranks have met (only
+// PreemptedError and NonFiniteError come to all) the others wait: their processes have to be ended.
+RunResult pretrain(const config::Config& config, comm::Communicator& world);
 
 // Goes on with the run in config.run.dir from its newest sound checkpoint (without any: from the
 // start) as if it had never stopped. `from`: from that step instead, sound or not; later ones are
@@ -31,5 +36,7 @@ RunResult pretrain(const config::Config& config);
 //   DataError       no checkpoint is sound, or the data is not what the run was trained on.
 RunResult resume(const config::Config& config, const config::AllowedChanges& allowed,
                  std::optional<std::int64_t> from = std::nullopt);
+RunResult resume(const config::Config& config, const config::AllowedChanges& allowed,
+                 std::optional<std::int64_t> from, comm::Communicator& world);
 
 }  // namespace switchyard::train

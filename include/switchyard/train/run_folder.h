@@ -19,6 +19,9 @@ class RunFolder {
   // process that worked in it last ended without letting go, `left_by` is its pid. Throws
   // UsageError when there is no run or another process works in it; StorageError.
   [[nodiscard]] static RunFolder reopen(const std::filesystem::path& path);
+  // The folder of a run whose lock another rank holds. Throws StorageError when it is not there:
+  // all ranks see the same files.
+  [[nodiscard]] static RunFolder of_another_rank(const std::filesystem::path& path);
   ~RunFolder();
   RunFolder(RunFolder&& other) noexcept;
   RunFolder& operator=(RunFolder&&) = delete;
@@ -46,6 +49,7 @@ class RunFolder {
   void write_sample(std::int64_t step, std::string_view text) const;
 
  private:
+  RunFolder() = default;
   explicit RunFolder(std::filesystem::path path);
   std::filesystem::path path_;
   int lock_ = -1;

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "switchyard/data/tokenizer.h"
+#include "switchyard/inference/rank_share.h"
 #include "switchyard/model/batch.h"
 #include "switchyard/model/model.h"
 #include "switchyard/telemetry/record.h"
@@ -51,6 +52,8 @@ class Objective {
 
 struct EvaluationOptions {
   std::int64_t step = 0;  // training steps done
+  inference::RankShare ranks = {};
+  // All ranks ask as often.
   std::function<bool()> should_stop = {};
   // Called with what is done so far and what there is in all.
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
@@ -72,8 +75,9 @@ class Task {
     return record.loss;
   }
   [[nodiscard]] virtual bool can_sample() const = 0;
-  // Something to look at, after `step` training steps.
-  [[nodiscard]] virtual std::string sample(std::int64_t step) = 0;
+  // Something to look at, after `step` training steps; made by all of `ranks` together.
+  [[nodiscard]] virtual std::string sample(std::int64_t step,
+                                           const inference::RankShare& ranks) = 0;
 
   // For checkpoints: what turns text into this task's tokens, and what tells whether data is the
   // same as before a resume.

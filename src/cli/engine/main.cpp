@@ -1,20 +1,20 @@
 // `switchyard-engine`: every verb that needs LibTorch. `switchyard` starts it once the command line
 // is known to be right; it checks again, so that it can be started by itself.
-#include <c10/util/Exception.h>
-
 #include <algorithm>
 #include <exception>
 #include <string>
 #include <vector>
 
 #include "cli/engine/prepare.h"
+#include "cli/engine/report_error.h"
 #include "cli/engine/verbs.h"
 #include "switchyard/config/options.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/log.h"
 #include "switchyard/core/process.h"
+#include "switchyard/core/ranks.h"
 #include "switchyard/ops/backend.h"
-#include "switchyard/ops/out_of_memory.h"
 
 namespace {
 
@@ -24,7 +24,9 @@ int run(const std::vector<std::string>& command_line) {
   const switchyard::config::Command command = switchyard::config::find_command(command_line);
   const ParsedArguments arguments =
       switchyard::config::parse_arguments(*command.verb, command.arguments);
-  switchyard::ops::set_up_threads();
+  const switchyard::RankEnvironment ranks = switchyard::read_rank_environment();
+  switchyard::log::speak_as_rank(ranks.rank);
+  switchyard::ops::set_up_threads(ranks.num_local_ranks);
   const std::string& verb = command.verb->name;
   if (verb == "prepare") return switchyard::cli::run_prepare(arguments);
   if (verb == "pretrain") return switchyard::cli::run_pretrain(arguments);
@@ -49,17 +51,8 @@ int main(int argc, char** argv) {
       std::find(command_line.begin(), command_line.end(), "--debug") != command_line.end();
   try {
     return run(command_line);
-  } catch (const c10::Error& error) {
-    if (switchyard::ops::is_out_of_memory(error)) {
-      return switchyard::report_error(
-          switchyard::OutOfMemoryError("memory ran out: " + switchyard::ops::short_message(error)),
-          debug);
-    }
-    const std::string text = debug ? error.what() : switchyard::ops::short_message(error);
-    return switchyard::report_error(
-        switchyard::InternalError("LibTorch: " + text, "--debug shows where"), debug);
   } catch (const std::exception& error) {
-    return switchyard::report_error(error, debug);
+    return switchyard::cli::report_any_error(error, debug);
   } catch (...) {
     return switchyard::report_error(switchyard::InternalError("an exception of unknown type"),
                                     debug);

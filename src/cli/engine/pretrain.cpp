@@ -1,10 +1,14 @@
 // `switchyard pretrain`.
 #include "switchyard/train/pretrain.h"
 
+#include <optional>
+
+#include "cli/engine/on_ranks.h"
 #include "cli/engine/verbs.h"
+#include "switchyard/comm/text.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
-#include "switchyard/core/exit_code.h"
+#include "switchyard/config/resume.h"
 #include "switchyard/train/stop_signal.h"
 
 namespace switchyard::cli {
@@ -12,10 +16,18 @@ namespace switchyard::cli {
 int run_pretrain(const config::ParsedArguments& arguments) {
   const config::Resolved resolved =
       config::load(arguments.text("CONFIG.yaml"), arguments.overrides());
-  config::check_folders_of_run(resolved);
   train::outlive_closed_output();
-  (void)train::pretrain(resolved.config);
-  return kExitDone;
+  return on_ranks(resolved.config, [&](comm::Communicator& world) {
+    const bool leads = world.rank() == 0;  // the others may find the folder begun
+    const bool is_there =
+        leads && arguments.has("--or-resume") && config::holds_run(resolved.config.run.dir);
+    if (!comm::text_of_first(world, is_there ? "yes" : "", "is there a run").empty()) {
+      (void)train::resume(config::checked_for_resume(resolved), {}, std::nullopt, world);
+      return;
+    }
+    if (leads) config::check_folders_of_run(resolved);
+    (void)train::pretrain(resolved.config, world);
+  });
 }
 
 }  // namespace switchyard::cli

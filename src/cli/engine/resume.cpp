@@ -6,10 +6,10 @@
 #include <optional>
 #include <string>
 
+#include "cli/engine/on_ranks.h"
 #include "cli/engine/verbs.h"
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/exit_code.h"
 #include "switchyard/train/pretrain.h"
 #include "switchyard/train/stop_signal.h"
 
@@ -34,10 +34,11 @@ int run_resume(const config::ParsedArguments& arguments) {
   std::optional<std::int64_t> from;
   if (arguments.has("--from")) from = step_to_go_on_from(arguments);
   train::outlive_closed_output();
-  (void)train::resume(
-      config::load_for_resume(arguments.text("RUN"), arguments.overrides(), allowed), allowed,
-      from);
-  return kExitDone;
+  const config::Config config =
+      config::load_for_resume(arguments.text("RUN"), arguments.overrides(), allowed);
+  return on_ranks(config, [&](comm::Communicator& world) {
+    (void)train::resume(config, allowed, from, world);
+  });
 }
 
 }  // namespace switchyard::cli

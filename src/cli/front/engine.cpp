@@ -54,15 +54,18 @@ void check_that_it_loads(const std::string& engine) {
 
 }  // namespace
 
+std::string this_program() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) return self.string();
+  throw StorageError(fmt::format("cannot read /proc/self/exe: {}", error.message()),
+                     "the engine is looked for beside this program");
+}
+
 void exec_engine(char* const* argv) {
   namespace fs = std::filesystem;
   std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  if (error) {
-    throw StorageError(fmt::format("cannot read /proc/self/exe: {}", error.message()),
-                       "the engine is looked for beside this program");
-  }
-  const fs::path engine = self.parent_path() / "switchyard-engine";
+  const fs::path engine = fs::path(this_program()).parent_path() / "switchyard-engine";
   if (!fs::exists(engine, error)) {
     throw UsageError(fmt::format("{} is missing", engine.string()),
                      "build the target switchyard-engine, or keep both programs in one folder");

@@ -1,7 +1,12 @@
 // Handing over to switchyard-engine, which links LibTorch.
 #pragma once
 
+#include <string>
+
 namespace switchyard::cli {
+
+// The path of this executable. Throws StorageError.
+[[nodiscard]] std::string this_program();
 
 // Replaces this process by the `switchyard-engine` beside this executable, with the same arguments.
 // Returns only by throwing: UsageError when there is no engine, StorageError when it cannot run,

@@ -1,19 +1,26 @@
 // `switchyard`: answers help, configuration and every usage error without loading LibTorch, then
 // becomes switchyard-engine.
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cstdint>
 #include <exception>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cli/front/engine.h"
+#include "cli/front/launch.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
+#include "switchyard/config/ranks.h"
 #include "switchyard/config/resume.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/log.h"
 #include "switchyard/core/process.h"
+#include "switchyard/core/ranks.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 #include "switchyard/core/version.h"
@@ -25,6 +32,63 @@ using switchyard::config::ParsedArguments;
 
 switchyard::config::Resolved load_config(const ParsedArguments& arguments) {
   return switchyard::config::load(arguments.text("CONFIG.yaml"), arguments.overrides());
+}
+
+// Of `pretrain` and `resume`: can it start? `leads`: also where the run's folder is; other ranks
+// may find it begun.
+switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::int64_t num_ranks,
+                                         bool leads) {
+  namespace config = switchyard::config;
+  config::Config run;
+  if (arguments.verb().name == "resume") {
+    run = config::load_for_resume(arguments.text("RUN"), arguments.overrides(),
+                                  config::allowed_changes(arguments));
+  } else {
+    const config::Resolved resolved = load_config(arguments);
+    run = resolved.config;
+    if (leads && arguments.has("--or-resume") && config::holds_run(run.run.dir)) {
+      run = config::checked_for_resume(resolved);
+    } else if (leads) {
+      config::check_folders_of_run(resolved);
+    }
+  }
+  config::check_ranks(run, num_ranks);
+  return run;
+}
+
+// What comes behind the first `--`.
+int run_launch(std::span<const std::string> command_line) {
+  namespace config = switchyard::config;
+  const auto end = std::find(command_line.begin(), command_line.end(), "--");
+  const config::Command own =
+      config::find_command(std::vector<std::string>(command_line.begin(), end));
+  const ParsedArguments arguments = config::parse_arguments(*own.verb, own.arguments);
+  if (arguments.wants_help()) {
+    write_stdout(config::help_of(*own.verb));
+    return switchyard::kExitDone;
+  }
+  const std::vector<std::string> command(end == command_line.end() ? end : end + 1,
+                                         command_line.end());
+  const char* const hint = "for example: switchyard launch --nproc 4 -- pretrain CONFIG.yaml";
+  if (command.empty()) throw switchyard::UsageError("launch: the command is missing", hint);
+  const config::Command verb = config::find_command(command);
+  if (verb.verb->name != "pretrain" && verb.verb->name != "resume") {
+    throw switchyard::UsageError(
+        fmt::format("launch: '{}' is no work of several ranks", verb.verb->name), hint);
+  }
+  const ParsedArguments of_rank = config::parse_arguments(*verb.verb, verb.arguments);
+  const std::int64_t num_ranks = arguments.integer("--nproc");
+  const config::Config run = config_of_run(of_rank, num_ranks, true);
+  switchyard::cli::Launch what{.num_ranks = num_ranks,
+                               .num_restarts = arguments.integer("--restarts"),
+                               .command = {switchyard::cli::this_program()},
+                               .run = run.run.dir};
+  what.command.insert(what.command.end(), command.begin(), command.end());
+  // What is started again goes on with what there is by then.
+  if (what.num_restarts > 0 && verb.verb->name == "pretrain" && !of_rank.has("--or-resume")) {
+    what.command.emplace_back("--or-resume");
+  }
+  return switchyard::cli::launch(what);
 }
 
 // Runs what the front does by itself. False: the engine's part comes next.
@@ -42,11 +106,10 @@ bool answer(const ParsedArguments& arguments) {
     write_stdout(arguments.has("--markdown") ? config::reference_markdown()
                                              : config::reference_text());
   } else {
-    if (verb == "pretrain") config::check_folders_of_run(load_config(arguments));
     if (verb == "plan") (void)load_config(arguments);
-    if (verb == "resume") {
-      (void)config::load_for_resume(arguments.text("RUN"), arguments.overrides(),
-                                    config::allowed_changes(arguments));
+    if (verb == "pretrain" || verb == "resume") {
+      const switchyard::RankEnvironment ranks = switchyard::read_rank_environment();
+      (void)config_of_run(arguments, ranks.num_ranks, ranks.rank == 0);
     }
     return false;
   }
@@ -68,6 +131,12 @@ int run(std::span<const std::string> command_line, char* const* argv) {
                                                      : switchyard::kExitDone;
     }
   }
+  const auto first = std::find_if(command_line.begin(), command_line.end(),
+                                  [](const std::string& each) { return each != "--debug"; });
+  if (first != command_line.end() && *first == switchyard::config::kLaunch) {
+    return run_launch(command_line);
+  }
+  switchyard::log::speak_as_rank(switchyard::read_rank_environment().rank);
   const switchyard::config::Command command = switchyard::config::find_command(command_line);
   if (answer(switchyard::config::parse_arguments(*command.verb, command.arguments))) {
     return switchyard::kExitDone;

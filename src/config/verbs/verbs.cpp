@@ -107,6 +107,10 @@ VerbSpec pretrain_verb() {
   return {.name = "pretrain",
           .summary = "train a model from scratch",
           .positionals = {config_file_argument()},
+          .flags = {{.name = "--or-resume",
+                     .kind = ValueKind::kSwitch,
+                     .help = "go on with the run in run.dir when there is one: one command for a "
+                             "job that is started again"}},
           .takes_overrides = true,
           .example =
               "switchyard pretrain configs/quickstart.yaml data.path=data/book "
@@ -139,11 +143,35 @@ VerbSpec resume_verb() {
   };
 }
 
+VerbSpec launch_verb() {
+  return {
+      .name = std::string(kLaunch),
+      .summary = "start pretrain or resume as several ranks on this machine",
+      .flags = {{.name = "--nproc",
+                 .kind = ValueKind::kInteger,
+                 .metavar = "N",
+                 .range = between(1, 1024),
+                 .required = true,
+                 .help = "ranks; they share the cores"},
+                {.name = "--restarts",
+                 .kind = ValueKind::kInteger,
+                 .metavar = "M",
+                 .default_text = "0",
+                 .range = between(0, 1'000'000),
+                 .help =
+                     "start them again when one died, at most M times without a new checkpoint"}},
+      .example =
+          "switchyard launch --nproc 4 -- pretrain configs/quickstart.yaml "
+          "parallel.expert=4 train.micro_batch_size=1",
+  };
+}
+
 std::vector<VerbSpec> build_verbs() {
   return {
       prepare_verb(),
       pretrain_verb(),
       resume_verb(),
+      launch_verb(),
       evaluate_verb(),
       generate_verb(),
       report_verb(),
@@ -186,6 +214,7 @@ std::string usage_of(const VerbSpec& verb) {
     text += flag.required ? " " + part : " [" + part + "]";
   }
   if (verb.takes_overrides) text += " [key.sub=value ...]";
+  if (verb.name == kLaunch) text += " -- pretrain|resume ...";
   return text;
 }
 

@@ -1,0 +1,156 @@
+#include "cli/front/launch.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+
+#include "switchyard/config/checkpoint_names.h"
+#include "switchyard/config/folders.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+#include "switchyard/core/host.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/text.h"
+
+namespace switchyard::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+
+volatile std::sig_atomic_t num_signals = 0;
+volatile pid_t starter = 0;  // mpirun
+
+// mpirun passes SIGUSR1 on to the ranks, which save and stop; at a SIGTERM it ends them at once.
+void pass_on(int /*signal*/) {
+  num_signals = num_signals + 1;
+  if (starter > 0) ::kill(starter, num_signals == 1 ? SIGUSR1 : SIGTERM);
+}
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = &pass_on;
+  ::sigemptyset(&action.sa_mask);
+  for (const int signal : kSignals) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    if (signal == SIGHUP && before.sa_handler == SIG_IGN) continue;  // nohup
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+// Ranks share the cores as they are, and may be more than these; each MPI has its own names.
+void set_up_environment() {
+  for (const char* name : {"OMPI_MCA_rmaps_base_oversubscribe", "OMPI_ALLOW_RUN_AS_ROOT",
+                           "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_orte_abort_print_stack"}) {
+    ::setenv(name, std::strstr(name, "stack") != nullptr ? "0" : "1", 0);
+  }
+  ::setenv("OMPI_MCA_hwloc_base_binding_policy", "none", 0);
+  ::setenv("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe", 0);
+  ::setenv("PRTE_MCA_hwloc_default_binding_policy", "none", 0);
+}
+
+[[noreturn]] void become_starter(const std::vector<std::string>& arguments, pid_t launcher) {
+  // Of its own group, so that what a terminal sends to ours comes here first; and gone with us.
+  ::setpgid(0, 0);
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != launcher) ::_exit(kExitPeer);
+  std::vector<char*> argv;
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  ::execvp(argv[0], argv.data());
+  ::_exit(127);
+}
+
+// The exit status of one start.
+int run_once(const std::vector<std::string>& arguments) {
+  const pid_t launcher = ::getpid();
+  sigset_t ours;
+  sigset_t before;
+  ::sigemptyset(&ours);
+  for (const int signal : kSignals) ::sigaddset(&ours, signal);
+  ::sigprocmask(SIG_BLOCK, &ours, &before);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    for (const int signal : kSignals) {
+      struct sigaction now {};
+      ::sigaction(signal, nullptr, &now);
+      if (now.sa_handler == &pass_on) std::signal(signal, SIG_DFL);
+    }
+    ::sigprocmask(SIG_SETMASK, &before, nullptr);
+    become_starter(arguments, launcher);
+  }
+  if (child < 0) {
+    throw OutOfMemoryError(fmt::format("cannot start mpirun: {}", std::strerror(errno)));
+  }
+  starter = child;
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  starter = 0;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// Codes above 128 are of ranks that a signal ended.
+int code_of(int status) {
+  return status > 128 ? static_cast<int>(kExitPeer) : status;
+}
+
+// What cannot be better the next time: done, a mistake of the user's, data, a stop, numbers.
+bool is_final(int code) {
+  constexpr std::array kFinal = {static_cast<int>(kExitDone), static_cast<int>(kExitUsage),
+                                 static_cast<int>(kExitBadData), static_cast<int>(kExitPreempted),
+                                 static_cast<int>(kExitNonFinite)};
+  return std::find(kFinal.begin(), kFinal.end(), code) != kFinal.end();
+}
+
+std::int64_t newest_step(const fs::path& run) {
+  std::int64_t newest = -1;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(run / config::kCheckpointsFolderName, error)) {
+    const auto step = config::step_in_name(entry.path().filename().string());
+    if (step && config::is_checkpoint(entry.path())) newest = std::max(newest, *step);
+  }
+  return newest;
+}
+
+}  // namespace
+
+int launch(const Launch& what) {
+  const char* const path = std::getenv("PATH");
+  if (!find_program("mpirun", path == nullptr ? "" : path)) {
+    throw UsageError("there is no mpirun here, which starts the ranks",
+                     "install Open MPI (tools/setup.sh --mpi)");
+  }
+  std::vector<std::string> arguments = {"mpirun", "-n", std::to_string(what.num_ranks)};
+  arguments.insert(arguments.end(), what.command.begin(), what.command.end());
+  set_up_environment();
+  catch_signals();
+  std::int64_t num_left = what.num_restarts;
+  std::int64_t saved = newest_step(what.run);
+  while (true) {
+    const int status = run_once(arguments);
+    const int code = code_of(status);
+    if (status > 128) log::error("a rank was ended by signal {}", status - 128);
+    if (is_final(code) || num_signals > 0) return code;
+    const std::int64_t now = newest_step(what.run);
+    if (now > saved) num_left = what.num_restarts;
+    saved = now;
+    if (num_left == 0) return code;
+    --num_left;
+    log::warning("the ranks ended with exit code {}: starting them again {}", code,
+                 saved < 0 ? "from the beginning" : fmt::format("from step {}", saved));
+  }
+}
+
+}  // namespace switchyard::cli

@@ -1,0 +1,90 @@
+#include "switchyard/core/ranks.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "switchyard/core/error.h"
+
+namespace switchyard {
+namespace {
+
+// The variables of one way to start ranks.
+struct Names {
+  const char* starter;
+  const char* rank;
+  const char* num_ranks;
+  const char* local_rank;
+  const char* num_local_ranks;
+};
+
+// The first that is set counts.
+constexpr Names kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"};
+constexpr Names kOpenMpi{"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+                         "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"};
+constexpr Names kMpich{"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"};
+// Of a step, so not of the batch script, which is one process whatever the job's size is.
+constexpr Names kSlurm{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
+                       "SLURM_STEP_TASKS_PER_NODE"};
+
+std::int64_t number_in(const char* name, const char* text) {
+  std::int64_t value = 0;
+  const char* end = text + std::strlen(text);
+  const auto [stop, error] = std::from_chars(text, end, value);
+  // Slurm writes "4(x2)" for two machines of 4 tasks each.
+  if (error == std::errc() && value >= 0 && (stop == end || *stop == '(' || *stop == ',')) {
+    return value;
+  }
+  throw UsageError(
+      fmt::format("the environment variable {} is '{}', which is no number", name, text),
+      "the program that starts the ranks sets it: start them with mpirun, srun or "
+      "`switchyard launch`, or unset it");
+}
+
+std::optional<RankEnvironment> read(const Names& names, const Environment& variable) {
+  const char* rank = variable(names.rank);
+  const char* num_ranks = variable(names.num_ranks);
+  if (rank == nullptr || num_ranks == nullptr) return std::nullopt;
+  RankEnvironment found{.rank = number_in(names.rank, rank),
+                        .num_ranks = number_in(names.num_ranks, num_ranks),
+                        .starter = names.starter};
+  if (found.rank >= found.num_ranks) {
+    throw UsageError(fmt::format("{}={}, but {}={}: ranks count from 0", names.rank, rank,
+                                 names.num_ranks, num_ranks));
+  }
+  // All on one machine where nothing else is said.
+  const char* local_rank = variable(names.local_rank);
+  const char* num_local = variable(names.num_local_ranks);
+  found.local_rank = local_rank == nullptr ? found.rank : number_in(names.local_rank, local_rank);
+  found.num_local_ranks =
+      num_local == nullptr ? found.num_ranks : number_in(names.num_local_ranks, num_local);
+  if (found.num_local_ranks < 1) found.num_local_ranks = 1;
+  return found;
+}
+
+}  // namespace
+
+RankEnvironment read_rank_environment(const Environment& variable) {
+  std::optional<RankEnvironment> found;
+  for (const Names* names : {&kTorchrun, &kOpenMpi, &kMpich}) {
+    const std::optional<RankEnvironment> own = read(*names, variable);
+    if (!own) continue;
+    if (found && (found->rank != own->rank || found->num_ranks != own->num_ranks)) {
+      throw UsageError(
+          fmt::format("{} says that this is rank {} of {}, {} says rank {} of {}", found->starter,
+                      found->rank, found->num_ranks, own->starter, own->rank, own->num_ranks),
+          "start the ranks with one of them");
+    }
+    if (!found) found = own;
+  }
+  if (!found) found = read(kSlurm, variable);
+  return found.value_or(RankEnvironment{});
+}
+
+RankEnvironment read_rank_environment() {
+  return read_rank_environment([](const char* name) { return std::getenv(name); });
+}
+
+}  // namespace switchyard

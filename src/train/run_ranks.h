@@ -1,0 +1,39 @@
+// What the ranks of a run tell each other beside training, so that none decides alone what others
+// wait for. Every function but leads() is a collective, and costs nothing where there is one rank.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/comm/communicator.h"
+#include "switchyard/inference/rank_share.h"
+
+namespace switchyard::train {
+
+class RunRanks {
+ public:
+  explicit RunRanks(comm::Communicator& world) : world_(world) {}
+
+  // Does this rank write the folder and talk? The others do the same steps in silence.
+  [[nodiscard]] bool leads() const { return world_.rank() == 0; }
+  [[nodiscard]] std::int64_t count() const { return world_.size(); }
+  // Is it so on any rank?
+  [[nodiscard]] bool any(bool here, std::string_view name);
+  [[nodiscard]] std::int64_t sum(std::int64_t here, std::string_view name);
+  [[nodiscard]] std::int64_t of_leader(std::int64_t number, std::string_view name);
+  // For evaluations and samples.
+  [[nodiscard]] inference::RankShare share();
+
+  // checkpoint::save with the files of all ranks: the leader saves `request` while the others write
+  // their `plan`s. The leader throws the StorageError of any of them, which are all through then.
+  std::filesystem::path save(const std::filesystem::path& checkpoints,
+                             const checkpoint::SaveRequest& request);
+  void help_save(const checkpoint::WritePlan& plan);
+
+ private:
+  comm::Communicator& world_;
+};
+
+}  // namespace switchyard::train

@@ -1,0 +1,77 @@
+#include "train/run_words.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
+#include "switchyard/model/parameter_counts.h"
+#include "switchyard/optim/schedule.h"
+
+namespace switchyard::train {
+
+void announce(const std::string& run, const config::Config& config, Task& task,
+              const Environment& environment, const parallel::RankLayout& layout) {
+  const model::ParameterCounts counts = model::count_parameters(task.model());
+  const auto activated = [&counts](double k) { return format_count(counts.activated(k)); };
+  log::info("run {}: {} parameters{}, {}", run, format_count(static_cast<double>(counts.total)),
+            counts.num_moe_layers == 0 ? std::string()
+                                       : fmt::format(" ({} / {} used per token at 1 / 2 experts)",
+                                                     activated(1.0), activated(2.0)),
+            task.describe_samples());
+  if (layout.num_ranks > 1) {
+    log::info("ranks: {}, {}", layout.num_ranks,
+              layout.expert == 1
+                  ? std::string("each with all experts")
+                  : fmt::format("the experts split over groups of {}", layout.expert));
+  }
+  const double peak = environment.peak_flops / 1e9;
+  log::info("threads: {} on {}, {}{}; {} of {} tokens", environment.facts.at("threads"),
+            environment.facts.at("cpu"), config.train.precision,
+            peak > 0.0 ? fmt::format(" peak {:.0f} GFLOP/s", peak) : "",
+            counted(config.train.steps, "step"),
+            format_count(
+                static_cast<double>(config.train.global_batch_size * config.data.sequence_length)));
+}
+
+void warn_of_a_schedule_that_ended(const config::Config& config, std::int64_t first_step) {
+  const std::int64_t end = config.schedule.steps;
+  const std::int64_t steps = config.train.steps;
+  if (end == 0 || end >= steps || config.optim.learning_rate == 0.0) return;
+  const optim::Schedule schedule(config.schedule, config.optim.learning_rate, steps);
+  if (schedule.learning_rate(steps) != 0.0) return;
+  log::warning(
+      "the schedule ends at step {}: from step {} on the learning rate is 0 and nothing is "
+      "learned; "
+      "schedule.steps={} --allow-change schedule.steps stretches it",
+      end, std::max(end, first_step + 1), steps);
+}
+
+void tell_end(const std::string& run, const Task& task, const CheckpointKeeper& checkpoints,
+              const RunEnd& end) {
+  if (const std::int64_t num_steps = end.step - end.first_step; num_steps > 0) {
+    log::info("done: {}, {} tokens in {} ({} tok/s)", counted(num_steps, "step"),
+              format_count(static_cast<double>(end.num_tokens)), format_duration(end.seconds),
+              format_count(static_cast<double>(end.num_tokens) / end.seconds));
+  } else if (end.stopped_early) {
+    log::info(
+        "done already: the run stopped early at step {}; a larger "
+        "train.early_stop_patience goes on",
+        end.step);
+  } else {
+    log::info("done already: {} of {} made; train.steps=N goes on", end.step,
+              counted(end.total_steps, "step"));
+  }
+  log::info("weights: {}", checkpoints.describe_saved());
+  if (const std::filesystem::path best = checkpoints.best(); !best.empty()) {
+    log::info("best:    {}", best.string());
+  }
+  const char* heading = "next:   ";
+  for (const std::string& command : task.next_commands(run)) {
+    log::info("{} {}", std::exchange(heading, "        "), command);
+  }
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,34 @@
+// What a run says at its beginning and its end.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "switchyard/config/config.h"
+#include "switchyard/parallel/rank_layout.h"
+#include "switchyard/train/task.h"
+#include "train/checkpoint_keeper.h"
+#include "train/environment.h"
+
+namespace switchyard::train {
+
+// What is trained, with what. `run`: its folder.
+void announce(const std::string& run, const config::Config& config, Task& task,
+              const Environment& environment, const parallel::RankLayout& layout);
+
+// More steps than the schedule has go on at its last learning rate, which may be 0. `first_step`:
+// those made before this process.
+void warn_of_a_schedule_that_ended(const config::Config& config, std::int64_t first_step);
+
+struct RunEnd {
+  std::int64_t first_step = 0;  // where this process began
+  std::int64_t step = 0;
+  std::int64_t total_steps = 0;
+  std::int64_t num_tokens = 0;  // of this process
+  double seconds = 0.0;
+  bool stopped_early = false;
+};
+void tell_end(const std::string& run, const Task& task, const CheckpointKeeper& checkpoints,
+              const RunEnd& end);
+
+}  // namespace switchyard::train

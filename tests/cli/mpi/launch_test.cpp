@@ -1,0 +1,214 @@
+// Ranks as processes of this machine: `switchyard launch`, and what becomes of a training when one
+// of them, or the launcher, is told to stop, dies or hangs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <optional>
+#include <random>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "cli/program_runs.h"
+
+namespace switchyard {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::number_from_environment;
+
+// The rank in the environment of a process of ours that trains into that folder.
+std::optional<std::int64_t> rank_of(const fs::path& process, const std::string& run) {
+  try {
+    if (read_file(process / "cmdline").find("run.dir=" + run + '\0') == std::string::npos) {
+      return std::nullopt;
+    }
+    if (read_file(process / "comm") != "switchyard-engi\n") return std::nullopt;
+    const std::string environment = '\0' + read_file(process / "environ");
+    const std::string name = std::string(1, '\0') + "OMPI_COMM_WORLD_RANK=";
+    const std::size_t at = environment.find(name);
+    if (at == std::string::npos) return std::nullopt;
+    return std::atoll(environment.c_str() + at + name.size());
+  } catch (const std::exception&) {  // it has just ended
+    return std::nullopt;
+  }
+}
+
+class Launched : public ProgramRuns {
+ protected:
+  Launched() : ProgramRuns(SWITCHYARD_BINARY_DIR, SWITCHYARD_SOURCE_DIR) {}
+
+  [[nodiscard]] Strings launch(const std::string& name, int num_ranks, const Strings& more,
+                               const Strings& flags = {}) const {
+    Strings command{"launch", "--nproc", std::to_string(num_ranks)};
+    command.insert(command.end(), flags.begin(), flags.end());
+    command.emplace_back("--");
+    Strings settings{"train.precision=fp32",
+                     "train.micro_batch_size=" + std::to_string(8 / num_ranks)};
+    settings.insert(settings.end(), more.begin(), more.end());
+    const Strings of_rank = pretrain(name, settings);
+    command.insert(command.end(), of_rank.begin(), of_rank.end());
+    return command;
+  }
+
+  // Processes that train in this run, by rank.
+  [[nodiscard]] std::map<std::int64_t, pid_t> ranks_of(const std::string& name) const {
+    std::map<std::int64_t, pid_t> found;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator("/proc", error)) {
+      const pid_t pid = std::atoi(entry.path().filename().c_str());
+      if (pid <= 0) continue;
+      const auto rank = rank_of(entry.path(), (folder_ / name).string());
+      if (rank) found[*rank] = pid;
+    }
+    return found;
+  }
+
+  // Once it trains; false when it ended before.
+  [[nodiscard]] bool wait_for_step(Program& program, const std::string& name,
+                                   std::size_t steps) const {
+    for (int tries = 0; tries < 60'000; ++tries) {
+      std::error_code error;
+      if (fs::exists(folder_ / (name + "/metrics.jsonl"), error) && losses(name).size() >= steps) {
+        return true;
+      }
+      if (program.ends_within(milliseconds(1))) return false;
+    }
+    return false;
+  }
+
+  [[nodiscard]] bool ranks_end_within(const std::string& name, seconds time) const {
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < end) {
+      if (ranks_of(name).empty()) return true;
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+    return false;
+  }
+
+  // Long enough for whatever is to happen to it.
+  [[nodiscard]] static Strings forever() { return {"train.steps=100000", "train.log_every=1"}; }
+};
+
+TEST_F(Launched, FourRanksTrainAsOneDoes) {
+  ASSERT_EQ(run(launch("four", 4, {"parallel.expert=4"})), 0) << messages();
+  EXPECT_THAT(messages(), HasSubstr("ranks: 4, the experts split over groups of 4"));
+  ASSERT_EQ(run(pretrain("one", {"train.precision=fp32", "train.micro_batch_size=8"})), 0)
+      << messages();
+  const auto one = losses("one");
+  const auto four = losses("four");
+  ASSERT_EQ(four.size(), one.size()) << "each step is recorded once";
+  for (const auto& [step, loss] : one) {
+    EXPECT_NEAR(std::stod(four.at(step)), std::stod(loss), 1e-4 * std::stod(loss)) << step;
+  }
+  EXPECT_TRUE(
+      fs::exists(folder_ / "four/checkpoints/step-000040/model-00004-of-00004.safetensors"));
+  EXPECT_TRUE(fs::exists(folder_ / "four/samples/step-000040.txt"));
+  EXPECT_TRUE(fs::exists(folder_ / "four/report.html"));
+  EXPECT_EQ(run({"evaluate", folder_ / "four", "--text", folder_ / "text.txt"}), 0) << messages();
+}
+
+TEST_F(Launched, SaysWhatIsWrongBeforeAnythingStarts) {
+  EXPECT_EQ(run(launch("run", 2, {"parallel.expert=3"})), 2);
+  EXPECT_EQ(run({"launch", "--nproc", "2"}), 2);
+  EXPECT_EQ(run({"launch", "--nproc", "2", "--", "doctor"}), 2);
+  EXPECT_EQ(run({"launch", "--nproc", "2", "--", "pretrain", "missing.yaml"}), 2);
+  EXPECT_THAT(messages(), HasSubstr("parallel.expert"));
+  EXPECT_THAT(messages(), HasSubstr("the command is missing"));
+  EXPECT_THAT(messages(), HasSubstr("'doctor' is no work of several ranks"));
+  EXPECT_THAT(messages(), Not(HasSubstr("mpirun")));
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
+}
+
+TEST_F(Launched, AStopIsSavedByAllAndGoneOnFrom) {
+  const Strings settings{"parallel.expert=2"};
+  ASSERT_EQ(run(launch("whole", 2, settings)), 0) << messages();
+  const Strings command = launch("killed", 2, settings);
+  {
+    Program program(program_, command, folder_ / "messages.txt");
+    ASSERT_TRUE(wait_for_step(program, "killed", 3)) << messages();
+    program.send(SIGTERM);
+    ASSERT_EQ(program.wait(), 75) << messages();
+  }
+  EXPECT_THAT(messages(), HasSubstr("stopped by"));
+  Strings again = command;
+  again.emplace_back("--or-resume");
+  {
+    Program program(program_, again, folder_ / "messages.txt");
+    ASSERT_TRUE(wait_for_step(program, "killed", losses("killed").size() + 2)) << messages();
+    const auto ranks = ranks_of("killed");
+    ASSERT_TRUE(ranks.contains(1)) << messages();
+    ::kill(ranks.at(1), SIGUSR1);  // to one that does not own the folder
+    ASSERT_EQ(program.wait(), 75) << messages();
+  }
+  ASSERT_EQ(run(again), 0) << messages();
+  expect_same_end("whole", "killed");
+}
+
+TEST_F(Launched, ADeadRankEndsAllAndSaysSo) {
+  Program program(program_, launch("run", 4, forever()), folder_ / "messages.txt");
+  ASSERT_TRUE(wait_for_step(program, "run", 2)) << messages();
+  const auto ranks = ranks_of("run");
+  ASSERT_TRUE(ranks.contains(2)) << messages();
+  ::kill(ranks.at(2), SIGKILL);
+  ASSERT_TRUE(program.ends_within(seconds(10))) << messages();
+  EXPECT_EQ(program.wait(), 77) << messages();
+  EXPECT_THAT(messages(), HasSubstr("signal 9"));
+  EXPECT_TRUE(ranks_end_within("run", seconds(5)));
+}
+
+TEST_F(Launched, ADeadLauncherLeavesNoOrphans) {
+  Program program(program_, launch("run", 2, forever()), folder_ / "messages.txt");
+  ASSERT_TRUE(wait_for_step(program, "run", 2)) << messages();
+  program.send(SIGKILL);
+  EXPECT_EQ(program.wait(), 128 + SIGKILL);
+  EXPECT_TRUE(ranks_end_within("run", seconds(10))) << ranks_of("run").size();
+}
+
+TEST_F(Launched, AnErrorOfOneRankEndsAllWithItsCode) {
+  Strings command = launch("run", 2, {});
+  // The data of the folder are gone for whoever opens them next, which is all of them.
+  fs::resize_file(folder_ / "data/train.bin", 10);
+  EXPECT_EQ(run(command), 65) << messages();
+  EXPECT_THAT(messages(), HasSubstr("train.bin"));
+}
+
+TEST_F(Launched, RestartsEndAsIfNothingHadDied) {
+  const auto seed =
+      static_cast<unsigned>(number_from_environment("SWITCHYARD_KILL_SEED", ::getpid()));
+  const int num_kills = number_from_environment("SWITCHYARD_RANK_KILLS", 3);
+  std::cout << "SWITCHYARD_KILL_SEED=" << seed << "\n";
+  std::mt19937 random(seed);
+  const Strings settings{"parallel.expert=2"};
+  ASSERT_EQ(run(launch("whole", 2, settings)), 0) << messages();
+  Program program(program_, launch("killed", 2, settings, {"--restarts", "1000"}),
+                  folder_ / "messages.txt");
+  int killed = 0;
+  while (killed < num_kills) {
+    const auto wait = milliseconds(std::uniform_int_distribution<int>(0, 3000)(random));
+    if (program.ends_within(wait)) break;
+    const auto ranks = ranks_of("killed");
+    const auto rank = std::uniform_int_distribution<std::int64_t>(0, 1)(random);
+    if (!ranks.contains(rank)) continue;
+    ::kill(ranks.at(rank), SIGKILL);
+    ++killed;
+  }
+  ASSERT_EQ(program.wait(), 0) << messages();
+  std::cout << killed << " kills\n";
+  EXPECT_GT(killed, 0);
+  expect_same_end("whole", "killed");
+}
+
+}  // namespace
+}  // namespace switchyard
