@@ -225,7 +225,7 @@ int num_available_cores() {
 
 int cores_of_one(int available, int allowed_here, int allowed_to_starter,
                  std::int64_t num_processes) {
-  if (num_processes <= 1 || allowed_here < allowed_to_starter) return available;
+  if (num_processes <= 1 || allowed_here * num_processes <= allowed_to_starter) return available;
   return static_cast<int>(std::max<std::int64_t>(1, available / num_processes));
 }
 

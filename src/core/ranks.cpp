@@ -16,18 +16,16 @@ struct Names {
   const char* starter;
   const char* rank;
   const char* num_ranks;
-  const char* local_rank;
   const char* num_local_ranks;
 };
 
 // The first that is set counts.
-constexpr Names kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"};
+constexpr Names kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"};
 constexpr Names kOpenMpi{"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-                         "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"};
-constexpr Names kMpich{"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"};
+                         "OMPI_COMM_WORLD_LOCAL_SIZE"};
+constexpr Names kMpich{"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"};
 // Of a step, so not of the batch script, which is one process whatever the job's size is.
-constexpr Names kSlurm{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
-                       "SLURM_STEP_TASKS_PER_NODE"};
+constexpr Names kSlurm{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"};
 
 std::int64_t number_in(const char* name, const char* text) {
   std::int64_t value = 0;
@@ -44,8 +42,12 @@ std::int64_t number_in(const char* name, const char* text) {
 }
 
 std::optional<RankEnvironment> read(const Names& names, const Environment& variable) {
-  const char* rank = variable(names.rank);
-  const char* num_ranks = variable(names.num_ranks);
+  const auto value_of = [&variable](const char* name) -> const char* {
+    const char* value = variable(name);
+    return value == nullptr || *value == '\0' ? nullptr : value;
+  };
+  const char* rank = value_of(names.rank);
+  const char* num_ranks = value_of(names.num_ranks);
   if (rank == nullptr || num_ranks == nullptr) return std::nullopt;
   RankEnvironment found{.rank = number_in(names.rank, rank),
                         .num_ranks = number_in(names.num_ranks, num_ranks),
@@ -54,12 +56,13 @@ std::optional<RankEnvironment> read(const Names& names, const Environment& varia
     throw UsageError(fmt::format("{}={}, but {}={}: ranks count from 0", names.rank, rank,
                                  names.num_ranks, num_ranks));
   }
-  // All on one machine where nothing else is said.
-  const char* local_rank = variable(names.local_rank);
-  const char* num_local = variable(names.num_local_ranks);
-  found.local_rank = local_rank == nullptr ? found.rank : number_in(names.local_rank, local_rank);
-  found.num_local_ranks =
-      num_local == nullptr ? found.num_ranks : number_in(names.num_local_ranks, num_local);
+  found.num_local_ranks = found.num_ranks;  // where nothing else is said
+  for (const char* name : {names.num_local_ranks, kSlurm.num_local_ranks}) {
+    if (const char* value = value_of(name); value != nullptr) {
+      found.num_local_ranks = number_in(name, value);
+      break;
+    }
+  }
   if (found.num_local_ranks < 1) found.num_local_ranks = 1;
   return found;
 }

@@ -131,6 +131,25 @@ void forbid_silent_tokens(std::vector<double>& logits, const data::Tokenizer& to
   if (vocab_size < logits.size()) logits.resize(vocab_size);
 }
 
+// The first rank chooses for all; when it cannot, none goes on.
+std::int32_t choose_on_ranks(const RankShare& ranks, const std::function<std::int32_t()>& choose) {
+  if (!ranks.of_first) return choose();
+  constexpr std::int64_t kNone = -1;
+  if (ranks.rank != 0) {
+    const std::int64_t id = ranks.of_first(kNone);
+    if (id == kNone) throw NonFiniteError("the first rank's output is not finite");
+    return static_cast<std::int32_t>(id);
+  }
+  std::int32_t id = 0;
+  try {
+    id = choose();
+  } catch (const NonFiniteError&) {
+    (void)ranks.of_first(kNone);
+    throw;
+  }
+  return static_cast<std::int32_t>(ranks.of_first(id));
+}
+
 }  // namespace
 
 Generation generate(model::Decoder& decoder, const data::Tokenizer& tokenizer,
@@ -162,9 +181,9 @@ Generation generate(model::Decoder& decoder, const data::Tokenizer& tokenizer,
   while (result.num_tokens < options.max_tokens) {
     std::vector<double> logits = window.logits();
     forbid_silent_tokens(logits, tokenizer);
-    std::int32_t id =
-        choose_token(logits, options.sampling, static_cast<std::uint64_t>(result.num_tokens));
-    if (options.ranks.of_first) id = static_cast<std::int32_t>(options.ranks.of_first(id));
+    const std::int32_t id = choose_on_ranks(options.ranks, [&] {
+      return choose_token(logits, options.sampling, static_cast<std::uint64_t>(result.num_tokens));
+    });
     if (end.has_value() && id == *end) {
       result.reached_end = true;
       break;

@@ -33,7 +33,12 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
 // What no change of the batch makes smaller does not fit: said before hours of swapping, or before
 // the system kills the process.
 void check_memory(const config::Config& config) {
-  const auto parameters = static_cast<double>(model::count_parameters(config.model).total);
+  const model::ParameterCounts counts = model::count_parameters(config.model);
+  const double experts = static_cast<double>(counts.per_expert) *
+                         static_cast<double>(config.model.moe.num_experts) *
+                         static_cast<double>(counts.num_moe_layers);
+  const double parameters = static_cast<double>(counts.total) - experts +
+                            experts / static_cast<double>(config.parallel.expert);
   if (config.train.device != "cpu") return;
   const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, at::kCPU);
   const auto compute = static_cast<double>(c10::elementSize(policy.compute));

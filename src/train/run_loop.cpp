@@ -14,7 +14,6 @@
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 #include "switchyard/ops/device.h"
-#include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/model_files.h"
 #include "train/phase.h"
 #include "train/run_words.h"
@@ -60,7 +59,6 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
 
 void RunLoop::restore(const ResumePoint& point) {
   if (point.checkpoint.has_value()) restore_from(point);
-  groups_.world().barrier("all have read the records");
   records_.mark_resume(trainer_.step());
 }
 
@@ -99,14 +97,15 @@ void RunLoop::restore_from(const ResumePoint& point) {
   const TrainingState& state = point.state;
   restore_training(point, config_.model, task_.model(), trainer_);
   statistics_.restore(state.totals);
-  evaluated_step_ = state.evaluated_step;
-  sampled_step_ = state.sampled_step;
-  if (point.same_evaluations) {
-    best_.restore(state.best);
-  } else if (leads()) {
-    log::info("evaluations are not comparable with those before: the best starts afresh");
+  done_.restore(state, point.same_evaluations);
+  if (leads()) {
+    if (!point.same_evaluations) {
+      log::info("evaluations are not comparable with those before: the best starts afresh");
+    }
+    done_.take_from(folder_, trainer_.step(), point.same_evaluations,
+                    [this](const EvaluationRecord& record) { return task_.judged(record); });
   }
-  take_what_was_done_after_the_save(point.same_evaluations);
+  done_.take_from_leader(ranks_);
   checkpoints_.start_from(saved);
   if (!leads()) return;
   for (const std::string& line :
@@ -115,21 +114,9 @@ void RunLoop::restore_from(const ResumePoint& point) {
   }
 }
 
-// A step is saved before it is evaluated and sampled; the files tell whether it was.
-void RunLoop::take_what_was_done_after_the_save(bool comparable) {
-  const std::int64_t step = trainer_.step();
-  for (const EvaluationRecord& record :
-       telemetry::read_metrics(folder_.metrics_file()).evaluations) {
-    if (record.step != step || evaluated_step_ == step) continue;
-    if (comparable) (void)best_.judge(step, task_.judged(record));
-    evaluated_step_ = step;
-  }
-  if (std::filesystem::exists(folder_.sample_file(step))) sampled_step_ = step;
-}
-
 bool RunLoop::stopped_early() const {
   const std::int64_t patience = config_.train.early_stop_patience;
-  return patience > 0 && best_.state().num_without_improvement >= patience;
+  return patience > 0 && done_.best.state().num_without_improvement >= patience;
 }
 
 bool RunLoop::is_finished() const {
@@ -185,30 +172,24 @@ bool RunLoop::is_save_due() {
 // The save comes first, so that nothing that happens to the rest can cost the steps before it; a
 // resume makes up for what of the rest is missing.
 void RunLoop::do_what_is_due() {
+  const std::int64_t step = trainer_.step();
   if (stop_requested()) stop();
   const bool save_was_due = is_save_due();
-  if (save_was_due && !is_saved()) save();
-  evaluate_and_sample();
+  const bool saves = save_was_due && !is_saved();
+  if (saves) save();
+  const bool evaluates = is_due(config_.train.evaluate_every) && done_.evaluated_step != step;
+  if (evaluates) attempt("evaluation", [this] { evaluate(); });
+  if ((saves || evaluates) && stop_requested()) stop();
+  if (is_due(config_.train.sample_every) && done_.sampled_step != step) {
+    sample();
+    if (stop_requested()) stop();
+  }
   // The evaluation may have found the best so far, or the last step.
-  const std::int64_t step = trainer_.step();
-  const bool is_best = config_.train.keep_best && best_.state().step == step;
-  if (((is_best && !save_was_due) || is_finished()) && !is_saved()) {
-    save();
-    if (!is_finished() && stop_requested()) stop();
-  }
+  const bool is_best = config_.train.keep_best && done_.best.state().step == step;
+  const bool saves_again = ((is_best && !save_was_due) || is_finished()) && !is_saved();
+  if (saves_again) save();
   if (is_best && leads() && checkpoints_.last_step() == step) checkpoints_.mark_best();
-}
-
-void RunLoop::evaluate_and_sample() {
-  const std::int64_t step = trainer_.step();
-  if (is_due(config_.train.evaluate_every) && evaluated_step_ != step) {
-    attempt("evaluation", [this] { evaluate(); });
-    if (stop_requested()) stop();
-  }
-  if (is_due(config_.train.sample_every) && sampled_step_ != step) {
-    attempt("sample", [this] { sample(); });
-    if (stop_requested()) stop();
-  }
+  if (saves_again && !is_finished() && stop_requested()) stop();
 }
 
 void RunLoop::attempt(const std::string& kind, const std::function<void()>& work) {
@@ -267,9 +248,9 @@ checkpoint::SaveRequest RunLoop::checkpoint_request() {
   request.plan = checkpoint_plan();
   request.training_state = to_json(TrainingState{.trainer = trainer_.state(),
                                                  .totals = statistics_.totals(),
-                                                 .best = best_.state(),
-                                                 .evaluated_step = evaluated_step_,
-                                                 .sampled_step = sampled_step_,
+                                                 .best = done_.best.state(),
+                                                 .evaluated_step = done_.evaluated_step,
+                                                 .sampled_step = done_.sampled_step,
                                                  .data_fingerprint = task_.data_fingerprint()});
   request.step = trainer_.step();
   request.tokenizer_file = task_.tokenizer().file_name();
@@ -316,13 +297,13 @@ void RunLoop::evaluate() {
   EvaluationRecord& record = *result;
   record.step = trainer_.step();
   record.seconds = seconds_since(start);
-  records_.evaluation(record, best_.judge(record.step, task_.judged(record)));
+  records_.evaluation(record, done_.best.judge(record.step, task_.judged(record)));
   evaluation_ = record;
-  evaluated_step_ = record.step;
+  done_.evaluated_step = record.step;
   if (leads() && std::isfinite(record.loss)) checkpoints_.confirm();
   if (stopped_early() && leads()) {
     log::info("stopping early: no improvement for {}",
-              counted(best_.state().num_without_improvement, "evaluation"));
+              counted(done_.best.state().num_without_improvement, "evaluation"));
   }
 }
 
@@ -330,13 +311,29 @@ void RunLoop::sample() {
   if (!task_.can_sample()) return;
   const Phase phase(trainer_.phases(), "sample");
   const std::int64_t step = trainer_.step();
-  const bool has_all_experts = groups_.layout().expert == 1;  // and needs nobody's help
-  if (!has_all_experts) {
-    records_.sample(step, task_.sample(step, ranks_.share()));
-  } else if (leads()) {
-    records_.sample(step, task_.sample(step, {}));
+  bool worked = true;
+  if (groups_.layout().expert > 1) {
+    worked = sample_together(step);
+  } else if (leads()) {  // it has all experts, and nobody waits for it
+    worked =
+        side_work_.attempt("sample", step, [&] { records_.sample(step, task_.sample(step, {})); });
   }
-  sampled_step_ = step;
+  if (!ranks_.any(!worked, "sample that failed")) done_.sampled_step = step;
+}
+
+// Outputs that are not finite end it on all ranks alike (RankShare); another error ends the run.
+bool RunLoop::sample_together(std::int64_t step) {
+  std::string text;
+  std::exception_ptr failure;
+  try {
+    text = task_.sample(step, ranks_.share());
+  } catch (const NonFiniteError&) {
+    failure = std::current_exception();
+  }
+  return side_work_.attempt("sample", step, [&] {
+    if (failure) std::rethrow_exception(failure);
+    records_.sample(step, text);
+  });
 }
 
 void RunLoop::stop_if_not_finite() {

@@ -12,7 +12,6 @@
 #include "switchyard/config/config.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/telemetry/expert_watch.h"
-#include "switchyard/telemetry/step_line.h"
 #include "switchyard/telemetry/step_statistics.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/run_result.h"
@@ -24,6 +23,7 @@
 #include "train/resume_point.h"
 #include "train/run_ranks.h"
 #include "train/run_records.h"
+#include "train/side_progress.h"
 #include "train/side_work.h"
 
 namespace switchyard::train {
@@ -57,7 +57,6 @@ class RunLoop {
   [[nodiscard]] bool is_due(std::int64_t every) const;
 
   void restore_from(const ResumePoint& point);
-  void take_what_was_done_after_the_save(bool comparable);
   void begin();
   void warn_of(const telemetry::StepSums& sums);
   void log_step(const telemetry::StepSums& sums);
@@ -68,12 +67,13 @@ class RunLoop {
   [[nodiscard]] bool is_save_due();
   [[nodiscard]] bool is_saved() const { return checkpoints_.saved_step() == trainer_.step(); }
   void do_what_is_due();
-  void evaluate_and_sample();
   // What is done beside training: a failure is a warning. Where there are several ranks it ends the
   // run, since the others wait for what this one would have done.
   void attempt(const std::string& kind, const std::function<void()>& work);
   void evaluate();
   void sample();
+  // By the ranks that hold the experts between them. Did it work?
+  [[nodiscard]] bool sample_together(std::int64_t step);
   void save();
   [[nodiscard]] checkpoint::WritePlan checkpoint_plan();
   [[nodiscard]] checkpoint::SaveRequest checkpoint_request();
@@ -91,13 +91,11 @@ class RunLoop {
   Trainer trainer_;
   telemetry::StepStatistics statistics_;
   telemetry::ExpertWatch expert_watch_;
-  telemetry::BestTracker best_;
+  SideProgress done_;
   SideWork side_work_;
   RunRecords records_;
   CheckpointKeeper checkpoints_;
   std::optional<telemetry::EvaluationRecord> evaluation_;
-  std::int64_t evaluated_step_ = 0;  // 0 = none yet
-  std::int64_t sampled_step_ = 0;
   // Where this process began.
   std::int64_t first_step_ = 0;
   std::int64_t first_tokens_ = 0;

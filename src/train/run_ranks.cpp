@@ -2,6 +2,7 @@
 
 #include <ATen/ops/full.h>
 
+#include <exception>
 #include <map>
 #include <memory>
 #include <string>
@@ -73,14 +74,15 @@ inference::RankShare RunRanks::share() {
 fs::path RunRanks::save(const fs::path& checkpoints, const checkpoint::SaveRequest& request) {
   if (count() == 1) return checkpoint::save(checkpoints, request);
   std::unique_ptr<checkpoint::StartedSave> started;
+  std::exception_ptr failure;
   try {
     started =
         std::make_unique<checkpoint::StartedSave>(checkpoints, request.step, request.is_sound);
   } catch (const StorageError&) {
-    (void)comm::text_of_first(world_, "", kFolder);
-    throw;
+    failure = std::current_exception();
   }
-  (void)comm::text_of_first(world_, started->folder().string(), kFolder);
+  (void)comm::text_of_first(world_, started ? started->folder().string() : "", kFolder);
+  if (failure) std::rethrow_exception(failure);
   const std::vector<std::string> told = comm::all_gather_text(
       world_, write_and_tell(world_, request.plan, started->folder()), kFiles);
   std::map<std::string, FileDigest> written;

@@ -1,5 +1,6 @@
 // What the ranks of a run tell each other beside training, so that none decides alone what others
-// wait for. Every function but leads() is a collective, and costs nothing where there is one rank.
+// wait for. All but leads() and count() are collectives, which cost nothing where there is one
+// rank.
 #pragma once
 
 #include <cstdint>

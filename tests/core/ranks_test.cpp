@@ -42,23 +42,25 @@ TEST(RankEnvironment, NobodySpeaksOfRanks) {
 TEST(RankEnvironment, IsWhatMpirunSays) {
   const RankEnvironment open_mpi = read({{"OMPI_COMM_WORLD_RANK", "5"},
                                          {"OMPI_COMM_WORLD_SIZE", "8"},
-                                         {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
                                          {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}});
   EXPECT_EQ(open_mpi.rank, 5);
   EXPECT_EQ(open_mpi.num_ranks, 8);
-  EXPECT_EQ(open_mpi.local_rank, 1);
   EXPECT_EQ(open_mpi.num_local_ranks, 4);
   EXPECT_EQ(open_mpi.starter, "mpirun");
   const RankEnvironment mpich = read({{"PMI_RANK", "2"}, {"PMI_SIZE", "3"}});
   EXPECT_EQ(mpich.rank, 2);
   EXPECT_EQ(mpich.num_local_ranks, 3) << "all on one machine where nothing else is said";
+  EXPECT_EQ(read({{"PMI_RANK", "2"}, {"PMI_SIZE", "8"}, {"SLURM_STEP_TASKS_PER_NODE", "4(x2)"}})
+                .num_local_ranks,
+            4)
+      << "srun with PMI2";
+  EXPECT_EQ(read({{"RANK", ""}, {"WORLD_SIZE", ""}}).num_ranks, 1) << "set to nothing is not set";
 }
 
 TEST(RankEnvironment, OfSlurmIsThatOfTheStep) {
   const Variables step = {{"SLURM_PROCID", "6"},
                           {"SLURM_NTASKS", "99"},
                           {"SLURM_STEP_NUM_TASKS", "8"},
-                          {"SLURM_LOCALID", "2"},
                           {"SLURM_STEP_TASKS_PER_NODE", "4(x2)"}};
   EXPECT_EQ(read(step).rank, 6);
   EXPECT_EQ(read(step).num_ranks, 8);
@@ -71,7 +73,6 @@ TEST(RankEnvironment, OfSlurmIsThatOfTheStep) {
 TEST(RankEnvironment, OfTorchrunUnderSrunIsTorchruns) {
   const RankEnvironment torchrun = read({{"RANK", "9"},
                                          {"WORLD_SIZE", "16"},
-                                         {"LOCAL_RANK", "1"},
                                          {"LOCAL_WORLD_SIZE", "8"},
                                          {"SLURM_PROCID", "1"},
                                          {"SLURM_STEP_NUM_TASKS", "2"}});
@@ -97,6 +98,7 @@ TEST(CoresOfOne, AreSharedUnlessTheStarterBoundTheRanks) {
   EXPECT_EQ(cores_of_one(16, 16, 16, 4), 4);
   EXPECT_EQ(cores_of_one(2, 2, 2, 4), 1) << "at least one";
   EXPECT_EQ(cores_of_one(4, 4, 16, 4), 4) << "mpirun bound each rank to its own";
+  EXPECT_EQ(cores_of_one(16, 16, 32, 4), 4) << "bound to a socket, which two ranks share";
   EXPECT_EQ(cores_of_one(16, 16, 16, 1), 16);
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -26,6 +27,8 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
 #include "switchyard/train/pretrain.h"
+#include "switchyard/train/stop_signal.h"
+#include "train/next_token_task.h"
 #include "train/run_ranks.h"
 #include "train/tiny_run_folder.h"
 
@@ -225,22 +228,20 @@ TEST_P(RunOnRanks, SavesTheSameStepWhenOneIsToldToStop) {
   stopping.train.evaluate_every = stopping.train.sample_every = stopping.train.checkpoint_every = 0;
   std::mutex mutex;
   std::vector<std::string> messages;
+  const StopSignal caught;  // from before the signal to after the last rank
+  std::thread later([] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    ::kill(::getpid(), SIGTERM);
+  });
   comm::run_ranks(2, [&](comm::Communicator& world) {
     try {
-      if (world.rank() == 0) {
-        // Its own thread gets the signal, in the middle of a step or between two.
-        std::thread later([] {
-          std::this_thread::sleep_for(std::chrono::milliseconds(300));
-          ::kill(::getpid(), SIGTERM);
-        });
-        later.detach();
-      }
       (void)pretrain(in_layout(stopping, {2, 2}), world);
     } catch (const PreemptedError& error) {
       const std::lock_guard lock(mutex);
       messages.emplace_back(error.what());
     }
   });
+  later.join();
   ASSERT_THAT(messages, SizeIs(2)) << "all ranks stop";
   EXPECT_EQ(checkpoint::steps_in(run("run") / "checkpoints").size(), 1U);
   EXPECT_THAT(messages[0], HasSubstr("stopped by SIGTERM after step"));
@@ -270,6 +271,56 @@ TEST_P(RunOnRanks, WithAWriterThatFailsSaveNothingAndSayWhose) {
   EXPECT_THAT(message, HasSubstr("rank 1: "));
   EXPECT_THAT(checkpoint::steps_in(run("run") / "checkpoints"), IsEmpty());
   EXPECT_TRUE(fs::is_empty(run("run") / "checkpoints")) << "what was written is removed";
+}
+
+TEST_P(RunOnRanks, AgreeOnWhatOneKnows) {
+  comm::run_ranks(3, [](comm::Communicator& world) {
+    RunRanks ranks(world);
+    EXPECT_EQ(ranks.leads(), world.rank() == 0);
+    EXPECT_TRUE(ranks.any(world.rank() == 1, "one"));
+    EXPECT_FALSE(ranks.any(false, "none"));
+    EXPECT_EQ(ranks.sum(world.rank(), "ranks"), 3);
+    EXPECT_EQ(ranks.of_leader(7 + world.rank(), "number"), 7);
+  });
+}
+
+// Outputs that are not finite cost no rank more than the sample, whoever makes it.
+TEST_P(RunOnRanks, GoOnWhereASampleFails) {
+  for (const Layout& layout : {Layout{2, 1}, Layout{2, 2}}) {
+    SCOPED_TRACE(layout.name());
+    const config::Config own = in_layout(config(layout.name()), layout);
+    comm::run_ranks(layout.num_ranks, [&](comm::Communicator& world) {
+      parallel::RankGroups groups(world, layout.expert);
+      const Build parts = build(own, parallel::expert_placement(groups, own.model.moe.num_experts));
+      for (ops::Parameter* parameter : parts.decoder->parameters()) {
+        parameter->master.fill_(std::nan(""));
+        ops::publish(*parameter);
+      }
+      RunRanks ranks(world);
+      NextTokenTask task(parts.config, *parts.decoder, parts.training, nullptr);
+      EXPECT_THROW((void)task.sample(0, layout.expert > 1 ? ranks.share() : inference::RankShare{}),
+                   NonFiniteError);
+      world.barrier("all are here again");
+    });
+  }
+}
+
+TEST_P(RunOnRanks, EvaluateAPassThatIsNobodysTurn) {
+  config::Config own = config("run");
+  own.train.micro_batch_size = 1;
+  double alone = 0.0;
+  for (const std::int64_t num_ranks : {1, 3}) {  // whose number does not divide that of the passes
+    comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+      const Build parts = build(own);
+      RunRanks ranks(world);
+      NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
+      const auto record = task.evaluate({.step = 0, .ranks = ranks.share()});
+      ASSERT_TRUE(record.has_value());
+      if (num_ranks == 1) alone = record->loss;
+      EXPECT_EQ(record->loss, alone) << "passes of equal size: the same bits";
+    });
+  }
+  EXPECT_GT(alone, 0.0);
 }
 
 TEST_P(RunOnRanks, RefuseExpertsOfAnotherModel) {

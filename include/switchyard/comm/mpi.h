@@ -10,7 +10,7 @@ namespace switchyard::comm {
 
 struct MpiOptions {
   // A message that is under way for longer throws PeerError, naming its collective.
-  std::chrono::seconds timeout{600};
+  std::chrono::seconds timeout{1800};
   // Before each collective ranks tell each other which one they are in, so that a disagreement is
   // an InternalError on all of them rather than a hang or wrong numbers. Costs a round each.
   bool check_agreement = false;

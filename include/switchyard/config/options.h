@@ -57,6 +57,8 @@ struct VerbSpec {
   void (*check)(const ParsedArguments& arguments, std::vector<std::string>& problems) = nullptr;
 };
 
+// A verb that may run as one of several ranks.
+[[nodiscard]] bool trains(const VerbSpec& verb);
 // The verb whose arguments end at `--`, behind which is the command of a rank.
 inline constexpr std::string_view kLaunch = "launch";
 

@@ -10,9 +10,7 @@ namespace switchyard {
 struct RankEnvironment {
   std::int64_t rank = 0;
   std::int64_t num_ranks = 1;
-  // Among those on this machine.
-  std::int64_t local_rank = 0;
-  std::int64_t num_local_ranks = 1;
+  std::int64_t num_local_ranks = 1;  // on this machine
   std::string starter = {};  // "mpirun", "srun" or "torchrun"; empty: nobody speaks of ranks
 };
 

@@ -45,7 +45,7 @@ struct ValidationOptions {
   std::int64_t max_tokens = 0;                        // 0 = the whole split
   std::int64_t tokens_per_pass = kMostTokensPerPass;  // at least one window is taken
   std::int64_t step = 0;
-  RankShare ranks = {};  // passes are shared out; every rank has the result, the same bits as one's
+  RankShare ranks = {};  // passes are shared out; all have the result of one
   // Asked before every pass, by all ranks at the same time.
   std::function<bool()> should_stop = {};
   // Called with the windows done so far and in total.

@@ -24,7 +24,8 @@ int run(const std::vector<std::string>& command_line) {
   const switchyard::config::Command command = switchyard::config::find_command(command_line);
   const ParsedArguments arguments =
       switchyard::config::parse_arguments(*command.verb, command.arguments);
-  const switchyard::RankEnvironment ranks = switchyard::read_rank_environment();
+  switchyard::RankEnvironment ranks;
+  if (switchyard::config::trains(*command.verb)) ranks = switchyard::read_rank_environment();
   switchyard::log::speak_as_rank(ranks.rank);
   switchyard::ops::set_up_threads(ranks.num_local_ranks);
   const std::string& verb = command.verb->name;

@@ -6,25 +6,14 @@
 #include "cli/engine/report_error.h"
 #include "switchyard/comm/mpi.h"
 #include "switchyard/comm/self.h"
+#include "switchyard/config/ranks.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/ranks.h"
+#include "switchyard/train/stop_signal.h"
 
 namespace switchyard::cli {
 namespace {
-
-void check_ranks(const config::Config& config, const RankEnvironment& ranks) {
-  if (config.train.device != "cpu") {
-    throw UsageError(
-        fmt::format("{} ranks on {}: ranks on GPUs need NCCL, which this version does not use yet",
-                    ranks.num_ranks, config.train.device),
-        "train on one GPU, or on CPUs with train.device=cpu");
-  }
-  if (ranks.starter == "torchrun") {
-    throw UsageError("ranks on CPUs talk over MPI, which torchrun does not start",
-                     "start them with mpirun, srun or `switchyard launch`");
-  }
-}
 
 // Has every rank met it?
 bool is_agreed(const std::exception& error) {
@@ -34,14 +23,19 @@ bool is_agreed(const std::exception& error) {
 
 }  // namespace
 
-int on_ranks(const config::Config& config,
+int on_ranks(const config::Config& config, bool debug,
              const std::function<void(comm::Communicator& world)>& body) {
   const RankEnvironment ranks = read_rank_environment();
   if (ranks.num_ranks == 1) {
     body(*comm::make_self_communicator());
     return kExitDone;
   }
-  check_ranks(config, ranks);
+  if (ranks.starter == "torchrun") {
+    throw UsageError("ranks on CPUs talk over MPI, which torchrun does not start",
+                     "start them with mpirun, srun or `switchyard launch`");
+  }
+  config::check_ranks(config, ranks.num_ranks);
+  const train::StopSignal stop;  // a stop while the ranks start waits for the first step
   const std::unique_ptr<comm::Communicator> world = comm::join_mpi();
   int code = kExitDone;
   try {
@@ -54,8 +48,8 @@ int on_ranks(const config::Config& config,
     body(*world);
   } catch (const std::exception& error) {
     code = exit_code_of(error);
-    if (!is_agreed(error)) comm::end_all_mpi_ranks(report_any_error(error, false));
-    if (ranks.rank == 0) (void)report_any_error(error, false);
+    if (!is_agreed(error)) comm::end_all_mpi_ranks(report_any_error(error, debug));
+    if (ranks.rank == 0) (void)report_any_error(error, debug);
   }
   return code;  // the last communicator, in order, ends MPI
 }

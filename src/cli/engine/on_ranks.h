@@ -13,7 +13,7 @@ namespace switchyard::cli {
 // NonFiniteError) is reported by rank 0; after any other error this process ends all of them, with
 // its exit code, once it has said what it was. Alone it is thrown on.
 // Throws UsageError where the ranks cannot be connected.
-int on_ranks(const config::Config& config,
+int on_ranks(const config::Config& config, bool debug,
              const std::function<void(comm::Communicator& world)>& body);
 
 }  // namespace switchyard::cli

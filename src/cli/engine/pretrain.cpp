@@ -17,7 +17,7 @@ int run_pretrain(const config::ParsedArguments& arguments) {
   const config::Resolved resolved =
       config::load(arguments.text("CONFIG.yaml"), arguments.overrides());
   train::outlive_closed_output();
-  return on_ranks(resolved.config, [&](comm::Communicator& world) {
+  return on_ranks(resolved.config, arguments.debug(), [&](comm::Communicator& world) {
     const bool leads = world.rank() == 0;  // the others may find the folder begun
     const bool is_there =
         leads && arguments.has("--or-resume") && config::holds_run(resolved.config.run.dir);

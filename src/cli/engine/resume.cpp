@@ -36,7 +36,7 @@ int run_resume(const config::ParsedArguments& arguments) {
   train::outlive_closed_output();
   const config::Config config =
       config::load_for_resume(arguments.text("RUN"), arguments.overrides(), allowed);
-  return on_ranks(config, [&](comm::Communicator& world) {
+  return on_ranks(config, arguments.debug(), [&](comm::Communicator& world) {
     (void)train::resume(config, allowed, from, world);
   });
 }

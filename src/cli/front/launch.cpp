@@ -1,5 +1,7 @@
 #include "cli/front/launch.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,10 +9,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <optional>
+#include <thread>
 
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
@@ -40,23 +43,31 @@ void catch_signals() {
   struct sigaction action {};
   action.sa_handler = &pass_on;
   ::sigemptyset(&action.sa_mask);
+  for (const int signal : kSignals) ::sigaddset(&action.sa_mask, signal);
   for (const int signal : kSignals) {
     struct sigaction before {};
     ::sigaction(signal, nullptr, &before);
     if (signal == SIGHUP && before.sa_handler == SIG_IGN) continue;  // nohup
     ::sigaction(signal, &action, nullptr);
   }
+  (void)std::signal(SIGCHLD,
+                    SIG_DFL);  // ignored by some parents, and then nobody can be waited for
 }
 
 // Ranks share the cores as they are, and may be more than these; each MPI has its own names.
 void set_up_environment() {
-  for (const char* name : {"OMPI_MCA_rmaps_base_oversubscribe", "OMPI_ALLOW_RUN_AS_ROOT",
-                           "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_orte_abort_print_stack"}) {
-    ::setenv(name, std::strstr(name, "stack") != nullptr ? "0" : "1", 0);
+  struct Variable {
+    const char* name;
+    const char* value;
+  };
+  for (const Variable& variable : {Variable{"OMPI_MCA_rmaps_base_oversubscribe", "1"},
+                                   {"OMPI_MCA_hwloc_base_binding_policy", "none"},
+                                   {"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                                   {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+                                   {"PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"},
+                                   {"PRTE_MCA_hwloc_default_binding_policy", "none"}}) {
+    ::setenv(variable.name, variable.value, 0);
   }
-  ::setenv("OMPI_MCA_hwloc_base_binding_policy", "none", 0);
-  ::setenv("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe", 0);
-  ::setenv("PRTE_MCA_hwloc_default_binding_policy", "none", 0);
 }
 
 [[noreturn]] void become_starter(const std::vector<std::string>& arguments, pid_t launcher) {
@@ -71,7 +82,9 @@ void set_up_environment() {
   ::_exit(127);
 }
 
-// The exit status of one start.
+constexpr int kNotStarted = -1;
+
+// The exit status of one start, kNotStarted when a stop came before.
 int run_once(const std::vector<std::string>& arguments) {
   const pid_t launcher = ::getpid();
   sigset_t ours;
@@ -79,6 +92,10 @@ int run_once(const std::vector<std::string>& arguments) {
   ::sigemptyset(&ours);
   for (const int signal : kSignals) ::sigaddset(&ours, signal);
   ::sigprocmask(SIG_BLOCK, &ours, &before);
+  if (num_signals > 0) {
+    ::sigprocmask(SIG_SETMASK, &before, nullptr);
+    return kNotStarted;
+  }
   const pid_t child = ::fork();
   if (child == 0) {
     for (const int signal : kSignals) {
@@ -95,9 +112,12 @@ int run_once(const std::vector<std::string>& arguments) {
   starter = child;
   ::sigprocmask(SIG_SETMASK, &before, nullptr);
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
+  pid_t ended = -1;
+  do {
+    ended = ::waitpid(child, &status, 0);
+  } while (ended < 0 && errno == EINTR);
   starter = 0;
+  SWITCHYARD_CHECK(ended == child, "mpirun cannot be waited for: {}", std::strerror(errno));
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -114,14 +134,28 @@ bool is_final(int code) {
   return std::find(kFinal.begin(), kFinal.end(), code) != kFinal.end();
 }
 
+// The newest one that a resume goes on from; -1 = none.
 std::int64_t newest_step(const fs::path& run) {
   std::int64_t newest = -1;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(run / config::kCheckpointsFolderName, error)) {
     const auto step = config::step_in_name(entry.path().filename().string());
-    if (step && config::is_checkpoint(entry.path())) newest = std::max(newest, *step);
+    const bool is_sound = !entry.path().has_extension() && config::is_checkpoint(entry.path());
+    if (step && is_sound) newest = std::max(newest, *step);
   }
   return newest;
+}
+
+// A rank may take a while to be gone, and its lock with it; whoever holds it longer is another run.
+void wait_for_lock(const fs::path& run) {
+  constexpr int kTries = 300;
+  const int descriptor = ::open((run / config::kRunLockName).c_str(), O_RDWR | O_CLOEXEC);
+  if (descriptor < 0) return;
+  for (int tries = 0; tries < kTries && num_signals == 0; ++tries) {
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  ::close(descriptor);
 }
 
 }  // namespace
@@ -132,14 +166,19 @@ int launch(const Launch& what) {
     throw UsageError("there is no mpirun here, which starts the ranks",
                      "install Open MPI (tools/setup.sh --mpi)");
   }
-  std::vector<std::string> arguments = {"mpirun", "-n", std::to_string(what.num_ranks)};
-  arguments.insert(arguments.end(), what.command.begin(), what.command.end());
   set_up_environment();
   catch_signals();
   std::int64_t num_left = what.num_restarts;
   std::int64_t saved = newest_step(what.run);
+  const std::vector<std::string>* command = &what.command;
   while (true) {
+    std::vector<std::string> arguments = {"mpirun", "-n", std::to_string(what.num_ranks)};
+    arguments.insert(arguments.end(), command->begin(), command->end());
     const int status = run_once(arguments);
+    if (num_signals > 0 && (status == kNotStarted || status == 128 + SIGUSR1)) {
+      log::info("stopped before the ranks began to train");
+      return kExitPreempted;
+    }
     const int code = code_of(status);
     if (status > 128) log::error("a rank was ended by signal {}", status - 128);
     if (is_final(code) || num_signals > 0) return code;
@@ -148,6 +187,8 @@ int launch(const Launch& what) {
     saved = now;
     if (num_left == 0) return code;
     --num_left;
+    command = &what.command_again;
+    wait_for_lock(what.run);
     log::warning("the ranks ended with exit code {}: starting them again {}", code,
                  saved < 0 ? "from the beginning" : fmt::format("from step {}", saved));
   }

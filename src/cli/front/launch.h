@@ -10,9 +10,10 @@ namespace switchyard::cli {
 
 struct Launch {
   std::int64_t num_ranks = 1;
-  std::int64_t num_restarts = 0;          // in a row, without a new checkpoint in between
-  std::vector<std::string> command = {};  // of a rank: this program and its arguments
-  std::filesystem::path run = {};         // the folder of the run
+  std::int64_t num_restarts = 0;                // in a row, without a new checkpoint in between
+  std::vector<std::string> command = {};        // of a rank: this program and its arguments
+  std::vector<std::string> command_again = {};  // the same when it is started again
+  std::filesystem::path run = {};               // the folder of the run
 };
 
 // Starts the ranks with mpirun, passes signals on (SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask for a

@@ -37,7 +37,7 @@ switchyard::config::Resolved load_config(const ParsedArguments& arguments) {
 // Of `pretrain` and `resume`: can it start? `leads`: also where the run's folder is; other ranks
 // may find it begun.
 switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::int64_t num_ranks,
-                                         bool leads) {
+                                         bool looks_at_folder) {
   namespace config = switchyard::config;
   config::Config run;
   if (arguments.verb().name == "resume") {
@@ -46,14 +46,27 @@ switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::
   } else {
     const config::Resolved resolved = load_config(arguments);
     run = resolved.config;
-    if (leads && arguments.has("--or-resume") && config::holds_run(run.run.dir)) {
+    if (looks_at_folder && arguments.has("--or-resume") && config::holds_run(run.run.dir)) {
       run = config::checked_for_resume(resolved);
-    } else if (leads) {
+    } else if (looks_at_folder) {
       config::check_folders_of_run(resolved);
     }
   }
   config::check_ranks(run, num_ranks);
   return run;
+}
+
+// What is started again goes on with what there is by then, and goes back to no step a second time.
+std::vector<std::string> again(std::vector<std::string> command, const std::string& verb) {
+  const auto has = [&command](const char* flag) {
+    return std::find(command.begin(), command.end(), flag);
+  };
+  if (verb == "pretrain" && has("--or-resume") == command.end()) {
+    command.insert(std::find(command.begin(), command.end(), verb) + 1, "--or-resume");
+  }
+  if (const auto from = has("--from"); from != command.end()) command.erase(from, from + 2);
+  std::erase_if(command, [](const std::string& each) { return each.starts_with("--from="); });
+  return command;
 }
 
 // What comes behind the first `--`.
@@ -72,11 +85,15 @@ int run_launch(std::span<const std::string> command_line) {
   const char* const hint = "for example: switchyard launch --nproc 4 -- pretrain CONFIG.yaml";
   if (command.empty()) throw switchyard::UsageError("launch: the command is missing", hint);
   const config::Command verb = config::find_command(command);
-  if (verb.verb->name != "pretrain" && verb.verb->name != "resume") {
+  if (!config::trains(*verb.verb)) {
     throw switchyard::UsageError(
         fmt::format("launch: '{}' is no work of several ranks", verb.verb->name), hint);
   }
   const ParsedArguments of_rank = config::parse_arguments(*verb.verb, verb.arguments);
+  if (of_rank.wants_help()) {
+    write_stdout(config::help_of(*verb.verb));
+    return switchyard::kExitDone;
+  }
   const std::int64_t num_ranks = arguments.integer("--nproc");
   const config::Config run = config_of_run(of_rank, num_ranks, true);
   switchyard::cli::Launch what{.num_ranks = num_ranks,
@@ -84,10 +101,7 @@ int run_launch(std::span<const std::string> command_line) {
                                .command = {switchyard::cli::this_program()},
                                .run = run.run.dir};
   what.command.insert(what.command.end(), command.begin(), command.end());
-  // What is started again goes on with what there is by then.
-  if (what.num_restarts > 0 && verb.verb->name == "pretrain" && !of_rank.has("--or-resume")) {
-    what.command.emplace_back("--or-resume");
-  }
+  what.command_again = again(what.command, verb.verb->name);
   return switchyard::cli::launch(what);
 }
 
@@ -107,9 +121,10 @@ bool answer(const ParsedArguments& arguments) {
                                              : config::reference_text());
   } else {
     if (verb == "plan") (void)load_config(arguments);
-    if (verb == "pretrain" || verb == "resume") {
+    if (config::trains(arguments.verb())) {
       const switchyard::RankEnvironment ranks = switchyard::read_rank_environment();
-      (void)config_of_run(arguments, ranks.num_ranks, ranks.rank == 0);
+      // Of several ranks the engine looks at the folder, once they can tell each other.
+      (void)config_of_run(arguments, ranks.num_ranks, ranks.num_ranks == 1);
     }
     return false;
   }
@@ -136,8 +151,10 @@ int run(std::span<const std::string> command_line, char* const* argv) {
   if (first != command_line.end() && *first == switchyard::config::kLaunch) {
     return run_launch(command_line);
   }
-  switchyard::log::speak_as_rank(switchyard::read_rank_environment().rank);
   const switchyard::config::Command command = switchyard::config::find_command(command_line);
+  if (switchyard::config::trains(*command.verb)) {
+    switchyard::log::speak_as_rank(switchyard::read_rank_environment().rank);
+  }
   if (answer(switchyard::config::parse_arguments(*command.verb, command.arguments))) {
     return switchyard::kExitDone;
   }

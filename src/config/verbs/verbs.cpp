@@ -250,6 +250,10 @@ std::string verb_suggestion(const std::string& given, const std::vector<std::str
 
 }  // namespace
 
+bool trains(const VerbSpec& verb) {
+  return verb.name == "pretrain" || verb.name == "resume";
+}
+
 std::span<const VerbSpec> all_verbs() {
   return verbs();
 }

@@ -1,0 +1,39 @@
+#include "train/side_progress.h"
+
+#include <bit>
+#include <filesystem>
+
+#include "switchyard/telemetry/read_metrics.h"
+
+namespace switchyard::train {
+
+void SideProgress::restore(const TrainingState& state, bool comparable) {
+  evaluated_step = state.evaluated_step;
+  sampled_step = state.sampled_step;
+  if (comparable) best.restore(state.best);
+}
+
+void SideProgress::take_from(const RunFolder& folder, std::int64_t step, bool comparable,
+                             const Judged& judged) {
+  for (const telemetry::EvaluationRecord& record :
+       telemetry::read_metrics(folder.metrics_file()).evaluations) {
+    if (record.step != step || evaluated_step == step) continue;
+    if (comparable) (void)best.judge(step, judged(record));
+    evaluated_step = step;
+  }
+  if (std::filesystem::exists(folder.sample_file(step))) sampled_step = step;
+}
+
+void SideProgress::take_from_leader(RunRanks& ranks) {
+  constexpr const char* kName = "what was done after the save";
+  const auto of_leader = [&](std::int64_t number) { return ranks.of_leader(number, kName); };
+  evaluated_step = of_leader(evaluated_step);
+  sampled_step = of_leader(sampled_step);
+  telemetry::BestState state = best.state();
+  state.loss = std::bit_cast<double>(of_leader(std::bit_cast<std::int64_t>(state.loss)));
+  state.step = of_leader(state.step);
+  state.num_without_improvement = of_leader(state.num_without_improvement);
+  best.restore(state);
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,31 @@
+// Which evaluation and which sample were the last, and which step is the best so far. A step is
+// saved before it is evaluated and sampled, so a checkpoint may know less of it than the folder.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "switchyard/telemetry/record.h"
+#include "switchyard/telemetry/step_line.h"
+#include "switchyard/train/run_folder.h"
+#include "train/run_ranks.h"
+#include "train/training_state.h"
+
+namespace switchyard::train {
+
+struct SideProgress {
+  telemetry::BestTracker best = {};
+  std::int64_t evaluated_step = 0;  // 0 = none yet
+  std::int64_t sampled_step = 0;
+
+  // As of the checkpoint. Evaluations that are not `comparable` with those from now on leave no
+  // best.
+  void restore(const TrainingState& state, bool comparable);
+  // What the folder has of the step that was saved. `judged`: less is better.
+  using Judged = std::function<double(const telemetry::EvaluationRecord& record)>;
+  void take_from(const RunFolder& folder, std::int64_t step, bool comparable, const Judged& judged);
+  // The leader's: others may not see the same files yet. A collective.
+  void take_from_leader(RunRanks& ranks);
+};
+
+}  // namespace switchyard::train
