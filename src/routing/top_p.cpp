@@ -2,9 +2,12 @@
 // token goes to its t = argmin_k (P_1 + ... + P_k >= p) most probable experts, weighted by P.
 #include <ATen/ops/scalar_tensor.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -48,26 +51,36 @@ class TopPRouter final : public LinearRouter {
   // The p that route() uses: kept as state rather than computed from the step, so that evaluation,
   // generation and a checkpoint on its own route as training did.
   [[nodiscard]] std::map<std::string, at::Tensor> state() const override {
-    if (!options_.p_warmup) {
-      return {};
-    }
-    return {{"p", at::scalar_tensor(p_, at::kFloat)}};
+    if (!p_moves()) return {};
+    std::map<std::string, at::Tensor> state{{"p", at::scalar_tensor(p_, at::kFloat)}};
+    if (has_target()) state.emplace("error_sum", at::scalar_tensor(error_sum_, at::kFloat));
+    return state;
   }
 
   void load_state(const std::map<std::string, at::Tensor>& state) override {
     check_state(state);
-    if (!options_.p_warmup) {
-      return;
-    }
+    if (!p_moves()) return;
     const float p = state.at("p").item<float>();
     if (!(p > 0.0F && p <= 1.0F)) {
       throw DataError(
           fmt::format("state 'p' of router '{}' must be in (0, 1], got {}", weight().name, p));
     }
     p_ = p;
+    if (has_target()) error_sum_ = state.at("error_sum").item<float>();
   }
 
-  void after_step(const GlobalSums& sums) override { set_p_for(sums.step + 1); }
+  [[nodiscard]] std::map<std::string, double> gauges() const override {
+    if (!p_moves()) return {};
+    return {{"p", static_cast<double>(p_)}};
+  }
+
+  void after_step(const GlobalSums& sums) override {
+    if (has_target()) {
+      steer(sums);
+    } else {
+      set_p_for(sums.step + 1);
+    }
+  }
 
  private:
   // A function of the step's number alone: after skipped steps p catches up.
@@ -76,9 +89,46 @@ class TopPRouter final : public LinearRouter {
                                               : options_.p);
   }
 
+  [[nodiscard]] bool has_target() const { return options_.target_k > 0.0; }
+  [[nodiscard]] bool p_moves() const { return has_target() || options_.p_warmup; }
+
+  // A proportional-integral controller: with a the mean experts per token of the step and
+  // e = ln(target / a),
+  //   logit(p) = logit(p_start) + Kp e + Ki sum(e).
+  // In ratios, since the same gains then do for any number of experts; in logits, since p nears 1
+  // as the router grows sure, and the nearer it is the more a step of p itself would change k. At a
+  // bound the sum stands still rather than wind up.
+  void steer(const GlobalSums& sums) {
+    const double mean_k = mean_experts(sums);
+    if (mean_k == 0.0) return;
+    const double error = std::log(options_.target_k / mean_k);
+    const double least = logit(kLeastP);
+    const double most = logit(kMostP);
+    const double sum = static_cast<double>(error_sum_) + error;
+    const double wanted = std::clamp(logit(options_.p), least, most) +
+                          options_.control_gains[0] * error + options_.control_gains[1] * sum;
+    const bool winds_up = (wanted >= most && error > 0.0) || (wanted <= least && error < 0.0);
+    if (!winds_up) error_sum_ = static_cast<float>(sum);
+    p_ = static_cast<float>(1.0 / (1.0 + std::exp(-std::clamp(wanted, least, most))));
+  }
+
+  // 0 for a step without tokens.
+  [[nodiscard]] double mean_experts(const GlobalSums& sums) const {
+    if (sums.num_tokens == 0) return 0.0;
+    if (options_.control == "model") return sums.model_experts_per_token;
+    const std::int64_t num_rows =
+        std::accumulate(sums.count_E.begin(), sums.count_E.end(), std::int64_t{0});
+    return static_cast<double>(num_rows) / static_cast<double>(sums.num_tokens);
+  }
+
+  static constexpr double kLeastP = 1e-3;  // one expert per token, whatever E is
+  static constexpr double kMostP = 1.0 - 1e-4;
+  static double logit(double p) { return std::log(p) - std::log1p(-p); }
+
   config::TopPOptions options_;
   bool renormalize_;
   float p_ = 0.0F;
+  float error_sum_ = 0.0F;
 };
 
 }  // namespace
@@ -97,6 +147,14 @@ std::unique_ptr<Router> make_top_p(const config::RouterConfig& config, const Rou
       throw UsageError(fmt::format("model.moe.router.p_warmup.steps must be at least 0, got {}",
                                    options.p_warmup->steps));
     }
+  }
+  if (options.target_k != 0.0 &&
+      !(options.target_k >= 1.0 && options.target_k <= static_cast<double>(build.num_experts) &&
+        !options.p_warmup && options.control_gains.size() == 2 &&
+        (options.control == "model" || options.control == "layer"))) {
+    throw UsageError(fmt::format(
+        "model.moe.router.target_k must be 0 or in 1..{} (the experts), without p_warmup, got {}",
+        build.num_experts, options.target_k));
   }
   if (options.max_experts &&
       (*options.max_experts < 1 || *options.max_experts > build.num_experts)) {

@@ -101,7 +101,8 @@ std::optional<RoutingRecord> routing(const Object& object) {
                        .router_entropy = object.number("router_entropy"),
                        .max_violation = object.number("max_violation"),
                        .dead_experts = object.integer("dead_experts"),
-                       .dead_fraction = object.number("dead_fraction")};
+                       .dead_fraction = object.number("dead_fraction"),
+                       .gauges = object.named_numbers("router")};
 }
 
 StepRecord step_record(const Object& object) {

@@ -32,6 +32,7 @@ void add_routing(Json& json, const std::optional<RoutingRecord>& routing) {
   json["max_violation"] = or_null(number(values.max_violation));
   json["dead_experts"] = or_null(values.dead_experts);
   json["dead_fraction"] = or_null(number(values.dead_fraction));
+  for (const auto& [name, value] : values.gauges) json["router"][name] = number(value);
 }
 
 }  // namespace

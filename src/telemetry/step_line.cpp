@@ -34,9 +34,13 @@ std::string speed_part(const StepRecord& record) {
 }
 
 std::string routing_part(const RoutingRecord& routing) {
-  return fmt::format("k {} [{}-{}] H {} vio {} dead {}", format_fixed(routing.experts_per_token, 2),
-                     routing.experts_per_token_p5, routing.experts_per_token_p95,
-                     format_fixed(routing.router_entropy, 2),
+  std::string gauges;
+  for (const auto& [name, value] : routing.gauges) {
+    gauges += fmt::format("{} {} ", name, format_fixed(value, 3));
+  }
+  return fmt::format("k {} [{}-{}] {}H {} vio {} dead {}",
+                     format_fixed(routing.experts_per_token, 2), routing.experts_per_token_p5,
+                     routing.experts_per_token_p95, gauges, format_fixed(routing.router_entropy, 2),
                      format_fixed(routing.max_violation, 2), percent(routing.dead_fraction));
 }
 

@@ -35,6 +35,7 @@ RoutingRecord routing_record(const LayerSums& sums) {
   record.dead_experts = std::count(sums.count_E.begin(), sums.count_E.end(), 0);
   record.dead_fraction =
       ratio(static_cast<double>(record.dead_experts), static_cast<double>(sums.count_E.size()));
+  record.gauges = sums.gauges;
   return record;
 }
 
@@ -46,6 +47,19 @@ double mean_experts(const std::vector<LayerSums>& layers) {
     num_rows += total(layer.count_E);
   }
   return ratio(static_cast<double>(num_rows), static_cast<double>(num_pairs));
+}
+
+std::map<std::string, double> mean_gauges(const std::vector<LayerSums>& layers) {
+  std::map<std::string, double> sum;
+  std::map<std::string, double> count;
+  for (const LayerSums& layer : layers) {
+    for (const auto& [name, value] : layer.gauges) {
+      sum[name] += value;
+      count[name] += 1.0;
+    }
+  }
+  for (auto& [name, value] : sum) value /= count.at(name);
+  return sum;
 }
 
 // All layers together. Layers may differ in their number of experts.
@@ -72,6 +86,7 @@ RoutingRecord routing_record(const std::vector<LayerSums>& layers) {
   record.router_entropy = ratio(entropy_sum, static_cast<double>(num_pairs));
   record.dead_fraction =
       ratio(static_cast<double>(record.dead_experts), static_cast<double>(num_experts));
+  record.gauges = mean_gauges(layers);
   return record;
 }
 
@@ -135,6 +150,7 @@ void StepStatistics::add_layers(const std::vector<LayerSums>& layers) {
     sum.losses.load_balance += layers[i].losses.load_balance;
     sum.losses.dynamic += layers[i].losses.dynamic;
     sum.losses.z += layers[i].losses.z;
+    sum.gauges = layers[i].gauges;
   }
 }
 

@@ -70,6 +70,13 @@ std::vector<TensorBoardScalar> scalars_of(const Json& record) {
   for (const auto& [key, value] : record.items()) {
     if (key != "step") add_scalar(scalars, fmt::format("{}/{}", group_of(key), key), value);
   }
+  const auto add_gauges = [&scalars](const std::string& group, const Json& of) {
+    if (!of.contains("router")) return;
+    for (const auto& [name, value] : of["router"].items()) {
+      add_scalar(scalars, fmt::format("{}/{}", group, name), value);
+    }
+  };
+  add_gauges("routing", record);
   for (const auto& [phase, value] : record["phase_ms"].items()) {
     add_scalar(scalars, "phase_ms/" + phase, value);
   }
@@ -78,6 +85,7 @@ std::vector<TensorBoardScalar> scalars_of(const Json& record) {
     for (const auto& [key, value] : layer.items()) {
       if (key != "layer") add_scalar(scalars, fmt::format("{}/{}", group, key), value);
     }
+    add_gauges(group, layer);
     std::size_t expert = 0;
     for (const Json& share : layer["load"]) {
       add_scalar(scalars, fmt::format("{}_load/expert_{:02}", group, expert++), share);

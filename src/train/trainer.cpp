@@ -139,6 +139,9 @@ StepSums Trainer::compute_step() {
   }
   sums.lm_loss = totals.lm_loss_sum / static_cast<double>(step.num_labels);
   sums.layers = std::move(totals.layers);
+  for (telemetry::LayerSums& layer : sums.layers) {
+    layer.gauges = routers_.at(layer.layer)->gauges();
+  }
 
   // 5 check finite and clip
   {
@@ -220,11 +223,13 @@ at::Tensor Trainer::objective_share(const model::MicroBatch& micro, std::int64_t
 void Trainer::update(const StepSums& sums,
                      const std::vector<std::map<std::string, double>>& named) {
   optimizer_.step(sums.learning_rate);
+  const double model_experts_per_token = telemetry::experts_per_token(sums);
   for (std::size_t i = 0; i < sums.layers.size(); ++i) {
     routers_.at(sums.layers[i].layer)
         ->after_step({.step = state_.step - 1,
                       .num_tokens = sums.num_tokens,
                       .count_E = sums.layers[i].count_E,
+                      .model_experts_per_token = model_experts_per_token,
                       .named = named[i]});
   }
 }

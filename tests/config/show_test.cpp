@@ -78,11 +78,11 @@ TEST(FieldsOf, NamesEveryKeyThatToYamlWrites) {
 
 TEST(Show, NamesTheOriginOfEveryValue) {
   const std::string text = show(load_minimal({"optim.clip_norm=2"}, "    every: 2\n"));
-  EXPECT_THAT(text, HasSubstr("run:\n  dir: runs/x                    # x.yaml:2\n"));
-  EXPECT_THAT(text, HasSubstr("  clip_norm: 2                   # command line\n"));
-  EXPECT_THAT(text, HasSubstr("    every: 2                     # x.yaml:15; MoE layers 0, 2\n"));
-  EXPECT_THAT(text, HasSubstr("  num_kv_heads: 4                # default: num_heads\n"));
-  EXPECT_THAT(text, HasSubstr("      renormalize: false         # default: top_p\n"));
+  EXPECT_THAT(text, HasSubstr("run:\n  dir: runs/x                     # x.yaml:2\n"));
+  EXPECT_THAT(text, HasSubstr("  clip_norm: 2                    # command line\n"));
+  EXPECT_THAT(text, HasSubstr("    every: 2                      # x.yaml:15; MoE layers 0, 2\n"));
+  EXPECT_THAT(text, HasSubstr("  num_kv_heads: 4                 # default: num_heads\n"));
+  EXPECT_THAT(text, HasSubstr("      renormalize: false          # default: top_p\n"));
   std::size_t start = 0;
   while (start < text.size()) {
     const std::size_t end = text.find('\n', start);

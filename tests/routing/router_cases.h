@@ -39,6 +39,11 @@ inline config::RouterConfig warming_top_p_config(double p, double from, std::int
       config::TopPOptions{.p = p, .p_warmup = config::PWarmup{from, steps}});
 }
 
+inline config::RouterConfig steered_top_p_config(double target_k, const std::string& control) {
+  return config::RouterConfig(
+      config::TopPOptions{.p = 0.4, .target_k = target_k, .control = control});
+}
+
 inline config::RouterConfig importance_config(const std::string& measure,
                                               const std::string& allocation = "proportional") {
   return config::RouterConfig(
@@ -57,6 +62,8 @@ inline std::vector<RouterCase> router_cases() {
       {"top_p_one", top_p_config(1.0)},
       {"top_p_limited_renormalized", limited_top_p_config(0.9, 2)},
       {"top_p_warming_up", warming_top_p_config(0.3, 0.95, 10)},
+      {"top_p_with_a_target", steered_top_p_config(2.0, "model")},
+      {"top_p_with_a_target_by_layer", steered_top_p_config(1.5, "layer")},
       {"importance_causal_entropy", importance_config("attention_entropy")},
       {"importance_causal_peak", importance_config("attention_peak")},
       {"importance_causal_down_to_no_expert", any_number},

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -169,6 +170,11 @@ inline GlobalSums global_sums(const ops::RouteSums& sums, std::int64_t step) {
   const at::Tensor count_E = sums.count_BE.sum(0);
   for (std::int64_t expert = 0; expert < count_E.size(0); ++expert) {
     global.count_E.push_back(count_E[expert].item<std::int64_t>());
+  }
+  if (global.num_tokens > 0) {
+    global.model_experts_per_token =
+        static_cast<double>(std::accumulate(global.count_E.begin(), global.count_E.end(), 0LL)) /
+        static_cast<double>(global.num_tokens);
   }
   for (const auto& [name, value] : sums.named) {
     global.named[name] = value.item<double>();

@@ -179,7 +179,85 @@ TEST(TopPWarmup, RefusesAStateThatIsNoProbability) {
   }
 }
 
+// A router that grows sure, as training makes it: after `steps` steps its logits are ten times as
+// large. Returns the mean experts per token of every step.
+std::vector<double> mean_k_while_growing_sure(Router& router, std::int64_t num_experts,
+                                              std::int64_t steps) {
+  RouterInput input = make_input({256}, {}, 7, at::kFloat, num_experts);
+  const at::Tensor start_TH = input.x_TH.mul(0.5);
+  std::vector<double> mean_k;
+  for (std::int64_t step = 0; step < steps; ++step) {
+    const double share = static_cast<double>(step) / static_cast<double>(steps);
+    input.x_TH = start_TH.mul(1.0 + 9.0 * share);
+    const GlobalSums sums = global_sums(router.route(input).sums, step);
+    mean_k.push_back(sums.model_experts_per_token);
+    router.after_step(sums);
+  }
+  return mean_k;
+}
+
+TEST(TopPTarget, HoldsTheMeanWhileTheRouterGrowsSure) {
+  for (const std::int64_t num_experts : {8, 16, 64}) {
+    SCOPED_TRACE(num_experts);
+    const auto free = build_identity_router(top_p_config(0.4), num_experts);
+    const std::vector<double> drifting = mean_k_while_growing_sure(*free, num_experts, 600);
+    EXPECT_LT(drifting.back(), drifting.front() / 2.0) << "without a target the mean falls";
+
+    const auto router = build_identity_router(steered_top_p_config(2.0, "model"), num_experts);
+    const std::vector<double> mean_k = mean_k_while_growing_sure(*router, num_experts, 600);
+    for (std::size_t first = 100; first + 100 <= mean_k.size(); first += 50) {
+      const auto begin = mean_k.begin() + static_cast<std::ptrdiff_t>(first);
+      EXPECT_NEAR(std::accumulate(begin, begin + 100, 0.0) / 100.0, 2.0, 0.04) << first;
+    }
+    // Once it has come near from above, it does not swing below.
+    const auto near = std::find_if(mean_k.begin(), mean_k.end(),
+                                   [](double k) { return std::abs(k - 2.0) < 0.2; });
+    EXPECT_LT(near - mean_k.begin(), 100);
+    EXPECT_GT(*std::min_element(near, mean_k.end()), 1.7);
+    EXPECT_LT(*std::max_element(near, mean_k.end()), 2.3);
+  }
+}
+
+TEST(TopPTarget, OfALayerIsItsOwnMeanAndOfTheModelAllLayers) {
+  for (const char* control : {"model", "layer"}) {
+    const auto router = build_router(steered_top_p_config(2.0, control));
+    const float before = current_p(*router);
+    // This layer gives 3 experts to a token, all layers together 1.
+    router->after_step({.step = 0,
+                        .num_tokens = 10,
+                        .count_E = std::vector<std::int64_t>(kExperts, 30 / kExperts),
+                        .model_experts_per_token = 1.0});
+    EXPECT_EQ(current_p(*router) > before, control == std::string("model")) << control;
+  }
+}
+
+TEST(TopPTarget, DoesNotWindUpAtABound) {
+  const auto router = build_router(steered_top_p_config(5.0, "model"));
+  const GlobalSums too_few{.num_tokens = 1,
+                           .count_E = std::vector<std::int64_t>(kExperts, 0),
+                           .model_experts_per_token = 1.0};
+  for (int step = 0; step < 1000; ++step) router->after_step(too_few);
+  EXPECT_NEAR(current_p(*router), 1.0, 1e-3);
+  EXPECT_LT(current_p(*router), 1.0F);
+  GlobalSums too_many = too_few;
+  too_many.model_experts_per_token = 6.0;
+  int steps = 0;
+  for (; current_p(*router) > 0.9F && steps < 1000; ++steps) router->after_step(too_many);
+  EXPECT_LT(steps, 100) << "a wound-up sum would take thousands of steps back";
+}
+
+TEST(TopPTarget, StepsWithoutTokensLeaveItAlone) {
+  const auto router = build_router(steered_top_p_config(2.0, "model"));
+  const auto before = router->state();
+  router->after_step({.step = 0});
+  EXPECT_EQ(router->state().at("p").item<float>(), before.at("p").item<float>());
+  EXPECT_EQ(router->state().at("error_sum").item<float>(), 0.0F);
+}
+
 TEST(TopP, RefusesOptionsOutOfRange) {
+  EXPECT_THROW((void)build_router(steered_top_p_config(0.5, "model")), UsageError);
+  EXPECT_THROW((void)build_router(steered_top_p_config(kExperts + 1.0, "model")), UsageError);
+  EXPECT_THROW((void)build_router(steered_top_p_config(2.0, "head")), UsageError);
   for (const double p : {0.0, -0.1, 1.0001, std::nan("")}) {
     EXPECT_THROW((void)build_router(top_p_config(p)), UsageError) << p;
     EXPECT_THROW((void)build_router(warming_top_p_config(0.4, p, 5)), UsageError) << p;

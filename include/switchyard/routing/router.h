@@ -58,6 +58,7 @@ struct GlobalSums {
   std::int64_t step = 0;  // the step just applied, counted from 0
   std::int64_t num_tokens = 0;
   std::vector<std::int64_t> count_E = {};
+  double model_experts_per_token = 0.0;  // mean over all MoE layers
   std::map<std::string, double> named = {};
 };
 
@@ -85,6 +86,9 @@ class Router {
   // Takes what state() of an equally configured router returned. Throws DataError, and changes
   // nothing, when a name is missing or unknown, or a shape, dtype or value cannot be right.
   virtual void load_state(const std::map<std::string, at::Tensor>& state);
+  // Numbers that route() goes by and that training moves, for people to follow: a gauge's value by
+  // name.
+  [[nodiscard]] virtual std::map<std::string, double> gauges() const { return {}; }
   // Called once per applied training step with the same sums on all ranks: the only place where
   // state changes.
   virtual void after_step(const GlobalSums& /*sums*/) {}

@@ -20,6 +20,8 @@ struct RoutingRecord {
   double max_violation = 0.0;     // largest load / mean load - 1; of the worst layer
   std::int64_t dead_experts = 0;  // experts without a token in the window, over all layers
   double dead_fraction = 0.0;     // of all experts
+  // What the router goes by, such as "p", at the last step; mean over the layers that have it.
+  std::map<std::string, double> gauges = {};
 };
 
 struct LossTerms {

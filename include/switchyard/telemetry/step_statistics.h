@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "switchyard/config/config.h"
@@ -19,6 +21,7 @@ struct LayerSums {
   std::vector<std::int64_t> k_histogram_E1 = {};  // tokens with k experts
   double entropy_sum = 0.0;                       // nats
   LossTerms losses = {};                          // raw values of the step
+  std::map<std::string, double> gauges = {};      // of the router, as the step found them
 };
 
 struct StepSums {

@@ -1,5 +1,7 @@
 #include "switchyard/config/routers/top_p.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -27,7 +29,26 @@ std::vector<Field> options() {
            .default_text = "none",
            .unit = "probability, steps",
            .help = "{from: 1, steps: 500}: move p linearly from `from` (in (0, 1], default 1) in "
-                   "`steps` steps"}};
+                   "`steps` steps"},
+          {.key = "target_k",
+           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, target_k),
+           .default_text = "0",
+           .range = {.minimum = 0},
+           .unit = "experts per token",
+           .help = "move p after every step so that this many is the mean; p is where it starts; "
+                   "0 = p stays"},
+          {.key = "control",
+           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, control),
+           .default_text = "model",
+           .choices = {"model", "layer"},
+           .help = "the mean that target_k is of: all MoE layers together, or each by itself"},
+          {.key = "control_gains",
+           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, control_gains),
+           .default_text = "[0.25, 0.5]",
+           .range = {.minimum = 0},
+           .unit = "logits of p",
+           .help = "how far a mean that is e times too small moves p: while it is, and for good "
+                   "each step"}};
 }
 
 void check(const RouterConfig& router, const RouterCheck& rules) {
@@ -35,11 +56,33 @@ void check(const RouterConfig& router, const RouterCheck& rules) {
   if (options.max_experts) rules.require_at_most_experts(*options.max_experts, "max_experts");
   rules.require(!options.p_warmup || options.p_warmup->steps > 0, "p_warmup", "p_warmup",
                 "steps is required");
+  rules.require(options.control_gains.size() == 2, "control_gains", "control_gains",
+                "expected two numbers");
+  if (options.target_k == 0.0) return;
+  rules.require(options.target_k >= 1.0, "target_k", "target_k",
+                "top_p gives every token at least one expert");
+  rules.require(!options.p_warmup, "target_k", "p_warmup",
+                "target_k moves p, and so does p_warmup: keep one");
+  const std::int64_t most = options.max_experts.value_or(rules.num_experts);
+  rules.require(
+      options.target_k <= static_cast<double>(most), "target_k",
+      options.max_experts ? "max_experts" : "target_k",
+      fmt::format("must be at most {} {}, got {}",
+                  options.max_experts ? "max_experts" : "num_experts", most, options.target_k));
 }
 
 std::vector<std::string> state(const RouterConfig& router, bool /*causal*/) {
-  if (!router.options.as<TopPOptions>().p_warmup) return {};
-  return {"p"};
+  const auto& options = router.options.as<TopPOptions>();
+  if (options.target_k > 0.0) return {"error_sum", "p"};
+  if (options.p_warmup) return {"p"};
+  return {};
+}
+
+// The sum of errors is of one target and counts from one p.
+std::string state_meaning(const RouterConfig& router) {
+  const auto& options = router.options.as<TopPOptions>();
+  if (options.target_k == 0.0) return "p";
+  return fmt::format("p from {} for {} of the {}", options.p, options.target_k, options.control);
 }
 
 // An untrained router is near uniform, so a token gets ceil(p E) experts; training drives that
@@ -52,6 +95,13 @@ RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num
     return std::clamp(std::ceil(p * static_cast<double>(num_experts) - 1e-9), 1.0, worst);
   };
   const double before = options.p_warmup ? std::max(options.p, options.p_warmup->from) : options.p;
+  if (options.target_k > 0.0) {
+    return {.expected = options.target_k,
+            .untrained = std::max(options.target_k, uniform(options.p)),
+            .worst = worst,
+            .reason = "target_k, which p is moved to keep",
+            .untrained_reason = "the first steps: top_p over nearly equal probabilities"};
+  }
   const bool takes_all = options.p >= 1.0;
   return {.expected = takes_all ? worst : std::sqrt(uniform(options.p)),
           .untrained = uniform(before),
@@ -77,6 +127,7 @@ const RouterDescriptor& top_p_router() {
                                            .losses = {.dynamic = "1e-4", .normalize = "tokens"},
                                            .check = &check,
                                            .state = &state,
+                                           .state_meaning = &state_meaning,
                                            .experts_per_token = &experts_per_token,
                                            .to_need_less_memory = &to_need_less_memory};
   return descriptor;

@@ -315,6 +315,25 @@ std::string learning_figures(const Metrics& metrics, std::optional<std::int64_t>
   return text + draw(router);
 }
 
+// What moves routers while they train, one chart each.
+std::string gauges(const Figures& figures, const Metrics& metrics) {
+  std::set<std::string> names;
+  for (const StepRecord& record : metrics.steps) {
+    if (!record.routing.has_value()) continue;
+    for (const auto& [name, value] : record.routing->gauges) names.insert(name);
+  }
+  std::string text;
+  for (const std::string& name : names) {
+    Chart chart = figures.chart("Routers: " + name, "what they went by, by layer");
+    figures.add_layers(chart, [&name](const RoutingRecord& r) {
+      const auto found = r.gauges.find(name);
+      return found == r.gauges.end() ? kNan : found->second;
+    });
+    text += draw(chart);
+  }
+  return text;
+}
+
 std::string expert_figures(const Metrics& metrics, std::optional<std::int64_t> planned_steps) {
   const Figures figures(metrics, planned_steps);
   if (figures.layers().empty()) return {};
@@ -324,6 +343,7 @@ std::string expert_figures(const Metrics& metrics, std::optional<std::int64_t> p
   std::string text = experts_per_token(figures, metrics);
   text += k_histogram(*newest);
   text += load_map(*newest);
+  text += gauges(figures, metrics);
 
   Chart entropy = figures.chart("Router entropy", "nats per token; low: the router is sure");
   entropy.y_from = 0.0;

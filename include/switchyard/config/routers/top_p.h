@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "switchyard/config/config.h"
 
@@ -14,6 +16,9 @@ struct TopPOptions {
   double p = 0.4;                             // in (0, 1]
   std::optional<std::int64_t> max_experts{};  // per token
   std::optional<PWarmup> p_warmup{};
+  double target_k = 0.0;          // mean experts per token that p is moved to keep; 0 = none
+  std::string control = "model";  // model | layer: whose mean
+  std::vector<double> control_gains{0.25, 0.5};
   bool operator==(const TopPOptions&) const = default;
 };
 
