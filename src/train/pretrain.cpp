@@ -1,5 +1,6 @@
 #include "switchyard/train/pretrain.h"
 
+#include <memory>
 #include <utility>
 
 #include "switchyard/comm/self.h"
@@ -8,7 +9,7 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
-#include "train/next_token_task.h"
+#include "train/pretraining_task.h"
 #include "train/report_at_end.h"
 #include "train/resume_point.h"
 #include "train/run_loop.h"
@@ -20,10 +21,9 @@ namespace {
 RunResult run(const Build& parts, const RunFolder& folder, const ResumePoint* point) {
   const auto communicator = comm::make_self_communicator();
   parallel::RankGroups groups(*communicator, parts.config.parallel.expert);
-  NextTokenTask task(parts.config, *parts.decoder, parts.training,
-                     parts.validation ? &*parts.validation : nullptr);
+  const std::unique_ptr<Task> task = make_pretraining_task(parts);
   const StopSignal stop;
-  RunLoop loop(parts.config, task, groups, folder, stop);
+  RunLoop loop(parts.config, *task, groups, folder, stop);
   if (point != nullptr) loop.restore(*point);
   RunResult result;
   {
