@@ -127,13 +127,15 @@ SWITCHYARD_SIMD_CLONES void row_unit(const AttentionImportanceParams<Storage>& p
   }
 }
 
-// Attention that the keys of one unit receive from all valid queries of all heads.
+// Attention that the keys of one unit receive from the valid queries of all heads: on average over
+// queries, or the largest of each head.
 template <typename Storage>
 SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storage>& params,
                                           const AttentionUnit& unit) {
   using T = accumulation_t<Storage>;
   const AttentionShape<Storage>& shape = params.shape;
   const SequenceView sequence = sequence_view(shape, unit.sequence);
+  const bool peak = params.statistic == AttentionStatistic::received_peak;
   const std::int64_t heads_per_group = shape.num_heads / shape.num_groups;
   const std::int64_t head_dim = shape.head_dim;
   const std::int64_t cols = round_to_lanes<T>(head_dim);
@@ -141,11 +143,12 @@ SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storag
   const std::int64_t width = round_to_lanes<T>(keys);
 
   Scratch<T>& scratch = Scratch<T>::of_thread();
-  scratch.reserve(head_dim * width + keys * cols + 2 * width + kQueryTile * (cols + kKeyTile));
+  scratch.reserve(head_dim * width + keys * cols + 3 * width + kQueryTile * (cols + kKeyTile));
   T* key_DS = scratch.take(head_dim * width);
   T* key_SD = scratch.take(keys * cols);
   T* mask = scratch.take(width);
   T* received = scratch.take(width);
+  T* largest = scratch.take(width);  // log of it, of one head
   T* query = scratch.take(kQueryTile * cols);
   T* scores = scratch.take(kQueryTile * kKeyTile);
 
@@ -157,6 +160,7 @@ SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storag
                 cols, T{1}, key_SD);
       transpose_rows(key_SD, keys, head_dim, cols, width, key_DS);
     }
+    std::fill(largest, largest + width, -std::numeric_limits<T>::infinity());
     for (std::int64_t begin = 0; begin < sequence.num_queries; begin += kQueryTile) {
       const std::int64_t rows = std::min(kQueryTile, sequence.num_queries - begin);
       const std::int64_t first = sequence.query_begin + begin;
@@ -169,12 +173,22 @@ SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storag
         }
         const T lse = params.lse_AT[head * shape.num_queries + first + row];
         const T* row_scores = scores + row * kKeyTile;
+        if (peak) {
 #pragma omp simd
-        for (std::int64_t i = 0; i < keys; ++i) {
-          received[i] += exponential(row_scores[i] + mask[i] - lse);
+          for (std::int64_t i = 0; i < keys; ++i) {
+            const T log_probability = row_scores[i] + mask[i] - lse;
+            largest[i] = log_probability > largest[i] ? log_probability : largest[i];
+          }
+        } else {
+#pragma omp simd
+          for (std::int64_t i = 0; i < keys; ++i) {
+            received[i] += exponential(row_scores[i] + mask[i] - lse);
+          }
         }
       }
     }
+    if (!peak) continue;
+    for (std::int64_t i = 0; i < keys; ++i) received[i] += exponential(largest[i]);
   }
 
   std::int64_t num_valid = sequence.num_queries;
@@ -182,8 +196,8 @@ SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storag
     const bool* valid = shape.key_valid + own_key(sequence, 0);
     num_valid = std::count(valid, valid + sequence.num_queries, true);
   }
-  const T divisor =
-      static_cast<T>(shape.num_heads) * static_cast<T>(std::max<std::int64_t>(1, num_valid));
+  const T divisor = static_cast<T>(shape.num_heads) *
+                    (peak ? T{1} : static_cast<T>(std::max<std::int64_t>(1, num_valid)));
   for (std::int64_t i = 0; i < keys; ++i) {
     params.importance_T[sequence.query_begin + unit.begin + i] = received[i] / divisor;
   }
@@ -192,7 +206,8 @@ SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storag
 template <typename Storage>
 void importance(const AttentionImportanceParams<Storage>& params) {
   const AttentionShape<Storage>& shape = params.shape;
-  const bool received = params.statistic == AttentionStatistic::received;
+  const bool received = params.statistic == AttentionStatistic::received ||
+                        params.statistic == AttentionStatistic::received_peak;
   const std::int64_t chunk = received ? kKeyTile : kQueryChunk;
   std::vector<AttentionUnit> units;
   for (std::int64_t b = 0; b < shape.num_sequences; ++b) {

@@ -28,12 +28,14 @@ std::int32_t clamp_count(const ExpertAllocationParams<T>& params, double count) 
 }
 
 template <typename T>
-void allocate_in_proportion(const ExpertAllocationParams<T>& params, std::int64_t begin,
-                            std::int64_t end) {
+void allocate_by_itself(const ExpertAllocationParams<T>& params, std::int64_t begin,
+                        std::int64_t end) {
   for (std::int64_t t = begin; t < end; ++t) {
+    const double q = wanted(params, t);
     // nearbyint: half to even, the rounding mode that no one changes.
-    params.k_T[t] =
-        is_valid(params, t) ? clamp_count(params, std::nearbyint(wanted(params, t))) : 0;
+    const double rounded =
+        params.rule == AllocationRule::ceiling ? std::ceil(q) : std::nearbyint(q);
+    params.k_T[t] = is_valid(params, t) ? clamp_count(params, rounded) : 0;
   }
 }
 
@@ -93,13 +95,13 @@ void allocate_budget(const ExpertAllocationParams<T>& params, std::int64_t begin
 
 template <typename T>
 void allocate(const ExpertAllocationParams<T>& params) {
-  if (params.budget) {
+  if (params.rule == AllocationRule::budget) {
     parallel_for(params.num_sequences, 1, [&](std::int64_t b, std::int64_t /*end*/) {
       allocate_budget(params, params.sequence_offset_B1[b], params.sequence_offset_B1[b + 1]);
     });
   } else {
     parallel_for(params.num_tokens, 4096, [&](std::int64_t begin, std::int64_t end) {
-      allocate_in_proportion(params, begin, end);
+      allocate_by_itself(params, begin, end);
     });
   }
 }

@@ -1,6 +1,6 @@
 // A second pass over the attention scores, tile by tile; no [S, S] matrix exists. One block owns a
-// tile of keys (received) or of queries (peak, entropy) of a sequence and walks over heads and the
-// other side's tiles; sums stay in registers, in a fixed order, without atomics.
+// tile of keys (received, its peak) or of queries (peak, entropy) of a sequence and walks over
+// heads and the other side's tiles; sums stay in registers, in a fixed order, without atomics.
 #include "switchyard/kernels/attention_importance.h"
 
 #include <algorithm>
@@ -18,22 +18,29 @@ __device__ std::int64_t own_key(const Sequence& sequence, std::int64_t query) {
   return sequence.key_begin + sequence.first_own_key() + query;
 }
 
-// Attention that the block's keys receive from all valid queries of all heads.
-template <typename Storage>
+// Attention that the block's keys receive from the valid queries of all heads: on average over
+// queries, or the largest of each head.
+template <bool kPeak, typename Storage>
 __global__ void __launch_bounds__(kTileThreads)
     received(AttentionImportanceParams<Storage> params, SequenceTiles sequences,
              HeadLayout layout) {
   using T = accumulation_t<Storage>;
   __shared__ PairOfTiles<T> tiles;
-  __shared__ T sum_of_thread[kSide][kTile<T>];
+  __shared__ T of_thread[kSide][kTile<T>];
   __shared__ std::int32_t count_of_warp[kTileThreads / kWarpSize];
   const AttentionShape<Storage>& shape = params.shape;
   const auto [sequence, key_begin, num_keys] = own_keys<T>(sequences);
 
   T sums[kPerThread<T>] = {};
+  T total = 0;  // of the key that is this thread's in the end
   for (std::int64_t head = 0; head < shape.num_heads; ++head) {
     const TileRows<Storage> keys{shape.k, head / (shape.num_heads / shape.num_groups),
                                  sequence.key_begin + key_begin, num_keys};
+    T largest[kPerThread<T>];  // log of it
+    if constexpr (kPeak) {
+#pragma unroll
+      for (int j = 0; j < kPerThread<T>; ++j) largest[j] = -std::numeric_limits<T>::infinity();
+    }
     for (std::int64_t begin = 0; begin < sequence.num_queries; begin += kTile<T>) {
       const TileRows<Storage> queries{
           shape.q, head, sequence.query_begin + begin,
@@ -46,12 +53,36 @@ __global__ void __launch_bounds__(kTileThreads)
         if (query >= queries.count || !is_valid(shape, own_key(sequence, begin + query))) continue;
         const T lse = params.lse_AT[head * shape.num_queries + queries.begin + query];
 #pragma unroll
-        for (int j = 0; j < kPerThread<T>; ++j) sums[j] += std::exp(scores.at[i][j] - lse);
+        for (int j = 0; j < kPerThread<T>; ++j) {
+          const T log_probability = scores.at[i][j] - lse;
+          if constexpr (kPeak) {
+            largest[j] = log_probability > largest[j] ? log_probability : largest[j];
+          } else {
+            sums[j] += std::exp(log_probability);
+          }
+        }
+      }
+    }
+    if constexpr (kPeak) {
+      __syncthreads();  // the head before has been read
+      for (int j = 0; j < kPerThread<T>; ++j) {
+        of_thread[left_lane()][kSide * j + right_lane()] = largest[j];
+      }
+      __syncthreads();
+      if (threadIdx.x < num_keys) {
+        T most = of_thread[0][threadIdx.x];
+        for (int i = 1; i < kSide; ++i) {
+          const T other = of_thread[i][threadIdx.x];
+          most = other > most ? other : most;
+        }
+        total += std::exp(most);
       }
     }
   }
-  for (int j = 0; j < kPerThread<T>; ++j) {
-    sum_of_thread[left_lane()][kSide * j + right_lane()] = sums[j];
+  if constexpr (!kPeak) {
+    for (int j = 0; j < kPerThread<T>; ++j) {
+      of_thread[left_lane()][kSide * j + right_lane()] = sums[j];
+    }
   }
   std::int32_t num_valid = 0;
   for (std::int64_t query = threadIdx.x; query < sequence.num_queries; query += kTileThreads) {
@@ -59,9 +90,11 @@ __global__ void __launch_bounds__(kTileThreads)
   }
   num_valid = block_sum<kTileThreads>(num_valid, count_of_warp);  // also a barrier for the sums
   if (threadIdx.x >= num_keys) return;
-  T total = 0;
-  for (int i = 0; i < kSide; ++i) total += sum_of_thread[i][threadIdx.x];
-  const T divisor = static_cast<T>(shape.num_heads) * static_cast<T>(num_valid > 1 ? num_valid : 1);
+  if constexpr (!kPeak) {
+    for (int i = 0; i < kSide; ++i) total += of_thread[i][threadIdx.x];
+  }
+  const std::int32_t num_queries = kPeak || num_valid < 1 ? 1 : num_valid;
+  const T divisor = static_cast<T>(shape.num_heads) * static_cast<T>(num_queries);
   const std::int64_t key = key_begin + threadIdx.x;
   params.importance_T[sequence.query_begin + key] =
       is_valid(shape, sequence.key_begin + key) ? total / divisor : T{0};
@@ -141,9 +174,10 @@ void run(const AttentionImportanceParams<Storage>& params, Stream stream) {
   const AttentionShape<Storage>& shape = params.shape;
   const TilePlan<Storage> plan(shape, stream);
   const HeadLayout layout = head_layout<Storage>(shape.head_dim, shape.q, shape.k);
-  if (params.statistic == AttentionStatistic::received) {
-    launch(received<Storage>, plan.num_key_tiles(), kTileThreads, 0, stream, params, plan.tiles(),
-           layout);
+  const bool is_received_peak = params.statistic == AttentionStatistic::received_peak;
+  if (params.statistic == AttentionStatistic::received || is_received_peak) {
+    const auto kernel = is_received_peak ? received<true, Storage> : received<false, Storage>;
+    launch(kernel, plan.num_key_tiles(), kTileThreads, 0, stream, params, plan.tiles(), layout);
     return;
   }
   const auto kernel = params.statistic == AttentionStatistic::peak ? along_rows<true, Storage>

@@ -1,7 +1,7 @@
-// Proportional: one thread per token. Budget: one block per sequence. Giving one more expert at a
-// time, always where the remainder is largest, takes the largest of all (token, step) remainders,
-// so the block finds the remainder at which the budget is met by bisection over the bits of a
-// double, and then shares what is left among equal remainders by position.
+// Proportional and ceiling: one thread per token. Budget: one block per sequence. Giving one more
+// expert at a time, always where the remainder is largest, takes the largest of all (token, step)
+// remainders, so the block finds the remainder at which the budget is met by bisection over the
+// bits of a double, and then shares what is left among equal remainders by position.
 #include "switchyard/kernels/expert_allocation.h"
 
 #include <algorithm>
@@ -36,11 +36,13 @@ __device__ std::int32_t clamp_count(const ExpertAllocationParams<T>& params, dou
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) in_proportion(ExpertAllocationParams<T> params) {
+__global__ void __launch_bounds__(kThreads) by_itself(ExpertAllocationParams<T> params) {
   const std::int64_t t = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (t >= params.num_tokens) return;
+  const double q = wanted(params, t);
   // nearbyint: half to even.
-  params.k_T[t] = is_valid(params, t) ? clamp_count(params, std::nearbyint(wanted(params, t))) : 0;
+  const double rounded = params.rule == AllocationRule::ceiling ? std::ceil(q) : std::nearbyint(q);
+  params.k_T[t] = is_valid(params, t) ? clamp_count(params, rounded) : 0;
 }
 
 // The steps by which a token's count may move in one direction, the most urgent first.
@@ -139,10 +141,10 @@ __global__ void __launch_bounds__(kThreads) within_budget(ExpertAllocationParams
 
 template <typename T>
 void run(const ExpertAllocationParams<T>& params, Stream stream) {
-  if (params.budget) {
+  if (params.rule == AllocationRule::budget) {
     launch(within_budget<T>, num_blocks(params.num_sequences, 1), kThreads, 0, stream, params);
   } else {
-    launch(in_proportion<T>, num_blocks(params.num_tokens, kThreads), kThreads, 0, stream, params);
+    launch(by_itself<T>, num_blocks(params.num_tokens, kThreads), kThreads, 0, stream, params);
   }
 }
 

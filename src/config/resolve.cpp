@@ -98,7 +98,8 @@ class Resolver {
     }
     if (descriptor.fill_defaults == nullptr) return;
     const std::int64_t num_experts = out_.config.model.moe.num_experts;
-    for (const FilledOption& filled : descriptor.fill_defaults(router, num_experts)) {
+    const bool causal = out_.config.model.is_causal();
+    for (const FilledOption& filled : descriptor.fill_defaults(router, num_experts, causal)) {
       default_because(router_key(filled.option, layer), filled.reason);
     }
   }

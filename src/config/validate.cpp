@@ -131,7 +131,7 @@ void check_placement(const ModelConfig& model, Rules& rules) {
 }
 
 // The rules of one router; `layer` for the messages.
-void check_router(const RouterConfig& router, std::int64_t num_experts,
+void check_router(const RouterConfig& router, const ModelConfig& model,
                   std::optional<std::int64_t> layer, Rules& rules) {
   const auto key = [layer](std::string_view option) { return router_key(option, layer); };
   // Position: the layer's own value, else the model's.
@@ -143,19 +143,20 @@ void check_router(const RouterConfig& router, std::int64_t num_experts,
                   message);
   };
   const RouterDescriptor& descriptor = descriptor_of(router);
-  if (descriptor.bidirectional != nullptr) {  // every model so far is causal
+  const bool is_causal = model.is_causal() && !rules.is_bad("model.type");
+  if (descriptor.bidirectional != nullptr && is_causal) {
     for (const BidirectionalOption& found : descriptor.bidirectional(router)) {
       require(false, found.option, found.option, found.reason);
     }
   }
   if (descriptor.check != nullptr) {
-    descriptor.check(router, {.num_experts = num_experts, .require = require});
+    descriptor.check(router, {.num_experts = model.moe.num_experts, .require = require});
   }
 }
 
 void check_routers(const ModelConfig& model, Rules& rules) {
   const MoeConfig& moe = model.moe;
-  if (moe.num_experts > 0) check_router(moe.router, moe.num_experts, std::nullopt, rules);
+  if (moe.num_experts > 0) check_router(moe.router, model, std::nullopt, rules);
   if (model.num_layers == 0) return;
   for (const auto& [layer, router] : moe.router_of_layer) {
     const bool exists = std::binary_search(moe.layers.begin(), moe.layers.end(), layer);
@@ -164,7 +165,7 @@ void check_routers(const ModelConfig& model, Rules& rules) {
                   {fmt::format("{}.{}", kPerLayerKey, layer), rules.key_of_layer(layer),
                    "model.moe.layers", "model.num_layers"},
                   fmt::format("not an MoE layer (MoE layers: {})", known));
-    if (exists) check_router(router, moe.num_experts, layer, rules);
+    if (exists) check_router(router, model, layer, rules);
   }
 }
 
@@ -176,6 +177,28 @@ void check_paths(const Config& config, Rules& rules) {
   check("run.dir", config.run.dir);
   check("data.path", config.data.path);
   for (const BlendItem& item : config.data.blend) check("data.blend", item.path);
+}
+
+// What only one kind of model knows.
+void check_kind(const Config& config, Rules& rules) {
+  if (rules.is_bad("model.type")) return;
+  if (config.model.is_causal()) {
+    // A resolved config spells the defaults out.
+    const DataConfig plain;
+    const std::string message = "only an encoder guesses masked tokens; set model.type: encoder";
+    rules.require(config.data.mask_rate == plain.mask_rate, {"data.mask_rate", "model.type"},
+                  message);
+    rules.require(config.data.mask_whole_words == plain.mask_whole_words,
+                  {"data.mask_whole_words", "model.type"}, message);
+    return;
+  }
+  constexpr std::int64_t kShortest =
+      4;  // two special tokens, one to guess and one to guess it from
+  rules.require(config.data.sequence_length >= kShortest, {"data.sequence_length", "model.type"},
+                fmt::format("must be at least {} for an encoder, got {}", kShortest,
+                            config.data.sequence_length));
+  rules.require(config.train.sample_prompt.empty(), {"train.sample_prompt", "model.type"},
+                "an encoder writes no text; leave it out or set model.type: decoder");
 }
 
 // A set of the blend that no sample of the run would come from is a mistake in the weights.
@@ -265,6 +288,7 @@ void validate(const Config& config, const Merged& merged, Scope scope, const std
   check_routers(config.model, rules);
   if (scope == Scope::kModelOnly) return;
   check_paths(config, rules);
+  check_kind(config, rules);
   check_blend(config, rules);
   check_run(config, rules);
   check_schedule(config, rules);

@@ -3,6 +3,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
+
 #include "switchyard/core/error.h"
 
 namespace switchyard::inference {
@@ -78,6 +80,45 @@ model::MicroBatch make_batch(std::span<const data::Sample> windows, const BatchO
   batch.sequence_offset_B1 = at::tensor(batch.sequence_offset, at::kInt);
   micro.num_tokens = num_tokens;
   return micro;
+}
+
+model::Batch pack_rows(std::span<const std::vector<std::int32_t>> rows,
+                       const PackOptions& options) {
+  std::int64_t num_tokens = 0;
+  for (const std::vector<std::int32_t>& row : rows) {
+    SWITCHYARD_CHECK(!row.empty() && std::ssize(row) <= options.row_stride,
+                     "a row of {} tokens where 1 to {} are allowed", row.size(),
+                     options.row_stride);
+    num_tokens += std::ssize(row);
+  }
+  model::Batch batch;
+  batch.token_T = at::empty({num_tokens}, at::kLong);
+  batch.position_T = at::empty({num_tokens}, at::kLong);
+  batch.token_idx_T = at::empty({num_tokens}, at::kLong);
+  auto* token = batch.token_T.mutable_data_ptr<std::int64_t>();
+  auto* position = batch.position_T.mutable_data_ptr<std::int64_t>();
+  auto* token_idx = batch.token_idx_T.mutable_data_ptr<std::int64_t>();
+  std::int64_t t = 0;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const std::vector<std::int32_t>& row = rows[r];
+    const std::vector<std::int64_t> none;
+    const std::vector<std::int64_t>& cuts = options.cuts.empty() ? none : options.cuts.at(r);
+    auto cut = cuts.begin();
+    const std::int64_t row_idx =
+        (options.first_sequence_idx + static_cast<std::int64_t>(r)) * options.row_stride;
+    for (std::int64_t i = 0; i < std::ssize(row); ++i, ++t) {
+      const bool is_cut = cut != cuts.end() && *cut == i;
+      if (i == 0 || is_cut) batch.sequence_offset.push_back(t);
+      if (is_cut) ++cut;
+      token[t] = row[static_cast<std::size_t>(i)];
+      position[t] = t - batch.sequence_offset.back();
+      token_idx[t] = row_idx + i;
+      batch.num_positions = std::max(batch.num_positions, position[t] + 1);
+    }
+  }
+  batch.sequence_offset.push_back(num_tokens);
+  batch.sequence_offset_B1 = at::tensor(batch.sequence_offset, at::kInt);
+  return batch;
 }
 
 }  // namespace switchyard::inference

@@ -1,11 +1,11 @@
 #include "switchyard/inference/evaluate.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <span>
 #include <vector>
 
 #include "switchyard/core/error.h"
@@ -47,26 +47,6 @@ std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& t
             .size();
   }
   return static_cast<std::int64_t>(num_bytes);
-}
-
-// What ranks tell each other of a pass: nats, tokens, expert rows, bytes. All whole numbers of them
-// are below 2^53.
-constexpr std::int64_t kNumSums = 4;
-
-void put(const at::Tensor& row, const LossSums& sums, std::int64_t num_bytes) {
-  auto* value = static_cast<double*>(row.mutable_data_ptr());
-  value[0] = sums.nats;
-  value[1] = static_cast<double>(sums.num_tokens);
-  value[2] = static_cast<double>(sums.num_expert_rows);
-  value[3] = static_cast<double>(num_bytes);
-}
-
-void add(const at::Tensor& row, ValidationResult& result) {
-  const auto* value = row.const_data_ptr<double>();
-  result.sums.add({.nats = value[0],
-                   .num_tokens = static_cast<std::int64_t>(value[1]),
-                   .num_expert_rows = static_cast<std::int64_t>(value[2])});
-  result.num_bytes += static_cast<std::int64_t>(value[3]);
 }
 
 }  // namespace
@@ -128,14 +108,17 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
   for (const data::PreparedData* set : split.sets()) {
     result.lossless = result.lossless && set->sidecar().lossless;
   }
-  const RankShare& ranks = options.ranks;
   const std::int64_t num_passes = (num_windows + per_pass - 1) / per_pass;
-  at::Tensor sums = at::zeros({num_passes, kNumSums}, at::kDouble);
-  for (std::int64_t first = 0; first < num_passes; first += ranks.num_ranks) {
-    if (options.should_stop && options.should_stop()) return std::nullopt;
-    // A rank for which nothing is left computes the last pass again, for the others.
-    const std::int64_t own = first + ranks.rank;
-    const std::int64_t pass = std::min(own, num_passes - 1);
+  SharedPasses passes{.num_passes = num_passes,
+                      .num_sums = 5,
+                      .ranks = options.ranks,
+                      .should_stop = options.should_stop};
+  if (options.progress) {
+    passes.progress = [&](std::int64_t num_done) {
+      options.progress(std::min(num_windows, num_done * per_pass), num_windows);
+    };
+  }
+  const auto sums = compute_passes(passes, [&](std::int64_t pass, std::span<double> row) {
     std::vector<data::Sample> windows;
     const std::int64_t end = std::min(num_windows, (pass + 1) * per_pass);
     for (std::int64_t i = pass * per_pass; i < end; ++i) windows.push_back(split.get(i));
@@ -143,14 +126,21 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
         make_batch(windows, {.attend_across_documents = options.attend_across_documents,
                              .separator = tokenizer.separator_id()});
     const LossSums of_pass = evaluate_batch(decoder, micro.batch, options.step);
-    result.sums.num_moe_layers = of_pass.num_moe_layers;
-    if (own == pass) put(sums[pass], of_pass, bytes_of_labels(micro.batch, tokenizer));
-    if (options.progress) {
-      options.progress(std::min(num_windows, (first + ranks.num_ranks) * per_pass), num_windows);
-    }
+    row[0] = of_pass.nats;
+    row[1] = static_cast<double>(of_pass.num_tokens);  // whole numbers below 2^53
+    row[2] = static_cast<double>(of_pass.num_expert_rows);
+    row[3] = static_cast<double>(of_pass.num_moe_layers);
+    row[4] = static_cast<double>(bytes_of_labels(micro.batch, tokenizer));
+  });
+  if (!sums.has_value()) return std::nullopt;
+  for (std::int64_t pass = 0; pass < num_passes; ++pass) {
+    const auto* row = (*sums)[pass].const_data_ptr<double>();
+    result.sums.add({.nats = row[0],
+                     .num_tokens = static_cast<std::int64_t>(row[1]),
+                     .num_expert_rows = static_cast<std::int64_t>(row[2]),
+                     .num_moe_layers = static_cast<std::int64_t>(row[3])});
+    result.num_bytes += static_cast<std::int64_t>(row[4]);
   }
-  if (ranks.sum) ranks.sum(sums);  // each row is one rank's
-  for (std::int64_t pass = 0; pass < num_passes; ++pass) add(sums[pass], result);
   return result;
 }
 

@@ -15,6 +15,7 @@ Batch to_device(const Batch& batch, c10::Device device) {
           .sequence_offset_B1 = moved(batch.sequence_offset_B1),
           .valid_T = moved(batch.valid_T),
           .label_T = moved(batch.label_T),
+          .label_token_M = moved(batch.label_token_M),
           .label_B = moved(batch.label_B),
           .token_idx_T = moved(batch.token_idx_T)};
 }

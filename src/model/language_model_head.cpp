@@ -23,6 +23,12 @@ at::Tensor LanguageModelHead::loss_sum(const at::Tensor& hidden_TH,
                                    {.chunk_tokens = 0, .weight_grad_VH = matrix().grad});
 }
 
+at::Tensor LanguageModelHead::loss_sum(const at::Tensor& hidden_TH, const Batch& batch) const {
+  if (!batch.label_token_M.defined()) return loss_sum(hidden_TH, batch.label_T);
+  return loss_sum(hidden_TH.index_select(0, batch.label_token_M),
+                  batch.label_T.index_select(0, batch.label_token_M));
+}
+
 at::Tensor LanguageModelHead::loss_per_token(const at::Tensor& hidden_TH,
                                              const at::Tensor& label_T) const {
   return ops::linear_cross_entropy_per_token(hidden_TH, matrix().value, label_T);

@@ -2,8 +2,10 @@
 
 #include <c10/util/Exception.h>
 
+#include <memory>
+
 #include "switchyard/core/error.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/make_model.h"
 
 namespace switchyard::model {
 namespace {
@@ -40,8 +42,9 @@ ParameterCounts count_parameters(const config::ModelConfig& config) {
     throw UsageError("the size of the vocabulary is not known", "add model.vocab_size=N");
   }
   try {
-    Decoder decoder(config, /*sequence_length=*/1, {.compute = at::kFloat, .device = at::kMeta});
-    return count_parameters(decoder);
+    const std::unique_ptr<Model> model =
+        make_model(config, /*sequence_length=*/1, {.compute = at::kFloat, .device = at::kMeta});
+    return count_parameters(*model);
   } catch (const c10::Error&) {
     throw UsageError("a tensor of this model has more bytes than a 64-bit number can count",
                      kSizesHint);

@@ -17,6 +17,8 @@ kernels::AttentionStatistic statistic_of(ImportanceMeasure measure) {
   switch (measure) {
     case ImportanceMeasure::received:
       return kernels::AttentionStatistic::received;
+    case ImportanceMeasure::received_peak:
+      return kernels::AttentionStatistic::received_peak;
     case ImportanceMeasure::peak:
       return kernels::AttentionStatistic::peak;
     case ImportanceMeasure::entropy:
@@ -34,9 +36,11 @@ at::Tensor attention_importance(const at::Tensor& q_TAD, const at::Tensor& k_TGD
                                 ImportanceMeasure measure) {
   const OpSpan span("attention_importance");
   check_attention(q_TAD, k_TGD, options);
-  SWITCHYARD_CHECK(measure != ImportanceMeasure::received || !options.causal,
+  const bool is_received =
+      measure == ImportanceMeasure::received || measure == ImportanceMeasure::received_peak;
+  SWITCHYARD_CHECK(!is_received || !options.causal,
                    "attention_received reads queries after the token: not for causal models");
-  SWITCHYARD_CHECK(measure != ImportanceMeasure::received || options.key_begin.empty(),
+  SWITCHYARD_CHECK(!is_received || options.key_begin.empty(),
                    "attention_received needs the queries of all keys");
   SWITCHYARD_CHECK(lse_AT.dim() == 2 && lse_AT.size(0) == q_TAD.size(1) &&
                        lse_AT.size(1) == q_TAD.size(0) && lse_AT.is_contiguous(),

@@ -11,6 +11,18 @@
 namespace switchyard::ops {
 namespace {
 
+kernels::AllocationRule rule_of(AllocationRule rule) {
+  switch (rule) {
+    case AllocationRule::proportional:
+      return kernels::AllocationRule::proportional;
+    case AllocationRule::budget:
+      return kernels::AllocationRule::budget;
+    case AllocationRule::ceiling:
+      break;
+  }
+  return kernels::AllocationRule::ceiling;
+}
+
 template <typename T>
 at::Tensor allocate(const at::Tensor& importance_T, const at::Tensor& valid_T,
                     const at::Tensor& sequence_offset_B1, const AllocationOptions& options) {
@@ -25,7 +37,7 @@ at::Tensor allocate(const at::Tensor& importance_T, const at::Tensor& valid_T,
       .k_mean = options.k_mean,
       .k_min = options.k_min,
       .k_max = options.k_max,
-      .budget = options.budget,
+      .rule = rule_of(options.rule),
       .k_T = on.write<std::int32_t>(k_T)};
   on.run([&] { kernels::cpu::expert_allocation(params); },
          [&](kernels::Stream stream) { kernels::cuda::expert_allocation(params, stream); });
@@ -44,7 +56,9 @@ at::Tensor expert_allocation(const at::Tensor& importance_T, const at::Tensor& v
   check_sequences(valid_T, sequence_offset_B1, importance_T.size(0), importance_T.device());
   const auto k_min = static_cast<double>(options.k_min);
   const auto k_max = static_cast<double>(options.k_max);
-  SWITCHYARD_CHECK(0 <= k_min && k_min <= options.k_mean && options.k_mean <= k_max,
+  const bool is_mean = options.rule != AllocationRule::ceiling;
+  SWITCHYARD_CHECK(0 <= k_min && k_min <= k_max && options.k_mean >= 0 &&
+                       (!is_mean || (k_min <= options.k_mean && options.k_mean <= k_max)),
                    "expected 0 <= k_min <= k_mean <= k_max, got {}, {}, {}", options.k_min,
                    options.k_mean, options.k_max);
   const at::Tensor importance = importance_T.detach().contiguous();

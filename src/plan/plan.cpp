@@ -137,7 +137,7 @@ Plan make_plan(const config::Config& config, const PlanOptions& options) {
   Plan plan{.config = config, .options = options};
   config::ModelConfig& model = plan.config.model;
   if (config::holds_prepared_data(config.data)) {
-    const data::SampleSource training(config.data, config.run.seed);
+    const data::SampleSource training(train::windows_of(config), config.run.seed);
     train::fill_vocab_size(plan.config, training.tokenizer());
     plan.windows_per_epoch = training.num_samples_per_epoch();
   } else if (model.vocab_size == 0) {

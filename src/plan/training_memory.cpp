@@ -5,12 +5,13 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "plan/block_memory.h"
 #include "switchyard/core/error.h"
-#include "switchyard/model/decoder.h"
+#include "switchyard/model/make_model.h"
 #include "switchyard/moe/expert_compute.h"
 #include "switchyard/train/build.h"
 
@@ -71,8 +72,9 @@ TrainingMemory::TrainingMemory(const config::Config& config, int num_threads)
       num_threads_(num_threads),
       gradients_in_flight_L_(static_cast<std::size_t>(config.model.num_layers)) {
   try {
-    model::Decoder decoder(model_, sequence_length_, {.compute = compute_, .device = at::kMeta});
-    for (const ops::Parameter* parameter : decoder.parameters()) {
+    const std::unique_ptr<model::Model> model =
+        model::make_model(model_, sequence_length_, {.compute = compute_, .device = at::kMeta});
+    for (const ops::Parameter* parameter : model->parameters()) {
       const double master = bytes_of(parameter->master);
       const bool is_master = parameter->value.scalar_type() == parameter->master.scalar_type();
       state_.weights += bytes_of(parameter->value);

@@ -71,8 +71,11 @@ at::Tensor sum_per_sequence(const at::Tensor& value_T, const at::Tensor& sequenc
 class AttentionImportanceRouter final : public LinearRouter {
  public:
   AttentionImportanceRouter(const Options& options, const RouterBuild& build)
-      : LinearRouter(build, options.renormalize), options_(options), causal_(build.causal) {
-    if (causal_) {
+      : LinearRouter(build, options.renormalize),
+        options_(options),
+        causal_(build.causal),
+        is_relative_(options.allocation.rule != ops::AllocationRule::ceiling) {
+    if (has_running_mean()) {
       mean_ =
           static_cast<float>(mean_under_uniform_attention(options.measure, build.sequence_length));
     }
@@ -95,13 +98,11 @@ class AttentionImportanceRouter final : public LinearRouter {
           input.valid_T.defined() ? input.valid_T
                                   : at::ones({num_tokens}, input.x_TH.options().dtype(at::kBool));
       const at::Tensor measure_T = at::where(valid_T, input.importance_T.to(at::kDouble), 0.0);
-      const at::Tensor importance_T =
-          causal_ ? relative_to_running_mean(measure_T, valid_T, input)
-                  : relative_to_sequence_mean(measure_T, valid_T, input.sequence_offset_B1);
+      const at::Tensor importance_T = importance_of(measure_T, valid_T, input);
       // NaN, only where attention was: the op gives such tokens k_min, and the step is skipped.
       options.k_T = ops::expert_allocation(importance_T, valid_T, input.sequence_offset_B1,
                                            options_.allocation);
-      if (causal_ && input.training) {
+      if (has_running_mean() && input.training) {
         importance_sum = measure_T.sum();
       }
     }
@@ -114,7 +115,7 @@ class AttentionImportanceRouter final : public LinearRouter {
   }
 
   [[nodiscard]] std::map<std::string, at::Tensor> state() const override {
-    if (!causal_) {
+    if (!has_running_mean()) {
       return {};
     }
     return {{kStateName, at::scalar_tensor(mean_, at::kFloat)}};
@@ -122,7 +123,7 @@ class AttentionImportanceRouter final : public LinearRouter {
 
   void load_state(const std::map<std::string, at::Tensor>& state) override {
     check_state(state);
-    if (!causal_) {
+    if (!has_running_mean()) {
       return;
     }
     const float mean = state.at(kStateName).item<float>();
@@ -134,7 +135,7 @@ class AttentionImportanceRouter final : public LinearRouter {
   }
 
   void after_step(const GlobalSums& sums) override {
-    if (!causal_ || sums.num_tokens == 0) {
+    if (!has_running_mean() || sums.num_tokens == 0) {
       return;
     }
     const auto found = sums.named.find(kSumName);
@@ -147,6 +148,15 @@ class AttentionImportanceRouter final : public LinearRouter {
   }
 
  private:
+  [[nodiscard]] bool has_running_mean() const { return causal_ && is_relative_; }
+
+  [[nodiscard]] at::Tensor importance_of(const at::Tensor& measure_T, const at::Tensor& valid_T,
+                                         const RouterInput& input) const {
+    if (!is_relative_) return measure_T;
+    return causal_ ? relative_to_running_mean(measure_T, valid_T, input)
+                   : relative_to_sequence_mean(measure_T, valid_T, input.sequence_offset_B1);
+  }
+
   // Causal: a token's number of experts must not depend on later tokens, hence one constant.
   [[nodiscard]] at::Tensor relative_to_running_mean(const at::Tensor& measure_T,
                                                     const at::Tensor& valid_T,
@@ -175,18 +185,21 @@ class AttentionImportanceRouter final : public LinearRouter {
 
   Options options_;
   bool causal_;
+  bool is_relative_;  // to its average; ceil_experts takes the measure as it is
   float mean_ = 1.0F;
 };
 
 ImportanceMeasure parse_measure(const std::string& name, bool causal) {
-  if (name == "attention_received") {
+  if (name == "attention_received" || name == "attention_received_peak") {
     if (causal) {
       throw UsageError(
-          "model.moe.router.importance: attention_received cannot be used in a causal model: what "
-          "a token receives comes from later tokens",
+          fmt::format("model.moe.router.importance: {} cannot be used in a causal model: what "
+                      "a token receives comes from later tokens",
+                      name),
           "use attention_peak or attention_entropy");
     }
-    return ImportanceMeasure::received;
+    return name == "attention_received" ? ImportanceMeasure::received
+                                        : ImportanceMeasure::received_peak;
   }
   if (name == "attention_peak") {
     return ImportanceMeasure::peak;
@@ -196,22 +209,46 @@ ImportanceMeasure parse_measure(const std::string& name, bool causal) {
   }
   throw UsageError(
       fmt::format("model.moe.router.importance: unknown measure '{}'; known: "
-                  "attention_received, attention_peak, attention_entropy",
+                  "attention_received, attention_received_peak, attention_peak, attention_entropy",
                   name));
 }
 
-bool parse_budget(const std::string& name, bool causal) {
-  if (name != "budget" && name != "proportional") {
-    throw UsageError(fmt::format(
-        "model.moe.router.allocation: unknown '{}'; known: proportional, budget", name));
+ops::AllocationRule parse_allocation(const std::string& name, bool causal) {
+  if (name == "proportional") {
+    return ops::AllocationRule::proportional;
   }
-  if (name == "budget" && causal) {
+  if (name == "ceil_experts") {
+    return ops::AllocationRule::ceiling;
+  }
+  if (name != "budget") {
+    throw UsageError(fmt::format(
+        "model.moe.router.allocation: unknown '{}'; known: proportional, budget, ceil_experts",
+        name));
+  }
+  if (causal) {
     throw UsageError(
         "model.moe.router.allocation: budget cannot be used in a causal model: a token's experts "
         "would depend on later tokens",
         "use allocation: proportional");
   }
-  return name == "budget";
+  return ops::AllocationRule::budget;
+}
+
+// K_t = ceil(measure x E): only a probability may be multiplied by the number of experts.
+void check_ceiling(const Options& options, std::int64_t num_experts) {
+  if (options.measure != ImportanceMeasure::peak &&
+      options.measure != ImportanceMeasure::received_peak) {
+    throw UsageError(
+        "model.moe.router.allocation: ceil_experts needs importance attention_peak or "
+        "attention_received_peak");
+  }
+  const ops::AllocationOptions& k = options.allocation;
+  if (!(k.k_min >= 0 && k.k_min <= k.k_max && k.k_max <= num_experts)) {
+    throw UsageError(
+        fmt::format("model.moe.router needs 0 <= k_min <= k_max <= {} (the experts), got k_min {}, "
+                    "k_max {}",
+                    num_experts, k.k_min, k.k_max));
+  }
 }
 
 }  // namespace
@@ -220,12 +257,17 @@ std::unique_ptr<Router> make_attention_importance(const config::RouterConfig& co
                                                   const RouterBuild& build) {
   const auto& given = config.options.as<config::AttentionImportanceOptions>();
   Options options;
-  options.measure = parse_measure(given.importance, build.causal);
+  options.measure = parse_measure(given.importance_in(build.causal), build.causal);
   options.renormalize = config.renormalize;
-  options.allocation.budget = parse_budget(given.allocation, build.causal);
+  options.allocation.rule = parse_allocation(given.allocation, build.causal);
   options.allocation.k_mean = given.k_mean;
   options.allocation.k_min = given.k_min;
   options.allocation.k_max = given.k_max.value_or(build.num_experts);
+  if (options.allocation.rule == ops::AllocationRule::ceiling) {
+    check_ceiling(options, build.num_experts);
+    options.allocation.k_mean = static_cast<double>(build.num_experts);
+    return std::make_unique<AttentionImportanceRouter>(options, build);
+  }
   const ops::AllocationOptions& k = options.allocation;
   if (!(k.k_min >= 0 && static_cast<double>(k.k_min) <= k.k_mean &&
         k.k_mean <= static_cast<double>(k.k_max) && k.k_max <= build.num_experts)) {

@@ -8,6 +8,7 @@
 #include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/data/special_tokens.h"
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/ops/op_span.h"
@@ -65,6 +66,12 @@ at::Device device_to_use(const std::string& name) {
 
 }  // namespace
 
+config::DataConfig windows_of(const config::Config& config) {
+  config::DataConfig data = config.data;
+  if (!config.model.is_causal()) data.sequence_length -= 2;
+  return data;
+}
+
 double count_epochs(const config::Config& config, std::int64_t windows_per_epoch) {
   return static_cast<double>(config.train.steps) *
          static_cast<double>(config.train.global_batch_size) /
@@ -72,12 +79,16 @@ double count_epochs(const config::Config& config, std::int64_t windows_per_epoch
 }
 
 void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
-  const std::int64_t size = tokenizer.vocab_size();
+  const std::int64_t num_special = config.model.is_causal() ? 0 : data::SpecialTokens::kCount;
+  const std::int64_t size = tokenizer.vocab_size() + num_special;
   if (config.model.vocab_size == 0) config.model.vocab_size = size;
   if (config.model.vocab_size < size) {
-    throw UsageError(fmt::format("model.vocab_size is {}, but the data's tokenizer has {} pieces",
-                                 config.model.vocab_size, size),
-                     "leave model.vocab_size out to take the tokenizer's");
+    throw UsageError(
+        fmt::format(
+            "model.vocab_size is {}, but the data's tokenizer has {} pieces{}",
+            config.model.vocab_size, tokenizer.vocab_size(),
+            num_special == 0 ? "" : fmt::format(" and an encoder {} special tokens", num_special)),
+        "leave model.vocab_size out to take the tokenizer's");
   }
 }
 
@@ -85,24 +96,32 @@ Build build(const config::Config& given, moe::ExpertPlacement placement) {
   // Reading a config refuses this; a run must not ignore it.
   SWITCHYARD_CHECK(!given.parallel.shard_optimizer, "a sharded optimizer is not built");
   Build parts{.config = given,
-              .training = data::SampleSource(given.data, given.run.seed),
-              .validation = data::SampleSource::validation(given.data),
-              .decoder = nullptr};
+              .training = data::SampleSource(windows_of(given), given.run.seed),
+              .validation = data::SampleSource::validation(windows_of(given)),
+              .decoder = nullptr,
+              .encoder = nullptr};
   config::Config& config = parts.config;
   fill_vocab_size(config, parts.training.tokenizer());
   warn_about_settings(config, parts.training);
   if (parts.validation->num_samples_per_epoch() == 0) {
     log::warning("the validation split has no full window of {} tokens: nothing is evaluated",
-                 config.data.sequence_length);
+                 parts.training.sequence_length());
     parts.validation.reset();
   }
   if (config.train.deterministic) ops::make_deterministic();
   const at::Device device = device_to_use(config.train.device);
   check_memory(config);
-  parts.decoder = std::make_unique<model::Decoder>(
-      config.model, config.data.sequence_length,
-      ops::precision_policy(config.train.precision, device), std::move(placement));
-  parts.decoder->initialize(config.run.seed);
+  const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, device);
+  const std::int64_t length = config.data.sequence_length;
+  if (config.model.is_causal()) {
+    parts.decoder =
+        std::make_unique<model::Decoder>(config.model, length, policy, std::move(placement));
+    parts.decoder->initialize(config.run.seed);
+  } else {
+    parts.encoder =
+        std::make_unique<model::Encoder>(config.model, length, policy, std::move(placement));
+    parts.encoder->initialize(config.run.seed);
+  }
   return parts;
 }
 
@@ -118,6 +137,13 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
                        const std::string& device) {
   const auto checkpoint = checkpoint::Checkpoint::open(path);
   config::Config config = config_of(checkpoint);
+  if (!config.model.is_causal()) {
+    throw UsageError(fmt::format("{}: the model is an encoder: it guesses masked tokens and "
+                                 "neither predicts nor writes text",
+                                 checkpoint.folder().string()),
+                     "fine-tune it for a task: switchyard finetune --from it; what it is worth is "
+                     "in the run's evaluations");
+  }
   if (!precision.empty()) config.train.precision = precision;
   const ops::PrecisionPolicy policy =
       ops::precision_policy(config.train.precision, device_to_use(device));

@@ -1,5 +1,6 @@
 #include "switchyard/train/pretrain.h"
 
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -10,7 +11,7 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
-#include "train/next_token_task.h"
+#include "train/pretraining_task.h"
 #include "train/report_at_end.h"
 #include "train/resume_point.h"
 #include "train/run_loop.h"
@@ -43,10 +44,9 @@ Build build_share(const config::Config& config, parallel::RankGroups& groups) {
 // `point`: where to go on from; nullptr = a new run.
 RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder& folder,
               const ResumePoint* point) {
-  NextTokenTask task(parts.config, *parts.decoder, parts.training,
-                     parts.validation ? &*parts.validation : nullptr);
+  const std::unique_ptr<Task> task = make_pretraining_task(parts);
   const StopSignal stop;
-  RunLoop loop(parts.config, task, groups, folder, stop);
+  RunLoop loop(parts.config, *task, groups, folder, stop);
   if (point != nullptr) loop.restore(*point);
   RunResult result;
   {

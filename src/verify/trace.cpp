@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <iterator>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -15,13 +17,17 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/data/sample_source.h"
+#include "switchyard/data/special_tokens.h"
 #include "switchyard/model/decoder.h"
+#include "switchyard/model/encoder.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/ops/precision.h"
 #include "switchyard/parallel/expert_parallel.h"
 #include "switchyard/parallel/rank_groups.h"
+#include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
 #include "switchyard/train/trainer.h"
+#include "train/masked_language_task.h"
 #include "train/next_token_task.h"
 
 namespace switchyard::verify {
@@ -29,11 +35,13 @@ namespace {
 
 data::Sample random_window(const config::Config& config, std::int64_t idx) {
   data::Sample sample;
+  const std::int64_t num_special = config.model.is_causal() ? 0 : data::SpecialTokens::kCount;
   for (std::int64_t i = 0; i <= config.data.sequence_length; ++i) {
     const PhiloxCounter random =
         philox(philox_key(config.run.seed),
                {static_cast<std::uint32_t>(idx), static_cast<std::uint32_t>(i), 0, 0});
-    sample.token.push_back(static_cast<std::int32_t>(random[0] % config.model.vocab_size));
+    sample.token.push_back(
+        static_cast<std::int32_t>(random[0] % (config.model.vocab_size - num_special)));
   }
   return sample;
 }
@@ -84,33 +92,73 @@ std::map<std::string, at::Tensor> gradients_of(model::Model& model) {
   return gradients;
 }
 
+struct Training {
+  std::unique_ptr<model::Model> model;
+  std::unique_ptr<train::Objective> objective;
+};
+
+// What `pretrain` would train, on these windows. `tokenizer`: nullptr for random tokens.
+Training make_training(const config::Config& config, const ops::PrecisionPolicy& policy,
+                       parallel::RankGroups& groups,
+                       std::function<data::Sample(std::int64_t)> window,
+                       const data::Tokenizer* tokenizer) {
+  const std::int64_t length = config.data.sequence_length;
+  moe::ExpertPlacement placement = parallel::expert_placement(groups, config.model.moe.num_experts);
+  Training training;
+  if (config.model.is_causal()) {
+    train::NextTokenData data{.window = std::move(window),
+                              .attend_across_documents = config.data.attend_across_documents};
+    if (tokenizer != nullptr) data.separator = tokenizer->separator_id();
+    auto decoder =
+        std::make_unique<model::Decoder>(config.model, length, policy, std::move(placement));
+    training.objective = std::make_unique<train::NextTokenObjective>(*decoder, std::move(data));
+    training.model = std::move(decoder);
+    return training;
+  }
+  const std::int64_t num_pieces = tokenizer != nullptr
+                                      ? tokenizer->vocab_size()
+                                      : config.model.vocab_size - data::SpecialTokens::kCount;
+  train::MaskedData data{
+      .window = std::move(window),
+      .sequence_length = length,
+      .special = data::SpecialTokens::behind(num_pieces),
+      .masking = {.rate = config.data.mask_rate,
+                  .whole_words = config.data.mask_whole_words && tokenizer != nullptr,
+                  .seed = config.run.seed},
+      .attend_across_documents = config.data.attend_across_documents};
+  if (tokenizer != nullptr) data.tokenizer = *tokenizer;
+  auto encoder =
+      std::make_unique<model::Encoder>(config.model, length, policy, std::move(placement));
+  training.objective = std::make_unique<train::MaskedLanguageObjective>(*encoder, std::move(data));
+  training.model = std::move(encoder);
+  return training;
+}
+
 // One rank's part; `trace` is its own.
 void train_rank(const config::Config& config, comm::Communicator& world, std::int64_t num_steps,
                 bool random_tokens, Trace& trace) {
   parallel::RankGroups groups(world, config.parallel.expert);
-  model::Decoder decoder(
-      config.model, config.data.sequence_length,
-      ops::precision_policy(config.train.precision, ops::device_of(config.train.device)),
-      parallel::expert_placement(groups, config.model.moe.num_experts));
-  decoder.initialize(config.run.seed);
+  const ops::PrecisionPolicy policy =
+      ops::precision_policy(config.train.precision, ops::device_of(config.train.device));
   std::optional<data::SampleSource> source;
-  train::NextTokenData data{.window = {},
-                            .attend_across_documents = config.data.attend_across_documents};
-  if (random_tokens) {
-    data.window = [&config](std::int64_t idx) { return random_window(config, idx); };
-  } else {
-    source.emplace(config.data, config.run.seed);
-    data.window = [&source](std::int64_t idx) { return source->get(idx); };
-    data.separator = source->tokenizer().separator_id();
+  std::function<data::Sample(std::int64_t)> window = [&config](std::int64_t idx) {
+    return random_window(config, idx);
+  };
+  if (!random_tokens) {
+    source.emplace(train::windows_of(config), config.run.seed);
+    window = [&source](std::int64_t idx) { return source->get(idx); };
   }
-  train::NextTokenObjective objective(decoder, std::move(data));
-  Recorder recorder(objective, trace.experts);
-  train::Trainer trainer(config, decoder, recorder, groups);
+  Training training = make_training(config, policy, groups, std::move(window),
+                                    source ? &source->tokenizer() : nullptr);
+  model::Model& model = *training.model;
+  model.initialize(config.run.seed);
+  Recorder recorder(*training.objective, trace.experts);
+  train::Trainer trainer(config, model, recorder, groups);
   for (std::int64_t step = 0; step < num_steps; ++step) {
     trace.steps.push_back(trainer.train_step());
-    trace.gradients.push_back(gradients_of(decoder));
+    trace.gradients.push_back(gradients_of(model));
   }
-  for (const checkpoint::NamedTensor& part : train::named_weights(decoder)) {
+  for (const checkpoint::NamedTensor& part : train::named_weights(model)) {
     trace.parameters[part.name] = part.tensor.clone();
   }
 }

@@ -83,6 +83,8 @@ TEST(RouterDescriptor, NamesTheStateThatItsOptionsBring) {
   EXPECT_THAT(state(RouterConfig(AttentionImportanceOptions{}), true),
               ElementsAre("importance_mean"));
   EXPECT_THAT(state(RouterConfig(AttentionImportanceOptions{}), false), IsEmpty());
+  EXPECT_THAT(state(RouterConfig(AttentionImportanceOptions{.allocation = "ceil_experts"}), true),
+              IsEmpty());
 }
 
 TEST(RouterDescriptor, NamesTheOptionsThatACausalModelRefuses) {

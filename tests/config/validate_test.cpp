@@ -39,6 +39,35 @@ TEST(DependentDefault, AttentionImportance) {
   EXPECT_EQ(moe.loss.normalize, "assignments");
 }
 
+TEST(DependentDefault, ImportanceFollowsTheKindOfModel) {
+  const auto importance = [](const Overrides& overrides) {
+    return attention_importance(load_minimal(overrides, kAttention).config.model.moe.router)
+        .importance;
+  };
+  EXPECT_EQ(importance({}), "attention_entropy");
+  EXPECT_EQ(importance({"model.type=encoder"}), "attention_received");
+  EXPECT_EQ(importance({"model.type=encoder", "model.moe.router.importance=attention_peak"}),
+            "attention_peak");
+}
+
+TEST(KindOfModel, AnEncoderMayLookBothWays) {
+  for (const char* option :
+       {"model.moe.router.importance=attention_received",
+        "model.moe.router.importance=attention_received_peak", "model.moe.router.allocation=budget",
+        "data.mask_rate=0.2", "data.mask_whole_words=true"}) {
+    EXPECT_THAT(problems_of_minimal({"model.type=encoder", option}, kAttention), IsEmpty())
+        << option;
+  }
+}
+
+TEST(KindOfModel, CeilExpertsNeedsNoMean) {
+  EXPECT_THAT(
+      problems_of_minimal({"model.moe.router.importance=attention_peak",
+                           "model.moe.router.allocation=ceil_experts", "model.moe.router.k_min=3"},
+                          kAttention),
+      IsEmpty());
+}
+
 TEST(DependentDefault, ExplicitValuesStay) {
   const MoeConfig moe =
       load_minimal({"model.moe.loss.dynamic=0", "model.moe.loss.normalize=assignments",
@@ -130,6 +159,35 @@ const std::vector<Rule> kRules = {
      kAttention,
      "command line: model.moe.router.importance: attention_received looks at later tokens, which a "
      "decoder must not; use attention_peak or attention_entropy"},
+    {"AttentionReceivedPeakInADecoder",
+     {"model.moe.router.importance=attention_received_peak"},
+     kAttention,
+     "command line: model.moe.router.importance: attention_received_peak looks at later tokens, "
+     "which a decoder must not; use attention_peak or attention_entropy"},
+    {"CeilExpertsOfAnEntropy",
+     {"model.moe.router.allocation=ceil_experts"},
+     kAttention,
+     "command line: model.moe.router.allocation: ceil_experts needs attention_peak or "
+     "attention_received_peak, which are probabilities; importance is attention_entropy"},
+    {"MisspeltKindOfModel",
+     {"model.type=encodr", "model.moe.router.importance=attention_received"},
+     kAttention,
+     "command line: model.type: must be one of decoder, encoder, got 'encodr' (did you mean "
+     "'encoder'?)"},
+    {"MasksInADecoder",
+     {"data.mask_rate=0.2"},
+     "",
+     "command line: data.mask_rate: only an encoder guesses masked tokens; set model.type: "
+     "encoder"},
+    {"NothingToGuessFrom",
+     {"model.type=encoder", "data.sequence_length=3"},
+     "",
+     "command line: data.sequence_length: must be at least 4 for an encoder, got 3"},
+    {"AnEncoderThatIsToWrite",
+     {"model.type=encoder", "train.sample_prompt=Once"},
+     "",
+     "command line: train.sample_prompt: an encoder writes no text; leave it out or set "
+     "model.type: decoder"},
     {"BudgetInADecoder",
      {"model.moe.router.allocation=budget"},
      kAttention,

@@ -78,6 +78,20 @@ double expected_received(const AttentionCase& c, const AttentionReference& refer
   return sum / (num_queries * static_cast<double>(c.num_heads));
 }
 
+double expected_received_peak(const AttentionCase& c, const AttentionReference& reference,
+                              std::int64_t token) {
+  double sum = 0.0;
+  for (std::int64_t head = 0; head < c.num_heads; ++head) {
+    double largest = 0.0;
+    for (std::int64_t query = 0; query < c.num_queries(); ++query) {
+      if (c.sequence_of(query) != c.sequence_of(token) || !c.is_valid(query)) continue;
+      largest = std::max(largest, probability(c, reference, head, query, token));
+    }
+    sum += largest;
+  }
+  return sum / static_cast<double>(c.num_heads);
+}
+
 template <typename T>
 class AttentionImportanceKernel : public ::testing::Test {};
 using StorageTypes = ::testing::Types<float, double, BFloat16>;
@@ -107,9 +121,13 @@ TYPED_TEST(AttentionImportanceKernel, ReceivedAttentionAgreesWithExplicitProbabi
     const AttentionReference reference(c);
     const AttentionInputs<TypeParam> inputs(c, reference);
     const std::vector<double> received = run(inputs, reference, AttentionStatistic::received);
+    const std::vector<double> peak = run(inputs, reference, AttentionStatistic::received_peak);
     for (std::int64_t token = 0; token < c.num_queries(); ++token) {
       ASSERT_NEAR(received[static_cast<std::size_t>(token)], expected_received(c, reference, token),
                   tolerance<TypeParam>())
+          << "token " << token;
+      ASSERT_NEAR(peak[static_cast<std::size_t>(token)],
+                  expected_received_peak(c, reference, token), tolerance<TypeParam>())
           << "token " << token;
     }
   }

@@ -20,7 +20,7 @@ struct Case {
   double k_mean = 2.0;
   std::int64_t k_min = 1;
   std::int64_t k_max = 8;
-  bool budget = false;
+  AllocationRule rule = AllocationRule::proportional;
 
   [[nodiscard]] bool is_valid(std::size_t t) const { return valid_T.empty() || valid_T[t] != 0; }
 };
@@ -46,7 +46,7 @@ std::vector<std::int32_t> run(const Case& c) {
       .k_mean = c.k_mean,
       .k_min = c.k_min,
       .k_max = c.k_max,
-      .budget = c.budget,
+      .rule = c.rule,
       .k_T = k_T.data()});
   return k_T;
 }
@@ -99,28 +99,38 @@ TEST(ExpertAllocation, RoundsHalvesToEvenAndClampsInProportion) {
   EXPECT_EQ(run(c), (std::vector<std::int32_t>{1, 2, 2, 2, 4, 1, 5, 3}));
 }
 
+TEST(ExpertAllocation, RoundsUpWhateverTheMean) {
+  auto c = one_sequence({0.0, 0.001, 0.125, 0.126, 0.5, 0.99, 1.0});
+  c.rule = AllocationRule::ceiling;
+  c.k_mean = 8.0;  // the number of experts
+  c.k_max = 7;
+  EXPECT_EQ(run(c), (std::vector<std::int32_t>{1, 1, 1, 2, 4, 7, 7}));
+}
+
 TEST(ExpertAllocation, GivesPaddingNothing) {
-  for (const bool budget : {false, true}) {
+  for (const auto rule :
+       {AllocationRule::proportional, AllocationRule::budget, AllocationRule::ceiling}) {
     auto c = one_sequence({1.0, 9.0, 1.0});
     c.valid_T = {1, 0, 1};
-    c.budget = budget;
+    c.rule = rule;
     EXPECT_EQ(run(c), (std::vector<std::int32_t>{2, 0, 2}));
   }
 }
 
 TEST(ExpertAllocation, StaysInRangeForAnyBits) {
   constexpr double kInf = std::numeric_limits<double>::infinity();
-  for (const bool budget : {false, true}) {
+  for (const auto rule :
+       {AllocationRule::proportional, AllocationRule::budget, AllocationRule::ceiling}) {
     auto c =
         one_sequence({std::numeric_limits<double>::quiet_NaN(), kInf, -kInf, 1e300, -1e300, 1.0});
     c.k_max = 4;
-    c.budget = budget;
+    c.rule = rule;
     const auto k_T = run(c);
     for (const auto k : k_T) {
       EXPECT_GE(k, 1);
       EXPECT_LE(k, 4);
     }
-    if (budget) {
+    if (rule == AllocationRule::budget) {
       EXPECT_EQ(std::accumulate(k_T.begin(), k_T.end(), 0), 12);
     } else {
       EXPECT_EQ(k_T, (std::vector<std::int32_t>{1, 4, 1, 4, 1, 2}));
@@ -130,17 +140,17 @@ TEST(ExpertAllocation, StaysInRangeForAnyBits) {
 
 TEST(ExpertAllocation, SpendsTheBudgetByLargestRemainder) {
   auto c = one_sequence({0.7, 1.3, 1.05});  // q: 1.4, 2.6, 2.1 -> 1, 2, 2; budget 6
-  c.budget = true;
+  c.rule = AllocationRule::budget;
   EXPECT_EQ(run(c), (std::vector<std::int32_t>{1, 3, 2}));
 }
 
 TEST(ExpertAllocation, BreaksTiesTowardsLowerPositionsUpAndHigherPositionsDown) {
   auto up =
       one_sequence({0.75, 0.75, 0.75, 1.75});  // q: 1.5, 1.5, 1.5, 3.5 -> 1, 1, 1, 3; budget 8
-  up.budget = true;
+  up.rule = AllocationRule::budget;
   EXPECT_EQ(run(up), (std::vector<std::int32_t>{2, 2, 1, 3}));
   auto down = one_sequence({1.5, 1.5, 1.5, 0.0});  // q: 3, 3, 3, 0 -> 3, 3, 3, 1; budget 8
-  down.budget = true;
+  down.rule = AllocationRule::budget;
   EXPECT_EQ(run(down), (std::vector<std::int32_t>{3, 2, 2, 1}));
 }
 
@@ -149,7 +159,7 @@ TEST(ExpertAllocation, EqualsTheRuleCarriedOutByScanning) {
   std::uniform_real_distribution<double> uniform(0.0, 2.5);
   for (int trial = 0; trial < 60; ++trial) {
     Case c;
-    c.budget = true;
+    c.rule = AllocationRule::budget;
     c.k_min = static_cast<std::int64_t>(random() % 2);
     c.k_max = c.k_min + 1 + static_cast<std::int64_t>(random() % 7);
     c.k_mean = static_cast<double>(c.k_min) +

@@ -25,8 +25,9 @@ TEST(ExpertAllocation, GivesTheSameCountsForBothImportanceTypes) {
 
 TEST(ExpertAllocation, MeetsTheBudgetOfEverySequence) {
   const at::Tensor importance_T = at::tensor({0.1, 0.2, 5.0, 1.0, 1.0}, at::kFloat);
-  const at::Tensor k_T = expert_allocation(importance_T, {}, int32_tensor({0, 3, 3, 5}),
-                                           {.k_mean = 2.0, .k_min = 1, .k_max = 4, .budget = true});
+  const at::Tensor k_T =
+      expert_allocation(importance_T, {}, int32_tensor({0, 3, 3, 5}),
+                        {.k_mean = 2.0, .k_min = 1, .k_max = 4, .rule = AllocationRule::budget});
   EXPECT_TRUE(at::equal(k_T, int32_tensor({1, 1, 4, 2, 2})));
 }
 

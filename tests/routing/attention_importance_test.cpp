@@ -151,6 +151,40 @@ TEST(AttentionImportance, BudgetSpendsTheMeanPerSequenceExactly) {
   EXPECT_EQ(std::accumulate(got.begin() + 7, got.end(), std::int64_t{0}), 10);
 }
 
+// Two heads of probabilities that anybody can check: K = ceil(importance x 6), within 1 to 5.
+TEST(AttentionImportance, CeilExpertsRoundsTheShareOfAllExpertsUp) {
+  const std::vector<float> peaks{0.0F, 0.16F, 0.17F, 0.5F, 0.51F, 0.84F, 1.0F};
+  for (const bool causal : {true, false}) {
+    const config::RouterConfig config(config::AttentionImportanceOptions{
+        .importance = "attention_peak", .k_mean = 99.0, .k_max = 5, .allocation = "ceil_experts"});
+    const auto router = build_router(config, causal);
+    const RouterInput input = with_importance(make_input({7}, {}), peaks);
+    EXPECT_THAT(experts(*router, input), ElementsAre(1, 1, 2, 3, 4, 5, 5));
+    EXPECT_TRUE(router->state().empty()) << "nothing to be relative to";
+    EXPECT_TRUE(router->route(input).sums.named.empty());
+    router->after_step({.step = 0, .num_tokens = 7});
+  }
+}
+
+TEST(AttentionImportance, CeilExpertsNeedsProbabilities) {
+  for (const char* measure : {"attention_entropy", "attention_received"}) {
+    EXPECT_THROW((void)build_router(importance_config(measure, "ceil_experts"), false), UsageError)
+        << measure;
+  }
+  EXPECT_THROW(
+      (void)build_router(config::RouterConfig(config::AttentionImportanceOptions{
+          .importance = "attention_peak", .k_min = 4, .k_max = 3, .allocation = "ceil_experts"})),
+      UsageError);
+}
+
+TEST(AttentionImportance, TakesTheMeasureThatSuitsTheModel) {
+  const config::RouterConfig config{config::AttentionImportanceOptions{}};
+  EXPECT_EQ(build_router(config, true)->importance(), ops::ImportanceMeasure::entropy);
+  EXPECT_EQ(build_router(config, false)->importance(), ops::ImportanceMeasure::received);
+  EXPECT_EQ(build_router(importance_config("attention_received_peak"), false)->importance(),
+            ops::ImportanceMeasure::received_peak);
+}
+
 TEST(AttentionImportance, TokensWithoutAFiniteImportanceGetTheFewestExperts) {
   const auto causal = build_router(importance_config("attention_entropy"));
   const RouterInput input =
@@ -187,6 +221,7 @@ TEST(AttentionImportance, RefusesWhatWouldLookIntoTheFuture) {
   }
   EXPECT_THROW((void)build_router(importance_config("attention_entropy", "budget"), true),
                UsageError);
+  EXPECT_THROW((void)build_router(importance_config("attention_received_peak"), true), UsageError);
 }
 
 TEST(AttentionImportance, RefusesUnknownNamesAndLimitsOutOfOrder) {

@@ -68,6 +68,12 @@ inline std::vector<RouterCase> router_cases() {
       {"importance_causal_peak", importance_config("attention_peak")},
       {"importance_causal_down_to_no_expert", any_number},
       {"importance_received", importance_config("attention_received"), false},
+      {"importance_causal_peak_ceil", importance_config("attention_peak", "ceil_experts")},
+      {"importance_received_peak", importance_config("attention_received_peak"), false},
+      {"importance_received_peak_ceil",
+       importance_config("attention_received_peak", "ceil_experts"), false},
+      {"importance_default_of_an_encoder",
+       config::RouterConfig(config::AttentionImportanceOptions{}), false},
       {"importance_entropy_budget", importance_config("attention_entropy", "budget"), false},
   };
 }

@@ -52,6 +52,12 @@ INSTANTIATE_TEST_SUITE_P(
     Runs, ResumeIsBitExact,
     ::testing::Values(
         Case{"fp32", [](config::Config&) {}},
+        Case{"encoder",
+             [](config::Config& config) {
+               config.model.type = "encoder";
+               config.data.mask_rate = 0.3;
+               config.train.sample_prompt.clear();
+             }},
         Case{"bf16", [](config::Config& config) { config.train.precision = "bf16"; }},
         Case{"fp64", [](config::Config& config) { config.train.precision = "fp64"; }},
         Case{"blend",

@@ -66,6 +66,20 @@ INSTANTIATE_TEST_SUITE_P(All, VerifyRouters,
                          ::testing::Values("top_k", "top_p", "attention_importance"),
                          [](const auto& instance) { return instance.param; });
 
+TEST(VerifyLayouts, AnEncoderTrainsAsOneRankDoes) {
+  for (const char* router : {"top_p", "attention_importance"}) {
+    config::Config config = config_of(router);
+    config.model.type = "encoder";
+    const VerifyReport report =
+        verify_layouts(config, {.layouts = parse_layouts("2x1,4x2"), .steps = 3});
+    EXPECT_TRUE(report.passed()) << report_page(report);
+    for (const LayoutResult& result : report.layouts) {
+      EXPECT_GT(result.num_pairs, 3 * 8 * 16);
+      EXPECT_EQ(result.num_flipped, 0);
+    }
+  }
+}
+
 TEST(VerifyLayouts, RecomputedAndInSinglePrecision) {
   config::Config config = config_of("top_p", "fp32");
   config.train.recompute = true;

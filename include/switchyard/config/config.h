@@ -30,6 +30,8 @@ struct DataConfig {
   std::vector<BlendItem> blend;  // several prepared folders (same tokenizer) with weights
   std::int64_t sequence_length = 256;
   bool attend_across_documents = true;
+  double mask_rate = 0.15;        // encoders: share of the tokens that are to be guessed
+  bool mask_whole_words = false;  // encoders
   bool operator==(const DataConfig&) const = default;
 };
 
@@ -64,7 +66,8 @@ struct MoeConfig {
 
 struct ModelConfig {
   std::string preset;
-  std::int64_t vocab_size = 0;  // 0 = the tokenizer's
+  std::string type = "decoder";  // decoder | encoder
+  std::int64_t vocab_size = 0;   // 0 = the tokenizer's
   std::int64_t hidden_size = 0;
   std::int64_t num_layers = 0;
   std::int64_t num_heads = 0;
@@ -80,6 +83,8 @@ struct ModelConfig {
   double init_std = 0.02;
   MoeConfig moe;
 
+  // Does a token see only itself and earlier ones?
+  [[nodiscard]] bool is_causal() const { return type != "encoder"; }
   [[nodiscard]] const RouterConfig& router_at(std::int64_t layer) const {
     const auto found = moe.router_of_layer.find(layer);
     return found == moe.router_of_layer.end() ? moe.router : found->second;
@@ -129,8 +134,18 @@ struct TrainConfig {
 
 struct ParallelConfig {
   std::int64_t expert = 1;
+  std::int64_t timeout = 1800;  // seconds
   bool shard_optimizer = false;
   bool operator==(const ParallelConfig&) const = default;
+};
+
+// Fine-tuning a pretrained model for one task.
+struct FinetuneConfig {
+  double epochs = 3.0;            // passes over the task's training rows
+  std::int64_t max_length = 128;  // tokens of a row, special ones included; longer texts are cut
+  std::string pooling = "mean";   // mean | first: which hidden states the head reads
+  std::int64_t max_rows = 0;      // training rows, drawn once; 0 = all
+  bool operator==(const FinetuneConfig&) const = default;
 };
 
 struct Config {
@@ -141,6 +156,7 @@ struct Config {
   ScheduleConfig schedule;
   TrainConfig train;
   ParallelConfig parallel;
+  FinetuneConfig finetune;
   bool operator==(const Config&) const = default;
 };
 

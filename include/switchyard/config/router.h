@@ -70,8 +70,8 @@ struct RouterDescriptor {
 
   // Of every function below the config is one of this type. Null: nothing to check, fill in, ...
   void (*check)(const RouterConfig& router, const RouterCheck& check) = nullptr;
-  std::vector<FilledOption> (*fill_defaults)(RouterConfig& router,
-                                             std::int64_t num_experts) = nullptr;
+  std::vector<FilledOption> (*fill_defaults)(RouterConfig& router, std::int64_t num_experts,
+                                             bool causal) = nullptr;
   std::vector<BidirectionalOption> (*bidirectional)(const RouterConfig& router) = nullptr;
   // Names of the tensors that change while training, ascending.
   std::vector<std::string> (*state)(const RouterConfig& router, bool causal) = nullptr;

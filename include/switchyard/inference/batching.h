@@ -29,4 +29,15 @@ struct BatchOptions {
 [[nodiscard]] model::MicroBatch make_batch(std::span<const data::Sample> windows,
                                            const BatchOptions& options);
 
+// Sequences of unequal lengths, side by side, nothing padded.
+struct PackOptions {
+  std::int64_t first_sequence_idx = 0;  // of the first row in the step's global batch
+  std::int64_t row_stride = 0;          // tokens that a row may have: S, for dropout masks
+  // For each row, ascending, where in it a further sequence begins; empty: every row is one.
+  std::vector<std::vector<std::int64_t>> cuts = {};
+};
+// Rows of 1 to row_stride tokens -> a batch without labels. Throws InternalError for others.
+[[nodiscard]] model::Batch pack_rows(std::span<const std::vector<std::int32_t>> rows,
+                                     const PackOptions& options);
+
 }  // namespace switchyard::inference

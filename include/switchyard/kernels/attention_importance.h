@@ -8,14 +8,15 @@
 
 namespace switchyard::kernels {
 
-enum class AttentionStatistic { received, peak, entropy };
+enum class AttentionStatistic { received, received_peak, peak, entropy };
 
 template <typename T>
 struct AttentionImportanceParams {
   AttentionShape<T> shape;
   const accumulation_t<T>* lse_AT = nullptr;  // of attention() with the same shape
   AttentionStatistic statistic = AttentionStatistic::entropy;
-  // [num_queries]; 0 for invalid queries. `received` needs as many queries as keys.
+  // [num_queries]; 0 for invalid queries. `received` and `received_peak` need as many queries as
+  // keys.
   accumulation_t<T>* importance_T = nullptr;
 };
 

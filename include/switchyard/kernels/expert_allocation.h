@@ -13,7 +13,10 @@ namespace switchyard::kernels {
 //   sum is clamp(round_half_to_even(k_mean n), n k_min, n k_max): one more where q_t - K_t is
 //   largest and K_t < k_max (ties: lower position), or one less where it is smallest and
 //   K_t > k_min (ties: higher position).
+//   ceiling: K_t = clamp(ceil(q_t), k_min, k_max)
 // Invalid tokens get 0.
+enum class AllocationRule { proportional, budget, ceiling };
+
 template <typename T>
 struct ExpertAllocationParams {
   std::int64_t num_tokens = 0;
@@ -24,7 +27,7 @@ struct ExpertAllocationParams {
   double k_mean = 0.0;
   std::int64_t k_min = 0;
   std::int64_t k_max = 0;
-  bool budget = false;
+  AllocationRule rule = AllocationRule::proportional;
   std::int32_t* k_T = nullptr;
 };
 

@@ -19,6 +19,9 @@ struct Batch {
   at::Tensor sequence_offset_B1;              // [B+1] int32
   at::Tensor valid_T;                         // [T] bool, or undefined when all are valid
   at::Tensor label_T;                         // [T] int64, -1 = no loss; undefined for generation
+  // [M] int64, ascending: the tokens that have a label, where they are few; undefined: look at
+  // label_T.
+  at::Tensor label_token_M;
   at::Tensor
       label_B;  // [B] one label per sequence, int64 or fp32; undefined where tokens have them
   at::Tensor token_idx_T;  // [T] int64, sequence in the global batch * S + position; dropout's

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "switchyard/config/config.h"
+#include "switchyard/model/batch.h"
 #include "switchyard/ops/parameter.h"
 
 namespace switchyard::model {
@@ -20,6 +21,8 @@ class LanguageModelHead {
 
   // Sum over labels (-1 = none) of the negative log likelihood (nats).
   [[nodiscard]] at::Tensor loss_sum(const at::Tensor& hidden_TH, const at::Tensor& label_T) const;
+  // The same of a batch, for the tokens that have a label alone where it names them.
+  [[nodiscard]] at::Tensor loss_sum(const at::Tensor& hidden_TH, const Batch& batch) const;
   [[nodiscard]] at::Tensor loss_per_token(const at::Tensor& hidden_TH,
                                           const at::Tensor& label_T) const;
   // [T, V] accumulation type.

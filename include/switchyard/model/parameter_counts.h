@@ -23,8 +23,8 @@ struct ParameterCounts {
 };
 // Throws UsageError for more than 64 bits can count.
 [[nodiscard]] ParameterCounts count_parameters(Model& model);
-// Of a decoder, from shapes alone; allocates nothing. Throws UsageError for sizes beyond 64 bits,
-// and when the vocabulary size is not known.
+// Of a decoder or an encoder, from shapes alone; allocates nothing. Throws UsageError for sizes
+// beyond 64 bits, and when the vocabulary size is not known.
 [[nodiscard]] ParameterCounts count_parameters(const config::ModelConfig& config);
 
 }  // namespace switchyard::model

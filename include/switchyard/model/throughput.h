@@ -9,9 +9,9 @@ namespace switchyard::model {
 
 // Of the forward and backward pass of one token whose MoE layers choose k experts on average:
 // 6 operations per matrix parameter that the token uses (the output head counted, the embedding
-// not), and causal attention over a window of S tokens, 6 * layers * heads * head_dim * (S + 1)
-// (scores and weighted sum: 2 * 2 * heads * head_dim for each of (S + 1) / 2 visible keys, three
-// times for forward and backward). Recomputation is not counted.
+// not), and attention over a window of S tokens, 12 * layers * heads * head_dim * keys (scores and
+// weighted sum: 2 * 2 * heads * head_dim for each key, three times for forward and backward). A
+// causal token sees (S + 1) / 2 keys on average, another one S. Recomputation is not counted.
 struct TrainingFlops {
   double fixed = 0.0;       // whatever the router does
   double per_expert = 0.0;  // for each expert per token
@@ -19,7 +19,9 @@ struct TrainingFlops {
   [[nodiscard]] double per_token(double k) const { return fixed + k * per_expert; }
 };
 
+// `labels_per_token`: share of the tokens that the head sees.
 [[nodiscard]] TrainingFlops count_training_flops(const config::ModelConfig& model,
-                                                 std::int64_t sequence_length);
+                                                 std::int64_t sequence_length,
+                                                 double labels_per_token = 1.0);
 
 }  // namespace switchyard::model

@@ -12,13 +12,17 @@
 #include "switchyard/data/sample_source.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/model/decoder.h"
+#include "switchyard/model/encoder.h"
 #include "switchyard/ops/parameter.h"
 
 namespace switchyard::train {
 
-// Sets model.vocab_size to the tokenizer's where the config leaves it out. Throws UsageError where
-// the config has fewer.
+// Sets model.vocab_size to the tokenizer's where the config leaves it out, for an encoder with its
+// special tokens. Throws UsageError where the config has fewer.
 void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer);
+
+// config.data as its windows are cut: an encoder adds a special token at both ends of each.
+[[nodiscard]] config::DataConfig windows_of(const config::Config& config);
 
 // How often the run reads its data. `windows_per_epoch`: of the training split.
 [[nodiscard]] double count_epochs(const config::Config& config, std::int64_t windows_per_epoch);
@@ -28,7 +32,9 @@ struct Build {
   config::Config config;  // with the vocabulary size filled in
   data::SampleSource training;
   std::optional<data::SampleSource> validation;  // none when the split has no full window
-  std::unique_ptr<model::Decoder> decoder;       // initialised from the seed
+  // Initialised from the seed. One of them, by config.model.type.
+  std::unique_ptr<model::Decoder> decoder;
+  std::unique_ptr<model::Encoder> encoder;
 };
 
 // Opens the data and makes the model, of whose experts this rank holds those of `placement`. Warns
@@ -36,7 +42,7 @@ struct Build {
 // DataError for data that cannot be read.
 [[nodiscard]] Build build(const config::Config& config, moe::ExpertPlacement placement = {});
 
-// A checkpoint, ready to compute.
+// A decoder's checkpoint, ready to compute.
 struct LoadedModel {
   std::filesystem::path folder;  // of the checkpoint
   config::Config config;         // of the run that wrote it
@@ -47,7 +53,7 @@ struct LoadedModel {
 
 // `path`: a run (its last checkpoint) or a checkpoint. `precision`: instead of the run's; empty =
 // the run's. `device`: as train.device. Throws DataError when a file is damaged or a tensor is
-// missing, unknown or has the wrong shape.
+// missing, unknown or has the wrong shape, UsageError for an encoder.
 [[nodiscard]] LoadedModel load_model(const std::filesystem::path& path,
                                      const std::string& precision = "",
                                      const std::string& device = "cpu");

@@ -1,5 +1,6 @@
 #include "cli/engine/on_ranks.h"
 
+#include <chrono>
 #include <exception>
 #include <memory>
 
@@ -36,7 +37,8 @@ int on_ranks(const config::Config& config, bool debug,
   }
   config::check_ranks(config, ranks.num_ranks);
   const train::StopSignal stop;  // a stop while the ranks start waits for the first step
-  const std::unique_ptr<comm::Communicator> world = comm::join_mpi();
+  const std::unique_ptr<comm::Communicator> world =
+      comm::join_mpi({.timeout = std::chrono::seconds(config.parallel.timeout)});
   int code = kExitDone;
   try {
     if (world->size() != ranks.num_ranks) {

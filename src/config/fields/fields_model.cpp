@@ -19,12 +19,20 @@ std::vector<Field> model_fields() {
        .default_text = "\"\"",
        .choices = preset_names(),
        .help = "named model that fills every model field not set elsewhere"},
+      {.key = "model.type",
+       .access = SWITCHYARD_AT(model.type),
+       .default_text = "decoder",
+       .choices = {"decoder", "encoder"},
+       .help = "decoder: predicts the next token; encoder: sees the whole sequence, guesses masked "
+               "tokens and is fine-tuned for tasks"},
       {.key = "model.vocab_size",
        .access = SWITCHYARD_AT(model.vocab_size),
        .default_text = "0",
        .range = between(0, kMaxSize),
        .unit = "tokens",
-       .help = "rows of the embedding; 0 = the tokenizer's vocabulary"},
+       .help =
+           "rows of the embedding; 0 = the tokenizer's vocabulary, for an encoder and 3 special "
+           "tokens"},
       {.key = "model.hidden_size",
        .access = SWITCHYARD_AT(model.hidden_size),
        .default_kind = DefaultKind::kRequired,

@@ -35,6 +35,17 @@ std::vector<Field> run_and_data_fields() {
        .access = SWITCHYARD_AT(data.attend_across_documents),
        .default_text = "true",
        .help = "false: attention and positions restart at each document of a sequence"},
+      {.key = "data.mask_rate",
+       .access = SWITCHYARD_AT(data.mask_rate),
+       .default_text = "0.15",
+       .range = {.minimum = 0, .maximum = 1, .minimum_open = true, .maximum_open = true},
+       .unit = "share of tokens",
+       .help = "tokens that an encoder has to guess while pretraining: 80 % of them are masked, "
+               "10 % replaced, 10 % kept"},
+      {.key = "data.mask_whole_words",
+       .access = SWITCHYARD_AT(data.mask_whole_words),
+       .default_text = "false",
+       .help = "an encoder has to guess all pieces of a word or none"},
   };
 }
 
@@ -226,10 +237,45 @@ std::vector<Field> training_fields() {
        .unit = "ranks",
        .help = "ranks that the experts are split over; the number of ranks is a multiple of it",
        .free_on_resume = true},
+      {.key = "parallel.timeout",
+       .access = SWITCHYARD_AT(parallel.timeout),
+       .default_text = "1800",
+       .range = between(1, 1'000'000),
+       .unit = "seconds",
+       .help = "a rank that waits longer for the others takes them for dead (exit 77); more than a "
+               "save takes",
+       .free_on_resume = true},
       {.key = "parallel.shard_optimizer",
        .access = SWITCHYARD_AT(parallel.shard_optimizer),
        .default_text = "false",
        .help = "split optimizer state over ranks; only false for now"},
+
+      {.key = "finetune.epochs",
+       .access = SWITCHYARD_AT(finetune.epochs),
+       .default_text = "3",
+       .range = {.minimum = 0, .maximum = 10000, .minimum_open = true},
+       .unit = "passes",
+       .help = "`switchyard finetune`: how often the task's training rows are read",
+       .free_on_resume = true},
+      {.key = "finetune.max_length",
+       .access = SWITCHYARD_AT(finetune.max_length),
+       .default_text = "128",
+       .range = between(4, 1 << 20),
+       .unit = "tokens",
+       .help = "`switchyard finetune`: longest row, special tokens included; of a pair the longer "
+               "text is cut first"},
+      {.key = "finetune.pooling",
+       .access = SWITCHYARD_AT(finetune.pooling),
+       .default_text = "mean",
+       .choices = {"mean", "first"},
+       .help = "`switchyard finetune`: the head reads the mean of all hidden states or the first "
+               "one"},
+      {.key = "finetune.max_rows",
+       .access = SWITCHYARD_AT(finetune.max_rows),
+       .default_text = "0",
+       .range = between(0, 1e12),
+       .unit = "rows",
+       .help = "`switchyard finetune`: training rows, drawn once for all seeds; 0 = all"},
   };
 }
 

@@ -169,6 +169,20 @@ TEST_F(Launched, ADeadRankEndsAllAndSaysSo) {
   EXPECT_TRUE(ranks_end_within("run", seconds(5)));
 }
 
+TEST_F(Launched, ARankThatHangsEndsAllAfterTheTimeout) {
+  Strings settings = forever();
+  settings.emplace_back("parallel.timeout=3");
+  Program program(program_, launch("run", 2, settings), folder_ / "messages.txt");
+  ASSERT_TRUE(wait_for_step(program, "run", 2)) << messages();
+  const auto ranks = ranks_of("run");
+  ASSERT_TRUE(ranks.contains(1)) << messages();
+  ::kill(ranks.at(1), SIGSTOP);
+  ASSERT_TRUE(program.ends_within(seconds(30))) << messages();
+  EXPECT_EQ(program.wait(), 77) << messages();
+  EXPECT_THAT(messages(), HasSubstr("is not complete after 3 s"));
+  EXPECT_TRUE(ranks_end_within("run", seconds(10))) << "the one that hangs ends, too";
+}
+
 TEST_F(Launched, ADeadLauncherLeavesNoOrphans) {
   Program program(program_, launch("run", 2, forever()), folder_ / "messages.txt");
   ASSERT_TRUE(wait_for_step(program, "run", 2)) << messages();

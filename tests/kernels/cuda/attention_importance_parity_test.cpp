@@ -21,10 +21,12 @@ TYPED_TEST(AttentionImportanceOnGpu, GivesWhatTheCpuGives) {
     const DeviceBuffer<T> k(inputs.k);
     const DeviceBuffer<Sum> device_lse(lse);
     const DeviceBuffer<bool> valid(std::vector<char>(c.valid.begin(), c.valid.end()));
-    for (const auto statistic :
-         {AttentionStatistic::received, AttentionStatistic::peak, AttentionStatistic::entropy}) {
+    for (const auto statistic : {AttentionStatistic::received, AttentionStatistic::received_peak,
+                                 AttentionStatistic::peak, AttentionStatistic::entropy}) {
       const bool has_queries_of_all_keys = c.num_queries() == c.num_key_rows;
-      if (statistic == AttentionStatistic::received && (c.causal || !has_queries_of_all_keys)) {
+      const bool is_received = statistic == AttentionStatistic::received ||
+                               statistic == AttentionStatistic::received_peak;
+      if (is_received && (c.causal || !has_queries_of_all_keys)) {
         continue;  // not defined there
       }
       std::vector<Sum> expected(static_cast<std::size_t>(c.num_queries()), not_a_number<Sum>());

@@ -14,7 +14,7 @@ TYPED_TEST_SUITE(ExpertAllocationOnGpu, LogitTypes);
 template <typename T>
 void expect_parity(const std::vector<T>& importance, const std::vector<char>& valid_T,
                    const std::vector<std::int32_t>& sequence_offset_B1, double k_mean,
-                   bool budget) {
+                   AllocationRule rule) {
   const std::unique_ptr<bool[]> valid(new bool[valid_T.size() + 1]);
   std::copy(valid_T.begin(), valid_T.end(), valid.get());
   std::vector<std::int32_t> expected(importance.size(), -7);
@@ -26,7 +26,7 @@ void expect_parity(const std::vector<T>& importance, const std::vector<char>& va
                                    .k_mean = k_mean,
                                    .k_min = 1,
                                    .k_max = 5,
-                                   .budget = budget,
+                                   .rule = rule,
                                    .k_T = expected.data()};
   cpu::expert_allocation(params);
 
@@ -39,7 +39,7 @@ void expect_parity(const std::vector<T>& importance, const std::vector<char>& va
   params.sequence_offset_B1 = sequence_offset.data();
   params.k_T = k_T.data();
   cuda::expert_allocation(params, Stream{});
-  EXPECT_EQ(k_T.host(), expected) << "k_mean " << k_mean << " budget " << budget;
+  EXPECT_EQ(k_T.host(), expected) << "k_mean " << k_mean << " rule " << static_cast<int>(rule);
 }
 
 TYPED_TEST(ExpertAllocationOnGpu, GivesEveryTokenWhatTheCpuGivesIt) {
@@ -60,15 +60,16 @@ TYPED_TEST(ExpertAllocationOnGpu, GivesEveryTokenWhatTheCpuGivesIt) {
   }
   std::vector<char> valid(500, 1);
   for (std::size_t i = 0; i < valid.size(); i += 4) valid[i] = 0;
-  for (const bool budget : {false, true}) {
+  for (const AllocationRule rule :
+       {AllocationRule::proportional, AllocationRule::budget, AllocationRule::ceiling}) {
     for (const double k_mean : {1.0, 1.7, 4.5, 5.0}) {
       for (const auto& values : {importance, ties, above_budget, extreme}) {
-        expect_parity(values, {}, offsets, k_mean, budget);
-        expect_parity(values, valid, offsets, k_mean, budget);
+        expect_parity(values, {}, offsets, k_mean, rule);
+        expect_parity(values, valid, offsets, k_mean, rule);
       }
     }
-    expect_parity<T>({}, {}, {0}, 2.0, budget);
-    expect_parity<T>({}, {}, {0, 0}, 2.0, budget);
+    expect_parity<T>({}, {}, {0}, 2.0, rule);
+    expect_parity<T>({}, {}, {0, 0}, 2.0, rule);
   }
 }
 
