@@ -143,8 +143,10 @@ class ArgumentParser {
   }
 
   void read_positional(const std::string& argument) {
+    const bool is_override = verb_.takes_overrides && argument.find('=') != std::string::npos;
     for (const OptionSpec& positional : verb_.positionals) {
       if (values_.contains(positional.name) && !positional.repeatable) continue;
+      if (is_override && !positional.required) continue;
       store(positional, argument);
       return;
     }

@@ -152,6 +152,13 @@ void load_weights(model::Model& model, const checkpoint::TensorFiles& files) {
   for (ops::Parameter* parameter : model.parameters()) ops::publish(*parameter);
 }
 
+checkpoint::UnmatchedNames load_known_weights(model::Model& model,
+                                              const checkpoint::TensorFiles& files) {
+  checkpoint::UnmatchedNames unmatched = files.read_subset(whole_targets(named_weights(model)));
+  for (ops::Parameter* parameter : model.parameters()) ops::publish(*parameter);
+  return unmatched;
+}
+
 std::int64_t take_over_router_state(model::Model& model, const checkpoint::TensorFiles& files,
                                     const std::function<bool(std::int64_t layer)>& keeps,
                                     std::int64_t step) {

@@ -116,6 +116,25 @@ TEST_F(Options, OverridesKeepTheirOrder) {
               ElementsAre("b=1", "a=2"));
 }
 
+TEST_F(Options, AnOverrideIsNoOptionalPositional) {
+  const Arguments task{"--task", "mrpc", "--data", at("glue"), "--output", at("out")};
+  const auto with = [&task](Arguments more) {
+    more.insert(more.end(), task.begin(), task.end());
+    return more;
+  };
+  const ParsedArguments parsed =
+      parse("finetune", with({"finetune.epochs=2", "--from", at("run")}));
+  EXPECT_THAT(parsed.overrides(), ElementsAre("finetune.epochs=2"));
+  EXPECT_FALSE(parsed.has("CONFIG.yaml"));
+  EXPECT_THAT(problems_of("finetune", with({"--from", "none"})),
+              ElementsAre("CONFIG.yaml: required with --from none",
+                          "--tokenizer: required with --from none"));
+  EXPECT_THAT(problem_of("finetune", with({at("x.yaml"), "--from", at("run")})),
+              HasSubstr("CONFIG.yaml: only with --from none"));
+  EXPECT_THAT(problem_of("finetune", with({"--from", at("nothing")})),
+              HasSubstr("--from: no such run or checkpoint"));
+}
+
 TEST_F(Options, EveryMistakeIsReportedAtOnce) {
   EXPECT_THAT(
       problems_of("prepare",

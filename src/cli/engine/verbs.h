@@ -8,6 +8,7 @@ namespace switchyard::cli {
 int run_pretrain(const config::ParsedArguments& arguments);
 int run_resume(const config::ParsedArguments& arguments);
 int run_evaluate(const config::ParsedArguments& arguments);
+int run_finetune(const config::ParsedArguments& arguments);
 int run_generate(const config::ParsedArguments& arguments);
 int run_report(const config::ParsedArguments& arguments);
 int run_compare(const config::ParsedArguments& arguments);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "config/fields/fields.h"
+#include "config/verbs/verbs_finetune.h"
 #include "config/verbs/verbs_inspect.h"
 #include "config/yaml/value.h"
 #include "switchyard/config/folders.h"
@@ -174,6 +175,7 @@ std::vector<VerbSpec> build_verbs() {
       launch_verb(),
       evaluate_verb(),
       generate_verb(),
+      finetune_verb(),
       report_verb(),
       compare_verb(),
       plan_verb(),
@@ -206,7 +208,8 @@ const std::vector<VerbSpec>& verbs() {
 std::string usage_of(const VerbSpec& verb) {
   std::string text = fmt::format("switchyard {}", verb.name);
   for (const OptionSpec& positional : verb.positionals) {
-    text += " " + positional.name + (positional.repeatable ? " ..." : "");
+    const std::string part = positional.name + (positional.repeatable ? " ..." : "");
+    text += positional.required ? " " + part : " [" + part + "]";
   }
   for (const OptionSpec& flag : verb.flags) {
     std::string part = flag.metavar.empty() ? flag.name : flag.name + " " + flag.metavar;

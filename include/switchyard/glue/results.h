@@ -1,0 +1,75 @@
+// What fine-tuning came to: one JSON file per task and seed, one table over all of them, and the
+// files that the GLUE site takes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "switchyard/glue/rows.h"
+#include "switchyard/glue/tasks.h"
+
+namespace switchyard::glue {
+
+// One model on one dev file.
+struct FileResult {
+  std::string suffix;                     // of its keys: "" or "_mm"
+  std::map<std::string, double> metrics;  // "accuracy"; may be NaN
+  double loss = 0.0;                      // mean over rows
+  std::int64_t num_rows = 0;
+  bool predicts_one_class = false;
+};
+
+struct SeedResult {
+  std::uint64_t seed = 0;
+  std::int64_t best_step = 0;
+  std::int64_t num_steps = 0;
+  std::vector<FileResult> dev;
+  std::optional<double> experts_per_token;  // of the first dev file; none in a dense model
+  std::map<std::int64_t, double> experts_per_token_of_layer;
+};
+
+// eval_results.json: eval_accuracy, eval_loss, eval_samples and so on, those of a second dev file
+// with _mm behind them; NaN is null.
+[[nodiscard]] std::string to_json(const SeedResult& result);
+// The opposite. Throws DataError naming `source`.
+[[nodiscard]] SeedResult parse_seed_result(const std::string& json, const std::string& source,
+                                           const Task& task);
+
+struct TaskResult {
+  const Task* task = nullptr;
+  std::int64_t num_train_rows = 0;
+  // Of always saying the most frequent class, by key ("accuracy_mm"); nothing for scores.
+  std::map<std::string, double> majority;
+  std::vector<SeedResult> seeds;
+};
+
+// Of at least one value; NaN where one is.
+struct Spread {
+  double median = 0.0;
+  double least = 0.0;
+  double most = 0.0;
+};
+[[nodiscard]] Spread spread_of(std::vector<double> values);
+
+// The metrics of saying the most frequent class of each file, as TaskResult has them.
+[[nodiscard]] std::map<std::string, double> majority_metrics(
+    const Task& task, const std::vector<const std::vector<Row>*>& dev);
+
+// One line per task and metric: median, least and most over seeds, the majority's, rows, experts
+// per token; then experts per token by layer, and models that say one class only.
+[[nodiscard]] std::string results_markdown(const std::vector<TaskResult>& results);
+[[nodiscard]] std::string results_json(const std::vector<TaskResult>& results);
+
+// index, prediction: classes by name, scores with three decimals, from 0 to 5. The text of a file
+// that the GLUE site takes.
+[[nodiscard]] std::string submission_text(const Task& task, const std::vector<Row>& rows,
+                                          const std::vector<double>& predicted);
+// index, prediction, label: what the metrics were computed from, with all digits.
+[[nodiscard]] std::string predictions_text(const std::vector<Row>& rows,
+                                           const std::vector<double>& predicted);
+
+}  // namespace switchyard::glue

@@ -1,0 +1,43 @@
+// From the hidden states of sequences to one prediction for each: pooling, a dense layer, and the
+// outputs (as RoBERTa's head: Liu et al., 2019).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "switchyard/config/config.h"
+#include "switchyard/model/batch.h"
+#include "switchyard/ops/parameter.h"
+
+namespace switchyard::model {
+
+enum class Pooling {
+  mean,   // of all valid tokens of the sequence
+  first,  // its first token
+};
+
+class ClassificationHead {
+ public:
+  // Parameters `classifier.dense.{weight,bias}` [H, H] and `classifier.out_proj.{weight,bias}`
+  // [C, H]; C = num_outputs.
+  ClassificationHead(const config::ModelConfig& config, std::int64_t num_outputs, Pooling pooling,
+                     const ops::PrecisionPolicy& precision);
+
+  // tanh(pooled W^T + b) W_out^T + b_out: [B, C], accumulation type.
+  [[nodiscard]] at::Tensor logits(const at::Tensor& hidden_TH, const Batch& batch) const;
+
+  [[nodiscard]] std::vector<ops::Parameter*> parameters();
+
+ private:
+  [[nodiscard]] at::Tensor pool(const at::Tensor& hidden_TH, const Batch& batch) const;
+
+  Pooling pooling_;
+  ops::Parameter dense_;
+  ops::Parameter dense_bias_;
+  ops::Parameter output_;
+  ops::Parameter output_bias_;
+};
+
+}  // namespace switchyard::model

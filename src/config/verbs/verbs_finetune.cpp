@@ -1,0 +1,86 @@
+#include "config/verbs/verbs_finetune.h"
+
+#include <fmt/format.h>
+
+#include "config/option_value.h"
+
+namespace switchyard::config {
+namespace {
+
+constexpr const char* kNone = "none";
+constexpr std::int64_t kMostSeeds = 100;
+
+void check_finetune(const ParsedArguments& arguments, std::vector<std::string>& problems) {
+  const bool from_scratch = arguments.text("--from") == kNone;
+  if (!from_scratch) {
+    const OptionSpec run{.name = "--from", .kind = ValueKind::kRunOrCheckpoint};
+    if (const auto problem = problem_of_value(run, arguments.text("--from"))) {
+      problems.push_back(fmt::format("--from: {}; `none` trains from scratch", *problem));
+    }
+  }
+  for (const char* name : {"CONFIG.yaml", "--tokenizer"}) {
+    if (arguments.has(name) == from_scratch) continue;
+    problems.push_back(
+        from_scratch ? fmt::format("{}: required with --from none", name)
+                     : fmt::format("{}: only with --from none; a checkpoint has its own", name));
+  }
+  const std::string tokenizer = arguments.text("--tokenizer");
+  if (tokenizer.starts_with("bpe:") || tokenizer.starts_with("unigram:")) {
+    problems.emplace_back(
+        "--tokenizer: nothing to train one on here; expected bytes or a FILE.model");
+  }
+}
+
+}  // namespace
+
+VerbSpec finetune_verb() {
+  return {
+      .name = "finetune",
+      .summary = "train a pretrained encoder for GLUE tasks and tell what it is worth",
+      .positionals = {{.name = "CONFIG.yaml",
+                       .kind = ValueKind::kFile,
+                       .help = "the model, with --from none"}},
+      .flags =
+          {
+              {.name = "--task",
+               .metavar = "TASK,...|all",
+               .required = true,
+               .help =
+                   "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, several of them, or all"},
+              {.name = "--data",
+               .kind = ValueKind::kFolder,
+               .metavar = "DIR",
+               .required = true,
+               .help = "folder of GLUE, with CoLA/train.tsv, SST-2/train.tsv and so on"},
+              {.name = "--from",
+               .metavar = "RUN|CHECKPOINT|none",
+               .required = true,
+               .help = "a pretrained encoder, or none to train from scratch"},
+              {.name = "--output",
+               .kind = ValueKind::kFolder,
+               .metavar = "DIR",
+               .required = true,
+               .help = "folder for runs and results; the same command again goes on there"},
+              {.name = "--seeds",
+               .kind = ValueKind::kInteger,
+               .metavar = "N",
+               .default_text = "1",
+               .range = {.minimum = 1, .maximum = kMostSeeds},
+               .help = "train every task N times, from run.seed on"},
+              {.name = "--submission",
+               .kind = ValueKind::kSwitch,
+               .help = "write the files that the GLUE site takes"},
+              {.name = "--tokenizer",
+               .kind = ValueKind::kTokenizer,
+               .metavar = "bytes|FILE.model",
+               .help = "with --from none"},
+          },
+      .takes_overrides = true,
+      .example =
+          "switchyard finetune --task mrpc,qnli --data glue --from runs/encoder --output "
+          "runs/glue --seeds 3",
+      .check = &check_finetune,
+  };
+}
+
+}  // namespace switchyard::config

@@ -1,0 +1,10 @@
+// The rows of the verb table that are about tasks.
+#pragma once
+
+#include "switchyard/config/options.h"
+
+namespace switchyard::config {
+
+[[nodiscard]] VerbSpec finetune_verb();
+
+}  // namespace switchyard::config

@@ -1,0 +1,106 @@
+// Fine-tuning a classifier on one GLUE task, as the trainer and the run loop see it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "switchyard/config/config.h"
+#include "switchyard/glue/encoding.h"
+#include "switchyard/glue/tasks.h"
+#include "switchyard/model/classifier.h"
+#include "switchyard/model/throughput.h"
+#include "switchyard/train/task.h"
+
+namespace switchyard::glue {
+
+class ClassificationObjective final : public train::Objective {
+ public:
+  // Sample n is row n of the epoch's own order, a function of the seed. All must outlive this.
+  ClassificationObjective(model::Classifier& classifier, const EncodedSet& rows, const Task& task,
+                          std::int64_t max_length, std::uint64_t seed);
+  [[nodiscard]] model::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
+                                              std::int64_t sequence_idx) const override;
+  // Cross-entropy, or squared error of scores, summed over rows.
+  [[nodiscard]] Result forward(const model::MicroBatch& micro,
+                               const model::ForwardContext& context) override;
+
+ private:
+  model::Classifier& classifier_;
+  const EncodedSet& rows_;
+  const Task& task_;
+  std::int64_t max_length_;
+  std::uint64_t seed_;
+};
+
+// What a classifier says of a file.
+struct Predictions {
+  std::vector<double> value;  // the class, or the score, of each row
+  double loss = 0.0;          // mean over rows
+  std::int64_t num_tokens = 0;
+  std::map<std::int64_t, std::int64_t> expert_rows_of_layer;
+
+  // Mean over tokens (and layers); none without MoE layers.
+  [[nodiscard]] std::optional<double> experts_per_token() const;
+  [[nodiscard]] std::map<std::int64_t, double> experts_per_token_of_layer() const;
+};
+
+struct PredictOptions {
+  std::int64_t step = 0;  // training steps done
+  std::function<bool()> should_stop = {};
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};
+};
+// In the order of the rows; none when should_stop said so.
+[[nodiscard]] std::optional<Predictions> predict(model::Classifier& classifier, const Task& task,
+                                                 const EncodedSet& rows, std::int64_t max_length,
+                                                 const PredictOptions& options);
+
+struct TaskData {
+  EncodedSet train;
+  std::vector<EncodedSet> dev;  // as Task::dev
+  data::Tokenizer tokenizer;
+  std::string fingerprint;
+};
+
+class ClassificationTask final : public train::Task {
+ public:
+  // All must outlive this.
+  ClassificationTask(const config::Config& config, model::Classifier& classifier,
+                     const glue::Task& task, const TaskData& data);
+
+  [[nodiscard]] model::Model& model() override { return classifier_; }
+  [[nodiscard]] train::Objective& objective() override { return objective_; }
+  [[nodiscard]] bool can_evaluate() const override { return true; }
+  // Loss and metrics of the first dev file, metrics of the others with their suffix.
+  [[nodiscard]] std::optional<telemetry::EvaluationRecord> evaluate(
+      const train::EvaluationOptions& options) override;
+  // The task's first metric, negated.
+  [[nodiscard]] double judged(const telemetry::EvaluationRecord& record) const override;
+  [[nodiscard]] bool can_sample() const override { return false; }
+  [[nodiscard]] std::string sample(std::int64_t /*step*/,
+                                   const inference::RankShare& /*ranks*/) override {
+    return {};
+  }
+  [[nodiscard]] const data::Tokenizer& tokenizer() const override { return data_.tokenizer; }
+  [[nodiscard]] std::string data_fingerprint() const override { return data_.fingerprint; }
+  [[nodiscard]] std::vector<std::string> next_commands(const std::string& /*run*/) const override {
+    return {};
+  }
+  [[nodiscard]] std::string describe_samples() const override;
+  [[nodiscard]] std::string_view loss_name() const override { return "task"; }
+  [[nodiscard]] double flops_per_token(double k) const override { return flops_.per_token(k); }
+
+ private:
+  const config::Config& config_;
+  model::Classifier& classifier_;
+  const glue::Task& task_;
+  const TaskData& data_;
+  ClassificationObjective objective_;
+  model::TrainingFlops flops_;
+};
+
+}  // namespace switchyard::glue

@@ -1,0 +1,31 @@
+// A task's files, read and encoded, before anything is trained.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "glue/classification_task.h"
+#include "glue/start.h"
+#include "switchyard/glue/rows.h"
+#include "switchyard/glue/tasks.h"
+
+namespace switchyard::glue {
+
+struct PreparedTask {
+  struct Test {
+    const File* file = nullptr;
+    RowSet rows;
+    EncodedSet encoded;
+  };
+  const Task* task = nullptr;
+  TaskData data;
+  std::vector<RowSet> dev_rows;  // as Task::dev
+  std::vector<Test> test;        // for a submission
+};
+
+// Throws as read_rows() and encode_rows() do. Tells what was left out and what was cut. Of the
+// files for a submission only AX may be missing.
+[[nodiscard]] PreparedTask prepare_task(const Task& task, const std::filesystem::path& folder,
+                                        const Start& start, bool submission);
+
+}  // namespace switchyard::glue

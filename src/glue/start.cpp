@@ -1,0 +1,190 @@
+#include "glue/start.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/hash.h"
+#include "switchyard/core/text.h"
+#include "switchyard/format/json.h"
+#include "switchyard/train/build.h"
+#include "switchyard/train/model_files.h"
+
+namespace switchyard::glue {
+namespace fs = std::filesystem;
+namespace {
+
+// Settings that suit short runs from a pretrained model, in place of pretraining's.
+constexpr std::array<std::pair<const char*, const char*>, 18> kDefaults = {{
+    {"optim.learning_rate", "5e-4"},
+    {"optim.weight_decay", "0.01"},
+    {"optim.betas", "[0.9, 0.98]"},
+    {"optim.clip_norm", "1"},
+    {"schedule.type", "linear"},
+    {"schedule.final_ratio", "0"},
+    {"schedule.decay_steps", "0"},
+    {"schedule.warmup_steps", "0"},
+    {"model.dropout", "0.1"},
+    {"train.global_batch_size", "32"},
+    {"train.early_stop_patience", "0"},
+    {"train.evaluate_tokens", "0"},
+    {"train.keep_best", "true"},
+    {"train.keep_last", "1"},
+    {"train.log_every", "50"},
+    {"train.checkpoint_every", "0"},
+    {"train.sample_every", "0"},
+    {"train.max_skipped_steps", "20"},
+}};
+
+struct Decided {
+  const char* key;
+  const char* instead;
+};
+// What follows from the rows and from the command's flags.
+constexpr std::array<Decided, 8> kDecided = {{
+    {"run.dir", "--output"},
+    {"data.path", "--data"},
+    {"data.blend", "--data"},
+    {"data.sequence_length", "finetune.max_length"},
+    {"train.steps", "finetune.epochs"},
+    {"schedule.steps", "finetune.epochs"},
+    {"train.evaluate_every", "nothing: a task is evaluated after every epoch"},
+    {"train.keep_best", "nothing: the best checkpoint is kept"},
+}};
+
+std::string value_given(const std::vector<std::string>& overrides, std::string_view key) {
+  std::string value;
+  for (const std::string& override : overrides) {
+    if (override.starts_with(std::string(key) + "=")) value = override.substr(key.size() + 1);
+  }
+  return value;
+}
+
+bool is_given(const std::vector<std::string>& overrides, std::string_view key) {
+  return !value_given(overrides, key).empty();
+}
+
+std::vector<std::string> with_defaults(const std::vector<std::string>& given,
+                                       std::int64_t trained_length) {
+  for (const auto& [key, instead] : kDecided) {
+    if (is_given(given, key)) {
+      throw UsageError(fmt::format("command line: {}: finetune decides this itself", key),
+                       fmt::format("use {}", instead));
+    }
+  }
+  std::vector<std::string> overrides;
+  for (const auto& [key, value] : kDefaults) {
+    if (!is_given(given, key)) overrides.push_back(fmt::format("{}={}", key, value));
+  }
+  if (!is_given(given, "train.micro_batch_size")) {
+    const std::string batch = value_given(given, "train.global_batch_size");
+    overrides.push_back(fmt::format("train.micro_batch_size={}", batch.empty() ? "32" : batch));
+  }
+  constexpr std::int64_t kMaxLength = 128;
+  if (trained_length > 0 && !is_given(given, "finetune.max_length")) {
+    overrides.push_back(
+        fmt::format("finetune.max_length={}", std::min(kMaxLength, trained_length)));
+  }
+  // Of each task by its rows; here only not in the way of a check.
+  overrides.emplace_back("train.steps=1000000000");
+  overrides.emplace_back("schedule.steps=0");
+  overrides.insert(overrides.end(), given.begin(), given.end());
+  return overrides;
+}
+
+void refuse_decoder(const config::Config& config, const std::string& name) {
+  if (!config.model.is_causal()) return;
+  throw UsageError(fmt::format("{}: the model is a decoder; tasks take an encoder", name),
+                   "pretrain one with model.type: encoder, for example configs/encoder-glue.yaml");
+}
+
+data::Tokenizer tokenizer_of(const std::string& name) {
+  if (name == "bytes") return data::Tokenizer::byte_level();
+  return data::Tokenizer::load(name);
+}
+
+Start from_checkpoint(const FinetuneOptions& options) {
+  auto checkpoint = checkpoint::Checkpoint::open(options.from);
+  const config::Config before = train::config_of(checkpoint);
+  refuse_decoder(before, checkpoint.folder().string());
+  config::Config config =
+      config::load_text(read_file(checkpoint.config()), checkpoint.config().string(),
+                        with_defaults(options.overrides, before.data.sequence_length))
+          .config;
+  refuse_decoder(config, "command line");
+  data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
+  train::fill_vocab_size(config, tokenizer);
+  const bool same_routers = before.model.moe.router == config.model.moe.router &&
+                            before.model.moe.router_of_layer == config.model.moe.router_of_layer;
+  std::string fingerprint = to_hex(xxh3(read_file(checkpoint.folder() / "manifest.json")));
+  return {.config = std::move(config),
+          .tokenizer = std::move(tokenizer),
+          .checkpoint = std::move(checkpoint),
+          .fingerprint = std::move(fingerprint),
+          .same_routers = same_routers};
+}
+
+Start from_scratch(const FinetuneOptions& options) {
+  config::Config config =
+      config::load(options.config_file, with_defaults(options.overrides, 0)).config;
+  refuse_decoder(config, options.config_file.string());
+  data::Tokenizer tokenizer = tokenizer_of(options.tokenizer);
+  train::fill_vocab_size(config, tokenizer);
+  std::string fingerprint = tokenizer.hash();
+  return {.config = std::move(config),
+          .tokenizer = std::move(tokenizer),
+          .checkpoint = std::nullopt,
+          .fingerprint = std::move(fingerprint)};
+}
+
+}  // namespace
+
+Start open_start(const FinetuneOptions& options) {
+  Start start = options.from.empty() ? from_scratch(options) : from_checkpoint(options);
+  start.has_own_warmup = is_given(options.overrides, "schedule.warmup_steps");
+  // What a row may have is what the model is built for.
+  start.config.data.sequence_length = start.config.finetune.max_length;
+  return start;
+}
+
+void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoint,
+                bool same_routers) {
+  const checkpoint::UnmatchedNames unmatched =
+      train::load_known_weights(classifier, checkpoint.weights());
+  const auto belongs_to_a_head = [](const std::string& name) {
+    return name.starts_with("classifier.") || name.starts_with("lm_head.");
+  };
+  for (const auto* names : {&unmatched.missing, &unmatched.unknown}) {
+    const auto found = std::find_if_not(names->begin(), names->end(), belongs_to_a_head);
+    if (found == names->end()) continue;
+    throw DataError(
+        fmt::format("{}: its model is another one: '{}' is {}", checkpoint.folder().string(),
+                    *found, names == &unmatched.missing ? "missing" : "not a part of it"),
+        "sizes and experts are the checkpoint's; leave model.* out");
+  }
+  if (same_routers) train::load_router_state(classifier, checkpoint.router_state());
+}
+
+void claim_output(const fs::path& output, const Start& start) {
+  const fs::path file = output / "finetune.json";
+  const std::string from =
+      start.checkpoint ? start.checkpoint->folder().string() : std::string("none");
+  if (fs::exists(file)) {
+    const format::Json json = format::parse_json(read_file(file), file.string());
+    if (format::json_string(json, "fingerprint", file.string()) == start.fingerprint) return;
+    throw UsageError(fmt::format("{} holds runs that started from {}, not from {}", output.string(),
+                                 format::json_string(json, "from", file.string()), from),
+                     "choose another --output");
+  }
+  format::Json json;
+  json["from"] = from;
+  json["fingerprint"] = start.fingerprint;
+  write_file_atomically(file, format::json_text(json, 2) + "\n");
+}
+
+}  // namespace switchyard::glue

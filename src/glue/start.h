@@ -1,0 +1,38 @@
+// What fine-tuning starts from: a checkpoint, or a config and a tokenizer; and the settings of it.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/config/config.h"
+#include "switchyard/data/tokenizer.h"
+#include "switchyard/glue/finetune.h"
+#include "switchyard/model/model.h"
+
+namespace switchyard::glue {
+
+struct Start {
+  config::Config config;  // the model's as it was pretrained, training as fine-tuning wants it
+  data::Tokenizer tokenizer;
+  std::optional<checkpoint::Checkpoint> checkpoint;  // none: from scratch
+  std::string fingerprint;                           // of the checkpoint, or of the tokenizer
+  bool same_routers = true;                          // as in the checkpoint
+  bool has_own_warmup = false;                       // schedule.warmup_steps was given
+};
+
+// Throws UsageError for what is no encoder, for settings that finetune decides itself, and as
+// config::load does; DataError and StorageError for files that cannot be read.
+[[nodiscard]] Start open_start(const FinetuneOptions& options);
+
+// Fills the trunk from a checkpoint of an encoder, whose head is left out. Throws DataError when
+// the checkpoint lacks a part of the trunk.
+void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoint,
+                bool same_routers);
+
+// Notes in `output` what its runs start from. Throws UsageError when it holds runs that started
+// from something else.
+void claim_output(const std::filesystem::path& output, const Start& start);
+
+}  // namespace switchyard::glue

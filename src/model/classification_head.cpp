@@ -1,0 +1,66 @@
+#include "switchyard/model/classification_head.h"
+
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/tanh.h>
+#include <ATen/ops/zeros.h>
+
+namespace switchyard::model {
+namespace {
+
+ops::Parameter make_weight(const char* name, std::int64_t rows, std::int64_t columns, double std,
+                           const ops::PrecisionPolicy& precision) {
+  return ops::make_parameter({.name = name, .shape = {rows, columns}, .init_std = std}, precision);
+}
+
+ops::Parameter make_bias(const char* name, std::int64_t rows,
+                         const ops::PrecisionPolicy& precision) {
+  return ops::make_parameter(
+      {.name = name, .shape = {rows}, .initializer = ops::Initializer::zeros, .decay = false},
+      precision);
+}
+
+}  // namespace
+
+ClassificationHead::ClassificationHead(const config::ModelConfig& config, std::int64_t num_outputs,
+                                       Pooling pooling, const ops::PrecisionPolicy& precision)
+    : pooling_(pooling),
+      dense_(make_weight("classifier.dense.weight", config.hidden_size, config.hidden_size,
+                         config.init_std, precision)),
+      dense_bias_(make_bias("classifier.dense.bias", config.hidden_size, precision)),
+      output_(make_weight("classifier.out_proj.weight", num_outputs, config.hidden_size,
+                          config.init_std, precision)),
+      output_bias_(make_bias("classifier.out_proj.bias", num_outputs, precision)) {}
+
+// A product with a [B, T] matrix: sums in a fixed order on every device.
+at::Tensor ClassificationHead::pool(const at::Tensor& hidden_TH, const Batch& batch) const {
+  const auto& offset = batch.sequence_offset;
+  const auto num_sequences = static_cast<std::int64_t>(offset.size()) - 1;
+  if (pooling_ == Pooling::first) {
+    return hidden_TH.index_select(0, batch.sequence_offset_B1.narrow(0, 0, num_sequences));
+  }
+  at::Tensor share_BT = at::zeros({num_sequences, batch.num_tokens()}, at::kFloat);
+  auto* share = share_BT.mutable_data_ptr<float>();
+  for (std::int64_t b = 0; b < num_sequences; ++b) {
+    const auto i = static_cast<std::size_t>(b);
+    for (std::int64_t t = offset[i]; t < offset[i + 1]; ++t) {
+      share[b * batch.num_tokens() + t] = 1.0F;
+    }
+  }
+  share_BT = share_BT.to(hidden_TH.device(), output_.master.scalar_type());
+  if (batch.valid_T.defined()) share_BT = share_BT.mul(batch.valid_T);
+  share_BT = share_BT.div(share_BT.sum(1, /*keepdim=*/true));
+  return at::matmul(share_BT, hidden_TH.to(share_BT.scalar_type())).to(hidden_TH.scalar_type());
+}
+
+at::Tensor ClassificationHead::logits(const at::Tensor& hidden_TH, const Batch& batch) const {
+  const at::Tensor pooled_BH = pool(hidden_TH, batch);
+  const at::Tensor dense_BH = at::tanh(at::linear(pooled_BH, dense_.value, dense_bias_.value));
+  return at::linear(dense_BH, output_.value, output_bias_.value).to(output_.master.scalar_type());
+}
+
+std::vector<ops::Parameter*> ClassificationHead::parameters() {
+  return {&dense_, &dense_bias_, &output_, &output_bias_};
+}
+
+}  // namespace switchyard::model

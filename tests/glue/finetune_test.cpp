@@ -1,0 +1,235 @@
+// Whole fine-tunings of seconds: from a pretrained encoder, from scratch, stopped and gone on with.
+#include "switchyard/glue/finetune.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "support/temporary_folder.h"
+#include "support/tiny_model.h"
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/data/prepare.h"
+#include "switchyard/format/json.h"
+#include "switchyard/train/pretrain.h"
+
+namespace switchyard::glue {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+// Rows that a word decides: "good" is 1, "poor" is 0.
+std::string sentences(int count, const std::string& header) {
+  std::string text = header;
+  for (int i = 0; i < count; ++i) {
+    text += (i % 3 == 0 ? "so good " : "so poor ") + std::to_string(i) + "\t" +
+            (i % 3 == 0 ? "1" : "0") + "\n";
+  }
+  return text;
+}
+
+class Finetune : public ::testing::Test {
+ protected:
+  Finetune() {
+    std::string text;
+    for (int i = 0; i < 300; ++i)
+      text += "line " + std::to_string(i % 10) + " is so good or poor\n";
+    write("text.txt", text);
+    data::PrepareOptions prepare;
+    prepare.inputs = {(folder_ / "text.txt").string()};
+    prepare.tokenizer = "bytes";
+    prepare.output = folder_ / "data";
+    prepare.validation = 0.1;
+    (void)data::prepare(prepare);
+
+    write("glue/SST-2/train.tsv", sentences(40, "sentence\tlabel\n"));
+    write("glue/SST-2/dev.tsv", sentences(13, "sentence\tlabel\n"));
+    write("glue/SST-2/test.tsv", "index\tsentence\n0\tso good\n1\tso poor\n");
+    std::string scores = "index\tsentence1\tsentence2\tscore\n";
+    for (int i = 0; i < 10; ++i) {
+      scores += std::to_string(i) + "\ta man\ta " + std::string(1, static_cast<char>('a' + i)) +
+                "\t" + std::to_string(i * 0.5) + "\n";
+    }
+    write("glue/STS-B/train.tsv", scores);
+    write("glue/STS-B/dev.tsv", scores);
+    options_ = {.tasks = parse_tasks("sst2"),
+                .data = folder_ / "glue",
+                .from = folder_ / "run",
+                .config_file = {},
+                .tokenizer = {},
+                .output = folder_ / "out",
+                .overrides = {"train.global_batch_size=8", "finetune.max_length=24",
+                              "finetune.epochs=8", "optim.learning_rate=1e-2", "model.dropout=0"}};
+  }
+
+  void write(const std::string& name, const std::string& text) const {
+    fs::create_directories((folder_ / name).parent_path());
+    std::ofstream(folder_ / name) << text;
+  }
+
+  void pretrain(const std::string& type = "encoder") const {
+    config::Config config = testing::tiny_config();
+    config.model.type = type;
+    config.model.vocab_size = 0;
+    config.data.path = (folder_ / "data").string();
+    config.run.dir = (folder_ / "run").string();
+    config.train.steps = 3;
+    config.schedule.steps = 3;
+    config.schedule.warmup_steps = 0;
+    (void)train::pretrain(config);
+  }
+
+  template <typename Kind>
+  [[nodiscard]] std::string problem() const {
+    try {
+      (void)finetune(options_);
+    } catch (const Kind& error) {
+      return error.what() + std::string(" | ") + error.hint();
+    }
+    return "nothing";
+  }
+
+  [[nodiscard]] format::Json json(const std::string& name) const {
+    return format::parse_json(read_file(folder_ / name), name);
+  }
+
+  testing::TemporaryFolder folder_;
+  FinetuneOptions options_;
+};
+
+TEST_F(Finetune, LearnsATaskFromAPretrainedEncoder) {
+  pretrain();
+  options_.num_seeds = 2;
+  options_.submission = true;
+  const std::vector<TaskResult> results = finetune(options_);
+  ASSERT_EQ(results.size(), 1U);
+  ASSERT_EQ(results[0].seeds.size(), 2U);
+  EXPECT_NEAR(results[0].majority.at("accuracy"), 8.0 / 13.0, 1e-12);
+  for (const SeedResult& seed : results[0].seeds) {
+    EXPECT_EQ(seed.num_steps, 40);
+    EXPECT_EQ(seed.best_step % 5, 0) << "judged after every epoch of 5 batches";
+    EXPECT_GT(seed.dev[0].metrics.at("accuracy"), 0.9);
+    EXPECT_GE(seed.experts_per_token.value(), 1.0);
+    EXPECT_TRUE(seed.experts_per_token_of_layer.contains(1));
+  }
+  EXPECT_NE(results[0].seeds[0].seed, results[0].seeds[1].seed);
+  // The saved predictions are what the metric was computed from.
+  const std::string first = "out/sst2/seed-" + std::to_string(results[0].seeds[0].seed);
+  std::istringstream lines(read_file(folder_ / (first + "/predictions.tsv")));
+  std::string line;
+  std::getline(lines, line);
+  EXPECT_EQ(line, "index\tprediction\tlabel");
+  double right = 0;
+  double count = 0;
+  for (double index = 0, said = 0, label = 0; lines >> index >> said >> label; ++count) {
+    right += said == label ? 1 : 0;
+  }
+  EXPECT_EQ(count, 13);
+  EXPECT_EQ(json(first + "/eval_results.json")["eval_accuracy"].get<double>(), right / count);
+  EXPECT_THAT(read_file(folder_ / "out/results.md"), HasSubstr("| SST-2 | accuracy |"));
+  EXPECT_EQ(read_file(folder_ / "out/submission/SST-2.tsv"), "index\tprediction\n0\t1\n1\t0\n");
+}
+
+TEST_F(Finetune, TheTrunkIsTheCheckpointsAndTheHeadIsNew) {
+  pretrain();
+  options_.overrides.emplace_back("optim.learning_rate=0");
+  options_.overrides.emplace_back("optim.weight_decay=0");
+  (void)finetune(options_);
+  const auto weights = [&](const std::string& run) {
+    return checkpoint::Checkpoint::open(folder_ / run).weights().copies();
+  };
+  const auto before = weights("run");
+  const auto after = weights("out/sst2/seed-7");
+  EXPECT_TRUE(after.contains("classifier.out_proj.weight"));
+  EXPECT_FALSE(after.contains("lm_head.weight"));
+  for (const auto& [name, tensor] : before) {
+    ASSERT_TRUE(after.contains(name)) << name;
+    EXPECT_TRUE(tensor.equal(after.at(name))) << name;
+  }
+}
+
+TEST_F(Finetune, TheSameCommandGoesOnWhereItWasStopped) {
+  pretrain();
+  const std::string whole = to_json(finetune(options_)[0].seeds[0]);
+  // As after a kill: the last evaluation and the results are missing.
+  const fs::path run = folder_ / "out/sst2/seed-7";
+  fs::remove(run / "eval_results.json");
+  EXPECT_EQ(to_json(finetune(options_)[0].seeds[0]), whole);
+  // What is finished is not trained again.
+  const auto time = fs::last_write_time(run / "metrics.jsonl");
+  EXPECT_EQ(to_json(finetune(options_)[0].seeds[0]), whole);
+  EXPECT_EQ(fs::last_write_time(run / "metrics.jsonl"), time);
+  // But not with other settings.
+  options_.overrides.emplace_back("optim.learning_rate=2e-2");
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("optim.learning_rate"));
+}
+
+TEST_F(Finetune, AScoreIsLearnedToo) {
+  pretrain();
+  options_.tasks = parse_tasks("stsb");
+  options_.overrides = {"train.global_batch_size=5", "finetune.epochs=60", "finetune.pooling=first",
+                        "optim.learning_rate=5e-3", "model.dropout=0"};
+  const std::vector<TaskResult> results = finetune(options_);
+  EXPECT_GT(results[0].seeds[0].dev[0].metrics.at("spearmanr"), 0.8);
+  EXPECT_TRUE(results[0].majority.empty());
+}
+
+TEST_F(Finetune, FewerRowsThanABatchAreATaskAsWell) {
+  pretrain();
+  options_.overrides = {"train.global_batch_size=64", "finetune.epochs=2", "finetune.max_rows=5"};
+  const std::vector<TaskResult> results = finetune(options_);
+  EXPECT_EQ(results[0].num_train_rows, 5);
+  EXPECT_EQ(results[0].seeds[0].num_steps, 1);
+}
+
+TEST_F(Finetune, WithoutACheckpointItNeedsAConfigAndATokenizer) {
+  write(
+      "config.yaml",
+      "run: {dir: x}\ndata: {path: y}\ntrain: {steps: 1}\nmodel: {type: encoder, hidden_size: 16, "
+      "num_layers: 1, num_heads: 2, ffn_size: 16}\n");
+  options_.from.clear();
+  options_.config_file = folder_ / "config.yaml";
+  options_.tokenizer = "bytes";
+  options_.overrides = {"finetune.epochs=1"};
+  const std::vector<TaskResult> results = finetune(options_);
+  EXPECT_FALSE(results[0].seeds[0].experts_per_token.has_value()) << "dense";
+  EXPECT_THAT(read_file(folder_ / "out/finetune.json"), HasSubstr("none"));
+}
+
+TEST_F(Finetune, WrongInputIsRefusedBeforeAnythingIsTrained) {
+  pretrain("decoder");
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("the model is a decoder"));
+  fs::remove_all(folder_ / "run");
+  pretrain();
+  options_.tasks = parse_tasks("sst2,rte");
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("RTE/train.tsv"));
+  options_.tasks = parse_tasks("sst2");
+  write("glue/SST-2/dev.tsv", "sentence\tlabel\nso good\tyes\n");
+  EXPECT_THAT(problem<DataError>(), HasSubstr("dev.tsv:2: unknown label 'yes'"));
+  for (const auto& [key, instead] : std::vector<std::pair<std::string, std::string>>{
+           {"train.steps=5", "finetune.epochs"}, {"run.dir=x", "--output"}}) {
+    options_.overrides = {key};
+    EXPECT_THAT(problem<UsageError>(), HasSubstr(instead));
+  }
+  options_.overrides = {"finetune.max_length=2"};
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("finetune.max_length"));
+  EXPECT_FALSE(fs::exists(folder_ / "out")) << "nothing was begun";
+}
+
+TEST_F(Finetune, AFolderKeepsToOneCheckpoint) {
+  pretrain();
+  options_.overrides = {"finetune.epochs=1", "finetune.max_rows=8"};
+  (void)finetune(options_);
+  write("out/finetune.json", "{\"from\": \"elsewhere\", \"fingerprint\": \"0\"}\n");
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("started from elsewhere"));
+}
+
+}  // namespace
+}  // namespace switchyard::glue

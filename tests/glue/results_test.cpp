@@ -1,0 +1,154 @@
+#include "switchyard/glue/results.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "switchyard/core/error.h"
+#include "switchyard/format/json.h"
+
+namespace switchyard::glue {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+const Task& task_of(const std::string& name) {
+  return *parse_tasks(name).front();
+}
+
+SeedResult mnli_seed(std::uint64_t seed, double matched, double mismatched) {
+  return {
+      .seed = seed,
+      .best_step = 20,
+      .num_steps = 60,
+      .dev = {{.suffix = "", .metrics = {{"accuracy", matched}}, .loss = 1.05, .num_rows = 1000},
+              {.suffix = "_mm",
+               .metrics = {{"accuracy", mismatched}},
+               .loss = 1.1,
+               .num_rows = 900,
+               .predicts_one_class = true}},
+      .experts_per_token = 2.25,
+      .experts_per_token_of_layer = {{1, 2.0}, {3, 2.5}}};
+}
+
+TEST(Results, HaveTheKeysOfRunGlueAndReadBackTheSame) {
+  const SeedResult result = mnli_seed(3, 0.4375, 0.45);
+  const format::Json json = format::parse_json(to_json(result), "x");
+  EXPECT_EQ(json["eval_accuracy"], 0.4375);
+  EXPECT_EQ(json["eval_accuracy_mm"], 0.45);
+  EXPECT_EQ(json["eval_loss"], 1.05);
+  EXPECT_EQ(json["eval_samples_mm"], 900);
+  EXPECT_EQ(json["experts_per_token"], 2.25);
+  const SeedResult again = parse_seed_result(to_json(result), "x", task_of("mnli"));
+  EXPECT_EQ(to_json(again), to_json(result));
+  EXPECT_TRUE(again.dev[1].predicts_one_class);
+}
+
+TEST(Results, AScoreThatIsNoNumberIsNull) {
+  SeedResult result{
+      .seed = 1,
+      .best_step = 1,
+      .num_steps = 1,
+      .dev = {{.suffix = "",
+               .metrics = {{"pearson", kNan}, {"spearmanr", kNan}, {"combined_score", kNan}},
+               .loss = 2.0,
+               .num_rows = 5}},
+      .experts_per_token = {},
+      .experts_per_token_of_layer = {}};
+  const format::Json json = format::parse_json(to_json(result), "x");
+  EXPECT_TRUE(json["eval_pearson"].is_null());
+  EXPECT_TRUE(json["experts_per_token"].is_null());
+  EXPECT_TRUE(std::isnan(
+      parse_seed_result(to_json(result), "x", task_of("stsb")).dev[0].metrics.at("pearson")));
+  EXPECT_THAT(
+      results_markdown(
+          {{.task = &task_of("stsb"), .num_train_rows = 9, .majority = {}, .seeds = {result}}}),
+      HasSubstr("| STS-B | pearson | - | - | - | 1 | - | 9 | 5 | - |"));
+}
+
+TEST(Results, AFileOfAnotherVersionIsNamed) {
+  try {
+    (void)parse_seed_result("{\"seed\": 1}", "seed-1/eval_results.json", task_of("mrpc"));
+    FAIL();
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("seed-1/eval_results.json"));
+  }
+}
+
+TEST(Results, SpreadIsMedianLeastAndMost) {
+  const Spread odd = spread_of({3.0, 1.0, 2.0});
+  EXPECT_EQ(odd.median, 2.0);
+  EXPECT_EQ(odd.least, 1.0);
+  EXPECT_EQ(odd.most, 3.0);
+  EXPECT_EQ(spread_of({4.0, 1.0}).median, 2.5);
+  EXPECT_TRUE(std::isnan(spread_of({1.0, kNan, 2.0}).median));
+}
+
+TEST(Results, TheTablePutsTheMajorityBesideEveryMetric) {
+  const std::vector<TaskResult> results{
+      {.task = &task_of("mnli"),
+       .num_train_rows = 15360,
+       .majority = {{"accuracy", 0.349}, {"accuracy_mm", 0.35}},
+       .seeds = {mnli_seed(1, 0.41, 0.43), mnli_seed(2, 0.45, 0.44), mnli_seed(3, 0.43, 0.42)}}};
+  const std::string table = results_markdown(results);
+  EXPECT_THAT(
+      table,
+      HasSubstr("| MNLI | accuracy | 0.430 | 0.410 | 0.450 | 3 | 0.349 | 15360 | 1000 | 2.25 |"));
+  EXPECT_THAT(
+      table,
+      HasSubstr("| MNLI | accuracy_mm | 0.430 | 0.420 | 0.440 | 3 | 0.350 | 15360 | 900 | 2.25 |"));
+  EXPECT_THAT(table, HasSubstr("| task | 1 | 3 |"));
+  EXPECT_THAT(table, HasSubstr("| MNLI | 2.00 | 2.50 |"));
+  const format::Json json = format::parse_json(results_json(results), "x");
+  EXPECT_EQ(json[0]["eval_accuracy"]["median"], 0.43);
+  EXPECT_EQ(json[0]["eval_accuracy"]["by_seed"].size(), 3U);
+}
+
+TEST(Results, AModelThatSaysOneClassIsCalledOut) {
+  SeedResult result = mnli_seed(4, 0.35, 0.35);
+  result.dev[0].predicts_one_class = true;
+  EXPECT_THAT(
+      results_markdown(
+          {{.task = &task_of("mnli"), .num_train_rows = 1, .majority = {}, .seeds = {result}}}),
+      HasSubstr("- MNLI, seed 4: the model says the same class for every row"));
+}
+
+TEST(Results, TheMajorityOfEachFileIsWhatSayingItIsWorth) {
+  std::vector<Row> rows(4);
+  for (const std::size_t i : {0, 1, 3}) rows[i].label = 1;
+  const auto metrics = majority_metrics(task_of("mrpc"), {&rows});
+  EXPECT_EQ(metrics.at("accuracy"), 0.75);
+  EXPECT_NEAR(metrics.at("f1"), 6.0 / 7.0, 1e-12);
+  EXPECT_TRUE(majority_metrics(task_of("stsb"), {&rows}).empty());
+}
+
+TEST(Results, SubmissionsAreWhatTheSiteTakes) {
+  std::vector<Row> rows(3);
+  rows[0].index = "0";
+  rows[1].index = "1";
+  rows[2].index = "5";
+  EXPECT_EQ(submission_text(task_of("mnli"), rows, {2, 0, 1}),
+            "index\tprediction\n0\tcontradiction\n1\tentailment\n5\tneutral\n");
+  EXPECT_EQ(submission_text(task_of("cola"), rows, {1, 0, 1}),
+            "index\tprediction\n0\t1\n1\t0\n5\t1\n");
+  EXPECT_EQ(submission_text(task_of("stsb"), rows, {-0.3, 2.71828, 5.4}),
+            "index\tprediction\n0\t0.000\n1\t2.718\n5\t5.000\n");
+  EXPECT_THROW((void)submission_text(task_of("cola"), rows, {1}), InternalError);
+}
+
+TEST(Results, SubmissionFilesHaveTheirOfficialNames) {
+  std::vector<std::string> names;
+  for (const Task& task : all_tasks()) {
+    for (const File& file : task.test) names.push_back(file.submission);
+  }
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre(
+                         "CoLA.tsv", "SST-2.tsv", "MRPC.tsv", "STS-B.tsv", "QQP.tsv", "MNLI-m.tsv",
+                         "MNLI-mm.tsv", "QNLI.tsv", "RTE.tsv", "WNLI.tsv", "AX.tsv"));
+}
+
+}  // namespace
+}  // namespace switchyard::glue

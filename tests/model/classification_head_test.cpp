@@ -1,0 +1,113 @@
+#include "switchyard/model/classification_head.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "model/decoder_fixture.h"
+#include "support/tensors.h"
+#include "switchyard/model/classifier.h"
+
+namespace switchyard::model {
+namespace {
+
+using testing::expect_close;
+
+const ops::PrecisionPolicy kFp64{.compute = at::kDouble};
+
+ClassificationHead make_head(Pooling pooling) {
+  config::ModelConfig config = small_config();
+  config.init_std = 0.5;
+  ClassificationHead head(config, 3, pooling, kFp64);
+  for (ops::Parameter* parameter : head.parameters()) {
+    ops::initialize(*parameter, 5);
+    if (parameter->value.dim() == 1) {  // a bias of zeros would hide that it is added
+      const at::Tensor bias = testing::random_normal(parameter->master.sizes().vec(), 6);
+      parameter->master.detach().copy_(bias);
+      ops::publish(*parameter);
+    }
+    ops::zero_grad(*parameter);
+  }
+  return head;
+}
+
+// The head written out for one pooled vector.
+at::Tensor expected(ClassificationHead& head, const at::Tensor& pooled_H) {
+  const auto list = head.parameters();
+  const at::Tensor dense = list[0]->value.mv(pooled_H).add(list[1]->value).tanh();
+  return list[2]->value.mv(dense).add(list[3]->value).detach();
+}
+
+TEST(ClassificationHead, ReadsTheMeanOfASequenceOrItsFirstToken) {
+  const Batch batch = make_batch({{1, 2, 3, 4}, {5, 6}});
+  const at::Tensor hidden_TH = testing::random_normal({6, 12}, 9);
+  ClassificationHead mean = make_head(Pooling::mean);
+  expect_close(mean.logits(hidden_TH, batch).detach(),
+               at::stack({expected(mean, hidden_TH.narrow(0, 0, 4).mean(0)),
+                          expected(mean, hidden_TH.narrow(0, 4, 2).mean(0))}),
+               1e-12, 1e-12);
+  ClassificationHead first = make_head(Pooling::first);
+  expect_close(first.logits(hidden_TH, batch).detach(),
+               at::stack({expected(first, hidden_TH[0]), expected(first, hidden_TH[4])}), 1e-12,
+               1e-12);
+}
+
+TEST(ClassificationHead, LeavesPaddingOut) {
+  const at::Tensor hidden_TH = testing::random_normal({6, 12}, 9);
+  Batch padded = make_batch({{1, 2, 3, 4}, {5, 6}});
+  padded.valid_T = at::full({6}, true, at::kBool);
+  padded.valid_T[3].fill_(false);
+  ClassificationHead head = make_head(Pooling::mean);
+  expect_close(head.logits(hidden_TH, padded).detach(),
+               at::stack({expected(head, hidden_TH.narrow(0, 0, 3).mean(0)),
+                          expected(head, hidden_TH.narrow(0, 4, 2).mean(0))}),
+               1e-12, 1e-12);
+}
+
+TEST(ClassificationHead, GradientsMatchDifferences) {
+  const Batch batch = make_batch({{1, 2, 3, 4}, {5, 6}});
+  const at::Tensor weight_BC = testing::random_normal({2, 3}, 11);
+  for (const Pooling pooling : {Pooling::mean, Pooling::first}) {
+    ClassificationHead head = make_head(pooling);
+    at::Tensor hidden_TH = testing::random_normal({6, 12}, 9);
+    const auto loss = [&] { return head.logits(hidden_TH, batch).mul(weight_BC).sum(); };
+    hidden_TH.set_requires_grad(true);
+    loss().backward();
+    const at::Tensor gradient_TH = hidden_TH.grad().clone();
+    hidden_TH = hidden_TH.detach();
+    constexpr double kStep = 1e-6;
+    for (std::int64_t t = 0; t < 6; ++t) {
+      const double before = hidden_TH[t][2].item<double>();
+      hidden_TH[t][2].fill_(before + kStep);
+      const double above = loss().item<double>();
+      hidden_TH[t][2].fill_(before - kStep);
+      const double below = loss().item<double>();
+      hidden_TH[t][2].fill_(before);
+      EXPECT_NEAR(gradient_TH[t][2].item<double>(), (above - below) / (2 * kStep), 1e-8);
+    }
+  }
+}
+
+TEST(Classifier, IsATrunkThatSeesBothWaysAndAHeadByItsOwnNames) {
+  config::ModelConfig config = small_config();
+  config.type = "encoder";
+  Classifier classifier(config, kSequenceLength, 2, Pooling::mean, kFp64);
+  classifier.initialize(1);
+  std::vector<std::string> names;
+  for (const ops::Parameter* parameter : classifier.parameters()) names.push_back(parameter->name);
+  EXPECT_EQ(names.front(), "model.embed_tokens.weight");
+  EXPECT_EQ(names.back(), "classifier.out_proj.bias");
+  const Batch batch = make_batch({{3, 1, 4, 1, 5}});
+  const at::Tensor before = classifier.forward(batch, {}).hidden_TH;
+  const at::Tensor after = classifier.forward(make_batch({{3, 1, 4, 1, 7}}), {}).hidden_TH;
+  EXPECT_GT((before[0] - after[0]).abs().max().item<double>(), 1e-6)
+      << "the first token sees the last one";
+  const at::Tensor logits_BC = classifier.head().logits(before, batch);
+  EXPECT_EQ(logits_BC.size(0), 1);
+  EXPECT_EQ(logits_BC.size(1), 2);
+}
+
+}  // namespace
+}  // namespace switchyard::model
