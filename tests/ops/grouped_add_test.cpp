@@ -14,8 +14,11 @@ namespace switchyard::ops {
 namespace {
 
 Routing two_rows_for_the_second_of_three() {
-  return {
-      .num_tokens = 2, .num_experts = 3, .expert_offset_E1 = at::tensor({0, 0, 2, 2}, at::kInt)};
+  Routing routing;
+  routing.num_tokens = 2;
+  routing.num_experts = 3;
+  routing.expert_offset_E1 = at::tensor({0, 0, 2, 2}, at::kInt);
+  return routing;
 }
 
 TEST(GroupedAddOp, AddsOnlyExpertsWithRows) {
