@@ -9,6 +9,7 @@
 
 #include "cuda/device.cuh"
 #include "switchyard/kernels/attention.h"
+#include "switchyard/kernels/upload.h"
 
 namespace switchyard::kernels::cuda {
 

@@ -2,8 +2,6 @@
 
 #include <atomic>
 
-#include "cuda/launch.cuh"
-
 namespace switchyard::kernels::cuda {
 namespace {
 

@@ -3,13 +3,13 @@
 #include <cxxabi.h>
 #include <fmt/format.h>
 
-#include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <memory>
 #include <string>
 
 #include "switchyard/core/error.h"
+#include "switchyard/kernels/host_waits.h"
 
 namespace switchyard::kernels::cuda {
 namespace {
@@ -21,19 +21,6 @@ std::string kernel_name(const void* kernel) {
   const std::unique_ptr<char, void (*)(void*)> name(
       abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
   return status == 0 ? name.get() : mangled;
-}
-
-// Freed memory stays with the process, instead of going back to the driver at each synchronisation.
-void keep_freed_memory() {
-  static std::atomic<int> prepared_device{-1};
-  int device = 0;
-  check_call(cudaGetDevice(&device), "cudaGetDevice");
-  if (prepared_device.exchange(device) == device) return;
-  cudaMemPool_t pool = nullptr;
-  check_call(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
-  std::uint64_t threshold = std::numeric_limits<std::uint64_t>::max();
-  check_call(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold),
-             "cudaMemPoolSetAttribute");
 }
 
 }  // namespace
@@ -72,19 +59,15 @@ void check_num_experts(std::int64_t num_experts) {
                    "set model.moe.num_experts lower, or train on the CPU");
 }
 
-Scratch::Scratch(std::size_t bytes, Stream stream) : stream_(stream), bytes_(bytes) {
-  keep_freed_memory();
+Scratch::Scratch(std::size_t bytes, Stream stream) : source_(stream.scratch), bytes_(bytes) {
   if (bytes == 0) return;
-  const cudaError_t status = cudaMallocAsync(&memory_, bytes, native(stream));
-  if (status == cudaErrorMemoryAllocation) {
-    (void)cudaGetLastError();  // this error is reported; it must not surface again elsewhere
-    throw OutOfMemoryError(fmt::format("CUDA out of memory: {} bytes of scratch", bytes));
-  }
-  check_call(status, "cudaMallocAsync");
+  SWITCHYARD_CHECK(source_ != nullptr, "a kernel needs {} bytes of scratch, its stream has none",
+                   bytes);
+  memory_ = source_->allocate(bytes);
 }
 
 Scratch::~Scratch() {
-  if (memory_ != nullptr) (void)cudaFreeAsync(memory_, native(stream_));
+  if (memory_ != nullptr) source_->release(memory_);
 }
 
 void* Scratch::take_bytes(std::size_t bytes) {

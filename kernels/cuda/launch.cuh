@@ -1,5 +1,5 @@
-// The only way to start a kernel, and the few calls of the CUDA runtime that kernels need around
-// it: scratch memory in stream order, and the one place where the host waits.
+// The only way to start a kernel, and what kernels need around it: scratch memory in stream order,
+// and the one place where the host waits.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -32,17 +32,24 @@ void check_launch(cudaError_t status, const void* kernel, dim3 grid, dim3 block,
 // Throws UsageError for more experts than the routing kernels' shared memory has room for.
 void check_num_experts(std::int64_t num_experts);
 
+// A block may have so much shared memory, its own variables and the launch's argument together; a
+// kernel must ask for more.
+inline constexpr std::size_t kSharedBytesAlwaysAllowed = 48 * 1024;
+
 // Queues kernel(args...) on the stream; an empty grid is nothing to do. Throws InternalError,
 // naming the kernel, when it cannot be started. Errors inside a kernel surface at a later call.
 template <typename... Params, typename... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared_bytes,
             Stream stream, Args&&... args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  constexpr std::size_t kAlwaysAllowed = 48 * 1024;
-  if (shared_bytes > kAlwaysAllowed) {
-    check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      static_cast<int>(shared_bytes)),
-                 reinterpret_cast<const void*>(kernel), grid, block, shared_bytes);
+  if (shared_bytes > 0) {
+    cudaFuncAttributes attributes{};
+    check_call(cudaFuncGetAttributes(&attributes, kernel), "cudaFuncGetAttributes");
+    if (attributes.sharedSizeBytes + shared_bytes > kSharedBytesAlwaysAllowed) {
+      check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        static_cast<int>(shared_bytes)),
+                   reinterpret_cast<const void*>(kernel), grid, block, shared_bytes);
+    }
   }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
@@ -53,9 +60,10 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared
                reinterpret_cast<const void*>(kernel), grid, block, shared_bytes);
 }
 
-// Device memory for the kernels of one call, given back in stream order.
+// Device memory for the kernels of one call, from and back to stream.scratch.
 class Scratch {
  public:
+  // Throws InternalError where the stream has none, and what stream.scratch throws.
   Scratch(std::size_t bytes, Stream stream);
   ~Scratch();
   Scratch(const Scratch&) = delete;
@@ -77,18 +85,13 @@ class Scratch {
   static constexpr std::size_t kAlignment = 256;
   void* take_bytes(std::size_t bytes);
 
-  Stream stream_;
+  ScratchMemory* source_;
   std::size_t bytes_;
   std::size_t used_ = 0;
   void* memory_ = nullptr;
 };
 
-// Copies host bytes to the device as kernel arguments: queued in order, and the host memory may go
-// at once. For a few kilobytes of metadata.
-void upload(void* device, const void* host, std::size_t bytes, Stream stream);
-
 // Waits for the stream and returns the value at a device address. The only host synchronisation.
 [[nodiscard]] std::int64_t read_back(const std::int64_t* device, Stream stream);
-void count_host_synchronization();  // for num_host_synchronizations() of host_waits.h
 
 }  // namespace switchyard::kernels::cuda

@@ -1,3 +1,5 @@
+#include "switchyard/kernels/upload.h"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstring>

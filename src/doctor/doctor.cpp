@@ -218,6 +218,12 @@ DoctorLine check_gpu(const DoctorFacts& facts) {
     line.advice = facts.environment.contains("CUDA_VISIBLE_DEVICES")
                       ? "CUDA_VISIBLE_DEVICES is set: does it hide the cards?"
                       : "CUDA 13 needs a driver from 580 on";
+  } else if (engine.gpu && !ops::has_grouped_mm_kernel(c10::kBFloat16, engine.gpu)) {
+    line.verdict = Verdict::kNote;
+    line.finding += fmt::format("; compute capability {}.{}", engine.gpu->major, engine.gpu->minor);
+    line.advice =
+        "experts are computed one after another here, with two waits of the host per layer: "
+        "LibTorch has a grouped product for compute capability 9.x and 10.x only";
   } else if (!has_driver) {
     line.verdict = Verdict::kNote;
     line.advice = "nothing to do on a machine without GPUs: training runs on the CPU";

@@ -116,6 +116,7 @@ EngineFacts engine_facts() {
   if (facts.built_with_cuda) {
     facts.cuda_runtime = cuda_version(at::Context::versionCUDART());
     facts.num_usable_gpus = at::hasCUDA() ? static_cast<int>(at::getNumGPUs()) : 0;
+    if (facts.num_usable_gpus > 0) facts.gpu = ops::gpu_facts({c10::kCUDA, 0});
   }
   facts.nccl_version = nccl_version();
   facts.products_are_right = product_is_right(at::kFloat) && product_is_right(at::kBFloat16);

@@ -21,12 +21,13 @@ constexpr std::array kImplementations{Entry{"loop", make_loop_experts},
 // On a CPU (moe_benchmark.cpp, two cores of a Zen 4, both busy with other work:
 // processor time, not wall time) the loop took about two thirds of the grouped product's time in
 // bf16; in fp32 they differed by less than the noise. On a GPU the loop would wait for the number
-// of rows of each expert; the grouped product does not. CUTLASS must be asked for by name until it
-// has been measured beside that (docs/benchmarks.md).
+// of rows of each expert; the grouped product does not, where it is one kernel. CUTLASS must be
+// asked for by name until it has been measured beside that (docs/benchmarks.md).
 std::shared_ptr<ExpertCompute> make_auto(const ExpertProblem& problem) {
   if (problem.device.is_cuda()) {
     std::shared_ptr<ExpertCompute> grouped = make_grouped_mm_experts();
-    if (grouped->supports(problem).ok) return grouped;
+    const Support support = grouped->supports(problem);
+    if (support.ok && support.slow_because.empty()) return grouped;
   }
   return make_loop_experts();
 }

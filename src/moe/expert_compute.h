@@ -8,9 +8,9 @@
 namespace switchyard::moe {
 
 // One `mm` per expert and matrix: any dtype, the reference. Weight gradients go straight into the
-// sink where it has the compute dtype; bf16 ones are rounded to bf16 once per micro-batch.
+// sink; bf16 ones of a CPU are rounded to bf16 once per micro-batch before.
 [[nodiscard]] std::shared_ptr<ExpertCompute> make_loop_experts();
-// at::_grouped_mm: fp32 and bf16. Rounds weight gradients as the loop does.
+// at::_grouped_mm: fp32 and bf16. Rounds weight gradients in bf16 once per micro-batch.
 [[nodiscard]] std::shared_ptr<ExpertCompute> make_grouped_mm_experts();
 // CUTLASS kernels for Hopper, in builds with SWITCHYARD_CUTLASS: bf16 with fp32 weight gradients.
 [[nodiscard]] std::shared_ptr<ExpertCompute> make_cutlass_experts();

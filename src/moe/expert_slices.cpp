@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "switchyard/core/parallel.h"
+#include "switchyard/ops/backend.h"
 
 namespace switchyard::moe {
 namespace {
@@ -28,6 +29,7 @@ bool balances(const std::vector<ExpertSlice>& slices, std::int64_t num_threads) 
 }  // namespace
 
 std::vector<ExpertSlice> expert_slices(const ops::Routing& routing) {
+  if (routing.expert_offset_E1.is_cuda()) ops::count_host_wait();
   const at::Tensor offset_E1 = routing.expert_offset_E1.to(at::kCPU);
   const auto* offset = offset_E1.const_data_ptr<std::int32_t>();
   std::vector<ExpertSlice> slices;

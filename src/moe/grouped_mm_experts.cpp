@@ -1,9 +1,14 @@
 // All experts in one grouped matrix product each, at::_grouped_mm.
 #include <ATen/ops/_grouped_mm.h>
 
+#include <optional>
+
 #include "moe/expert_compute.h"
 #include "moe/grouped_experts.h"
 #include "switchyard/core/error.h"
+#include "switchyard/ops/backend.h"
+#include "switchyard/ops/gpu_facts.h"
+#include "switchyard/ops/grouped_add.h"
 
 namespace switchyard::moe {
 namespace {
@@ -26,19 +31,46 @@ class GroupedMmExperts final : public GroupedExperts {
                                      "model.moe.expert_size ({}) to be multiples of {}",
                                      problem.hidden_size, problem.expert_size, multiple)};
     }
-    return {};
+    return problem.device.is_cuda() ? supports_on(ops::gpu_facts(problem.device), problem)
+                                    : Support{};
   }
 
  private:
+  static Support supports_on(const std::optional<ops::GpuFacts>& gpu,
+                             const ExpertProblem& problem) {
+    if (!ops::has_grouped_mm_kernel(problem.dtype, gpu)) {
+      return {.slow_because = fmt::format(
+                  "at::_grouped_mm has a kernel for bf16 on compute capability 9.x and 10.x only; "
+                  "{}{} it is a loop over experts that makes the host wait before each product",
+                  problem.dtype == at::kBFloat16 ? "bf16" : "fp32",
+                  gpu ? fmt::format(" on {} ({}.{})", gpu->name, gpu->major, gpu->minor) : "")};
+    }
+    if (problem.num_experts > ops::kGroupedMmMaxGroups) {
+      return {.ok = false,
+              .why_not = fmt::format(
+                  "at::_grouped_mm takes at most {} experts on a GPU, model.moe.num_experts is {}",
+                  ops::kGroupedMmMaxGroups, problem.num_experts)};
+    }
+    return {};
+  }
+
   [[nodiscard]] at::Tensor product(const at::Tensor& rows_NI, const at::Tensor& m, bool transposed,
                                    const ops::Routing& routing) override {
+    count_wait(rows_NI);
     return at::_grouped_mm(rows_NI, transposed ? m.transpose(1, 2) : m, ends(routing));
   }
 
   void add_outer(const at::Tensor& sum_EIJ, const at::Tensor& a_NI, const at::Tensor& b_NJ,
                  const ops::Routing& routing) override {
-    at::Tensor sum = sum_EIJ;
-    sum.add_(at::_grouped_mm(a_NI.t(), b_NJ, ends(routing)));
+    count_wait(a_NI);
+    ops::grouped_add(sum_EIJ, at::_grouped_mm(a_NI.t(), b_NJ, ends(routing)), routing);
+  }
+
+  static void count_wait(const at::Tensor& operand) {
+    if (!operand.is_cuda()) return;
+    if (!ops::has_grouped_mm_kernel(operand.scalar_type(), ops::gpu_facts(operand.device()))) {
+      ops::count_host_wait();
+    }
   }
 
   static at::Tensor ends(const ops::Routing& routing) {

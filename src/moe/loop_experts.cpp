@@ -8,6 +8,7 @@
 
 #include "moe/expert_compute.h"
 #include "moe/expert_slices.h"
+#include "switchyard/ops/add_product.h"
 #include "switchyard/ops/row_gather.h"
 #include "switchyard/ops/swiglu.h"
 
@@ -37,18 +38,16 @@ at::Tensor multiply_into(at::Tensor out, const at::Tensor& rows, const at::Tenso
 void add_outer(const at::Tensor& sink, std::int64_t expert, const at::Tensor& a,
                const at::Tensor& b) {
   if (!sink.defined()) return;
-  at::Tensor target = sink.select(0, expert);
-  if (target.scalar_type() == a.scalar_type()) {
-    target.addmm_(a.t(), b);
-  } else {
-    target.add_(at::mm(a.t(), b));
-  }
+  ops::add_product(sink.select(0, expert), a.t(), b);
 }
 
 class LoopExperts final : public ExpertCompute {
  public:
   [[nodiscard]] std::string name() const override { return "loop"; }
-  [[nodiscard]] Support supports(const ExpertProblem& /*problem*/) const override { return {}; }
+  [[nodiscard]] Support supports(const ExpertProblem& problem) const override {
+    if (!problem.device.is_cuda()) return {};
+    return {.slow_because = "the host waits for the experts' numbers of rows, twice a layer"};
+  }
 
   [[nodiscard]] Forward forward(const at::Tensor& x_TH, const ops::Routing& routing,
                                 const at::Tensor& w1_E2FH, const at::Tensor& w2_EHF) override {

@@ -249,7 +249,8 @@ std::map<std::string, std::shared_ptr<ExpertCompute>> implementations(
       found[name] = make_expert_compute(name, {.dtype = options.dtype,
                                                .device = options.device,
                                                .hidden_size = shape.hidden_size,
-                                               .expert_size = shape.expert_size});
+                                               .expert_size = shape.expert_size,
+                                               .num_experts = shape.num_experts});
     } catch (const UsageError& error) {
       std::cerr << shape.name << ": " << error.what() << '\n';
     }

@@ -95,10 +95,12 @@ MoeLayer::MoeLayer(const config::MoeConfig& config, const config::RouterConfig& 
                                             .sequence_length = build.sequence_length,
                                             .init_std = build.init_std,
                                             .precision = build.precision})),
-      compute_(make_expert_compute(config.compute, {.dtype = build.precision.compute,
-                                                    .device = build.precision.device,
-                                                    .hidden_size = build.hidden_size,
-                                                    .expert_size = config.expert_size})),
+      compute_(
+          make_expert_compute(config.compute, {.dtype = build.precision.compute,
+                                               .device = build.precision.device,
+                                               .hidden_size = build.hidden_size,
+                                               .expert_size = config.expert_size,
+                                               .num_experts = experts_of(config, build).count})),
       w1_(ops::make_parameter(w1_spec(config, build), build.precision)),
       w2_(ops::make_parameter(w2_spec(config, build), build.precision)) {
   dispatcher_ = dispatcher_of(config, build, compute_);

@@ -6,6 +6,7 @@
 
 #include "ops/attention_shape.h"
 #include "ops/dispatch.h"
+#include "ops/flash_attention.h"
 #include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/attention.h"
@@ -134,6 +135,9 @@ AttentionOutput attention(const at::Tensor& q_TAD, const at::Tensor& k_TGD, cons
   SWITCHYARD_CHECK(v_TGD.sizes() == k_TGD.sizes() && v_TGD.scalar_type() == k_TGD.scalar_type(),
                    "v {} is not shaped and typed as k {}", c10::str(v_TGD.sizes()),
                    c10::str(k_TGD.sizes()));
+  if (takes_flash_attention(q_TAD, k_TGD, v_TGD, options)) {
+    return flash_attention(q_TAD, k_TGD, v_TGD, options);
+  }
   const variable_list out = Attention::apply(q_TAD, k_TGD, v_TGD, options);
   return {out[0], out[1]};
 }

@@ -43,6 +43,11 @@ template <typename Storage>
   return x_TAD.stride(2) == 1 ? x_TAD : x_TAD.contiguous();
 }
 
+[[nodiscard]] inline double attention_scale(std::int64_t head_size,
+                                            const AttentionOptions& options) {
+  return options.scale == 0.0 ? 1.0 / std::sqrt(static_cast<double>(head_size)) : options.scale;
+}
+
 // `options` and `spans` must outlive the result.
 template <typename Storage>
 [[nodiscard]] kernels::AttentionShape<Storage> attention_shape(
@@ -60,8 +65,7 @@ template <typename Storage>
           .key_span_B = spans.data(),
           .key_valid = on.read_if_defined<bool>(options.valid_T),
           .causal = options.causal,
-          .scale = options.scale == 0.0 ? 1.0 / std::sqrt(static_cast<double>(head_dim))
-                                        : options.scale};
+          .scale = attention_scale(head_dim, options)};
 }
 
 // Throws InternalError for shapes, dtypes or options that do not fit together.

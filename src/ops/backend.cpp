@@ -77,4 +77,8 @@ std::int64_t num_host_waits() {
   return kernels::cuda::num_host_synchronizations();
 }
 
+void count_host_wait() {
+  kernels::cuda::count_host_synchronization();
+}
+
 }  // namespace switchyard::ops

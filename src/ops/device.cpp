@@ -12,6 +12,16 @@
 #include "switchyard/kernels/built_with_cuda.h"
 
 namespace switchyard::ops {
+namespace {
+
+// Read by LibTorch's allocator when it first gives out memory of a GPU. Where k varies, so do sizes
+// from step to step: blocks that grow and shrink fit again, blocks of fixed size leave gaps.
+void choose_allocator_settings() {
+  if (std::getenv("PYTORCH_CUDA_ALLOC_CONF") != nullptr) return;  // the older name of the same
+  ::setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
+}
+
+}  // namespace
 
 bool built_with_cuda() {
   return kernels::cuda::is_built();
@@ -30,6 +40,7 @@ c10::Device device_of(const std::string& name) {
     throw UsageError("train.device is cuda, but LibTorch finds no GPU it can use",
                      "`switchyard doctor` says what is there; train.device=cpu runs without");
   }
+  choose_allocator_settings();
   return {c10::kCUDA, 0};
 }
 
@@ -37,6 +48,9 @@ void make_deterministic() {
   // cuBLAS reads it when it starts; without it some products differ from run to run.
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  // Deterministic also means to fill every new tensor with NaN. No operator of ours reads what it
+  // has not written (the tests' devices begin as NaN), and it would cost a pass over memory each.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setBenchmarkCuDNN(false);
 }
 

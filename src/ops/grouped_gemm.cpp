@@ -1,6 +1,7 @@
 #include "switchyard/ops/grouped_gemm.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <cstdint>
 
@@ -43,6 +44,7 @@ at::Tensor grouped_rows(const at::Tensor& rows_NI, const at::Tensor& m, bool tra
                    c10::str(m.sizes()));
   at::Tensor out_NJ = at::empty({rows_NI.size(0), out_size}, rows_NI.options());
   if (out_NJ.numel() == 0) return out_NJ;
+  const c10::DeviceGuard guard(rows_NI.device());
   kernels::cuda::grouped_rows({.num_groups = routing.num_experts,
                                .row_offset_G1 = on.read<int>(routing.expert_offset_E1),
                                .in_size = rows_NI.size(1),
@@ -68,6 +70,7 @@ void add_grouped_outer(const at::Tensor& sum_EIJ, const at::Tensor& a_NI, const 
                    "a grouped outer product of {} and {} into {}", c10::str(a_NI.sizes()),
                    c10::str(b_NJ.sizes()), c10::str(sum_EIJ.sizes()));
   if (a_NI.size(0) == 0) return;
+  const c10::DeviceGuard guard(a_NI.device());
   kernels::cuda::grouped_outer({.num_groups = routing.num_experts,
                                 .row_offset_G1 = on.read<int>(routing.expert_offset_E1),
                                 .a_size = a_NI.size(1),

@@ -1,7 +1,6 @@
 #include "switchyard/ops/linear_cross_entropy.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
@@ -15,6 +14,7 @@
 #include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/linear_cross_entropy.h"
+#include "switchyard/ops/add_product.h"
 
 namespace switchyard::ops {
 namespace {
@@ -75,8 +75,9 @@ LossAndGradients run_chunks(const at::Tensor& x_in, const at::Tensor& weight_VH,
   const at::NoGradGuard no_grad;
   const at::Tensor x_TH = x_in.contiguous();
   const std::int64_t num_tokens = x_TH.size(0);
-  const std::int64_t chunk = std::min(chunk_tokens > 0 ? chunk_tokens : kCrossEntropyChunkTokens,
-                                      std::max<std::int64_t>(1, num_tokens));
+  const std::int64_t chunk =
+      std::min(chunk_tokens > 0 ? chunk_tokens : cross_entropy_chunk_tokens(x_TH.is_cuda()),
+               std::max<std::int64_t>(1, num_tokens));
   const auto accumulation = x_TH.options().dtype(accumulation_type(x_TH.scalar_type()));
   LossAndGradients out{
       .loss_T = at::empty({num_tokens}, accumulation),
@@ -94,12 +95,7 @@ LossAndGradients run_chunks(const at::Tensor& x_in, const at::Tensor& weight_VH,
       at::Tensor dx_NH = out.dx_TH.narrow(0, begin, length);
       at::mm_out(dx_NH, logits_NV, weight_VH);
     }
-    if (!wanted.weight) continue;
-    if (x_TH.scalar_type() == out.dweight_VH.scalar_type()) {
-      out.dweight_VH.addmm_(logits_NV.t(), x_NH);
-    } else {
-      out.dweight_VH.add_(at::mm(logits_NV.t(), x_NH));
-    }
+    if (wanted.weight) add_product(out.dweight_VH, logits_NV.t(), x_NH);
   }
   return out;
 }

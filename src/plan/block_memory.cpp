@@ -1,6 +1,7 @@
 #include "plan/block_memory.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "switchyard/ops/linear_cross_entropy.h"
 #include "switchyard/ops/precision.h"
@@ -13,6 +14,16 @@ constexpr double kInt64 = 8;
 
 double hidden_bytes(const BlockShape& s) {  // of one [T, H] in the compute dtype
   return s.T * s.H * s.compute;
+}
+
+// The gradient of q in fp32 and a sum for each row, with room for 128 rows behind each sequence;
+// where query heads share keys, the gradients of k and v for each query head.
+double flash_backward_work(const BlockShape& s) {
+  const double multiple = s.D <= 128 ? 32 : 64;
+  const double head_size = std::ceil(s.D / multiple) * multiple;
+  const double rows = s.A * (s.T + 128 * s.B);
+  const double of_keys = s.G < s.A ? 2 * s.A * s.T * s.D * s.compute : 0;
+  return rows * (head_size + 1) * s.accumulation + of_keys;
 }
 
 // Norms, attention and residual stream, which every block has.
@@ -33,6 +44,7 @@ BlockBytes attention_part(const BlockShape& s) {
   // Gradients of the residual stream, the result, of q, k and v; the latter joined before and after
   // the rotation is undone.
   block.attention_backward_work = hidden_bytes(s) + (s.A + (s.A + 2 * s.G) + (s.A + s.G)) * heads;
+  if (s.flash_attention) block.attention_backward_work += flash_backward_work(s);
   // The branch's result, which is held until the block is done.
   block.forward_work = hidden_bytes(s);
   // The gradient of the residual stream, and of the branch where dropout makes it another.
@@ -104,6 +116,8 @@ BlockShape block_shape(const config::ModelConfig& model, at::ScalarType compute,
   s.grouped_experts = setting.grouped_experts;
   s.w1_gradient_apart = setting.w1_gradient_apart;
   s.casts_in_copies = setting.casts_in_copies;
+  s.on_gpu = setting.on_gpu;
+  s.flash_attention = setting.on_gpu && compute == at::kBFloat16;
   return s;
 }
 
@@ -136,17 +150,18 @@ BlockBytes moe_block(const BlockShape& s, double k) {
 }
 
 HeadBytes head_bytes(const BlockShape& s) {
-  const double chunk = std::min(s.T, static_cast<double>(ops::kCrossEntropyChunkTokens));
+  const double chunk =
+      std::min(s.T, static_cast<double>(ops::cross_entropy_chunk_tokens(s.on_gpu)));
   const double table = s.V * s.H;
   HeadBytes head;
   head.logits = chunk * s.V * s.compute;
   // The norm's input and factors; the loss computes its gradients with the forward pass: dx_TH, and
   // dweight_VH in the accumulation type.
   head.kept = 2 * hidden_bytes(s) + s.T * s.accumulation + table * s.accumulation;
-  // hidden_TH, the loss of each token, the logits of one chunk; where the sum is not in the compute
-  // dtype, the chunk's part of dweight_VH.
+  // hidden_TH, the loss of each token, the logits of one chunk; on a CPU, where the sum is not in
+  // the compute dtype, the chunk's part of dweight_VH.
   head.work = hidden_bytes(s) + s.T * s.accumulation + head.logits;
-  if (s.copies_for_router) {
+  if (s.copies_for_router && !s.on_gpu) {
     head.work += table * (s.compute + (s.casts_in_copies ? s.accumulation : 0));
   }
   return head;

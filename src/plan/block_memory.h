@@ -34,6 +34,8 @@ struct BlockShape {
   bool w1_gradient_apart = false;  // a product of its own before it is added to the sum
   // Adding a tensor of another dtype first copies it into the sum's.
   bool casts_in_copies = false;
+  bool on_gpu = false;
+  bool flash_attention = false;  // LibTorch's, src/ops/flash_attention.cpp
 };
 
 struct BlockSetting {
@@ -43,6 +45,7 @@ struct BlockSetting {
   bool grouped_experts = false;
   bool w1_gradient_apart = false;  // a product of its own before it is added to the sum
   bool casts_in_copies = false;
+  bool on_gpu = false;
 };
 [[nodiscard]] BlockShape block_shape(const config::ModelConfig& model, at::ScalarType compute,
                                      const BlockSetting& setting);

@@ -100,7 +100,8 @@ std::string TrainingMemory::experts_on(Device device) const {
              {.dtype = compute_,
               .device = device == Device::gpu ? at::Device(at::kCUDA) : at::Device(at::kCPU),
               .hidden_size = model_.hidden_size,
-              .expert_size = model_.moe.expert_size})
+              .expert_size = model_.moe.expert_size,
+              .num_experts = model_.moe.num_experts})
       ->name();
 }
 
@@ -109,14 +110,14 @@ BlockShape TrainingMemory::shape(const MemorySetting& setting, std::int64_t num_
                    "{} numbers of experts for {} layers", setting.experts_per_token_L.size(),
                    gradients_in_flight_L_.size());
   const std::string experts = experts_on(setting.device);
-  return block_shape(
-      model_, compute_,
-      {.num_sequences = num_sequences,
-       .sequence_length = sequence_length_,
-       .num_threads = num_threads_,
-       .grouped_experts = experts == "grouped_mm" || experts == "cutlass",
-       .w1_gradient_apart = experts == "grouped_mm",
-       .casts_in_copies = setting.device == Device::cpu && compute_ == at::kBFloat16});
+  return block_shape(model_, compute_,
+                     {.num_sequences = num_sequences,
+                      .sequence_length = sequence_length_,
+                      .num_threads = num_threads_,
+                      .grouped_experts = experts == "grouped_mm" || experts == "cutlass",
+                      .w1_gradient_apart = experts == "grouped_mm",
+                      .casts_in_copies = setting.device == Device::cpu && compute_ == at::kBFloat16,
+                      .on_gpu = setting.device == Device::gpu});
 }
 
 MemoryUse TrainingMemory::use(const MemorySetting& setting) const {

@@ -190,6 +190,16 @@ TEST(Doctor, CardsThatCannotBeUsedAreAWarning) {
   EXPECT_THAT(line_of(facts, "gpu").advice, HasSubstr("CUDA_VISIBLE_DEVICES"));
 }
 
+TEST(Doctor, SaysWhereExpertsAreComputedOneAfterAnother) {
+  DoctorFacts facts = healthy();
+  facts.engine.gpu = ops::GpuFacts{.name = "NVIDIA H200", .major = 9, .minor = 0};
+  EXPECT_EQ(line_of(facts, "gpu").verdict, Verdict::kOk);
+  facts.engine.gpu = ops::GpuFacts{.name = "NVIDIA A100", .major = 8, .minor = 0};
+  EXPECT_EQ(line_of(facts, "gpu").verdict, Verdict::kNote);
+  EXPECT_THAT(line_of(facts, "gpu").finding, HasSubstr("compute capability 8.0"));
+  EXPECT_THAT(line_of(facts, "gpu").advice, HasSubstr("two waits of the host per layer"));
+}
+
 TEST(Doctor, LimitsThatSeveralGpusNeedAreAskedForOnlyThere) {
   DoctorFacts facts = healthy();
   facts.host.locked_memory_limit_bytes = 8U << 20U;

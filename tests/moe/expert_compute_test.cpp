@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "moe/expert_compute.h"
 #include "moe/moe_reference.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/parallel.h"
@@ -19,6 +20,8 @@
 
 namespace switchyard::moe::testing {
 namespace {
+
+using ::testing::HasSubstr;
 
 struct Case {
   std::string name;
@@ -181,6 +184,30 @@ TEST(MakeExpertCompute, SaysWhyAnImplementationCannotRun) {
       "and model.moe.expert_size (8) to be multiples of 8 | use model.moe.compute: auto");
   EXPECT_EQ(hint_of("magic", {}),
             "model.moe.compute: unknown 'magic' | known: auto, loop, grouped_mm, cutlass");
+}
+
+// As a plan asks on a machine without GPUs.
+TEST(MakeExpertCompute, KnowsTheLimitsOfTheGroupedProductOnAGpu) {
+  const auto problem = [](at::ScalarType dtype, std::int64_t num_experts) {
+    return ExpertProblem{.dtype = dtype,
+                         .device = at::kCUDA,
+                         .hidden_size = 8,
+                         .expert_size = 8,
+                         .num_experts = num_experts};
+  };
+  const auto grouped = make_grouped_mm_experts();
+  EXPECT_TRUE(grouped->supports(problem(at::kBFloat16, 1023)).ok);
+  EXPECT_EQ(grouped->supports(problem(at::kBFloat16, 1023)).slow_because, "");
+  const Support too_many = grouped->supports(problem(at::kBFloat16, 1024));
+  EXPECT_FALSE(too_many.ok);
+  EXPECT_EQ(too_many.why_not,
+            "at::_grouped_mm takes at most 1023 experts on a GPU, model.moe.num_experts is 1024");
+  const Support fp32 = grouped->supports(problem(at::kFloat, 1024));
+  EXPECT_TRUE(fp32.ok);
+  EXPECT_THAT(fp32.slow_because, HasSubstr("the host wait before each product"));
+  EXPECT_EQ(make_expert_compute("auto", problem(at::kBFloat16, 16))->name(), "grouped_mm");
+  EXPECT_EQ(make_expert_compute("auto", problem(at::kBFloat16, 1024))->name(), "loop");
+  EXPECT_EQ(make_expert_compute("auto", problem(at::kFloat, 16))->name(), "loop");
 }
 
 TEST(MakeExpertCompute, TakesTheLoopOnACpu) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "switchyard/core/host.h"
+#include "switchyard/ops/gpu_facts.h"
 
 namespace switchyard::doctor {
 
@@ -20,8 +21,9 @@ struct EngineFacts {
   std::string cpu_architecture{};  // -march= of the CPU kernels; empty = the compiler's default
   bool built_with_cuda = false;
   int num_usable_gpus = 0;
-  std::string cuda_runtime{};  // "13.0"; empty without one
-  std::string nccl_version{};  // "2.28.9"; empty without one
+  std::optional<ops::GpuFacts> gpu{};  // the first usable one
+  std::string cuda_runtime{};          // "13.0"; empty without one
+  std::string nccl_version{};          // "2.28.9"; empty without one
   // Operations per second of a matrix product, and whether a small product was right.
   double fp32_flops = 0.0;
   double bf16_flops = 0.0;

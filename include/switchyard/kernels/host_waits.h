@@ -5,6 +5,7 @@
 
 namespace switchyard::kernels::cuda {
 
+void count_host_synchronization();
 // Since this process started; 0 without CUDA.
 [[nodiscard]] std::int64_t num_host_synchronizations();
 

@@ -25,11 +25,13 @@ struct ExpertProblem {
   at::Device device = at::kCPU;
   std::int64_t hidden_size = 0;  // H
   std::int64_t expert_size = 0;  // F
+  std::int64_t num_experts = 0;  // whose rows come to this rank
 };
 
 struct Support {
   bool ok = true;
   std::string why_not = {};
+  std::string slow_because = {};  // empty: nothing is known that makes it slow there
 };
 
 class ExpertCompute {
@@ -61,8 +63,8 @@ class ExpertCompute {
                                           const at::Tensor& w2_EHF, const GradSink& sink) = 0;
 };
 
-// `auto` takes the first that supports the problem; an explicit name that does not throws
-// UsageError with the reason. Known names: expert_compute_names().
+// `auto` takes the first that supports the problem and is not slow there; an explicit name that
+// does not support it throws UsageError with the reason. Known names: expert_compute_names().
 [[nodiscard]] std::shared_ptr<ExpertCompute> make_expert_compute(const std::string& name,
                                                                  const ExpertProblem& problem);
 [[nodiscard]] std::vector<std::string> expert_compute_names();

@@ -27,7 +27,8 @@ struct AttentionOutput {
 
 // q_TAD [T, A, D], k_TGD and v_TGD [T, G, D] with A a multiple of G (grouped-query attention: head
 // a reads group a / (A/G)); fp32, bf16 or fp64; views with any strides of T and heads.
-// Differentiable in q, k, v. A query that sees no key gets out 0 and lse 0.
+// Differentiable in q, k, v. A query that sees no key gets out 0 and lse 0. bf16 on a GPU without a
+// mask is computed by LibTorch's flash attention, everything else by our own kernels.
 [[nodiscard]] AttentionOutput attention(const at::Tensor& q_TAD, const at::Tensor& k_TGD,
                                         const at::Tensor& v_TGD, const AttentionOptions& options);
 

@@ -13,8 +13,9 @@ void install_parallel_backend();
 // std::system_error when the system refuses so many.
 void set_up_threads(std::int64_t num_processes = 1);
 
-// How often our own kernels made the host wait for a GPU, since this process started. A route does
-// so once, to learn the number of rows.
+// How often the host waited for a GPU in order to go on with a pass, since this process started: a
+// route does so once, to learn the number of rows; a loop over experts as often as it says.
 [[nodiscard]] std::int64_t num_host_waits();
+void count_host_wait();
 
 }  // namespace switchyard::ops

@@ -11,8 +11,9 @@ namespace switchyard::ops {
 // Has this program CUDA kernels?
 [[nodiscard]] bool built_with_cuda();
 
-// "cpu", or "cuda" for the first GPU. Throws UsageError for another name, and where this build or
-// this machine has no such device.
+// "cpu", or "cuda" for the first GPU, whose memory then comes in expandable segments unless
+// PYTORCH_ALLOC_CONF or PYTORCH_CUDA_ALLOC_CONF says otherwise. Throws UsageError for another name,
+// and where this build or this machine has no such device.
 [[nodiscard]] c10::Device device_of(const std::string& name);
 
 // For train.deterministic: from here on LibTorch's operators give the same bits every time, or

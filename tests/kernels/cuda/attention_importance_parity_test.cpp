@@ -42,10 +42,10 @@ TYPED_TEST(AttentionImportanceOnGpu, GivesWhatTheCpuGives) {
       if (!c.valid.empty()) params.shape.key_valid = valid.data();
       params.lse_AT = device_lse.data();
       params.importance_T = importance.data();
-      cuda::attention_importance(params, Stream{});
+      cuda::attention_importance(params, test_stream());
       const std::vector<Sum> first = importance.host();
       expect_close(first, expected, c.name);
-      cuda::attention_importance(params, Stream{});
+      cuda::attention_importance(params, test_stream());
       EXPECT_TRUE(same_bits(importance.host(), first)) << c.name;
     }
   }

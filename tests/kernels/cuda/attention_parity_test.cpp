@@ -102,8 +102,8 @@ TYPED_TEST(AttentionOnGpu, ForwardAndBackwardGiveWhatTheCpuGives) {
     auto device = arrays<T, DeviceBuffer>(c, inputs);
     const DeviceBuffer<bool> valid(std::vector<char>(c.valid.begin(), c.valid.end()));
     const auto on_gpu = forward_params(c, inputs, c.valid.empty() ? nullptr : valid.data(), device);
-    cuda::attention(on_gpu, Stream{});
-    cuda::attention_backward(backward_params(c, on_gpu, device), Stream{});
+    cuda::attention(on_gpu, test_stream());
+    cuda::attention_backward(backward_params(c, on_gpu, device), test_stream());
     // Scores of the largest heads reach 30: what they lose to rounding, probabilities magnify.
     expect_close<T>(device.out.host(), host.out, c.name + " out", 4.0);
     expect_close<accumulation_t<T>>(device.lse.host(), host.lse, c.name + " lse");
@@ -129,8 +129,8 @@ TYPED_TEST(AttentionOnGpu, GivesTheSameBitsEveryTime) {
   const auto params = forward_params(c, inputs, nullptr, memory);
   std::vector<std::vector<T>> first;
   for (int repeat = 0; repeat < 2; ++repeat) {
-    cuda::attention(params, Stream{});
-    cuda::attention_backward(backward_params(c, params, memory), Stream{});
+    cuda::attention(params, test_stream());
+    cuda::attention_backward(backward_params(c, params, memory), test_stream());
     const std::vector<std::vector<T>> results{memory.out.host(), memory.dq.host(), memory.dk.host(),
                                               memory.dv.host()};
     if (repeat == 0) first = results;

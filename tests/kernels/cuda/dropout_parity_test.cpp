@@ -33,7 +33,7 @@ TYPED_TEST(DropoutOnGpu, DropsTheSameElementsAsTheCpu) {
       params.x = device_x.data();
       params.y = y.data();
       params.token_idx_T = device_token_idx.data();
-      cuda::dropout(params, Stream{});
+      cuda::dropout(params, test_stream());
       EXPECT_TRUE(same_bits(y.host(), expected)) << describe(shape);
     }
   }

@@ -47,7 +47,7 @@ TYPED_TEST(EmbeddingOnGpu, GradientHasTheBitsOfTheCpus) {
     params.dy_TH = device_dy.data();
     params.token_T = device_token.data();
     params.dweight_VH = dweight.data();
-    cuda::embedding_backward(params, Stream{});
+    cuda::embedding_backward(params, test_stream());
     EXPECT_TRUE(same_bits(dweight.host(), expected))
         << "T=" << num_tokens << " V=" << vocab_size << " H=" << row_size;
   }

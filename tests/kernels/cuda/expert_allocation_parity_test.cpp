@@ -38,7 +38,7 @@ void expect_parity(const std::vector<T>& importance, const std::vector<char>& va
   if (!valid_T.empty()) params.valid_T = device_valid.data();
   params.sequence_offset_B1 = sequence_offset.data();
   params.k_T = k_T.data();
-  cuda::expert_allocation(params, Stream{});
+  cuda::expert_allocation(params, test_stream());
   EXPECT_EQ(k_T.host(), expected) << "k_mean " << k_mean << " rule " << static_cast<int>(rule);
 }
 

@@ -31,7 +31,7 @@ void expect_parity(const std::vector<T>& logits, const std::vector<std::int64_t>
   params.logits_NV = device_logits.data();
   params.label_N = device_label.data();
   params.loss_N = loss.data();
-  cuda::linear_cross_entropy(params, Stream{});
+  cuda::linear_cross_entropy(params, test_stream());
   expect_close(loss.host(), expected_loss, what + " loss");
   expect_close(device_logits.host(), expected, what + " gradient", write_gradient ? 0.1 : 1.0);
   EXPECT_TRUE(write_gradient || same_bits(device_logits.host(), logits)) << what;

@@ -25,6 +25,22 @@ using switchyard::testing::DeviceBuffer;
 using StorageTypes = ::testing::Types<float, double, BFloat16>;
 using LogitTypes = ::testing::Types<float, double>;
 
+// Its scratch is memory of its own each time, so that bands around it show what kernels do wrong.
+class ScratchOfTests final : public ScratchMemory {
+ public:
+  void* allocate(std::size_t bytes) override {
+    void* memory = nullptr;
+    switchyard::testing::check_cuda(cudaMalloc(&memory, bytes));
+    return memory;
+  }
+  void release(void* memory) noexcept override { (void)cudaFree(memory); }
+};
+
+inline Stream test_stream() {
+  static ScratchOfTests scratch;
+  return {.handle = nullptr, .scratch = &scratch};
+}
+
 // Where a test fails on purpose to look like a result: outputs start as NaN.
 template <typename T>
 T not_a_number() {

@@ -62,14 +62,14 @@ TYPED_TEST(RmsNormOnGpu, ForwardAndBackwardGiveWhatTheCpuGives) {
     backward.dy = device_dy.data();
     backward.dx = device_dx.data();
     backward.dweight_H = device_dweight.data();
-    cuda::rms_norm(forward, Stream{});
-    cuda::rms_norm_backward(backward, Stream{});
+    cuda::rms_norm(forward, test_stream());
+    cuda::rms_norm_backward(backward, test_stream());
     expect_close(device_y.host(), y, what + " y");
     expect_close(device_inverse.host(), inverse, what + " inverse");
     expect_close(device_dx.host(), dx, what + " dx");
     const std::vector<Sum> first = device_dweight.host();
     expect_close(first, dweight, what + " dweight", 10.0);
-    cuda::rms_norm_backward(backward, Stream{});
+    cuda::rms_norm_backward(backward, test_stream());
     EXPECT_TRUE(same_bits(device_dweight.host(), first)) << what;
   }
 }

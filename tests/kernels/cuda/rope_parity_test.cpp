@@ -45,7 +45,7 @@ TYPED_TEST(RopeOnGpu, RotatesAsTheCpuDoes) {
         params.position_T = device_position.data();
         params.cos = device_cos.data();
         params.sin = device_sin.data();
-        cuda::rope(params, Stream{});
+        cuda::rope(params, test_stream());
         expect_close(out.host(), expected, "D=" + std::to_string(head_dim));
       }
     }

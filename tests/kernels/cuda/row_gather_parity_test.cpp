@@ -29,7 +29,7 @@ TEST(RowGatherOnGpu, CopiesTheSameBytesAsTheCpu) {
         params.x = reinterpret_cast<const std::byte*>(device_x.data()) + shift;
         params.row_token_N = row_token.data();
         params.out = reinterpret_cast<std::byte*>(out.data());
-        cuda::row_gather(params, Stream{});
+        cuda::row_gather(params, test_stream());
         EXPECT_EQ(out.host(), expected) << describe(shape) << " bytes=" << row_bytes;
       }
     }
@@ -37,7 +37,7 @@ TEST(RowGatherOnGpu, CopiesTheSameBytesAsTheCpu) {
 }
 
 TEST(RowGatherOnGpu, DoesNothingWithRowsOfNoBytes) {
-  EXPECT_NO_THROW(cuda::row_gather({.num_rows = 3, .padded_rows = 3}, Stream{}));
+  EXPECT_NO_THROW(cuda::row_gather({.num_rows = 3, .padded_rows = 3}, test_stream()));
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ TYPED_TEST(RowGatherSumOnGpu, AddsTheRowsOfEachTokenAsTheCpuDoes) {
       params.token_offset_T1 = token_offset.data();
       params.token_row_N = token_row.data();
       params.y_TH = y.data();
-      cuda::row_gather_sum(params, Stream{});
+      cuda::row_gather_sum(params, test_stream());
       expect_close(y.host(), expected, describe(shape),
                    std::sqrt(static_cast<double>(shape.num_experts)));
     }

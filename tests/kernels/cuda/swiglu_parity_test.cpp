@@ -35,7 +35,7 @@ TYPED_TEST(SwigluOnGpu, ForwardGivesWhatTheCpuGives) {
     const DeviceBuffer<T> activation(count, not_a_number<T>());
     params.gate_up_N2F = device_gate_up.data();
     params.activation_NF = activation.data();
-    cuda::swiglu(params, Stream{});
+    cuda::swiglu(params, test_stream());
     expect_close(activation.host(), expected, describe(shape));
   }
 }
@@ -87,7 +87,7 @@ TYPED_TEST(SwigluOnGpu, BackwardGivesWhatTheCpuGives) {
       }
       std::vector<Sum> first_dweight;
       for (int repeat = 0; repeat < 2; ++repeat) {
-        cuda::swiglu_backward(params, Stream{});
+        cuda::swiglu_backward(params, test_stream());
         expect_close(dgate_up.host(), expected.dgate_up, describe(shape) + " dgate_up", 3.0);
         expect_close(activation.host(), expected.activation, describe(shape) + " activation");
         expect_close(dweight.host(), expected.dweight, describe(shape) + " dweight",

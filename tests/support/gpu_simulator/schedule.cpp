@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/gpu_simulator/memory_check.h"
+#include "support/gpu_simulator/symbols.h"
 #include "support/gpu_simulator/warp.h"
 
 namespace switchyard::gpu_simulator {
@@ -321,6 +322,20 @@ std::map<const void*, std::size_t>& allowed_shared_bytes() {
   return bytes;
 }
 
+std::size_t sum_of_shared_variables(const void* kernel) {
+  std::size_t bytes = 0;
+  for (const SharedVariable& variable : shared_variables(kernel)) bytes += variable.bytes;
+  return bytes;
+}
+
+bool may_share(const void* kernel, std::size_t dynamic_bytes) {
+  const std::size_t bytes = sum_of_shared_variables(kernel) + dynamic_bytes;
+  const auto allowed = allowed_shared_bytes().find(kernel);
+  if (allowed == allowed_shared_bytes().end()) return bytes <= kDefaultSharedBytes;
+  return dynamic_bytes <= std::max(allowed->second, kDefaultSharedBytes) &&
+         bytes <= kMaxSharedBytes;
+}
+
 std::uint64_t first_seed() {
   if (const char* text = std::getenv("SWITCHYARD_GPU_SIMULATOR_SEED")) {
     return std::strtoull(text, nullptr, 10);
@@ -337,12 +352,9 @@ std::uint64_t& current_seed() {
 bool run_kernel(const KernelCall& call, const LaunchShape& shape) {
   const std::scoped_lock lock(launch_mutex());
   const std::size_t threads = volume(shape.block);
-  const auto allowed = allowed_shared_bytes().find(call.kernel);
-  const std::size_t shared_limit =
-      allowed == allowed_shared_bytes().end() ? kDefaultSharedBytes : allowed->second;
   if (threads == 0 || threads > kMaxThreads || shape.block.z > 64 || volume(shape.grid) == 0 ||
       shape.grid.x > 0x7FFFFFFFU || shape.grid.y > kMaxGridYZ || shape.grid.z > kMaxGridYZ ||
-      shape.shared_bytes > shared_limit || call.argument_bytes > kMaxArgumentBytes) {
+      !may_share(call.kernel, shape.shared_bytes) || call.argument_bytes > kMaxArgumentBytes) {
     return false;
   }
   const LaunchWindow window;
@@ -350,9 +362,14 @@ bool run_kernel(const KernelCall& call, const LaunchShape& shape) {
   return true;
 }
 
+std::size_t own_shared_bytes(const void* kernel) {
+  const std::scoped_lock lock(launch_mutex());
+  return sum_of_shared_variables(kernel);
+}
+
 void allow_shared_bytes(const void* kernel, std::size_t bytes) {
   const std::scoped_lock lock(launch_mutex());
-  allowed_shared_bytes()[kernel] = std::min(bytes, kMaxSharedBytes);
+  allowed_shared_bytes()[kernel] = bytes;
 }
 
 int block_barrier(bool predicate, std::source_location where) {

@@ -91,7 +91,9 @@ struct LaunchShape {
 };
 // False: a GPU would refuse the shape. Throws KernelError.
 bool run_kernel(const KernelCall& call, const LaunchShape& shape);
-// As cudaFuncSetAttribute: lets a kernel have more than 48 KiB of dynamic shared memory.
+// Of the kernel's __shared__ variables. They and the dynamic shared memory together have 48 KiB.
+std::size_t own_shared_bytes(const void* kernel);
+// As cudaFuncSetAttribute: lets a kernel have so much dynamic shared memory, however large its own.
 void allow_shared_bytes(const void* kernel, std::size_t bytes);
 
 // Device memory: filled with 0xFF, surrounded by bands that no kernel may touch.

@@ -1,10 +1,13 @@
 // LibTorch's operators on the simulated device: those that make, copy and read tensors, views as
 // they are on every device, and for all others the CPU's on the host's view of the same memory.
+#include "support/simulated_device/operators.h"
+
 #include <ATen/Context.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/_reshape_alias_native.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/empty_strided.h>
 #include <ATen/ops/from_blob.h>
@@ -15,6 +18,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -25,11 +29,6 @@
 #include "support/simulated_device/traffic.h"
 
 namespace switchyard::simulated_device {
-namespace {
-
-constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::CUDA);
-
-// ---- The host's view of tensors
 
 at::Tensor view_of(const at::Tensor& tensor) {
   if (!tensor.defined() || !tensor.is_cuda()) return tensor;
@@ -43,6 +42,10 @@ at::Tensor view_of(const at::Tensor& tensor) {
   }
   return view;
 }
+
+namespace {
+
+constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::CUDA);
 
 at::Tensor to_device(const at::Tensor& host, c10::Device device, const std::string& op) {
   if (!host.defined() || !host.is_cpu()) return host;
@@ -116,6 +119,25 @@ const at::Tensor& resize_storage(const at::Tensor& self, at::IntArrayRef size,
   }
   impl->set_sizes_contiguous(size);
   return self;
+}
+
+// CUDA's alone: sums and outputs in fp32 of a product of bf16 matrices.
+at::Tensor& addmm_of_dtype(const at::Tensor& self, const at::Tensor& a, const at::Tensor& b,
+                           at::ScalarType dtype, const at::Scalar& beta, const at::Scalar& alpha,
+                           at::Tensor& out) {
+  const CurrentOperator current("aten::addmm");
+  TORCH_CHECK(
+      self.device() == out.device() && a.device() == out.device() && b.device() == out.device(),
+      "addmm of tensors on several devices");
+  TORCH_CHECK(a.scalar_type() == b.scalar_type() && out.scalar_type() == dtype &&
+                  (self.scalar_type() == dtype || self.scalar_type() == a.scalar_type()) &&
+                  (dtype == a.scalar_type() || (dtype == at::kFloat && a.itemsize() == 2)),
+              "addmm of ", a.scalar_type(), " and ", b.scalar_type(), " to ", self.scalar_type(),
+              " into ", out.scalar_type());
+  at::Tensor sum = view_of(out);
+  sum.copy_(
+      at::addmm(view_of(self).to(dtype), view_of(a).to(dtype), view_of(b).to(dtype), beta, alpha));
+  return out;
 }
 
 // ---- Operators of the CPU in place of the device's
@@ -265,6 +287,24 @@ void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
 }
 
+// Of a GPU, products over the rows of groups leave the matrices of empty groups as they were: NaN
+// here.
+void run_grouped_mm(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const std::size_t first = stack->size() - op.schema().arguments().size();
+  const bool sums_over_rows =
+      (*stack)[first].toTensor().dim() == 2 && (*stack)[first + 1].toTensor().dim() == 2;
+  const at::Tensor ends = (*stack)[first + 2].toTensor();
+  run_on_host(op, stack);
+  if (!sums_over_rows) return;
+  const at::Tensor product = view_of((*stack)[first].toTensor());
+  const at::Tensor ends_on_host = view_of(ends);
+  for (std::int64_t g = 0, begin = 0; g < ends_on_host.numel(); ++g) {
+    const auto end = ends_on_host.const_data_ptr<std::int32_t>()[g];
+    if (end == begin) product.select(0, g).fill_(std::numeric_limits<double>::quiet_NaN());
+    begin = end;
+  }
+}
+
 TORCH_LIBRARY_IMPL(_, CUDA, library) {
   library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
 }
@@ -275,12 +315,13 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("copy_", &copy);
   library.impl("_local_scalar_dense", &item);
   library.impl("resize_", &resize_storage);
+  library.impl("addmm.dtype_out", &addmm_of_dtype);
   library.impl("as_strided", &at::native::as_strided_tensorimpl);
   library.impl("view", &at::native::view);
   library.impl("_reshape_alias", &at::native::_reshape_alias);
   library.impl("unfold", &at::native::unfold);
   // Otherwise composed of others, with waits that CUDA's own has not.
-  library.impl("_grouped_mm", torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
+  library.impl("_grouped_mm", torch::CppFunction::makeFromBoxedFunction<&run_grouped_mm>());
 }
 
 }  // namespace

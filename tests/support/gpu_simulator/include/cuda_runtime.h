@@ -248,11 +248,7 @@ inline long long __double_as_longlong(double value) {
 
 // ---- The part of the runtime that launches and moves memory. Streams run at once.
 
-enum cudaError_t {
-  cudaSuccess = 0,
-  cudaErrorMemoryAllocation = 2,
-  cudaErrorInvalidConfiguration = 9
-};
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
 using cudaStream_t = void*;
 
 inline const char* cudaGetErrorString(cudaError_t status) {
@@ -266,15 +262,9 @@ inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   *memory = bytes == 0 ? nullptr : switchyard::gpu_simulator::allocate(bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t /*stream*/) {
-  return cudaMalloc(memory, bytes);
-}
 inline cudaError_t cudaFree(void* memory) {
   switchyard::gpu_simulator::release(memory);
   return cudaSuccess;
-}
-inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t /*stream*/) {
-  return cudaFree(memory);
 }
 
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
@@ -312,23 +302,31 @@ inline cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   return cudaSuccess;
 }
-
-// The pool that asynchronous allocations come from.
-using cudaMemPool_t = void*;
-enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
 inline cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return cudaSuccess;
 }
-inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int /*device*/) {
-  *pool = nullptr;
-  return cudaSuccess;
-}
-inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*attribute*/,
-                                           void* /*value*/) {
+// What is asked of a device; the rest of a real one's is left out.
+struct cudaDeviceProp {
+  char name[256] = "simulated GPU";
+  int major = 9;
+  int minor = 0;
+  int multiProcessorCount = 1;
+};
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) {
+  *properties = {};
   return cudaSuccess;
 }
 
+struct cudaFuncAttributes {
+  std::size_t sharedSizeBytes = 0;  // of its own variables
+};
+template <typename Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel* kernel) {
+  attributes->sharedSizeBytes =
+      switchyard::gpu_simulator::own_shared_bytes(reinterpret_cast<const void*>(kernel));
+  return cudaSuccess;
+}
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 template <typename Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute /*attribute*/, int value) {

@@ -2,6 +2,7 @@
 // All pointers are of the device; `n` is a multiple of the 64 threads of a block unless said.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace switchyard::gpu_simulator::testing {
@@ -16,6 +17,11 @@ struct Arrays {
 void add_index(const Arrays& arrays);       // out[i] = in[i] + i, any n
 void reverse_blocks(const Arrays& arrays);  // every 64 values reversed, in shared memory
 void reverse_blocks_dynamic(const Arrays& arrays);
+// The same beside the 256 bytes of shared memory that the kernel has of its own, by the launch
+// helper, which asks for what a kernel needs.
+void reverse_blocks_beside_own(const Arrays& arrays, std::size_t shared_bytes);
+// sum_blocks, whose kernel has 8 bytes of its own, started without asking.
+bool starts_without_asking(const Arrays& arrays, std::size_t shared_bytes);
 void sum_blocks(const Arrays& arrays);    // out[b] = sum of 64 values: shuffles, then shared
 void count_odd(const Arrays& arrays);     // out[0] += number of odd values, atomically
 void copy_vectors(const Arrays& arrays);  // out = in by int4

@@ -118,6 +118,16 @@ void reverse_blocks(const Arrays& arrays) {
 void reverse_blocks_dynamic(const Arrays& arrays) {
   run(reverse_kernel<true>, arrays, kThreads * sizeof(int));
 }
+void reverse_blocks_beside_own(const Arrays& arrays, std::size_t shared_bytes) {
+  run(reverse_kernel<false>, arrays, shared_bytes);
+}
+bool starts_without_asking(const Arrays& arrays, std::size_t shared_bytes) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = arrays.n / kThreads;
+  config.blockDim = kThreads;
+  config.dynamicSmemBytes = shared_bytes;
+  return cudaLaunchKernelEx(&config, sum_kernel, arrays) == cudaSuccess;
+}
 void sum_blocks(const Arrays& arrays) {
   run(sum_kernel, arrays);
 }

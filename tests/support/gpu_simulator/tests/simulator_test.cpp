@@ -164,6 +164,20 @@ TEST(SimulatedGpu, RefusesALaunchThatAGpuWouldRefuse) {
               ThrowsMessage<InternalError>(HasSubstr("233472 bytes of shared memory")));
 }
 
+TEST(SimulatedGpu, AddsAKernelsOwnSharedMemoryToWhatItsLaunchAsksFor) {
+  constexpr std::size_t kKiB = 1024;
+  const DeviceBuffer<int> in(random_values(kCount));
+  const DeviceBuffer<int> out(kCount, -1);
+  const Arrays arrays{in.data(), out.data(), kCount};
+  EXPECT_TRUE(starts_without_asking(arrays, 48 * kKiB - 8));
+  EXPECT_FALSE(starts_without_asking(arrays, 48 * kKiB - 4));
+  EXPECT_FALSE(starts_without_asking(arrays, 48 * kKiB));
+  for (const std::size_t bytes : {48 * kKiB - 256, 48 * kKiB - 252, 48 * kKiB, 227 * kKiB - 256}) {
+    EXPECT_NO_THROW(reverse_blocks_beside_own(arrays, bytes));
+  }
+  EXPECT_THROW(reverse_blocks_beside_own(arrays, 227 * kKiB), InternalError);  // of an H100
+}
+
 TEST(SimulatedGpu, CopiesOnlyWithinOneAllocation) {
   const DeviceBuffer<int> buffer(4, 1);
   std::vector<int> host(5);
