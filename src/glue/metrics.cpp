@@ -108,6 +108,11 @@ double pearson(std::span<const double> predicted, std::span<const double> actual
 
 double spearmanr(std::span<const double> predicted, std::span<const double> actual) {
   check_sizes(predicted, actual);
+  const auto is_nan = [](double value) { return std::isnan(value); };
+  if (std::any_of(predicted.begin(), predicted.end(), is_nan) ||
+      std::any_of(actual.begin(), actual.end(), is_nan)) {
+    return std::numeric_limits<double>::quiet_NaN();  // which has no rank
+  }
   return pearson(ranks_of(predicted), ranks_of(actual));
 }
 

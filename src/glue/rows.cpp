@@ -133,6 +133,9 @@ RowSet parse_rows(std::string_view text, const std::string& name, const Task& ta
     set.rows.push_back(std::move(row));
   }
   const auto num_rows = static_cast<double>(std::ssize(set.rows) + set.num_broken);
+  if (set.num_broken > 0 && part == Part::test) {
+    throw DataError(set.first_broken, "every row of a test file has to be answered");
+  }
   if (set.num_broken > 0 &&
       static_cast<double>(set.num_broken) > kMostBroken * std::max(100.0, num_rows)) {
     throw DataError(fmt::format("{}: {} broken, the first one: {}", name,

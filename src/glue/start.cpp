@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "switchyard/config/field_table.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
@@ -46,8 +49,9 @@ struct Decided {
   const char* instead;
 };
 // What follows from the rows and from the command's flags.
-constexpr std::array<Decided, 8> kDecided = {{
+constexpr std::array<Decided, 9> kDecided = {{
     {"run.dir", "--output"},
+    {"parallel.expert", "nothing: tasks are trained on one rank"},
     {"data.path", "--data"},
     {"data.blend", "--data"},
     {"data.sequence_length", "finetune.max_length"},
@@ -69,19 +73,29 @@ bool is_given(const std::vector<std::string>& overrides, std::string_view key) {
   return !value_given(overrides, key).empty();
 }
 
+// Where each value comes from (config::Resolved), of a file whose settings count.
+using Origins = std::map<std::string, std::string>;
+
 std::vector<std::string> with_defaults(const std::vector<std::string>& given,
-                                       std::int64_t trained_length) {
+                                       std::int64_t trained_length, const Origins& origins = {}) {
   for (const auto& [key, instead] : kDecided) {
     if (is_given(given, key)) {
       throw UsageError(fmt::format("command line: {}: finetune decides this itself", key),
                        fmt::format("use {}", instead));
     }
   }
+  const auto is_set = [&](const std::string& key) {
+    const auto origin = origins.find(key);
+    const bool in_file = origin != origins.end() && !origin->second.starts_with("default");
+    return in_file || is_given(given, key);
+  };
   std::vector<std::string> overrides;
   for (const auto& [key, value] : kDefaults) {
-    if (!is_given(given, key)) overrides.push_back(fmt::format("{}={}", key, value));
+    if (!is_set(key)) overrides.push_back(fmt::format("{}={}", key, value));
   }
-  if (!is_given(given, "train.micro_batch_size")) {
+  const bool batch_is_the_files =
+      is_set("train.global_batch_size") && !is_given(given, "train.global_batch_size");
+  if (!is_set("train.micro_batch_size") && !batch_is_the_files) {
     const std::string batch = value_given(given, "train.global_batch_size");
     overrides.push_back(fmt::format("train.micro_batch_size={}", batch.empty() ? "32" : batch));
   }
@@ -93,6 +107,7 @@ std::vector<std::string> with_defaults(const std::vector<std::string>& given,
   // Of each task by its rows; here only not in the way of a check.
   overrides.emplace_back("train.steps=1000000000");
   overrides.emplace_back("schedule.steps=0");
+  overrides.emplace_back("parallel.expert=1");
   overrides.insert(overrides.end(), given.begin(), given.end());
   return overrides;
 }
@@ -108,13 +123,24 @@ data::Tokenizer tokenizer_of(const std::string& name) {
   return data::Tokenizer::load(name);
 }
 
+// A warm-up of the routers was for the first steps of pretraining.
+void end_router_warmup(const config::Config& before, std::vector<std::string>& overrides) {
+  constexpr const char* kKey = "model.moe.router.p_warmup";
+  if (!config::find_field(kKey)->known_to(before.model.moe.router.type)) return;
+  if (!is_given(overrides, kKey) && !is_given(overrides, "model.moe.router.type")) {
+    overrides.push_back(fmt::format("{}=none", kKey));
+  }
+}
+
 Start from_checkpoint(const FinetuneOptions& options) {
   auto checkpoint = checkpoint::Checkpoint::open(options.from);
   const config::Config before = train::config_of(checkpoint);
   refuse_decoder(before, checkpoint.folder().string());
+  std::vector<std::string> overrides =
+      with_defaults(options.overrides, before.data.sequence_length);
+  end_router_warmup(before, overrides);
   config::Config config =
-      config::load_text(read_file(checkpoint.config()), checkpoint.config().string(),
-                        with_defaults(options.overrides, before.data.sequence_length))
+      config::load_text(read_file(checkpoint.config()), checkpoint.config().string(), overrides)
           .config;
   refuse_decoder(config, "command line");
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
@@ -130,8 +156,11 @@ Start from_checkpoint(const FinetuneOptions& options) {
 }
 
 Start from_scratch(const FinetuneOptions& options) {
+  std::vector<std::string> given = {"train.steps=1000000000", "schedule.steps=0"};
+  given.insert(given.end(), options.overrides.begin(), options.overrides.end());
+  const Origins origins = config::load(options.config_file, given).origin_of_key;
   config::Config config =
-      config::load(options.config_file, with_defaults(options.overrides, 0)).config;
+      config::load(options.config_file, with_defaults(options.overrides, 0, origins)).config;
   refuse_decoder(config, options.config_file.string());
   data::Tokenizer tokenizer = tokenizer_of(options.tokenizer);
   train::fill_vocab_size(config, tokenizer);
@@ -154,11 +183,13 @@ Start open_start(const FinetuneOptions& options) {
 
 void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoint,
                 bool same_routers) {
-  const checkpoint::UnmatchedNames unmatched =
-      train::load_known_weights(classifier, checkpoint.weights());
   const auto belongs_to_a_head = [](const std::string& name) {
     return name.starts_with("classifier.") || name.starts_with("lm_head.");
   };
+  // A head of another task, of a checkpoint that was fine-tuned itself, is not this one's.
+  const checkpoint::UnmatchedNames unmatched = train::load_known_weights(
+      classifier, checkpoint.weights(),
+      [&](const ops::Parameter& parameter) { return !belongs_to_a_head(parameter.name); });
   for (const auto* names : {&unmatched.missing, &unmatched.unknown}) {
     const auto found = std::find_if_not(names->begin(), names->end(), belongs_to_a_head);
     if (found == names->end()) continue;

@@ -153,8 +153,10 @@ void load_weights(model::Model& model, const checkpoint::TensorFiles& files) {
 }
 
 checkpoint::UnmatchedNames load_known_weights(model::Model& model,
-                                              const checkpoint::TensorFiles& files) {
-  checkpoint::UnmatchedNames unmatched = files.read_subset(whole_targets(named_weights(model)));
+                                              const checkpoint::TensorFiles& files,
+                                              const ParameterFilter& is_meant) {
+  checkpoint::UnmatchedNames unmatched =
+      files.read_subset(whole_targets(named_weights(model, is_meant)));
   for (ops::Parameter* parameter : model.parameters()) ops::publish(*parameter);
   return unmatched;
 }

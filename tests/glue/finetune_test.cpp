@@ -190,10 +190,10 @@ TEST_F(Finetune, FewerRowsThanABatchAreATaskAsWell) {
 }
 
 TEST_F(Finetune, WithoutACheckpointItNeedsAConfigAndATokenizer) {
-  write(
-      "config.yaml",
-      "run: {dir: x}\ndata: {path: y}\ntrain: {steps: 1}\nmodel: {type: encoder, hidden_size: 16, "
-      "num_layers: 1, num_heads: 2, ffn_size: 16}\n");
+  write("config.yaml",
+        "run: {dir: x}\ndata: {path: y}\ntrain: {steps: 1}\noptim: {learning_rate: 0.0125}\n"
+        "model: {type: encoder, hidden_size: 16, "
+        "num_layers: 1, num_heads: 2, ffn_size: 16}\n");
   options_.from.clear();
   options_.config_file = folder_ / "config.yaml";
   options_.tokenizer = "bytes";
@@ -201,6 +201,20 @@ TEST_F(Finetune, WithoutACheckpointItNeedsAConfigAndATokenizer) {
   const std::vector<TaskResult> results = finetune(options_);
   EXPECT_FALSE(results[0].seeds[0].experts_per_token.has_value()) << "dense";
   EXPECT_THAT(read_file(folder_ / "out/finetune.json"), HasSubstr("none"));
+  const std::string resolved =
+      read_file(folder_ / ("out/sst2/seed-" + std::to_string(results[0].seeds[0].seed)) /
+                "config.resolved.yaml");
+  EXPECT_THAT(resolved, HasSubstr("learning_rate: 0.0125")) << "the file's";
+  EXPECT_THAT(resolved, HasSubstr("global_batch_size: 32")) << "finetune's, which the file leaves";
+}
+
+TEST_F(Finetune, FromAFineTunedModelTheHeadIsNewAllTheSame) {
+  pretrain();
+  (void)finetune(options_);
+  options_.from = folder_ / "out/sst2/seed-7";
+  options_.output = folder_ / "again";
+  options_.tasks = parse_tasks("stsb");  // whose head has another shape
+  EXPECT_EQ(finetune(options_)[0].seeds.size(), 1U);
 }
 
 TEST_F(Finetune, WrongInputIsRefusedBeforeAnythingIsTrained) {

@@ -47,6 +47,9 @@ TEST(Metrics, OneClassIsNoCorrelationAndNoScore) {
   EXPECT_EQ(matthews_correlation(mixed, zeros), 0.0);
   EXPECT_TRUE(std::isnan(pearson(ones, mixed)));
   EXPECT_TRUE(std::isnan(spearmanr(mixed, zeros)));
+  std::vector<double> diverged(mixed.begin(), mixed.end());
+  diverged[1] = std::nan("");
+  EXPECT_TRUE(std::isnan(spearmanr(diverged, mixed))) << "what is no number has no rank";
 }
 
 TEST(Metrics, PerfectIsOneAndTheOppositeMinusOne) {

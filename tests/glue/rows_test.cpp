@@ -154,6 +154,11 @@ TEST(Rows, AFewBrokenOnesAreLeftOutAndCounted) {
   EXPECT_THAT(set.first_broken, HasSubstr("train.tsv:52: 1 field between tabs, expected 2"));
   text += "broken\nbroken\n";
   EXPECT_THAT(problem_of<DataError>("sst2", text), HasSubstr("5 rows broken, the first one: "));
+  const Task& task = task_of("sst2");
+  EXPECT_THROW((void)parse_rows("index\tsentence\n0\tso good\nbroken\n", "test.tsv", task,
+                                task.test.front(), Part::test),
+               DataError)
+      << "every row of a test file has to be answered";
 }
 
 TEST(Rows, AFolderInTheWrongPlaceIsRefusedWithWhatItSeemsToBe) {

@@ -32,9 +32,11 @@ using ParameterFilter = std::function<bool(const ops::Parameter& parameter)>;
 // shape; then no weight and no moment has changed.
 void load_weights(model::Model& model, const checkpoint::TensorFiles& files);
 // The same for the names that model and files share, such as a trunk under another head: returns
-// those that only one side has. Throws DataError for another shape.
+// those that only one side has. Parameters that are not meant are left alone, and missing. Throws
+// DataError for another shape.
 [[nodiscard]] checkpoint::UnmatchedNames load_known_weights(model::Model& model,
-                                                            const checkpoint::TensorFiles& files);
+                                                            const checkpoint::TensorFiles& files,
+                                                            const ParameterFilter& is_meant = {});
 void load_router_state(model::Model& model, const checkpoint::TensorFiles& files);
 // The same after a change of routers, before the step that follows `step`: a router of whose layer
 // `keeps` says so takes the state of its layer where the names are the same, all others start

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/gpu_simulator/memory_check.h"
+#include "support/gpu_simulator/shared_limit.h"
 #include "support/gpu_simulator/symbols.h"
 #include "support/gpu_simulator/warp.h"
 
@@ -30,8 +31,6 @@ namespace {
 constexpr unsigned kMaxThreads = 1024;
 constexpr unsigned kMaxGridYZ = 65535;
 constexpr std::size_t kMaxArgumentBytes = 4096;
-constexpr std::size_t kDefaultSharedBytes = 48 * 1024;
-constexpr std::size_t kMaxSharedBytes = 227 * 1024;  // of an H100; an A100 has 163
 
 enum class State { ready, at_block_barrier, in_warp_collective, finished };
 
@@ -317,25 +316,6 @@ std::mutex& launch_mutex() {
   return mutex;
 }
 
-std::map<const void*, std::size_t>& allowed_shared_bytes() {
-  static std::map<const void*, std::size_t> bytes;
-  return bytes;
-}
-
-std::size_t sum_of_shared_variables(const void* kernel) {
-  std::size_t bytes = 0;
-  for (const SharedVariable& variable : shared_variables(kernel)) bytes += variable.bytes;
-  return bytes;
-}
-
-bool may_share(const void* kernel, std::size_t dynamic_bytes) {
-  const std::size_t bytes = sum_of_shared_variables(kernel) + dynamic_bytes;
-  const auto allowed = allowed_shared_bytes().find(kernel);
-  if (allowed == allowed_shared_bytes().end()) return bytes <= kDefaultSharedBytes;
-  return dynamic_bytes <= std::max(allowed->second, kDefaultSharedBytes) &&
-         bytes <= kMaxSharedBytes;
-}
-
 std::uint64_t first_seed() {
   if (const char* text = std::getenv("SWITCHYARD_GPU_SIMULATOR_SEED")) {
     return std::strtoull(text, nullptr, 10);
@@ -360,16 +340,6 @@ bool run_kernel(const KernelCall& call, const LaunchShape& shape) {
   const LaunchWindow window;
   scheduler().run(call, shape);
   return true;
-}
-
-std::size_t own_shared_bytes(const void* kernel) {
-  const std::scoped_lock lock(launch_mutex());
-  return sum_of_shared_variables(kernel);
-}
-
-void allow_shared_bytes(const void* kernel, std::size_t bytes) {
-  const std::scoped_lock lock(launch_mutex());
-  allowed_shared_bytes()[kernel] = bytes;
 }
 
 int block_barrier(bool predicate, std::source_location where) {
