@@ -207,7 +207,9 @@ void RunLoop::announce() {
   const double peak = environment_.peak_flops / 1e9;
   log::info("threads: {} on {}, {}{}; {} of {} tokens", environment_.facts.at("threads"),
             environment_.facts.at("cpu"), config_.train.precision,
-            peak > 0.0 ? fmt::format(" peak {:.0f} GFLOP/s", peak) : "",
+            peak > 0.0 ? fmt::format(" peak {:.0f} GFLOP/s ({})", peak,
+                                     environment_.facts.at("peak_flops_source"))
+                       : "",
             counted(config_.train.steps, "step"),
             format_count(static_cast<double>(config_.train.global_batch_size *
                                              config_.data.sequence_length)));
