@@ -195,10 +195,12 @@ class Page {
       totals(recompute);
     }
     passes_without_gradients();
-    line(
-        fmt::format("  at work: buffers at the moment of greatest use; logits, for at most 512 "
-                    "tokens, take {}.",
-                    bytes(plan_.uses.front().on(Device::cpu, false).memory.logits)));
+    line(fmt::format(
+        "  at work: most in use at a time, with logits of {} tokens ({}; GPU: of {}, {}).",
+        ops::cross_entropy_chunk_tokens(/*on_gpu=*/false),
+        bytes(plan_.uses.front().on(Device::cpu, false).memory.logits),
+        ops::cross_entropy_chunk_tokens(/*on_gpu=*/true),
+        bytes(plan_.uses.front().on(Device::gpu, false).memory.logits)));
     line(
         "  Not counted: the CUDA context, and what an allocator loses to fragments. The GPU's "
         "figures");
@@ -268,9 +270,9 @@ class Page {
                        format_count(*options.tokens_per_second)));
       return;
     }
-    line(fmt::format(
-        "  at an assumed {:.3g} % (--mfu) of {:.0f} GFLOP/s, measured on this CPU in {}",
-        100.0 * options.flop_use, *options.peak_flops / 1e9, config_.train.precision));
+    line(fmt::format("  at an assumed {:.3g} % (--mfu) of {:.0f} GFLOP/s in {} ({})",
+                     100.0 * options.flop_use, *options.peak_flops / 1e9, config_.train.precision,
+                     options.peak_source));
     if (config_.train.recompute) line("  and a third more for train.recompute");
   }
 

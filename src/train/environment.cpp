@@ -12,6 +12,7 @@
 #include "switchyard/core/version.h"
 #include "switchyard/format/json.h"
 #include "switchyard/ops/device.h"
+#include "switchyard/ops/gpu_facts.h"
 #include "switchyard/ops/out_of_memory.h"
 #include "switchyard/ops/peak_flops.h"
 #include "switchyard/train/build.h"
@@ -26,17 +27,17 @@ std::string variable(const char* name) {
 
 // Beside training: where there is no room for it, the share of the peak stays unknown, and what it
 // takes is no memory of the run's.
-double measure_peak(at::ScalarType dtype, at::Device device) {
-  double peak_flops = 0.0;
+ops::PeakFlops measure_peak(at::ScalarType dtype, at::Device device) {
+  ops::PeakFlops peak;
   try {
-    peak_flops = ops::measure_peak_flops(dtype, device);
+    peak = ops::peak_flops(dtype, device);
   } catch (const std::exception& error) {
     if (!ops::is_out_of_memory(error)) throw;
     log::warning("what {} can do at best is not measured, there is no room: {}", device.str(),
                  ops::short_message(error));
   }
   ops::forget_peak_memory(device);
-  return peak_flops;
+  return peak;
 }
 
 }  // namespace
@@ -45,11 +46,12 @@ Environment measure_environment(const config::Config& config, std::int64_t num_r
                                 bool measures_peak) {
   Environment environment;
   const at::Device device = ops::device_of(config.train.device);
+  ops::PeakFlops peak;
   if (measures_peak) {
-    environment.peak_flops =
-        static_cast<double>(num_ranks) *
-        measure_peak(ops::precision_policy(config.train.precision).compute, device);
+    peak = measure_peak(ops::precision_policy(config.train.precision).compute, device);
   }
+  environment.peak_flops = static_cast<double>(num_ranks) * peak.per_second;
+  environment.measured_peak_flops = static_cast<double>(num_ranks) * peak.measured;
   const HostFacts host = read_host_facts();
   environment.facts = {
       {"switchyard", kVersion},
@@ -63,7 +65,13 @@ Environment measure_environment(const config::Config& config, std::int64_t num_r
       {"gomp_spincount", variable("GOMP_SPINCOUNT")},
       {"precision", config.train.precision},
       {"ranks", fmt::format("{}x{}", num_ranks, config.parallel.expert)},
+      {"peak_flops_source", peak.source},
   };
+  if (const auto gpu = ops::gpu_facts(device)) {
+    environment.facts["gpu"] =
+        fmt::format("{}, compute capability {}.{}, {} multiprocessors", gpu->name, gpu->major,
+                    gpu->minor, gpu->num_multiprocessors);
+  }
   return environment;
 }
 
@@ -71,6 +79,7 @@ std::string Environment::to_json() const {
   format::Json json;
   for (const auto& [name, value] : facts) json[name] = value;
   json["peak_flops"] = peak_flops;
+  json["measured_peak_flops"] = measured_peak_flops;
   return format::json_text(json, 2) + "\n";
 }
 

@@ -10,7 +10,8 @@
 namespace switchyard::train {
 
 struct Environment {
-  double peak_flops = 0.0;  // see measure_peak_flops; 0 where memory did not suffice
+  double peak_flops = 0.0;           // see ops::peak_flops; 0 where memory did not suffice
+  double measured_peak_flops = 0.0;  // beside it
   std::map<std::string, std::string> facts;
 
   [[nodiscard]] std::string to_json() const;

@@ -30,7 +30,9 @@ void announce(const std::string& run, const config::Config& config, Task& task,
   const double peak = environment.peak_flops / 1e9;
   log::info("threads: {} on {}, {}{}; {} of {} tokens", environment.facts.at("threads"),
             environment.facts.at("cpu"), config.train.precision,
-            peak > 0.0 ? fmt::format(" peak {:.0f} GFLOP/s", peak) : "",
+            peak > 0.0 ? fmt::format(" peak {:.0f} GFLOP/s ({})", peak,
+                                     environment.facts.at("peak_flops_source"))
+                       : "",
             counted(config.train.steps, "step"),
             format_count(
                 static_cast<double>(config.train.global_batch_size * config.data.sequence_length)));

@@ -55,7 +55,8 @@ Trainer::Trainer(const config::Config& config, model::Model& model, Objective& o
       parameters_(model.parameters()),
       routers_(model.routers()),
       optimizer_(parameters_, config.optim),
-      schedule_(config.schedule, config.optim.learning_rate, config.train.steps) {
+      schedule_(config.schedule, config.optim.learning_rate, config.train.steps),
+      device_phases_(device_, phases_) {
   prefetcher_ = std::make_unique<Prefetcher>([this](std::int64_t first) { return fetch(first); },
                                              config.train.global_batch_size,
                                              /*ahead=*/!device_.is_cpu());
@@ -105,7 +106,7 @@ StepSums Trainer::compute_step() {
   std::vector<model::MicroBatch> micro_batches;
   Denominators step;
   {
-    const Phase phase(phases_, "fetch");
+    const Phase phase(device_phases_, "fetch");
     micro_batches = prefetcher_->take(state_.next_window);
     state_.next_window += config_.train.global_batch_size;
     step = count(micro_batches);
@@ -118,13 +119,13 @@ StepSums Trainer::compute_step() {
     at::Tensor objective;
     // 2 forward
     {
-      const Phase phase(phases_, "forward");
+      const Phase phase(device_phases_, "forward");
       objective =
           objective_share(micro_batches[m], step.num_tokens_of_micro_step[m], step, accumulator);
     }
     // 3 backward
     {
-      const Phase phase(phases_, "backward");
+      const Phase phase(device_phases_, "backward");
       objective.backward();
       for (ops::Parameter* parameter : parameters_) ops::collect_grad(*parameter);
     }
@@ -133,7 +134,7 @@ StepSums Trainer::compute_step() {
   // 4 reduce gradients
   StepAccumulator::Totals totals;
   {
-    const Phase phase(phases_, "reduce_gradients");
+    const Phase phase(device_phases_, "reduce_gradients");
     parallel::reduce_gradients(parameters_, groups_);
     totals = accumulator.finish(step.num_tokens);
   }
@@ -145,8 +146,9 @@ StepSums Trainer::compute_step() {
 
   // 5 check finite and clip
   {
-    const Phase phase(phases_, "clip");
+    const Phase phase(device_phases_, "clip");
     sums.grad_norm = parallel::global_grad_norm(parameters_, groups_);
+    device_phases_.add_finished();  // the host has waited for the norm, and all before it
     sums.skipped = !is_finite(sums);
     if (!sums.skipped) {
       optim::clip_gradients(parameters_, sums.grad_norm, config_.optim.clip_norm);
@@ -155,7 +157,7 @@ StepSums Trainer::compute_step() {
 
   // 6 update
   {
-    const Phase phase(phases_, "update");
+    const Phase phase(device_phases_, "update");
     state_.num_skipped_in_a_row = sums.skipped ? state_.num_skipped_in_a_row + 1 : 0;
     is_between_steps_ = false;
     if (!sums.skipped) update(sums, totals.named);

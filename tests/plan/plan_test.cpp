@@ -7,10 +7,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <sstream>
 #include <string>
 
 #include "support/tiny_model.h"
+#include "switchyard/config/load.h"
 #include "switchyard/config/presets.h"
 #include "switchyard/config/routers/attention_importance.h"
 #include "switchyard/config/routers/top_k.h"
@@ -18,6 +20,8 @@
 
 namespace switchyard::plan {
 namespace {
+
+namespace fs = std::filesystem;
 
 using testing::tiny_config;
 
@@ -198,6 +202,18 @@ TEST(Plan, WithoutDataNeedsAVocabularySize) {
   config::Config config = huang();
   config.model.vocab_size = 0;
   EXPECT_THROW((void)make_plan(config, {}), UsageError);
+}
+
+// As shipped: also at the start, when k is high, and if every token took all experts. An H100 of 80
+// GB has 79.6 GiB, of which the CUDA context and fragments take some.
+TEST(Plan, OfTheShippedHuangConfigFitsAGpuOf80Gigabytes) {
+  const config::Config config =
+      config::load(fs::path(SWITCHYARD_SOURCE_DIR) / "configs/huang-3.5b.yaml", {}).config;
+  const Plan plan = make_plan(config, {});
+  ASSERT_EQ(plan.uses.size(), 3U);
+  for (const PlannedUse& use : plan.uses) {
+    EXPECT_LT(use.on(Device::gpu, config.train.recompute).total, 76.0 * 0x1p30) << use.experts.name;
+  }
 }
 
 TEST(PlanPage, SaysWhatARunNeedsWithinAHundredColumns) {

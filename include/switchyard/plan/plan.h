@@ -37,6 +37,7 @@ struct PlanOptions {
   // How fast: a throughput, or a peak (FLOP/s) of which a share (MFU) is used.
   std::optional<double> tokens_per_second{};
   std::optional<double> peak_flops{};
+  std::string peak_source = "measured product";  // where peak_flops is from
   double flop_use = 0.3;
   std::optional<double> fits_bytes{};
   int num_threads = 1;  // of a training on the CPU

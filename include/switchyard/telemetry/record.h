@@ -51,7 +51,7 @@ struct StepRecord {
   double grad_norm = 0.0;  // before clipping
   double tokens_per_second = 0.0;
   double step_ms = 0.0;
-  std::optional<double> mfu = {};  // share of the measured peak, 0 to 1; none when no peak is known
+  std::optional<double> mfu = {};  // share of the peak, 0 to 1; none when no peak is known
   std::uint64_t memory_bytes = 0;
   std::optional<RoutingRecord> routing = {};  // none in a model without MoE layers
   std::int64_t skipped_steps = 0;             // since the run began

@@ -10,6 +10,7 @@
 #include "switchyard/config/config.h"
 #include "switchyard/core/timing.h"
 #include "switchyard/model/model.h"
+#include "switchyard/ops/device_time.h"
 #include "switchyard/optim/adamw.h"
 #include "switchyard/optim/schedule.h"
 #include "switchyard/parallel/rank_groups.h"
@@ -58,7 +59,8 @@ class Trainer {
   // those of that time as well.
   void restore(const TrainerState& state);
   [[nodiscard]] const optim::AdamW& optimizer() const { return optimizer_; }
-  // Wall time by phase since the last reset.
+  // Time by phase since the last reset: the device's for the phases of a step, of which an update
+  // of the last step may be missing; wall time for what others add.
   [[nodiscard]] SpanTimer& phases() { return phases_; }
 
  private:
@@ -90,6 +92,7 @@ class Trainer {
   optim::AdamW optimizer_;
   optim::Schedule schedule_;
   SpanTimer phases_;
+  ops::DeviceSpans device_phases_;
   double experts_per_token_ = 0.0;  // of the last step
   bool is_between_steps_ = true;
   TrainerState state_;                      // but for num_updates, which the optimizer counts

@@ -46,8 +46,10 @@ int run_plan(const config::ParsedArguments& arguments) {
   const at::ScalarType compute = ops::precision_policy(resolved.config.train.precision).compute;
   options.program_bytes = static_cast<double>(measure_program(compute));
   if (arguments.has("--measure")) {
-    options.peak_flops =
-        ops::measure_peak_flops(compute, ops::device_of(resolved.config.train.device));
+    const ops::PeakFlops peak =
+        ops::peak_flops(compute, ops::device_of(resolved.config.train.device));
+    options.peak_flops = peak.per_second;
+    options.peak_source = peak.source;
   }
   write_stdout(plan::plan_page(plan::make_plan(resolved.config, options)));
   return kExitDone;

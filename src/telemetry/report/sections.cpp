@@ -372,7 +372,7 @@ std::string speed_figures(const Metrics& metrics, std::optional<std::int64_t> pl
   tokens.y_from = 0.0;
   std::string text =
       figures.single(tokens, kBlue, [](const StepRecord& r) { return r.tokens_per_second; });
-  Chart mfu = figures.chart("Model FLOP utilisation", "share of the measured peak");
+  Chart mfu = figures.chart("Model FLOP utilisation", "share of the peak");
   mfu.y_from = 0.0;
   mfu.percent = true;
   text += figures.single(mfu, kGreen, [](const StepRecord& r) { return r.mfu.value_or(kNan); });

@@ -169,9 +169,8 @@ std::vector<Sentence> summarize(const Metrics& metrics) {
   }
   if (const double speed = mean_tokens_per_second(metrics); speed > 0.0) {
     const std::string mfu =
-        last.mfu.has_value()
-            ? fmt::format(", lately at {} of the measured peak", html::percent(*last.mfu))
-            : std::string();
+        last.mfu.has_value() ? fmt::format(", lately at {} of the peak", html::percent(*last.mfu))
+                             : std::string();
     sentences.push_back(
         {fmt::format("Training took {} ({} tokens per second{}).",
                      format_duration(training_seconds(metrics)), format_count(speed), mfu)});
