@@ -101,7 +101,7 @@ std::map<std::int64_t, double> Predictions::experts_per_token_of_layer() const {
 
 std::optional<Predictions> predict(model::Classifier& classifier, const Task& task,
                                    const EncodedSet& set, std::int64_t max_length,
-                                   const PredictOptions& options) {
+                                   const PassOptions& options) {
   const at::NoGradGuard no_grad;
   Predictions result;
   double sum = 0.0;

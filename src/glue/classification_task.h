@@ -49,7 +49,7 @@ struct Predictions {
   [[nodiscard]] std::map<std::int64_t, double> experts_per_token_of_layer() const;
 };
 
-struct PredictOptions {
+struct PassOptions {
   std::int64_t step = 0;  // training steps done
   std::function<bool()> should_stop = {};
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
@@ -57,7 +57,7 @@ struct PredictOptions {
 // In the order of the rows; none when should_stop said so.
 [[nodiscard]] std::optional<Predictions> predict(model::Classifier& classifier, const Task& task,
                                                  const EncodedSet& rows, std::int64_t max_length,
-                                                 const PredictOptions& options);
+                                                 const PassOptions& options);
 
 struct TaskData {
   EncodedSet train;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "glue/classification_task.h"
+#include "glue/fine_tuned.h"
 #include "glue/prepared_task.h"
 #include "glue/start.h"
 #include "switchyard/checkpoint/checkpoint.h"
@@ -27,6 +28,7 @@
 #include "switchyard/train/model_files.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
+#include "train/report_at_end.h"
 #include "train/resume_point.h"
 #include "train/run_loop.h"
 
@@ -34,19 +36,8 @@ namespace switchyard::glue {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kResults = "eval_results.json";
 constexpr const char* kSubmission = "submission";
 constexpr double kWarmupShare = 0.06;
-
-std::unique_ptr<model::Classifier> make_classifier(const config::Config& config, const Task& task) {
-  const model::Pooling pooling =
-      config.finetune.pooling == "first" ? model::Pooling::first : model::Pooling::mean;
-  auto classifier = std::make_unique<model::Classifier>(
-      config.model, config.finetune.max_length, static_cast<std::int64_t>(task.num_outputs()),
-      pooling, ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
-  classifier->initialize(config.run.seed);
-  return classifier;
-}
 
 // The start's settings with what follows from the rows, the seed and the place.
 config::Config config_of_seed(const Start& start, const PreparedTask& prepared,
@@ -102,31 +93,27 @@ void train(const Start& start, const PreparedTask& prepared, const config::Confi
   ClassificationTask task(config, *classifier, *prepared.task, prepared.data);
   train::RunLoop loop(config, task, groups, folder, stop);
   if (point) loop.restore(*point);
-  (void)loop.run();
+  {
+    const train::ReportAtEnd report(folder.path(), loop);
+    (void)loop.run();
+  }
   loop.side_work().check_last();
 }
 
-struct Best {
-  std::unique_ptr<model::Classifier> classifier;
-  std::int64_t step = 0;
-};
-
-// The best checkpoint of a finished run.
-Best load_best(const config::Config& config, const Task& task) {
-  const fs::path checkpoints = fs::path(config.run.dir) / config::kCheckpointsFolderName;
-  fs::path folder = checkpoint::pointed_at(checkpoints, checkpoint::kBest);
-  if (folder.empty()) folder = checkpoint::pointed_at(checkpoints, checkpoint::kLatest);
-  const auto saved = checkpoint::Checkpoint::open_step(folder);
-  Best best{.classifier = make_classifier(config, task), .step = saved.step()};
-  train::load_weights(*best.classifier, saved.weights());
-  train::load_router_state(*best.classifier, saved.router_state());
-  return best;
+// A grid of tasks and seeds would else fill the disk with what nobody reads again.
+void keep_only_best(const config::Config& config) {
+  const fs::path best = best_checkpoint(config.run.dir);
+  checkpoint::point_at(best, checkpoint::kLatest);
+  for (const fs::path& step : checkpoint::steps_in(best.parent_path())) {
+    if (step != best) checkpoint::remove_step(step);
+  }
 }
 
 SeedResult evaluate_best(const PreparedTask& prepared, const config::Config& config) {
   const Task& task = *prepared.task;
-  const Best best = load_best(config, task);
-  SeedResult result{.seed = config.run.seed,
+  const FineTuned best = load_best(config, task, config.run.dir);
+  SeedResult result{.task = task.name,
+                    .seed = config.run.seed,
                     .best_step = best.step,
                     .num_steps = config.train.steps,
                     .dev = {},
@@ -156,13 +143,13 @@ SeedResult evaluate_best(const PreparedTask& prepared, const config::Config& con
     result.experts_per_token = predicted.experts_per_token();
     result.experts_per_token_of_layer = predicted.experts_per_token_of_layer();
   }
-  write_file_atomically(fs::path(config.run.dir) / kResults, to_json(result));
+  write_file_atomically(fs::path(config.run.dir) / kResultsName, to_json(result));
   return result;
 }
 
 SeedResult run_seed(const Start& start, const PreparedTask& prepared, const config::Config& config,
                     const train::StopSignal& stop) {
-  const fs::path results = fs::path(config.run.dir) / kResults;
+  const fs::path results = fs::path(config.run.dir) / kResultsName;
   if (fs::exists(results)) {
     check_same_settings(config);
     log::info("{}: done already", config.run.dir);
@@ -170,6 +157,7 @@ SeedResult run_seed(const Start& start, const PreparedTask& prepared, const conf
   }
   train(start, prepared, config, stop);
   SeedResult result = evaluate_best(prepared, config);
+  keep_only_best(config);
   std::string text;
   for (const FileResult& file : result.dev) {
     for (const auto& [name, value] : file.metrics) {
@@ -185,7 +173,7 @@ SeedResult run_seed(const Start& start, const PreparedTask& prepared, const conf
 void write_submission(const PreparedTask& prepared, const config::Config& config,
                       const fs::path& output) {
   const Task& task = *prepared.task;
-  const Best best = load_best(config, task);
+  const FineTuned best = load_best(config, task, config.run.dir);
   const fs::path folder = output / kSubmission;
   fs::create_directories(folder);
   for (const PreparedTask::Test& test : prepared.test) {
@@ -225,6 +213,7 @@ std::vector<TaskResult> finetune(const FinetuneOptions& options) {
         fmt::format("cannot make the folder {}: {}", options.output.string(), error.message()));
   }
   claim_output(options.output, start);
+  log::add_file(options.output / "log.txt");
   if (start.config.train.deterministic) ops::make_deterministic();
   const train::StopSignal stop;
   std::vector<TaskResult> results;

@@ -84,6 +84,7 @@ std::string table_of_layers(const std::vector<TaskResult>& results) {
 
 std::string to_json(const SeedResult& result) {
   Json json;
+  json["task"] = result.task;
   json["seed"] = result.seed;
   json["best_step"] = result.best_step;
   json["steps"] = result.num_steps;
@@ -108,6 +109,7 @@ SeedResult parse_seed_result(const std::string& text, const std::string& source,
   const Json json = format::parse_json(text, source);
   SeedResult result;
   try {
+    result.task = json.at("task").get<std::string>();
     result.seed = json.at("seed").get<std::uint64_t>();
     result.best_step = json.at("best_step").get<std::int64_t>();
     result.num_steps = json.at("steps").get<std::int64_t>();

@@ -17,6 +17,7 @@
 #include "switchyard/core/file.h"
 #include "switchyard/data/prepare.h"
 #include "switchyard/format/json.h"
+#include "switchyard/glue/predict.h"
 #include "switchyard/train/pretrain.h"
 
 namespace switchyard::glue {
@@ -137,6 +138,26 @@ TEST_F(Finetune, LearnsATaskFromAPretrainedEncoder) {
   EXPECT_EQ(read_file(folder_ / "out/submission/SST-2.tsv"), "index\tprediction\n0\t1\n1\t0\n");
 }
 
+TEST_F(Finetune, AFineTunedModelLabelsNewText) {
+  pretrain();
+  (void)finetune(options_);
+  write("new.tsv", "note\tsentence\tindex\nx\tso good 99\t7\ny\tso poor 98\t9\n");
+  const fs::path run = folder_ / "out/sst2/seed-7";
+  EXPECT_EQ(predict_file({.run = run, .input = (folder_ / "new.tsv").string()}),
+            "index\tprediction\n7\t1\n9\t0\n");
+  write("new.tsv", "sentence\nso good 99\nso poor 98\n");
+  EXPECT_EQ(predict_file({.run = run, .input = (folder_ / "new.tsv").string()}),
+            "index\tprediction\n0\t1\n1\t0\n");
+  write("new.tsv", "text\nso good 99\n");
+  EXPECT_THAT([&] { (void)predict_file({.run = run, .input = (folder_ / "new.tsv").string()}); },
+              ::testing::ThrowsMessage<DataError>(HasSubstr("no column 'sentence'")));
+  EXPECT_THAT(
+      [&] {
+        (void)predict_file({.run = folder_ / "run", .input = (folder_ / "new.tsv").string()});
+      },
+      ::testing::ThrowsMessage<UsageError>(HasSubstr("no finished fine-tuning")));
+}
+
 TEST_F(Finetune, TheTrunkIsTheCheckpointsAndTheHeadIsNew) {
   pretrain();
   options_.overrides.emplace_back("optim.learning_rate=0");
@@ -160,6 +181,8 @@ TEST_F(Finetune, TheSameCommandGoesOnWhereItWasStopped) {
   const std::string whole = to_json(finetune(options_)[0].seeds[0]);
   // As after a kill: the last evaluation and the results are missing.
   const fs::path run = folder_ / "out/sst2/seed-7";
+  EXPECT_EQ(checkpoint::steps_in(run / "checkpoints").size(), 1U) << "only the best is kept";
+  EXPECT_TRUE(fs::exists(run / "report.html"));
   fs::remove(run / "eval_results.json");
   EXPECT_EQ(to_json(finetune(options_)[0].seeds[0]), whole);
   // What is finished is not trained again.

@@ -22,6 +22,7 @@ const Task& task_of(const std::string& name) {
 
 SeedResult mnli_seed(std::uint64_t seed, double matched, double mismatched) {
   return {
+      .task = "mnli",
       .seed = seed,
       .best_step = 20,
       .num_steps = 60,
@@ -38,6 +39,7 @@ SeedResult mnli_seed(std::uint64_t seed, double matched, double mismatched) {
 TEST(Results, HaveTheKeysOfRunGlueAndReadBackTheSame) {
   const SeedResult result = mnli_seed(3, 0.4375, 0.45);
   const format::Json json = format::parse_json(to_json(result), "x");
+  EXPECT_EQ(json["task"], "mnli");
   EXPECT_EQ(json["eval_accuracy"], 0.4375);
   EXPECT_EQ(json["eval_accuracy_mm"], 0.45);
   EXPECT_EQ(json["eval_loss"], 1.05);
@@ -50,6 +52,7 @@ TEST(Results, HaveTheKeysOfRunGlueAndReadBackTheSame) {
 
 TEST(Results, AScoreThatIsNoNumberIsNull) {
   SeedResult result{
+      .task = "stsb",
       .seed = 1,
       .best_step = 1,
       .num_steps = 1,

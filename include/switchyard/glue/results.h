@@ -24,6 +24,7 @@ struct FileResult {
 };
 
 struct SeedResult {
+  std::string task{};  // its name
   std::uint64_t seed = 0;
   std::int64_t best_step = 0;
   std::int64_t num_steps = 0;

@@ -35,6 +35,7 @@ int run(const std::vector<std::string>& command_line) {
   if (verb == "evaluate") return switchyard::cli::run_evaluate(arguments);
   if (verb == "generate") return switchyard::cli::run_generate(arguments);
   if (verb == "finetune") return switchyard::cli::run_finetune(arguments);
+  if (verb == "predict") return switchyard::cli::run_predict(arguments);
   if (verb == "report") return switchyard::cli::run_report(arguments);
   if (verb == "compare") return switchyard::cli::run_compare(arguments);
   if (verb == "plan") return switchyard::cli::run_plan(arguments);

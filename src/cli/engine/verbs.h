@@ -10,6 +10,7 @@ int run_resume(const config::ParsedArguments& arguments);
 int run_evaluate(const config::ParsedArguments& arguments);
 int run_finetune(const config::ParsedArguments& arguments);
 int run_generate(const config::ParsedArguments& arguments);
+int run_predict(const config::ParsedArguments& arguments);
 int run_report(const config::ParsedArguments& arguments);
 int run_compare(const config::ParsedArguments& arguments);
 int run_plan(const config::ParsedArguments& arguments);

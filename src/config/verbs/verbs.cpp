@@ -176,6 +176,7 @@ std::vector<VerbSpec> build_verbs() {
       evaluate_verb(),
       generate_verb(),
       finetune_verb(),
+      predict_verb(),
       report_verb(),
       compare_verb(),
       plan_verb(),

@@ -83,4 +83,25 @@ VerbSpec finetune_verb() {
   };
 }
 
+VerbSpec predict_verb() {
+  return {
+      .name = "predict",
+      .summary = "label new text with a fine-tuned model",
+      .positionals = {{.name = "RUN",
+                       .kind = ValueKind::kRun,
+                       .required = true,
+                       .help = "folder of one task and seed, such as runs/glue/mrpc/seed-1"}},
+      .flags = {{.name = "--input",
+                 .kind = ValueKind::kFileOrStdin,
+                 .metavar = "FILE.tsv|-",
+                 .required = true,
+                 .help = "tab-separated values whose header names the task's columns of text"},
+                {.name = "--output",
+                 .kind = ValueKind::kOutput,
+                 .metavar = "FILE.tsv|-",
+                 .help = "write the labels there instead of to standard output"}},
+      .example = "switchyard predict runs/glue/sst2/seed-1 --input reviews.tsv",
+  };
+}
+
 }  // namespace switchyard::config

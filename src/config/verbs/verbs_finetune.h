@@ -6,5 +6,6 @@
 namespace switchyard::config {
 
 [[nodiscard]] VerbSpec finetune_verb();
+[[nodiscard]] VerbSpec predict_verb();
 
 }  // namespace switchyard::config

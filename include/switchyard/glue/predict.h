@@ -1,0 +1,20 @@
+// `switchyard predict`: labels new text with a fine-tuned model.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace switchyard::glue {
+
+struct PredictOptions {
+  std::filesystem::path run;  // of one task and seed, as finetune made it
+  std::string input;          // a file of tab-separated values, or "-"
+};
+
+// `input` has a header that names the task's columns of text; others are passed over. Returns lines
+// `index`, `prediction` (the label's name, or the score) under a header, rows counted from 0 unless
+// the file has a column `index`. Throws UsageError when the run is not a finished fine-tuning,
+// DataError naming file and line for what is wrong with the input.
+[[nodiscard]] std::string predict_file(const PredictOptions& options);
+
+}  // namespace switchyard::glue

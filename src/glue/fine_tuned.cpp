@@ -1,0 +1,35 @@
+#include "glue/fine_tuned.h"
+
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/config/folders.h"
+#include "switchyard/ops/device.h"
+#include "switchyard/train/model_files.h"
+
+namespace switchyard::glue {
+namespace fs = std::filesystem;
+
+std::unique_ptr<model::Classifier> make_classifier(const config::Config& config, const Task& task) {
+  const model::Pooling pooling =
+      config.finetune.pooling == "first" ? model::Pooling::first : model::Pooling::mean;
+  auto classifier = std::make_unique<model::Classifier>(
+      config.model, config.finetune.max_length, static_cast<std::int64_t>(task.num_outputs()),
+      pooling, ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
+  classifier->initialize(config.run.seed);
+  return classifier;
+}
+
+fs::path best_checkpoint(const fs::path& run) {
+  const fs::path checkpoints = run / config::kCheckpointsFolderName;
+  const fs::path best = checkpoint::pointed_at(checkpoints, checkpoint::kBest);
+  return best.empty() ? checkpoint::pointed_at(checkpoints, checkpoint::kLatest) : best;
+}
+
+FineTuned load_best(const config::Config& config, const Task& task, const fs::path& run) {
+  const auto saved = checkpoint::Checkpoint::open_step(best_checkpoint(run));
+  FineTuned best{.classifier = make_classifier(config, task), .step = saved.step()};
+  train::load_weights(*best.classifier, saved.weights());
+  train::load_router_state(*best.classifier, saved.router_state());
+  return best;
+}
+
+}  // namespace switchyard::glue

@@ -1,0 +1,31 @@
+// A classifier for a task: new, or as a finished run left it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+
+#include "switchyard/config/config.h"
+#include "switchyard/glue/tasks.h"
+#include "switchyard/model/classifier.h"
+
+namespace switchyard::glue {
+
+inline constexpr const char* kResultsName = "eval_results.json";  // in a run, once it is finished
+
+// Initialised from the seed.
+[[nodiscard]] std::unique_ptr<model::Classifier> make_classifier(const config::Config& config,
+                                                                 const Task& task);
+
+// The folder of a run's best checkpoint, or of its last one.
+[[nodiscard]] std::filesystem::path best_checkpoint(const std::filesystem::path& run);
+
+struct FineTuned {
+  std::unique_ptr<model::Classifier> classifier;
+  std::int64_t step = 0;  // of the checkpoint
+};
+// Throws as checkpoint::Checkpoint and its tensors do.
+[[nodiscard]] FineTuned load_best(const config::Config& config, const Task& task,
+                                  const std::filesystem::path& run);
+
+}  // namespace switchyard::glue

@@ -1,0 +1,68 @@
+#include "switchyard/glue/predict.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "glue/classification_task.h"
+#include "glue/fine_tuned.h"
+#include "switchyard/config/folders.h"
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/text.h"
+#include "switchyard/data/text_file.h"
+#include "switchyard/data/tokenizer.h"
+#include "switchyard/format/json.h"
+#include "switchyard/glue/results.h"
+#include "switchyard/glue/rows.h"
+
+namespace switchyard::glue {
+namespace fs = std::filesystem;
+namespace {
+
+const Task& task_of(const fs::path& run) {
+  const fs::path results = run / kResultsName;
+  std::error_code ignored;
+  if (!fs::exists(results, ignored)) {
+    throw UsageError(
+        fmt::format("{} is no finished fine-tuning (no {})", run.string(), kResultsName),
+        "give a folder such as OUTPUT/mrpc/seed-1 of `switchyard finetune`");
+  }
+  const format::Json json = format::parse_json(read_file(results), results.string());
+  return *parse_tasks(format::json_string(json, "task", results.string())).front();
+}
+
+// The task's columns of text, and `index` where the header has it.
+File columns_of(const Task& task, std::string_view text) {
+  File file{.name = {}, .suffix = {}, .submission = {}, .columns = task.train.columns};
+  file.columns.label.clear();
+  std::string header = "\t";
+  header += text.substr(0, text.find_first_of("\r\n"));
+  header += "\t";
+  if (header.find("\tindex\t") != std::string::npos) file.columns.index = "index";
+  return file;
+}
+
+}  // namespace
+
+std::string predict_file(const PredictOptions& options) {
+  const Task& task = task_of(options.run);
+  const std::string name = options.input == "-" ? data::kStandardInput : options.input;
+  const std::string text = data::read_text(options.input, "switchyard predict ... --input -").text;
+  const RowSet set = parse_rows(text, name, task, columns_of(task, text), Part::test);
+  if (set.num_broken > 0) {
+    log::warning("{}: {} left out as broken, the first one: {}", name,
+                 counted(set.num_broken, "row"), set.first_broken);
+  }
+  const config::Config config = config::load(options.run / config::kResolvedConfigName, {}).config;
+  const auto tokenizer = data::Tokenizer::load(best_checkpoint(options.run));
+  const std::int64_t max_length = config.finetune.max_length;
+  const EncodedSet encoded = encode_rows(task, set.rows, tokenizer, max_length);
+  const FineTuned model = load_best(config, task, options.run);
+  const Predictions predicted =
+      predict(*model.classifier, task, encoded, max_length, {.step = model.step}).value();
+  return submission_text(task, set.rows, predicted.value);
+}
+
+}  // namespace switchyard::glue
