@@ -49,6 +49,7 @@ Environment measure_environment(const config::Config& config) {
       measure_peak(ops::precision_policy(config.train.precision).compute, device);
   environment.peak_flops = peak.per_second;
   environment.measured_peak_flops = peak.measured;
+  environment.peak_is_of_data_sheet = peak.is_of_data_sheet;
   const HostFacts host = read_host_facts();
   environment.facts = {
       {"switchyard", kVersion},
