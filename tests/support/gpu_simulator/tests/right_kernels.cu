@@ -122,11 +122,14 @@ void reverse_blocks_beside_own(const Arrays& arrays, std::size_t shared_bytes) {
   run(reverse_kernel<false>, arrays, shared_bytes);
 }
 bool starts_without_asking(const Arrays& arrays, std::size_t shared_bytes) {
-  cudaLaunchConfig_t config{};
-  config.gridDim = arrays.n / kThreads;
-  config.blockDim = kThreads;
-  config.dynamicSmemBytes = shared_bytes;
-  return cudaLaunchKernelEx(&config, sum_kernel, arrays) == cudaSuccess;
+  return run_kernel(
+      {.kernel = reinterpret_cast<const void*>(sum_kernel),
+       .invoke = [](const void* arguments) { sum_kernel(*static_cast<const Arrays*>(arguments)); },
+       .arguments = &arrays,
+       .argument_bytes = sizeof(arrays)},
+      {.grid = {static_cast<unsigned>(arrays.n / kThreads), 1, 1},
+       .block = {kThreads, 1, 1},
+       .shared_bytes = shared_bytes});
 }
 void sum_blocks(const Arrays& arrays) {
   run(sum_kernel, arrays);
