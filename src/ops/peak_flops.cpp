@@ -66,6 +66,7 @@ PeakFlops peak_flops(at::ScalarType dtype, at::Device device) {
   if (const std::optional<double> specified = specified_peak_flops(*gpu, dtype)) {
     peak.per_second = *specified;
     peak.source = "data sheet of " + gpu->name;
+    peak.is_of_data_sheet = true;
   }
   return peak;
 }

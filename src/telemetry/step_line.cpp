@@ -27,9 +27,10 @@ std::string loss_part(const StepRecord& record, std::string_view loss_name) {
   return text;
 }
 
-std::string speed_part(const StepRecord& record) {
-  return fmt::format("{:>5} tok/s mfu {} mem {:>5}", format_count(record.tokens_per_second),
+std::string speed_part(const StepRecord& record, bool mfu_of_data_sheet) {
+  return fmt::format("{:>5} tok/s mfu {}{} mem {:>5}", format_count(record.tokens_per_second),
                      record.mfu.has_value() ? percent(*record.mfu) : "   ?",
+                     record.mfu.has_value() && mfu_of_data_sheet ? " of spec" : "",
                      format_bytes(record.memory_bytes));
 }
 
@@ -56,10 +57,10 @@ std::size_t terminal_columns() {
 std::string format_step_line(const StepRecord& record, const Progress& progress) {
   const std::string total = std::to_string(progress.total_steps);
   const double done = static_cast<double>(record.step) / static_cast<double>(progress.total_steps);
-  std::string line =
-      fmt::format("step {:>{}}/{} {} | {} | lr {:.1e} gnorm {:>5} | {}", record.step, total.size(),
-                  total, percent(done), loss_part(record, progress.loss_name), record.learning_rate,
-                  format_fixed(record.grad_norm, 2), speed_part(record));
+  std::string line = fmt::format(
+      "step {:>{}}/{} {} | {} | lr {:.1e} gnorm {:>5} | {}", record.step, total.size(), total,
+      percent(done), loss_part(record, progress.loss_name), record.learning_rate,
+      format_fixed(record.grad_norm, 2), speed_part(record, progress.mfu_of_data_sheet));
   if (record.routing.has_value()) line += " | " + routing_part(*record.routing);
   return line + fmt::format(" | skip {} | eta {}", record.skipped_steps,
                             format_duration(progress.eta_seconds));

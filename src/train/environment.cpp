@@ -52,6 +52,7 @@ Environment measure_environment(const config::Config& config, std::int64_t num_r
   }
   environment.peak_flops = static_cast<double>(num_ranks) * peak.per_second;
   environment.measured_peak_flops = static_cast<double>(num_ranks) * peak.measured;
+  environment.peak_is_of_data_sheet = peak.is_of_data_sheet;
   const HostFacts host = read_host_facts();
   environment.facts = {
       {"switchyard", kVersion},

@@ -12,6 +12,7 @@ namespace switchyard::train {
 struct Environment {
   double peak_flops = 0.0;           // see ops::peak_flops; 0 where memory did not suffice
   double measured_peak_flops = 0.0;  // beside it
+  bool peak_is_of_data_sheet = false;
   std::map<std::string, std::string> facts;
 
   [[nodiscard]] std::string to_json() const;

@@ -224,9 +224,10 @@ void RunLoop::write_record() {
   trainer_.phases().reset();
   const double eta = seconds_since(start_) / static_cast<double>(record.step - first_step_) *
                      static_cast<double>(config_.train.steps - record.step);
-  records_.step(
-      record,
-      {.total_steps = config_.train.steps, .eta_seconds = eta, .loss_name = task_.loss_name()});
+  records_.step(record, {.total_steps = config_.train.steps,
+                         .eta_seconds = eta,
+                         .loss_name = task_.loss_name(),
+                         .mfu_of_data_sheet = environment_.peak_is_of_data_sheet});
 }
 
 // The leader, and each rank of its expert group, write what they hold.

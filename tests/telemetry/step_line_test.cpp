@@ -52,6 +52,12 @@ TEST(StepLine, ColumnsStayInPlaceFromTheFirstStepToTheLast) {
   }
 }
 
+TEST(StepLine, SaysWhereItsPeakIsThatOfADataSheet) {
+  const std::string line =
+      format_step_line(example(), {.total_steps = 2000, .mfu_of_data_sheet = true});
+  EXPECT_NE(line.find("mfu  38% of spec mem"), std::string::npos) << line;
+}
+
 TEST(StepLine, ShowsTheZLossOnlyWhereItIsUsed) {
   StepRecord record = example();
   record.weighted.z = 0.0031;

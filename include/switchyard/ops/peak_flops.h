@@ -25,6 +25,7 @@ struct PeakFlops {
   double per_second = 0.0;
   std::string source = {};  // "data sheet of NVIDIA H200", "measured product"
   double measured = 0.0;    // beside it
+  bool is_of_data_sheet = false;
 };
 [[nodiscard]] PeakFlops peak_flops(at::ScalarType dtype, at::Device device);
 

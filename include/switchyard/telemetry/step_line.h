@@ -14,12 +14,14 @@ struct Progress {
   std::int64_t total_steps = 0;
   double eta_seconds = 0.0;
   std::string_view loss_name = "lm";  // of the task
+  bool mfu_of_data_sheet = false;     // else of a measured product
 };
 
 // step  400/2000  20% | loss  3.412 lm  3.388 bal 0.021 dyn 0.0001 | lr 3.0e-04 gnorm  0.71 |
 //  5.1k tok/s mfu  38% mem  1.2G | k 1.83 [1-6] H 0.87 vio 0.42 dead   0% | skip 0 | eta 12m
-// on one line. bal, dyn (and z where it is used) are the weighted losses, so that they and lm add
-// up to loss; a model without MoE layers has neither them nor the part about k.
+// on one line; the share of a data sheet's peak reads "mfu  38% of spec". bal, dyn (and z where it
+// is used) are the weighted losses, so that they and lm add up to loss; a model without MoE layers
+// has neither them nor the part about k.
 [[nodiscard]] std::string format_step_line(const StepRecord& record, const Progress& progress);
 
 // Shows step lines on standard error (in place on a terminal that is wide enough, else one below
