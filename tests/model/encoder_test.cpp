@@ -26,7 +26,7 @@ config::RouterConfig importance(const std::string& measure, const std::string& a
 
 std::vector<RouterCase> encoder_routers() {
   std::vector<RouterCase> cases = router_cases();
-  cases.push_back({"default importance", importance("", "proportional")});
+  cases.push_back({"default importance", importance("auto", "proportional")});
   cases.push_back({"received budget", importance("attention_received", "budget")});
   cases.push_back({"received peak", importance("attention_received_peak", "proportional")});
   cases.push_back({"peak, rounded up", importance("attention_peak", "ceil_experts")});

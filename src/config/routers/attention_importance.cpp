@@ -17,11 +17,11 @@ std::vector<Field> options() {
   return {
       {.key = "importance",
        .access = SWITCHYARD_ROUTER_OPTION(Options, importance),
-       .default_kind = DefaultKind::kDepends,
-       .default_text = "attention_entropy, for an encoder attention_received",
-       .choices = {"attention_received", "attention_received_peak", "attention_peak",
+       .default_text = "auto",
+       .choices = {"auto", "attention_received", "attention_received_peak", "attention_peak",
                    "attention_entropy"},
-       .help = "what attention says about a token; what a token receives is for encoders only"},
+       .help = "what attention says about a token; auto: attention_entropy, of an encoder "
+               "attention_received (what a token receives is for encoders only)"},
       {.key = "k_mean",
        .access = SWITCHYARD_ROUTER_OPTION(Options, k_mean),
        .default_text = "2",
@@ -54,7 +54,7 @@ std::vector<FilledOption> fill_defaults(RouterConfig& router, std::int64_t num_e
                                         bool causal) {
   auto& options = router.options.as<Options>();
   std::vector<FilledOption> filled;
-  if (options.importance.empty()) {
+  if (options.importance == "auto") {
     options.importance = options.importance_in(causal);
     filled.push_back({.option = "importance", .reason = causal ? "a decoder" : "an encoder"});
   }
@@ -110,7 +110,7 @@ std::vector<std::string> state(const RouterConfig& router, bool causal) {
 
 // A mean of one measure says nothing about another.
 std::string state_meaning(const RouterConfig& router) {
-  return router.options.as<Options>().importance;
+  return router.options.as<Options>().importance_in(/*causal=*/true);  // the others have no state
 }
 
 RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {

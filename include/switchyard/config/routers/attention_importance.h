@@ -10,9 +10,9 @@ namespace switchyard::config {
 
 struct AttentionImportanceOptions {
   static constexpr std::string_view kType = "attention_importance";
-  // attention_entropy, attention_peak, attention_received or attention_received_peak; default: by
-  // the kind of model.
-  std::string importance{};
+  // attention_entropy, attention_peak, attention_received, attention_received_peak, or auto: by the
+  // kind of model.
+  std::string importance = "auto";
   double k_mean = 2.0;  // experts per token, as k_min and k_max
   std::int64_t k_min = 1;
   std::optional<std::int64_t> k_max{};      // default: num_experts
@@ -20,7 +20,7 @@ struct AttentionImportanceOptions {
 
   // The importance of a model with this kind of attention.
   [[nodiscard]] std::string importance_in(bool causal) const {
-    if (!importance.empty()) return importance;
+    if (importance != "auto") return importance;
     return causal ? "attention_entropy" : "attention_received";
   }
   // k_mean says nothing then: the number of experts follows from the importance alone.
