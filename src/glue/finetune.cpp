@@ -82,6 +82,7 @@ void train(const Start& start, const PreparedTask& prepared, const config::Confi
       goes_on ? train::RunFolder::reopen(config.run.dir) : train::RunFolder::create(config.run.dir);
   std::optional<train::ResumePoint> point;
   if (goes_on) {
+    check_same_settings(config);
     point = train::find_resume_point(folder, config, {}, std::nullopt);
     train::check_data(*point, prepared.data.fingerprint, config, {});
     train::tidy_and_tell(*point, config, folder);
