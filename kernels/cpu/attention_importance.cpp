@@ -33,6 +33,23 @@ template <typename T>
   return largest;
 }
 
+template <typename T>
+[[gnu::always_inline]] inline void raise_to_largest(const T* scores, const T* mask, T lse,
+                                                    std::int64_t keys, T* largest) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < keys; ++i) {
+    const T log_probability = scores[i] + mask[i] - lse;
+    largest[i] = log_probability > largest[i] ? log_probability : largest[i];
+  }
+}
+
+template <typename T>
+[[gnu::always_inline]] inline void add_probabilities(const T* scores, const T* mask, T lse,
+                                                     std::int64_t keys, T* sum) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < keys; ++i) sum[i] += exponential(scores[i] + mask[i] - lse);
+}
+
 // sum of -P log P with log P = score - lse: written so because lse - sum P score would cancel.
 template <typename T>
 [[gnu::always_inline]] inline T entropy_sum(const T* scores, const T* mask, T lse,
@@ -174,16 +191,9 @@ SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storag
         const T lse = params.lse_AT[head * shape.num_queries + first + row];
         const T* row_scores = scores + row * kKeyTile;
         if (peak) {
-#pragma omp simd
-          for (std::int64_t i = 0; i < keys; ++i) {
-            const T log_probability = row_scores[i] + mask[i] - lse;
-            largest[i] = log_probability > largest[i] ? log_probability : largest[i];
-          }
+          raise_to_largest(row_scores, mask, lse, keys, largest);
         } else {
-#pragma omp simd
-          for (std::int64_t i = 0; i < keys; ++i) {
-            received[i] += exponential(row_scores[i] + mask[i] - lse);
-          }
+          add_probabilities(row_scores, mask, lse, keys, received);
         }
       }
     }
