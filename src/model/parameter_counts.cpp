@@ -18,13 +18,19 @@ ParameterCounts count_parameters(Model& model) {
   const config::ModelConfig& config = model.config();
   ParameterCounts counts;
   for (const ops::Parameter* parameter : model.parameters()) {
-    if (__builtin_add_overflow(counts.total, parameter->numel(), &counts.total)) {
+    std::int64_t numel = parameter->numel();
+    bool overflows = false;
+    if (parameter->is_expert) {  // some of which other ranks may hold
+      const std::int64_t of_one = numel / parameter->value.size(0);
+      overflows = __builtin_mul_overflow(of_one, config.moe.num_experts, &numel);
+      counts.per_expert += of_one;
+    }
+    if (overflows || __builtin_add_overflow(counts.total, numel, &counts.total)) {
       throw UsageError("this model has more parameters than a 64-bit number can count", kSizesHint);
     }
+    if (parameter->is_expert) continue;
     const bool is_matrix = parameter->value.dim() >= 2;
-    if (parameter->is_expert) {
-      counts.per_expert += parameter->numel() / config.moe.num_experts;
-    } else if (parameter->name == "model.embed_tokens.weight") {
+    if (parameter->name == "model.embed_tokens.weight") {
       counts.embedding = parameter->numel();
     } else if (is_matrix) {
       counts.dense_matmul += parameter->numel();

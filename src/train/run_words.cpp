@@ -14,7 +14,7 @@ namespace switchyard::train {
 
 void announce(const std::string& run, const config::Config& config, Task& task,
               const Environment& environment, const parallel::RankLayout& layout) {
-  const model::ParameterCounts counts = model::count_parameters(config.model);
+  const model::ParameterCounts counts = model::count_parameters(task.model());
   const auto activated = [&counts](double k) { return format_count(counts.activated(k)); };
   log::info("run {}: {} parameters{}, {}", run, format_count(static_cast<double>(counts.total)),
             counts.num_moe_layers == 0 ? std::string()

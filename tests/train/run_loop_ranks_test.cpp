@@ -22,6 +22,7 @@
 #include "switchyard/comm/threads.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
+#include "switchyard/model/parameter_counts.h"
 #include "switchyard/optim/adamw.h"
 #include "switchyard/parallel/expert_parallel.h"
 #include "switchyard/train/build.h"
@@ -175,6 +176,9 @@ TEST_P(RunsOnRanks, GoOnInAnotherLayout) {
       const config::Config own = in_layout(config("run"), layout);
       parallel::RankGroups groups(world, layout.expert);
       const Build parts = build(own, parallel::expert_placement(groups, own.model.moe.num_experts));
+      EXPECT_EQ(model::count_parameters(*parts.decoder).total,
+                model::count_parameters(parts.config.model).total)
+          << "the whole model's, whatever is held here";
       optim::AdamW optimizer(parts.decoder->parameters(), own.optim);
       const auto checkpoint = checkpoint::Checkpoint::open(step("run", 4));
       load_weights(*parts.decoder, checkpoint.weights());

@@ -21,7 +21,8 @@ struct ParameterCounts {
            k * static_cast<double>(per_expert) * static_cast<double>(num_moe_layers);
   }
 };
-// Throws UsageError for more than 64 bits can count.
+// Of the whole model, however few of its experts are held here. Throws UsageError for more than 64
+// bits can count.
 [[nodiscard]] ParameterCounts count_parameters(Model& model);
 // Of a decoder or an encoder, from shapes alone; allocates nothing. Throws UsageError for sizes
 // beyond 64 bits, and when the vocabulary size is not known.
