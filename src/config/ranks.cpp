@@ -11,7 +11,6 @@
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
-namespace {
 
 std::vector<std::int64_t> common_divisors(std::int64_t a, std::int64_t b) {
   std::vector<std::int64_t> found;
@@ -20,8 +19,6 @@ std::vector<std::int64_t> common_divisors(std::int64_t a, std::int64_t b) {
   }
   return found;
 }
-
-}  // namespace
 
 void check_ranks(const Config& config, std::int64_t num_ranks) {
   std::vector<std::string> problems;

@@ -1,19 +1,16 @@
 #include "switchyard/parallel/rank_layout.h"
 
 #include <string>
-#include <vector>
 
+#include "switchyard/config/ranks.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::parallel {
 namespace {
 
 std::string values_that_divide(std::int64_t num_ranks, std::int64_t num_experts) {
-  std::vector<std::int64_t> values;
-  for (std::int64_t value = 1; value <= num_ranks; ++value) {
-    if (num_ranks % value == 0 && num_experts % value == 0) values.push_back(value);
-  }
-  return fmt::format("valid values of parallel.expert: {}", fmt::join(values, ", "));
+  return fmt::format("valid values of parallel.expert: {}",
+                     fmt::join(config::common_divisors(num_ranks, num_experts), ", "));
 }
 
 }  // namespace

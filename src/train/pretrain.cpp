@@ -15,12 +15,13 @@
 #include "train/report_at_end.h"
 #include "train/resume_point.h"
 #include "train/run_loop.h"
+#include "train/run_ranks.h"
 
 namespace switchyard::train {
 namespace {
 
-bool leads(const comm::Communicator& world) {
-  return world.rank() == 0;
+bool leads(comm::Communicator& world) {
+  return RunRanks(world).leads();
 }
 
 // The leader opens the folder before the others look at it.

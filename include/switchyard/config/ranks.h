@@ -3,10 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "switchyard/config/config.h"
 
 namespace switchyard::config {
+
+// The numbers that divide both, ascending: those of ranks that experts can be split over.
+[[nodiscard]] std::vector<std::int64_t> common_divisors(std::int64_t a, std::int64_t b);
 
 // Throws ConfigError with all that does not go together: parallel.expert, and the global batch,
 // which is cut into micro-batches over the ranks.
