@@ -11,6 +11,7 @@
 #include <span>
 #include <utility>
 
+#include "checkpoint/piece_name.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
 
@@ -102,22 +103,66 @@ TensorFiles::TensorFiles(std::string source, const std::vector<std::filesystem::
     mapped_.emplace_back(path);
     format::SafetensorsFile parsed =
         format::parse_safetensors(mapped_.back().bytes(), path.string());
-    for (auto& [name, view] : parsed.tensor) {
-      const auto [place, is_new] =
-          stored_.try_emplace(name, Stored{.file_idx = file_idx, .view = std::move(view)});
-      if (is_new) continue;
-      throw DataError(fmt::format("{}: the tensor '{}' is in {} already", path.string(),
-                                  printable(name), paths_[place->second.file_idx].string()),
-                      "files that belong together hold every tensor once");
+    for (auto& [name, view] : parsed.tensor) add(name, file_idx, std::move(view));
+  }
+  check_pieces();
+}
+
+void TensorFiles::add(const std::string& name, std::size_t file_idx, format::TensorView view) {
+  const auto piece = parse_piece_name(name);
+  const std::int64_t numel = c10::multiply_integers(view.shape);
+  if (piece && piece->range.numel != numel) {
+    throw DataError(
+        fmt::format("{}: '{}' has {} elements", paths_[file_idx].string(), printable(name), numel),
+        "the file was not written by switchyard, or is damaged");
+  }
+  const auto [place, is_new] = stored_.try_emplace(
+      piece ? piece->name : name,
+      Stored{.shape = piece ? std::vector<std::int64_t>{piece->total} : view.shape,
+             .is_in_pieces = piece.has_value(),
+             .pieces = {}});
+  Stored& stored = place->second;
+  if (!is_new && !(piece && stored.is_in_pieces && stored.shape[0] == piece->total)) {
+    throw DataError(fmt::format("{}: the tensor '{}' is in {} already", paths_[file_idx].string(),
+                                printable(name), paths_[stored.pieces.front().file_idx].string()),
+                    "files that belong together hold every tensor once");
+  }
+  const ElementRange range = piece ? piece->range : ElementRange{.begin = 0, .numel = numel};
+  stored.pieces.push_back({.file_idx = file_idx, .view = std::move(view), .range = range});
+}
+
+void TensorFiles::check_pieces() {
+  for (auto& [name, stored] : stored_) {
+    if (!stored.is_in_pieces) continue;
+    std::sort(stored.pieces.begin(), stored.pieces.end(),
+              [](const Piece& a, const Piece& b) { return a.range.begin < b.range.begin; });
+    std::int64_t end = 0;
+    for (const Piece& piece : stored.pieces) {
+      if (piece.range.begin != end || piece.view.type != stored.type()) {
+        throw DataError(fmt::format("{}: the pieces of '{}' do not fit at element {}",
+                                    paths_[piece.file_idx].string(), printable(name), end),
+                        "the files of several ranks belong to different checkpoints, or one is "
+                        "missing");
+      }
+      end += piece.range.numel;
+    }
+    if (end != stored.shape[0]) {
+      throw DataError(fmt::format("{}: of '{}' there are {} elements of {}", source_,
+                                  printable(name), end, stored.shape[0]),
+                      "a file of one of the ranks is missing");
     }
   }
+}
+
+bool TensorFiles::Stored::has_shape(const std::vector<std::int64_t>& wanted) const {
+  return is_in_pieces ? c10::multiply_integers(wanted) == shape[0] : wanted == shape;
 }
 
 std::vector<format::TensorInfo> TensorFiles::tensors() const {
   std::vector<format::TensorInfo> infos;
   infos.reserve(stored_.size());
   for (const auto& [name, stored] : stored_) {
-    infos.push_back({.name = name, .type = stored.view.type, .shape = stored.view.shape});
+    infos.push_back({.name = name, .type = stored.type(), .shape = stored.shape});
   }
   return infos;
 }
@@ -145,11 +190,11 @@ std::map<std::string, at::Tensor> TensorFiles::copies() const {
   std::vector<TensorTarget> targets;
   for (const auto& [name, stored] : stored_) {
     check_type(name);
-    const at::ScalarType type = readable_type(stored.view.type).value();
-    const at::Tensor tensor = at::empty(
-        stored.view.shape, at::TensorOptions().dtype(type == at::kHalf ? at::kFloat : type));
+    const at::ScalarType type = readable_type(stored.type()).value();
+    const at::Tensor tensor =
+        at::empty(stored.shape, at::TensorOptions().dtype(type == at::kHalf ? at::kFloat : type));
     tensors.emplace(name, tensor);
-    targets.push_back({.name = name, .shape = stored.view.shape, .destination = tensor});
+    targets.push_back({.name = name, .shape = stored.shape, .destination = tensor});
   }
   fill(targets);
   return tensors;
@@ -172,21 +217,20 @@ std::vector<std::string> TensorFiles::wrong_shapes(const std::vector<TensorTarge
   std::set<std::string> problems;  // a tensor may go to several places
   for (const TensorTarget& target : targets) {
     const auto found = stored_.find(target.name);
-    if (found == stored_.end() || found->second.view.shape == target.shape) continue;
-    problems.insert(
-        fmt::format("'{}' has the shape [{}], expected [{}]", printable(target.name),
-                    printable(fmt::format("{}", fmt::join(found->second.view.shape, ", "))),
-                    fmt::join(target.shape, ", ")));
+    if (found == stored_.end() || found->second.has_shape(target.shape)) continue;
+    problems.insert(fmt::format("'{}' has the shape [{}], expected [{}]", printable(target.name),
+                                printable(fmt::format("{}", fmt::join(found->second.shape, ", "))),
+                                fmt::join(target.shape, ", ")));
   }
   return {problems.begin(), problems.end()};
 }
 
 void TensorFiles::check_type(const std::string& name) const {
   const Stored& stored = stored_.at(name);
-  if (readable_type(stored.view.type).has_value()) return;
+  if (readable_type(stored.type()).has_value()) return;
   throw DataError(fmt::format("{}: tensor '{}' is {}, expected F32, F64, BF16 or F16",
-                              paths_[stored.file_idx].string(), printable(name),
-                              format::scalar_type_name(stored.view.type)));
+                              paths_[stored.pieces.front().file_idx].string(), printable(name),
+                              format::scalar_type_name(stored.type())));
 }
 
 void TensorFiles::fill(const std::vector<TensorTarget>& targets) const {
@@ -197,37 +241,45 @@ void TensorFiles::fill(const std::vector<TensorTarget>& targets) const {
   at::Tensor staging;
   for (const TensorTarget& target : targets) {
     const auto found = stored_.find(target.name);
-    if (found != stored_.end()) copy(found->second, target, staging);
+    if (found == stored_.end()) continue;
+    const ElementRange wanted = range_of(target);
+    const at::Tensor flat = target.destination.detach().view({-1});
+    for (const Piece& piece : found->second.pieces) {
+      const std::int64_t begin = std::max(wanted.begin, piece.range.begin);
+      const std::int64_t end =
+          std::min(wanted.begin + wanted.numel, piece.range.begin + piece.range.numel);
+      if (begin >= end) continue;
+      copy(piece, {.begin = begin, .numel = end - begin},
+           flat.narrow(0, begin - wanted.begin, end - begin), staging);
+    }
   }
 }
 
-void TensorFiles::copy(const Stored& stored, const TensorTarget& target,
+void TensorFiles::copy(const Piece& piece, ElementRange range, const at::Tensor& flat,
                        at::Tensor& staging) const {
-  const at::ScalarType type = readable_type(stored.view.type).value();
-  const std::size_t element_bytes = format::bytes_per_element(stored.view.type);
-  const ElementRange range = range_of(target);
-  const auto bytes =
-      stored.view.bytes.subspan(static_cast<std::size_t>(range.begin) * element_bytes,
-                                static_cast<std::size_t>(range.numel) * element_bytes);
-  const at::Tensor flat = target.destination.detach().view({-1});
+  const at::ScalarType type = readable_type(piece.view.type).value();
+  const std::size_t element_bytes = format::bytes_per_element(piece.view.type);
+  const auto bytes = piece.view.bytes.subspan(
+      static_cast<std::size_t>(range.begin - piece.range.begin) * element_bytes,
+      static_cast<std::size_t>(range.numel) * element_bytes);
   const bool as_stored = flat.is_cpu() && flat.scalar_type() == type;
   if (!as_stored && !staging.defined()) {
     staging =
         at::empty({static_cast<std::int64_t>(kStagingBytes)}, at::TensorOptions().dtype(at::kByte));
   }
   for (std::size_t done = 0; done < bytes.size(); done += kStagingBytes) {
-    const auto piece = bytes.subspan(done, std::min(kStagingBytes, bytes.size() - done));
+    const auto part = bytes.subspan(done, std::min(kStagingBytes, bytes.size() - done));
     if (as_stored) {
-      std::memcpy(static_cast<std::byte*>(flat.mutable_data_ptr()) + done, piece.data(),
-                  piece.size());
+      std::memcpy(static_cast<std::byte*>(flat.mutable_data_ptr()) + done, part.data(),
+                  part.size());
     } else {
       // Tensors of files need not be aligned to their elements.
-      std::memcpy(staging.mutable_data_ptr(), piece.data(), piece.size());
-      const auto count = static_cast<std::int64_t>(piece.size() / element_bytes);
+      std::memcpy(staging.mutable_data_ptr(), part.data(), part.size());
+      const auto count = static_cast<std::int64_t>(part.size() / element_bytes);
       flat.narrow(0, static_cast<std::int64_t>(done / element_bytes), count)
           .copy_(staging.view(type).narrow(0, 0, count));
     }
-    mapped_[stored.file_idx].release(piece);
+    mapped_[piece.file_idx].release(part);
   }
 }
 

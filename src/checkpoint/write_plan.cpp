@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "checkpoint/manifest.h"
+#include "checkpoint/piece_name.h"
 #include "switchyard/checkpoint/tensor_files.h"
 #include "switchyard/core/error.h"
 #include "switchyard/format/safetensors.h"
@@ -32,10 +33,17 @@ std::span<const std::byte> bytes_of_host(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
 
+std::string name_in_file(const NamedTensor& named) {
+  if (!named.piece) return named.name;
+  return to_string({.name = named.name,
+                    .range = {.begin = named.piece->begin, .numel = named.tensor.numel()},
+                    .total = named.piece->total});
+}
+
 void append(format::SafetensorsWriter& writer, const NamedTensor& named) {
   const at::Tensor flat = named.tensor.detach().contiguous().view({-1});
   if (flat.is_cpu() || flat.numel() == 0) {
-    writer.append(named.name, bytes_of_host(flat));
+    writer.append(name_in_file(named), bytes_of_host(flat));
     return;
   }
   const auto piece_numel = static_cast<std::int64_t>(kStagingBytes / flat.element_size());
@@ -45,7 +53,7 @@ void append(format::SafetensorsWriter& writer, const NamedTensor& named) {
     const std::int64_t count = std::min(piece_numel, flat.numel() - done);
     const at::Tensor piece = staging.narrow(0, 0, count);
     piece.copy_(flat.narrow(0, done, count));
-    writer.append(named.name, bytes_of_host(piece));
+    writer.append(name_in_file(named), bytes_of_host(piece));
   }
 }
 
@@ -53,8 +61,9 @@ FileDigest write(const PlannedFile& file, const std::filesystem::path& folder) {
   std::vector<format::TensorInfo> infos;
   infos.reserve(file.parts.size());
   for (const NamedTensor& named : file.parts) {
-    infos.push_back(
-        {.name = named.name, .type = file_type(named), .shape = named.tensor.sizes().vec()});
+    infos.push_back({.name = name_in_file(named),
+                     .type = file_type(named),
+                     .shape = named.tensor.sizes().vec()});
   }
   format::SafetensorsWriter writer(folder / file.name, std::move(infos), file.metadata);
   for (const NamedTensor& named : file.parts) append(writer, named);
@@ -64,25 +73,29 @@ FileDigest write(const PlannedFile& file, const std::filesystem::path& folder) {
 }  // namespace
 
 WritePlan one_file_per_kind(CheckpointTensors tensors) {
-  return files_of_writer(std::move(tensors), 0, 1);
+  const bool has_optimizer = !tensors.optimizer.empty();
+  return files_of_writer(std::move(tensors), 0, {.weights = 1, .optimizer = has_optimizer ? 1 : 0});
 }
 
-WritePlan files_of_writer(CheckpointTensors tensors, int writer, int num_writers) {
-  const auto name = [&](const char* kind) {
+WritePlan files_of_writer(CheckpointTensors tensors, int writer, NumWriters num) {
+  const auto name = [&](const char* kind, int num_writers) {
     return num_writers == 1 ? std::string(kind) : shard_name(kind, writer + 1, num_writers);
   };
   WritePlan plan;
-  plan.push_back({.name = name(kWeights),
-                  .writer = writer,
-                  .parts = std::move(tensors.weights),
-                  .metadata = {{"format", "pt"}}});
+  if (writer < num.weights) {
+    plan.push_back({.name = name(kWeights, num.weights),
+                    .writer = writer,
+                    .parts = std::move(tensors.weights),
+                    .metadata = {{"format", "pt"}}});
+  }
   if (!tensors.router_state.empty()) {
     SWITCHYARD_CHECK(writer == 0, "writer {} holds router state", writer);
     plan.push_back({.name = kRouterState, .parts = std::move(tensors.router_state)});
   }
-  if (!tensors.optimizer.empty()) {
-    plan.push_back(
-        {.name = name(kOptimizer), .writer = writer, .parts = std::move(tensors.optimizer)});
+  if (writer < num.optimizer) {
+    plan.push_back({.name = name(kOptimizer, num.optimizer),
+                    .writer = writer,
+                    .parts = std::move(tensors.optimizer)});
   }
   return plan;
 }

@@ -2,8 +2,6 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 
 #define OMPI_SKIP_MPICXX 1  // MPI's C++ bindings are no longer part of it
 #define MPICH_SKIP_MPICXX 1
@@ -13,7 +11,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <limits>
 #include <optional>
@@ -22,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/agreement.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::comm {
@@ -129,7 +127,7 @@ class MpiCommunicator final : public Communicator {
   // gathered.
   void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
     check_sendable(tensor, name);
-    agree(describe("all_reduce_sum", name, tensor));
+    agree_on(describe("all_reduce_sum", name, tensor));
     const at::Tensor flat = tensor.view({-1});
     for (std::int64_t begin = 0; begin < flat.numel(); begin += kPiece) {
       add_up(flat.narrow(0, begin, std::min(kPiece, flat.numel() - begin)), name);
@@ -138,7 +136,7 @@ class MpiCommunicator final : public Communicator {
 
   void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
     check_blocks(own, all, size_, name);
-    agree(describe("reduce_scatter_sum", name, all));
+    agree_on(describe("reduce_scatter_sum", name, all));
     const std::int64_t piece = std::max<std::int64_t>(1, kPiece / size_);
     for (std::int64_t begin = 0; begin < own.numel(); begin += piece) {
       const std::int64_t count = std::min(piece, own.numel() - begin);
@@ -153,7 +151,7 @@ class MpiCommunicator final : public Communicator {
 
   void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
     check_blocks(own, all, size_, name);
-    agree(describe("all_gather", name, own));
+    agree_on(describe("all_gather", name, own));
     gather_rows(own, all, std::vector<std::int64_t>(static_cast<std::size_t>(size_), own.size(0)),
                 name);
   }
@@ -162,8 +160,10 @@ class MpiCommunicator final : public Communicator {
                   at::Tensor& receive, std::span<const std::int64_t> receive_rows,
                   std::string_view name) override {
     check_rows(send, send_rows, receive, receive_rows, size_, name);
-    agree(describe("all_to_all", name, send.narrow(0, 0, 0)));
-    if (session_->options().check_agreement) agree_on_rows(send_rows, receive_rows, name);
+    agree_on(describe("all_to_all", name, send.narrow(0, 0, 0)));
+    if (session_->options().check_agreement) {
+      agree_on_rows(send_rows, receive_rows, name, everybodys(name));
+    }
     exchange(send, send_rows, receive, receive_rows, name);
   }
 
@@ -171,7 +171,7 @@ class MpiCommunicator final : public Communicator {
     check_sendable(tensor, name);
     SWITCHYARD_CHECK(root >= 0 && root < size_, "{}: broadcast from rank {} of {}", name, root,
                      size_);
-    agree(describe(fmt::format("broadcast from {}", root), name, tensor));
+    agree_on(describe(fmt::format("broadcast from {}", root), name, tensor));
     constexpr std::int64_t kMostBytes = std::int64_t{1} << 30;
     auto* bytes = static_cast<std::byte*>(tensor.mutable_data_ptr());
     const auto num_bytes = static_cast<std::int64_t>(tensor.nbytes());
@@ -186,14 +186,14 @@ class MpiCommunicator final : public Communicator {
   }
 
   void barrier(std::string_view name) override {
-    agree(fmt::format("barrier '{}'", name));
+    agree_on(fmt::format("barrier '{}'", name));
     all_here(name);
   }
 
   [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t group,
                                                     std::string_view name) override {
     check_group(group, name);
-    agree(fmt::format("split '{}'", name));
+    agree_on(fmt::format("split '{}'", name));
     all_here(name);  // what follows has no limit of time
     MPI_Comm part = MPI_COMM_NULL;
     check(MPI_Comm_split(comm_, static_cast<int>(group), rank_, &part), name);
@@ -205,8 +205,7 @@ class MpiCommunicator final : public Communicator {
                               const at::Tensor& tensor) {
     SWITCHYARD_CHECK(tensor.is_cpu(), "'{}': MPI takes tensors in host memory, got one on {}", name,
                      tensor.device().str());
-    return fmt::format("{} '{}' of {} [{}]", operation, name, at::toString(tensor.scalar_type()),
-                       fmt::join(tensor.sizes(), ", "));
+    return comm::describe(operation, name, tensor);
   }
 
   void check(int status, std::string_view name) const {
@@ -322,38 +321,12 @@ class MpiCommunicator final : public Communicator {
     return all.view({size_, own.size(0)});
   }
 
-  // Throws on every rank when they are not all in the same collective.
-  void agree(const std::string& description) const {
-    if (!session_->options().check_agreement) return;
-    constexpr std::size_t kMost = 256;
-    const at::Tensor own = at::zeros({static_cast<std::int64_t>(kMost)}, at::kByte);
-    std::memcpy(own.mutable_data_ptr(), description.data(),
-                std::min(description.size(), kMost - 1));
-    const at::Tensor all = everybodys(own, description);
-    const auto* text = static_cast<const char*>(all.const_data_ptr());
-    for (std::size_t rank = 1; rank < static_cast<std::size_t>(size_); ++rank) {
-      const char* other = text + kMost * rank;
-      SWITCHYARD_CHECK(std::string_view(other) == text, "rank {} of {} is in {}, rank 0 in {}",
-                       rank, group_, other, text);
-    }
+  [[nodiscard]] Gather everybodys(std::string_view name) const {
+    return [this, name](const at::Tensor& own) { return everybodys(own, name); };
   }
-
-  void agree_on_rows(std::span<const std::int64_t> send_rows,
-                     std::span<const std::int64_t> receive_rows, std::string_view name) const {
-    const auto tensor_of = [](std::span<const std::int64_t> rows) {
-      return at::tensor(at::ArrayRef<std::int64_t>(rows.data(), rows.size()), at::kLong);
-    };
-    const at::Tensor sent = everybodys(tensor_of(send_rows), name);
-    const at::Tensor received = everybodys(tensor_of(receive_rows), name);
-    for (std::int64_t from = 0; from < size_; ++from) {
-      for (std::int64_t to = 0; to < size_; ++to) {
-        const auto sends = sent[from][to].item<std::int64_t>();
-        const auto expects = received[to][from].item<std::int64_t>();
-        SWITCHYARD_CHECK(sends == expects,
-                         "'{}': rank {} sends {} rows to rank {}, which expects {}", name, from,
-                         sends, to, expects);
-      }
-    }
+  void agree_on(const std::string& description) const {
+    if (!session_->options().check_agreement) return;
+    agree(description, group_, everybodys(description));
   }
 
   std::shared_ptr<Session> session_;

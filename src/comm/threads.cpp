@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/agreement.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::comm {
@@ -305,12 +306,6 @@ class ThreadCommunicator final : public Communicator {
   }
 
  private:
-  static std::string describe(std::string_view operation, std::string_view name,
-                              const at::Tensor& tensor) {
-    return fmt::format("{} '{}' of {} [{}]", operation, name, at::toString(tensor.scalar_type()),
-                       fmt::join(tensor.sizes(), ", "));
-  }
-
   std::shared_ptr<Group> group_;
   std::int64_t rank_;
 };

@@ -34,11 +34,6 @@ void check_ranks(const Config& config, std::int64_t num_ranks) {
     }
   }
   const TrainConfig& train = config.train;
-  if (num_ranks > 1 && train.device != "cpu") {
-    problems.push_back(fmt::format(
-        "train.device: {} ranks on {} need NCCL, which is not used yet; use one rank, or cpu",
-        num_ranks, train.device));
-  }
   if (train.global_batch_size % (train.micro_batch_size * num_ranks) != 0) {
     std::vector<std::int64_t> values;
     if (train.global_batch_size % num_ranks == 0) {

@@ -250,8 +250,6 @@ void check_run(const Config& config, Rules& rules) {
   rules.require(expert == 1 || (num_experts > 0 && num_experts % expert == 0),
                 {"parallel.expert", "model.moe.num_experts"},
                 fmt::format("must divide the number of experts {}, got {}", num_experts, expert));
-  rules.require(!config.parallel.shard_optimizer, {"parallel.shard_optimizer"},
-                "a sharded optimizer is not available yet; use false");
 }
 
 void check_schedule(const Config& config, Rules& rules) {

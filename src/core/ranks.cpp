@@ -16,16 +16,19 @@ struct Names {
   const char* starter;
   const char* rank;
   const char* num_ranks;
+  const char* local_rank;
   const char* num_local_ranks;
 };
 
 // The first that is set counts.
-constexpr Names kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"};
+constexpr Names kTorchrun{"torchrun", rank_variables::kRank, rank_variables::kNumRanks,
+                          rank_variables::kLocalRank, rank_variables::kNumLocalRanks};
 constexpr Names kOpenMpi{"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-                         "OMPI_COMM_WORLD_LOCAL_SIZE"};
-constexpr Names kMpich{"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"};
+                         "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"};
+constexpr Names kMpich{"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"};
 // Of a step, so not of the batch script, which is one process whatever the job's size is.
-constexpr Names kSlurm{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"};
+constexpr Names kSlurm{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
+                       "SLURM_STEP_TASKS_PER_NODE"};
 
 std::int64_t number_in(const char* name, const char* text) {
   std::int64_t value = 0;
@@ -41,11 +44,14 @@ std::int64_t number_in(const char* name, const char* text) {
       "`switchyard launch`, or unset it");
 }
 
+// Set and not empty, or nullptr.
+const char* value_in(const Environment& variable, const char* name) {
+  const char* const value = variable(name);
+  return value == nullptr || *value == '\0' ? nullptr : value;
+}
+
 std::optional<RankEnvironment> read(const Names& names, const Environment& variable) {
-  const auto value_of = [&variable](const char* name) -> const char* {
-    const char* value = variable(name);
-    return value == nullptr || *value == '\0' ? nullptr : value;
-  };
+  const auto value_of = [&variable](const char* name) { return value_in(variable, name); };
   const char* rank = value_of(names.rank);
   const char* num_ranks = value_of(names.num_ranks);
   if (rank == nullptr || num_ranks == nullptr) return std::nullopt;
@@ -64,7 +70,35 @@ std::optional<RankEnvironment> read(const Names& names, const Environment& varia
     }
   }
   if (found.num_local_ranks < 1) found.num_local_ranks = 1;
+  found.local_rank = found.rank % found.num_local_ranks;  // where nothing else is said
+  for (const char* name : {names.local_rank, kSlurm.local_rank}) {
+    if (const char* value = value_of(name); value != nullptr) {
+      found.local_rank = number_in(name, value);
+      break;
+    }
+  }
   return found;
+}
+
+MeetingPlace read_meeting_place(const Environment& variable) {
+  using namespace rank_variables;
+  const char* const host = value_in(variable, kHost);
+  const char* const port = value_in(variable, kPort);
+  if (host == nullptr || port == nullptr) return {};
+  MeetingPlace place{.host = host, .port = number_in(kPort, port)};
+  constexpr std::int64_t kLastPort = 65535;
+  if (place.port < 1 || place.port > kLastPort) {
+    throw UsageError(fmt::format("{} is {}, expected 1 to {}", kPort, port, kLastPort));
+  }
+  const char* const served = value_in(variable, "TORCHELASTIC_USE_AGENT_STORE");
+  place.is_served = served != nullptr && std::strcmp(served, "True") == 0;
+  if (const char* const socket = value_in(variable, kListeningSocket)) {
+    place.listening_socket = static_cast<int>(number_in(kListeningSocket, socket));
+  }
+  if (const char* const attempt = value_in(variable, "TORCHELASTIC_RESTART_COUNT")) {
+    place.attempt = attempt;
+  }
+  return place;
 }
 
 }  // namespace
@@ -83,7 +117,9 @@ RankEnvironment read_rank_environment(const Environment& variable) {
     if (!found) found = own;
   }
   if (!found) found = read(kSlurm, variable);
-  return found.value_or(RankEnvironment{});
+  if (!found) return {};
+  found->meeting = read_meeting_place(variable);
+  return *found;
 }
 
 RankEnvironment read_rank_environment() {

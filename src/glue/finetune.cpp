@@ -28,9 +28,9 @@
 #include "switchyard/train/model_files.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
-#include "train/report_at_end.h"
-#include "train/resume_point.h"
-#include "train/run_loop.h"
+#include "train/run/report_at_end.h"
+#include "train/run/resume_point.h"
+#include "train/run/run_loop.h"
 
 namespace switchyard::glue {
 namespace fs = std::filesystem;

@@ -9,6 +9,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/host.h"
+#include "switchyard/core/text.h"
 #include "switchyard/kernels/built_with_cuda.h"
 
 namespace switchyard::ops {
@@ -41,7 +42,21 @@ c10::Device device_of(const std::string& name) {
                      "`switchyard doctor` says what is there; train.device=cpu runs without");
   }
   choose_allocator_settings();
-  return {c10::kCUDA, 0};
+  return c10::impl::VirtualGuardImpl(c10::kCUDA).getDevice();
+}
+
+c10::Device use_gpu(std::int64_t idx) {
+  (void)device_of("cuda");
+  const c10::impl::VirtualGuardImpl gpus(c10::kCUDA);
+  if (idx >= gpus.deviceCount()) {
+    throw UsageError(fmt::format("this is rank {} of this machine, where LibTorch finds {}", idx,
+                                 counted(gpus.deviceCount(), "GPU")),
+                     "every rank needs a GPU of its own: start fewer ranks on a machine (--nproc, "
+                     "--nproc-per-node, --ntasks-per-node), or look at CUDA_VISIBLE_DEVICES");
+  }
+  const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(idx));
+  gpus.setDevice(device);
+  return device;
 }
 
 void make_deterministic() {

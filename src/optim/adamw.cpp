@@ -10,36 +10,55 @@
 #include "switchyard/core/error.h"
 
 namespace switchyard::optim {
+std::vector<Slice> whole(const std::vector<ops::Parameter*>& parameters) {
+  std::vector<Slice> slices;
+  slices.reserve(parameters.size());
+  for (ops::Parameter* parameter : parameters) {
+    slices.push_back({.parameter = parameter, .begin = 0, .count = parameter->numel()});
+  }
+  return slices;
+}
 
-AdamW::AdamW(std::vector<ops::Parameter*> parameters, const config::OptimConfig& config)
-    : config_(config), parameters_(std::move(parameters)) {
+at::Tensor Slice::gradient() const {
+  if (grad.defined()) return grad;
+  SWITCHYARD_CHECK(parameter->grad.defined(), "{} has no gradient buffer", parameter->name);
+  return parameter->grad.view({-1}).narrow(0, begin, count);
+}
+
+at::Tensor Slice::master() const {
+  return parameter->master.detach().view({-1}).narrow(0, begin, count);
+}
+
+AdamW::AdamW(std::vector<Slice> slices, const config::OptimConfig& config)
+    : config_(config), slices_(std::move(slices)) {
   SWITCHYARD_CHECK(config_.betas.size() == 2, "optim.betas holds {} numbers, expected 2",
                    config_.betas.size());
   Group decayed{.members = {}, .weight_decay = config_.weight_decay};
   Group plain{.members = {}, .weight_decay = 0.0};
-  for (std::size_t idx = 0; idx < parameters_.size(); ++idx) {
-    const at::Tensor& master = parameters_[idx]->master;
-    moments_.push_back(
-        {.first = at::zeros_like(master, at::TensorOptions().requires_grad(false)),
-         .second = at::zeros_like(master, at::TensorOptions().requires_grad(false))});
-    (parameters_[idx]->decay ? decayed : plain).members.push_back(idx);
+  for (std::size_t idx = 0; idx < slices_.size(); ++idx) {
+    const at::Tensor master = slices_[idx].master();
+    moments_.push_back({.first = at::zeros_like(master), .second = at::zeros_like(master)});
+    (slices_[idx].parameter->decay ? decayed : plain).members.push_back(idx);
   }
   for (Group* group : {&decayed, &plain}) {
     if (!group->members.empty()) groups_.push_back(std::move(*group));
   }
 }
 
-void AdamW::step(double learning_rate) {
-  if (parameters_.empty()) return;
-  const at::NoGradGuard no_grad;
+void AdamW::update(double learning_rate) {
   ++num_updates_;
+  if (slices_.empty()) return;
+  const at::NoGradGuard no_grad;
   // The fused operator wants the count as an fp32 tensor: exact up to 2^24 updates, and past that
   // the bias corrections have long been 1.
-  const at::Tensor update_count =
-      at::full({}, static_cast<double>(num_updates_),
-               parameters_.front()->master.options().dtype(at::kFloat).requires_grad(false));
+  const at::Tensor update_count = at::full({}, static_cast<double>(num_updates_),
+                                           moments_.front().first.options().dtype(at::kFloat));
   for (const Group& group : groups_) step_group(group, learning_rate, update_count);
-  for (ops::Parameter* parameter : parameters_) ops::publish(*parameter);
+}
+
+void AdamW::step(double learning_rate) {
+  update(learning_rate);
+  for (const Slice& slice : slices_) ops::publish(*slice.parameter);
 }
 
 void AdamW::step_group(const Group& group, double learning_rate, const at::Tensor& update_count) {
@@ -48,10 +67,8 @@ void AdamW::step_group(const Group& group, double learning_rate, const at::Tenso
   std::vector<at::Tensor> firsts;
   std::vector<at::Tensor> seconds;
   for (const std::size_t idx : group.members) {
-    ops::Parameter& parameter = *parameters_[idx];
-    SWITCHYARD_CHECK(parameter.grad.defined(), "{} has no gradient buffer", parameter.name);
-    masters.push_back(parameter.master);
-    grads.push_back(parameter.grad);
+    masters.push_back(slices_[idx].master());
+    grads.push_back(slices_[idx].gradient());
     firsts.push_back(moments_[idx].first);
     seconds.push_back(moments_[idx].second);
   }

@@ -98,12 +98,19 @@ double global_grad_norm(std::span<ops::Parameter* const> parameters, const Gathe
   return std::sqrt(sum);
 }
 
-void clip_gradients(std::span<ops::Parameter* const> parameters, double norm, double clip_norm) {
-  if (clip_norm <= 0.0 || !(norm > clip_norm)) return;
+double sum_of_squares(std::span<const at::Tensor> grads) {
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> grads;
-  for (const ops::Parameter* parameter : parameters) grads.push_back(parameter->grad);
-  at::_foreach_mul_(grads, clip_norm / norm);
+  std::vector<at::Tensor> norms;
+  for (const at::Tensor& grad : grads) (void)append_block_norms(grad, norms);
+  if (norms.empty()) return 0.0;
+  const at::Tensor own = at::cat(norms).to(at::Device(at::kCPU), at::kDouble);
+  return add_squares(0.0, own.const_data_ptr<double>(), own.numel());
+}
+
+void clip_gradients(std::span<const at::Tensor> grads, double norm, double clip_norm) {
+  if (clip_norm <= 0.0 || !(norm > clip_norm) || grads.empty()) return;
+  const at::NoGradGuard no_grad;
+  at::_foreach_mul_(at::TensorList(grads.data(), grads.size()), clip_norm / norm);
 }
 
 }  // namespace switchyard::optim

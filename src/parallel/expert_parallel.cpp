@@ -20,6 +20,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/moe/moe_ffn.h"
+#include "switchyard/ops/op_span.h"
 #include "switchyard/ops/row_gather.h"
 
 namespace switchyard::parallel {
@@ -50,6 +51,7 @@ struct Exchange : torch::CustomClassHolder {
     std::vector<std::int64_t> shape = rows.sizes().vec();
     shape[0] = std::accumulate(to.begin(), to.end(), std::int64_t{0});
     at::Tensor arrived = at::empty(shape, rows.options().requires_grad(false));
+    const ops::OpSpan span("exchange_rows");
     group->all_to_all(rows.detach().contiguous(), from, arrived, to,
                       fmt::format("{} of {}", what, layer));
     return arrived;
@@ -177,6 +179,7 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
   // Returns the rows that arrive here, by rank and local expert. The one wait of the host, for the
   // numbers of rows by rank, which sizes of tensors depend on.
   [[nodiscard]] at::Tensor exchange_counts(const ops::Routing& routing, Exchange& exchange) {
+    const ops::OpSpan span("exchange_counts");
     const at::Tensor sent_E = routing.expert_offset_E1.diff();
     const std::int64_t per_rank = routing.num_experts / group_.size();
     const std::vector<std::int64_t> rows(static_cast<std::size_t>(group_.size()), per_rank);

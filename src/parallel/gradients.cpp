@@ -1,27 +1,175 @@
 #include "switchyard/parallel/gradients.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
 
 #include "switchyard/core/error.h"
 #include "switchyard/optim/grad_norm.h"
 
 namespace switchyard::parallel {
+namespace {
 
-void reduce_gradients(std::span<ops::Parameter* const> parameters, RankGroups& groups) {
-  for (ops::Parameter* parameter : parameters) {
-    SWITCHYARD_CHECK(parameter->grad.defined(), "{} has no gradient buffer", parameter->name);
-    groups.replicas(*parameter).all_reduce_sum(parameter->grad, parameter->name);
-  }
+// Large enough for the links between ranks, small enough to be under way while others are computed.
+constexpr std::int64_t kBucketBytes = std::int64_t{32} << 20;
+// Parameters, and parts of ranks, begin where any kernel may read 16 bytes at a time.
+constexpr std::int64_t kAlignment = 64;  // elements
+
+std::int64_t rounded_up(std::int64_t value, std::int64_t unit) {
+  return (value + unit - 1) / unit * unit;
 }
 
-double global_grad_norm(std::span<ops::Parameter* const> parameters, RankGroups& groups) {
-  comm::Communicator& group = groups.expert_group();
+// Of elements begin .. end of a bucket, those of a parameter that begins at `offset` there.
+optim::Slice slice_between(std::int64_t begin, std::int64_t end, ops::Parameter& parameter,
+                           std::int64_t offset) {
+  const std::int64_t first = std::max(begin, offset);
+  const std::int64_t last = std::min(end, offset + parameter.numel());
+  return {.parameter = &parameter,
+          .begin = first - offset,
+          .count = std::max<std::int64_t>(0, last - first)};
+}
+
+// optim::global_grad_norm over the experts of all ranks of the expert group.
+double norm_of_whole_gradients(std::span<ops::Parameter* const> parameters,
+                               comm::Communicator& group) {
   return optim::global_grad_norm(parameters, [&group](const at::Tensor& own_K) {
     at::Tensor all = at::zeros({group.size(), own_K.numel()}, own_K.options());
     all.select(0, group.rank()).copy_(own_K);
     group.all_reduce_sum(all, "gradient norms of experts");
     return all;
   });
+}
+
+}  // namespace
+
+std::string Gradients::Bucket::name() const {
+  const std::string& first = members.front().parameter->name;
+  return members.size() == 1 ? first
+                             : fmt::format("{} to {}", first, members.back().parameter->name);
+}
+
+// Backward comes to the last parameters first.
+Gradients::Gradients(std::span<ops::Parameter* const> parameters, RankGroups& groups,
+                     bool shares_out)
+    : parameters_(parameters.begin(), parameters.end()), groups_(groups), shares_out_(shares_out) {
+  std::map<comm::Communicator*, std::size_t> open;  // the bucket that is being filled
+  for (std::size_t idx = parameters_.size(); idx-- > 0;) {
+    ops::Parameter& parameter = *parameters_[idx];
+    comm::Communicator* const replicas = &groups.replicas(parameter);
+    const std::int64_t most = kBucketBytes / parameter.master.element_size();
+    const auto found = open.find(replicas);
+    if (found == open.end() || buckets_[found->second].numel + parameter.numel() > most) {
+      open[replicas] = buckets_.size();
+      buckets_.push_back({.replicas = replicas});
+    }
+    Bucket& bucket = buckets_[open[replicas]];
+    bucket.members.push_back({.idx = idx, .parameter = &parameter, .offset = bucket.numel});
+    bucket.numel += rounded_up(parameter.numel(), kAlignment);
+  }
+  for (Bucket& bucket : buckets_) {
+    bucket.numel = rounded_up(bucket.numel, kAlignment * bucket.replicas->size());
+    const at::Tensor& like = bucket.members.front().parameter->master;
+    const at::TensorOptions options = like.options().requires_grad(false);
+    bucket.sums = at::zeros({bucket.numel}, options);
+    for (const Member& member : bucket.members) {
+      ops::Parameter& parameter = *member.parameter;
+      SWITCHYARD_CHECK(parameter.master.scalar_type() == like.scalar_type(),
+                       "{} adds up gradients in another type than {}", parameter.name,
+                       bucket.name());
+      parameter.grad =
+          bucket.sums.narrow(0, member.offset, parameter.numel()).view(parameter.master.sizes());
+    }
+    if (shares_out && bucket.replicas->size() > 1) {
+      bucket.own_sums = at::zeros({bucket.part()}, options);
+    }
+  }
+}
+
+void Gradients::reduce() {
+  for (Bucket& bucket : buckets_) {
+    if (bucket.replicas->size() == 1) continue;
+    if (bucket.is_shared_out()) {
+      bucket.replicas->reduce_scatter_sum(bucket.sums, bucket.own_sums, bucket.name());
+    } else {
+      bucket.replicas->all_reduce_sum(bucket.sums, bucket.name());
+    }
+  }
+}
+
+std::vector<at::Tensor> Gradients::own_gradients() const {
+  std::vector<at::Tensor> gradients;
+  for (const optim::Slice& slice : slices()) gradients.push_back(slice.gradient());
+  return gradients;
+}
+
+// Shared out, the ranks' slices are the whole model between them, experts and all.
+double Gradients::norm() {
+  if (!shares_out_ || groups_.world().size() == 1) {
+    return norm_of_whole_gradients(parameters_, groups_.expert_group());
+  }
+  const at::Tensor own = at::full({1}, optim::sum_of_squares(own_gradients()), at::kDouble);
+  at::Tensor all = at::empty({groups_.world().size()}, at::kDouble);
+  groups_.world().all_gather(own, all, "gradient norms");
+  double sum = 0.0;
+  for (std::int64_t rank = 0; rank < all.numel(); ++rank) {
+    sum += all.const_data_ptr<double>()[rank];
+  }
+  return std::sqrt(sum);
+}
+
+void Gradients::clip(double norm, double clip_norm) const {
+  optim::clip_gradients(own_gradients(), norm, clip_norm);
+}
+
+std::vector<optim::Slice> Gradients::slices() const {
+  std::map<std::size_t, optim::Slice> slice_of;  // by parameter
+  for (const Bucket& bucket : buckets_) {
+    const std::int64_t begin = bucket.is_shared_out() ? bucket.replicas->rank() * bucket.part() : 0;
+    const std::int64_t end = bucket.is_shared_out() ? begin + bucket.part() : bucket.numel;
+    for (const Member& member : bucket.members) {
+      optim::Slice slice = slice_between(begin, end, *member.parameter, member.offset);
+      if (slice.count == 0) continue;
+      if (bucket.is_shared_out()) {
+        slice.grad = bucket.own_sums.narrow(0, member.offset + slice.begin - begin, slice.count);
+      }
+      slice_of.emplace(member.idx, std::move(slice));
+    }
+  }
+  std::vector<optim::Slice> slices;
+  for (auto& [idx, slice] : slice_of) slices.push_back(std::move(slice));
+  return slices;
+}
+
+void Gradients::gather_masters() {
+  const at::NoGradGuard no_grad;
+  for (Bucket& bucket : buckets_) {
+    if (!bucket.is_shared_out()) continue;
+    const std::int64_t begin = bucket.replicas->rank() * bucket.part();
+    const auto flat = [](const Member& member) {
+      return member.parameter->master.detach().view({-1});
+    };
+    const Member& first = bucket.members.front();
+    const bool is_one = bucket.members.size() == 1 && first.parameter->numel() == bucket.numel;
+    at::Tensor own = at::zeros({bucket.part()}, bucket.sums.options());
+    at::Tensor all = is_one ? flat(first) : at::empty({bucket.numel}, bucket.sums.options());
+    for (const Member& member : bucket.members) {
+      const optim::Slice slice =
+          slice_between(begin, begin + bucket.part(), *member.parameter, member.offset);
+      if (slice.count == 0) continue;
+      own.narrow(0, member.offset + slice.begin - begin, slice.count).copy_(slice.master());
+    }
+    bucket.replicas->all_gather(own, all, "masters of " + bucket.name());
+    if (is_one) continue;  // large ones come without a copy
+    for (const Member& member : bucket.members) {
+      flat(member).copy_(all.narrow(0, member.offset, member.parameter->numel()));
+    }
+  }
 }
 
 }  // namespace switchyard::parallel

@@ -12,7 +12,7 @@
 #include "switchyard/core/text.h"
 #include "switchyard/ops/linear_cross_entropy.h"
 #include "switchyard/train/build.h"
-#include "train/checkpoint_keeper.h"
+#include "train/run/checkpoint_keeper.h"
 
 namespace switchyard::plan {
 namespace {

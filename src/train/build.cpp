@@ -93,8 +93,6 @@ void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
 }
 
 Build build(const config::Config& given, moe::ExpertPlacement placement) {
-  // Reading a config refuses this; a run must not ignore it.
-  SWITCHYARD_CHECK(!given.parallel.shard_optimizer, "a sharded optimizer is not built");
   Build parts{.config = given,
               .training = data::SampleSource(windows_of(given), given.run.seed),
               .validation = data::SampleSource::validation(windows_of(given)),

@@ -29,6 +29,34 @@ at::Tensor part_of(const at::Tensor& whole, const ops::LogicalTensor& part) {
   return whole.detach().view({-1}).narrow(0, part.offset, numel).view(part.shape);
 }
 
+// What an optimizer's slice has of a part of its parameter.
+struct PartOfSlice {
+  const ops::Parameter* parameter = nullptr;
+  const ops::LogicalTensor* part = nullptr;
+  checkpoint::ElementRange range = {};  // of the part
+  std::int64_t in_slice = 0;            // where that begins in the slice
+  const optim::AdamW::Moments* moments = nullptr;
+};
+
+std::vector<PartOfSlice> parts_of_slices(const optim::AdamW& optimizer) {
+  std::vector<PartOfSlice> found;
+  for (std::size_t i = 0; i < optimizer.slices().size(); ++i) {
+    const optim::Slice& slice = optimizer.slices()[i];
+    for (const ops::LogicalTensor& part : slice.parameter->parts) {
+      SWITCHYARD_CHECK(!part.slice.has_value(), "only a slice of {} is held here", part.name);
+      const std::int64_t begin = std::max(slice.begin, part.offset);
+      const std::int64_t end = std::min(slice.begin + slice.count, part.offset + part.held().count);
+      if (begin >= end) continue;
+      found.push_back({.parameter = slice.parameter,
+                       .part = &part,
+                       .range = {.begin = begin - part.offset, .numel = end - begin},
+                       .in_slice = begin - slice.begin,
+                       .moments = &optimizer.moments()[i]});
+    }
+  }
+  return found;
+}
+
 std::string router_prefix(std::int64_t layer) {
   return fmt::format("model.layers.{}.moe.router.", layer);
 }
@@ -47,8 +75,8 @@ std::vector<checkpoint::TensorTarget> whole_targets(
 
 // Are these names of experts that another rank holds? Experts of a layer are named alike but for
 // their number.
-std::function<bool(const std::string&)> held_elsewhere(
-    const std::vector<checkpoint::TensorTarget>& targets, std::int64_t num_experts) {
+std::function<bool(const std::string&)> held_elsewhere(const std::set<std::string>& names,
+                                                       std::int64_t num_experts) {
   constexpr std::string_view kExperts = ".experts.";
   struct Numbered {
     std::string before;  // the number
@@ -68,8 +96,8 @@ std::function<bool(const std::string&)> held_elsewhere(
   };
   std::set<std::int64_t> held;
   std::set<std::string> kinds;
-  for (const checkpoint::TensorTarget& target : targets) {
-    if (const auto expert = parse(target.name)) {
+  for (const std::string& name : names) {
+    if (const auto expert = parse(name)) {
       held.insert(expert->number);
       kinds.insert(expert->before + expert->after);
     }
@@ -79,11 +107,6 @@ std::function<bool(const std::string&)> held_elsewhere(
     return expert && expert->number >= 0 && expert->number < num_experts &&
            !held.contains(expert->number) && kinds.contains(expert->before + expert->after);
   };
-}
-
-void read(const std::vector<checkpoint::TensorTarget>& targets, const model::Model& model,
-          const checkpoint::TensorFiles& files) {
-  files.read_exactly(targets, held_elsewhere(targets, model.config().moe.num_experts));
 }
 
 // Without the prefix.
@@ -136,19 +159,31 @@ std::vector<checkpoint::NamedTensor> named_router_state(model::Model& model) {
 std::vector<checkpoint::NamedTensor> named_moments(const optim::AdamW& optimizer,
                                                    const ParameterFilter& is_meant) {
   std::vector<checkpoint::NamedTensor> named;
-  for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
-    if (is_meant && !is_meant(*optimizer.parameters()[i])) continue;
-    const optim::AdamW::Moments& moments = optimizer.moments()[i];
-    for (const ops::LogicalTensor& part : optimizer.parameters()[i]->parts) {
-      named.push_back({.name = part.name + kFirstMoment, .tensor = part_of(moments.first, part)});
-      named.push_back({.name = part.name + kSecondMoment, .tensor = part_of(moments.second, part)});
-    }
+  for (const PartOfSlice& part : parts_of_slices(optimizer)) {
+    if (is_meant && !is_meant(*part.parameter)) continue;
+    const std::int64_t total = part.part->held().count;
+    const auto add = [&](const char* suffix, const at::Tensor& of_slice) {
+      const at::Tensor moment = of_slice.narrow(0, part.in_slice, part.range.numel);
+      if (part.range.numel == total) {
+        named.push_back(
+            {.name = part.part->name + suffix, .tensor = moment.view(part.part->shape)});
+      } else {
+        named.push_back({.name = part.part->name + suffix,
+                         .tensor = moment,
+                         .piece = {{.begin = part.range.begin, .total = total}}});
+      }
+    };
+    add(kFirstMoment, part.moments->first);
+    add(kSecondMoment, part.moments->second);
   }
   return named;
 }
 
 void load_weights(model::Model& model, const checkpoint::TensorFiles& files) {
-  read(whole_targets(named_weights(model)), model, files);
+  const std::vector<checkpoint::TensorTarget> targets = whole_targets(named_weights(model));
+  std::set<std::string> here;
+  for (const checkpoint::TensorTarget& target : targets) here.insert(target.name);
+  files.read_exactly(targets, held_elsewhere(here, model.config().moe.num_experts));
   for (ops::Parameter* parameter : model.parameters()) ops::publish(*parameter);
 }
 
@@ -203,9 +238,31 @@ void load_router_state(model::Model& model, const checkpoint::TensorFiles& files
   }
 }
 
-void load_moments(const optim::AdamW& optimizer, const model::Model& model,
+void load_moments(const optim::AdamW& optimizer, model::Model& model,
                   const checkpoint::TensorFiles& files) {
-  read(whole_targets(named_moments(optimizer)), model, files);
+  std::vector<checkpoint::TensorTarget> targets;
+  for (const PartOfSlice& part : parts_of_slices(optimizer)) {
+    const auto add = [&](const char* suffix, const at::Tensor& of_slice) {
+      targets.push_back({.name = part.part->name + suffix,
+                         .shape = part.part->shape,
+                         .destination = of_slice.narrow(0, part.in_slice, part.range.numel),
+                         .range = part.range});
+    };
+    add(kFirstMoment, part.moments->first);
+    add(kSecondMoment, part.moments->second);
+  }
+  // Beside them the files have what other ranks update of the parameters that are here, and other
+  // experts.
+  std::set<std::string> here;
+  for (const ops::Parameter* parameter : model.parameters()) {
+    for (const ops::LogicalTensor& part : parameter->parts) {
+      here.insert(part.name + kFirstMoment);
+      here.insert(part.name + kSecondMoment);
+    }
+  }
+  const auto others = held_elsewhere(here, model.config().moe.num_experts);
+  files.read_exactly(targets,
+                     [&](const std::string& name) { return here.contains(name) || others(name); });
 }
 
 }  // namespace switchyard::train

@@ -11,11 +11,11 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
-#include "train/pretraining_task.h"
-#include "train/report_at_end.h"
-#include "train/resume_point.h"
-#include "train/run_loop.h"
-#include "train/run_ranks.h"
+#include "train/run/report_at_end.h"
+#include "train/run/resume_point.h"
+#include "train/run/run_loop.h"
+#include "train/run/run_ranks.h"
+#include "train/tasks/pretraining_task.h"
 
 namespace switchyard::train {
 namespace {

@@ -27,7 +27,7 @@
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/trainer.h"
-#include "train/next_token_task.h"
+#include "train/tasks/next_token_task.h"
 
 namespace switchyard::train {
 namespace {

@@ -8,8 +8,6 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/ops/op_span.h"
-#include "switchyard/optim/grad_norm.h"
-#include "switchyard/parallel/gradients.h"
 #include "train/out_of_memory.h"
 #include "train/phase.h"
 #include "train/prefetcher.h"
@@ -50,11 +48,11 @@ Trainer::Trainer(const config::Config& config, model::Model& model, Objective& o
     : config_(config),
       objective_(objective),
       device_(model.device()),
-      groups_(groups),
       communicator_(groups.world()),
       parameters_(model.parameters()),
       routers_(model.routers()),
-      optimizer_(parameters_, config.optim),
+      gradients_(parameters_, groups, config.parallel.shard_optimizer),
+      optimizer_(gradients_.slices(), config.optim),
       schedule_(config.schedule, config.optim.learning_rate, config.train.steps),
       device_phases_(device_, phases_) {
   prefetcher_ = std::make_unique<Prefetcher>([this](std::int64_t first) { return fetch(first); },
@@ -135,7 +133,7 @@ StepSums Trainer::compute_step() {
   StepAccumulator::Totals totals;
   {
     const Phase phase(device_phases_, "reduce_gradients");
-    parallel::reduce_gradients(parameters_, groups_);
+    gradients_.reduce();
     totals = accumulator.finish(step.num_tokens);
   }
   sums.lm_loss = totals.lm_loss_sum / static_cast<double>(step.num_labels);
@@ -147,12 +145,10 @@ StepSums Trainer::compute_step() {
   // 5 check finite and clip
   {
     const Phase phase(device_phases_, "clip");
-    sums.grad_norm = parallel::global_grad_norm(parameters_, groups_);
+    sums.grad_norm = gradients_.norm();
     device_phases_.add_finished();  // the host has waited for the norm, and all before it
     sums.skipped = !is_finite(sums);
-    if (!sums.skipped) {
-      optim::clip_gradients(parameters_, sums.grad_norm, config_.optim.clip_norm);
-    }
+    if (!sums.skipped) gradients_.clip(sums.grad_norm, config_.optim.clip_norm);
   }
 
   // 6 update
@@ -224,7 +220,9 @@ at::Tensor Trainer::objective_share(const model::MicroBatch& micro, std::int64_t
 
 void Trainer::update(const StepSums& sums,
                      const std::vector<std::map<std::string, double>>& named) {
-  optimizer_.step(sums.learning_rate);
+  optimizer_.update(sums.learning_rate);
+  gradients_.gather_masters();
+  for (ops::Parameter* parameter : parameters_) ops::publish(*parameter);
   const double model_experts_per_token = telemetry::experts_per_token(sums);
   for (std::size_t i = 0; i < sums.layers.size(); ++i) {
     routers_.at(sums.layers[i].layer)

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -27,8 +28,8 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
 #include "switchyard/train/trainer.h"
-#include "train/masked_language_task.h"
-#include "train/next_token_task.h"
+#include "train/tasks/masked_language_task.h"
+#include "train/tasks/next_token_task.h"
 
 namespace switchyard::verify {
 namespace {
@@ -81,15 +82,29 @@ class Recorder final : public train::Objective {
   std::map<TokenOfLayer, std::vector<std::int32_t>>& experts_;
 };
 
-std::map<std::string, at::Tensor> gradients_of(model::Model& model) {
+// Of what this rank updates, unless another rank has the same: zeros where it is another's.
+std::map<std::string, at::Tensor> gradients_of(const train::Trainer& trainer,
+                                               parallel::RankGroups& groups) {
   std::map<std::string, at::Tensor> gradients;
-  for (const ops::Parameter* parameter : model.parameters()) {
-    for (const ops::LogicalTensor& part : parameter->parts) {
-      gradients[part.name] =
-          parameter->grad.view({-1}).narrow(0, part.offset, part.held().count).clone();
+  for (const optim::Slice& slice : trainer.optimizer().slices()) {
+    const ops::Parameter& parameter = *slice.parameter;
+    const bool is_whole = slice.count == parameter.numel();
+    if (is_whole && !trainer.shares_out_optimizer() && !groups.writes(parameter)) continue;
+    at::Tensor flat = at::zeros({parameter.numel()}, slice.gradient().options());
+    flat.narrow(0, slice.begin, slice.count).copy_(slice.gradient());
+    for (const ops::LogicalTensor& part : parameter.parts) {
+      gradients[part.name] = flat.narrow(0, part.offset, part.held().count);
     }
   }
   return gradients;
+}
+
+// Adds what is in both.
+void add_up(std::map<std::string, at::Tensor>& sums, std::map<std::string, at::Tensor>& more) {
+  for (auto& [name, tensor] : more) {
+    const auto [found, is_new] = sums.try_emplace(name, tensor);
+    if (!is_new) found->second = found->second + tensor;
+  }
 }
 
 struct Training {
@@ -156,7 +171,7 @@ void train_rank(const config::Config& config, comm::Communicator& world, std::in
   train::Trainer trainer(config, model, recorder, groups);
   for (std::int64_t step = 0; step < num_steps; ++step) {
     trace.steps.push_back(trainer.train_step());
-    trace.gradients.push_back(gradients_of(model));
+    trace.gradients.push_back(gradients_of(trainer, groups));
   }
   for (const checkpoint::NamedTensor& part : train::named_weights(model)) {
     trace.parameters[part.name] = part.tensor.clone();
@@ -258,7 +273,7 @@ Trace train_in_layout(const config::Config& config, const Layout& layout,
     SWITCHYARD_CHECK(traces[rank].experts.empty(), "two ranks of {} had the same token",
                      layout.name());
     for (std::size_t step = 0; step < all.gradients.size(); ++step) {
-      all.gradients[step].merge(traces[rank].gradients[step]);
+      add_up(all.gradients[step], traces[rank].gradients[step]);
     }
   }
   return all;

@@ -36,13 +36,6 @@ TEST(CheckRanks, TakesWhatGoesTogether) {
   EXPECT_EQ(message_of(config_of(8, 32, 2), 8), "no error");
 }
 
-TEST(CheckRanks, SeveralRanksTrainOnCpus) {
-  Config config = config_of(1, 32, 8);
-  config.train.device = "cuda";
-  EXPECT_EQ(message_of(config, 1), "no error");
-  EXPECT_THAT(message_of(config, 4), HasSubstr("train.device: 4 ranks on cuda need NCCL"));
-}
-
 TEST(CheckRanks, SaysWhatWouldDo) {
   EXPECT_THAT(
       message_of(config_of(4, 32, 4), 2),

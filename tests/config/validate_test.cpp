@@ -282,10 +282,6 @@ const std::vector<Rule> kRules = {
      {"parallel.expert=2", "model.moe.num_experts=0"},
      "",
      "command line: parallel.expert: must divide the number of experts 0, got 2"},
-    {"ShardedOptimizer",
-     {"parallel.shard_optimizer=true"},
-     "",
-     "command line: parallel.shard_optimizer: a sharded optimizer is not available yet; use false"},
 };
 
 INSTANTIATE_TEST_SUITE_P(Rules, BrokenRule, testing::ValuesIn(kRules),

@@ -57,6 +57,41 @@ TEST(RankEnvironment, IsWhatMpirunSays) {
   EXPECT_EQ(read({{"RANK", ""}, {"WORLD_SIZE", ""}}).num_ranks, 1) << "set to nothing is not set";
 }
 
+TEST(RankEnvironment, SaysWhichRankOfItsMachineThisIs) {
+  EXPECT_EQ(read({{"RANK", "5"}, {"WORLD_SIZE", "8"}, {"LOCAL_WORLD_SIZE", "4"}}).local_rank, 1)
+      << "in blocks, where nothing else is said";
+  EXPECT_EQ(read({{"RANK", "5"}, {"WORLD_SIZE", "8"}, {"LOCAL_RANK", "3"}}).local_rank, 3);
+  EXPECT_EQ(read({{"OMPI_COMM_WORLD_RANK", "5"},
+                  {"OMPI_COMM_WORLD_SIZE", "8"},
+                  {"OMPI_COMM_WORLD_LOCAL_RANK", "2"}})
+                .local_rank,
+            2);
+  EXPECT_EQ(read({{"SLURM_PROCID", "5"}, {"SLURM_STEP_NUM_TASKS", "8"}, {"SLURM_LOCALID", "1"}})
+                .local_rank,
+            1);
+}
+
+TEST(RankEnvironment, NamesWhereRanksMeet) {
+  const Variables ranks{{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "node-7"}};
+  EXPECT_FALSE(read(ranks).meeting.is_named()) << "without a port";
+  Variables whole = ranks;
+  whole["MASTER_PORT"] = "29500";
+  const MeetingPlace place = read(whole).meeting;
+  EXPECT_TRUE(place.is_named());
+  EXPECT_EQ(place.host, "node-7");
+  EXPECT_EQ(place.port, 29500);
+  EXPECT_FALSE(place.is_served);
+  EXPECT_EQ(place.listening_socket, -1);
+  whole["TORCHELASTIC_USE_AGENT_STORE"] = "True";
+  whole["TORCHELASTIC_RESTART_COUNT"] = "3";
+  EXPECT_TRUE(read(whole).meeting.is_served);
+  EXPECT_EQ(read(whole).meeting.attempt, "3");
+  for (const char* port : {"0", "65536", "x"}) {
+    whole["MASTER_PORT"] = port;
+    EXPECT_THAT(message_of(whole), HasSubstr("MASTER_PORT")) << port;
+  }
+}
+
 TEST(RankEnvironment, OfSlurmIsThatOfTheStep) {
   const Variables step = {{"SLURM_PROCID", "6"},
                           {"SLURM_NTASKS", "99"},

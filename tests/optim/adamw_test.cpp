@@ -44,10 +44,11 @@ TEST_P(AdamWMatches, TheScalarEquationsForBothDecayGroups) {
   const config::OptimConfig config{};
   auto decayed = wave_parameter("decayed", {5, 13}, true, policy, 0.3);
   auto plain = wave_parameter("plain", {37}, false, policy, 1.1);
-  AdamW optimizer({decayed.get(), plain.get()}, config);
+  AdamW optimizer(whole({decayed.get(), plain.get()}), config);
 
   std::vector<ScalarAdamW> expected;
-  for (ops::Parameter* parameter : optimizer.parameters()) {
+  for (const Slice& slice : optimizer.slices()) {
+    ops::Parameter* const parameter = slice.parameter;
     const at::Tensor start = parameter->master.detach().to(at::kDouble).flatten();
     for (std::int64_t i = 0; i < start.numel(); ++i) {
       expected.push_back({.weight = start[i].item<double>()});
@@ -56,7 +57,8 @@ TEST_P(AdamWMatches, TheScalarEquationsForBothDecayGroups) {
   for (int step = 1; step <= 7; ++step) {
     const double lr = 0.01 / step;
     std::size_t at = 0;
-    for (ops::Parameter* parameter : optimizer.parameters()) {
+    for (const Slice& slice : optimizer.slices()) {
+      ops::Parameter* const parameter = slice.parameter;
       const double phase = step + (parameter->decay ? 0.0 : 0.5);
       parameter->grad.copy_(wave(parameter->grad.sizes().vec(), phase, at::kDouble));
       const at::Tensor grad = parameter->grad.to(at::kDouble).flatten();
@@ -69,7 +71,8 @@ TEST_P(AdamWMatches, TheScalarEquationsForBothDecayGroups) {
   }
   EXPECT_EQ(optimizer.num_updates(), 7);
   std::size_t at = 0;
-  for (ops::Parameter* parameter : optimizer.parameters()) {
+  for (const Slice& slice : optimizer.slices()) {
+    ops::Parameter* const parameter = slice.parameter;
     const at::Tensor master = parameter->master.detach().to(at::kDouble).flatten();
     for (std::int64_t i = 0; i < master.numel(); ++i, ++at) {
       EXPECT_NEAR(master[i].item<double>(), expected[at].weight, GetParam().tolerance)
@@ -88,7 +91,7 @@ TEST(AdamW, PublishesTheRoundedMasterToTheForwardValue) {
   const ops::PrecisionPolicy policy{.compute = at::kBFloat16};
   auto parameter = wave_parameter("w", {64}, true, policy, 0.0);
   parameter->grad.fill_(1.0);
-  AdamW optimizer({parameter.get()}, {});
+  AdamW optimizer(whole({parameter.get()}), {});
   optimizer.step(0.25);
   EXPECT_EQ(parameter->value.scalar_type(), at::kBFloat16);
   EXPECT_TRUE(at::equal(parameter->value.detach(), parameter->master.to(at::kBFloat16)));
@@ -100,7 +103,7 @@ TEST(AdamW, ZeroGradientOnlyDecays) {
   auto decayed = wave_parameter("decayed", {8}, true, policy, 0.3);
   auto plain = wave_parameter("plain", {8}, false, policy, 0.3);
   const config::OptimConfig config{};
-  AdamW optimizer({decayed.get(), plain.get()}, config);
+  AdamW optimizer(whole({decayed.get(), plain.get()}), config);
   optimizer.step(0.5);
   const at::Tensor start = wave({8}, 0.3, at::kDouble);
   EXPECT_TRUE(at::equal(plain->master.detach(), start));
@@ -112,13 +115,13 @@ TEST(AdamW, ZeroGradientOnlyDecays) {
 TEST(AdamW, ReloadedMomentsContinueBitForBit) {
   const ops::PrecisionPolicy policy{};
   auto one = wave_parameter("w", {50}, true, policy, 0.3);
-  AdamW first({one.get()}, {});
+  AdamW first(whole({one.get()}), {});
   one->grad.copy_(wave({50}, 2.0, at::kFloat));
   first.step(0.01);
 
   auto two = wave_parameter("w", {50}, true, policy, 0.0);
   two->master.detach().copy_(one->master.detach());
-  AdamW second({two.get()}, {});
+  AdamW second(whole({two.get()}), {});
   second.moments()[0].first.copy_(first.moments()[0].first);
   second.moments()[0].second.copy_(first.moments()[0].second);
   second.set_num_updates(first.num_updates());
@@ -133,7 +136,7 @@ TEST(AdamW, ReloadedMomentsContinueBitForBit) {
 TEST(AdamW, MissingGradientBufferIsABug) {
   auto parameter = wave_parameter("w", {4}, true, {}, 0.0);
   parameter->grad = at::Tensor();
-  AdamW optimizer({parameter.get()}, {});
+  AdamW optimizer(whole({parameter.get()}), {});
   EXPECT_THROW(optimizer.step(0.1), InternalError);
 }
 

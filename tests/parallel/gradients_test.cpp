@@ -4,15 +4,19 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <set>
 #include <vector>
 
+#include "switchyard/comm/self.h"
 #include "switchyard/comm/threads.h"
 #include "switchyard/core/error.h"
 #include "switchyard/optim/grad_norm.h"
@@ -56,79 +60,151 @@ at::Tensor sum_over(const std::vector<std::int64_t>& ranks, const at::Tensor& li
       .view(like.sizes());
 }
 
-TEST(ReduceGradients, AddsUpOverTheRanksThatHoldTheSame) {
+class GradientsOfRanks : public ::testing::TestWithParam<bool> {
+ protected:
+  [[nodiscard]] static bool shares_out() { return GetParam(); }
+};
+
+// What a rank updates has the sums, and the ranks that hold the same update all of it, each element
+// once.
+TEST_P(GradientsOfRanks, AreAddedUpOverTheRanksThatHoldTheSame) {
   comm::run_ranks(4, [](comm::Communicator& world) {
     RankGroups groups(world, 2);
     Model model;
+    Gradients gradients(model.parameters, groups, shares_out());
     model.set_gradients_of(world.rank());
-    reduce_gradients(model.parameters, groups);
-    for (const ops::Parameter* each : {&model.dense, &model.norm}) {
-      EXPECT_TRUE(at::equal(each->grad, sum_over({0, 1, 2, 3}, each->grad))) << each->name;
+    gradients.reduce();
+    std::map<ops::Parameter*, at::Tensor> num_updated;
+    for (ops::Parameter* each : model.parameters) {
+      num_updated[each] = at::zeros({each->numel()}, at::kLong);
     }
-    const std::int64_t first = world.rank() % 2;
-    EXPECT_TRUE(at::equal(model.experts.grad, sum_over({first, first + 2}, model.experts.grad)));
+    for (const optim::Slice& slice : gradients.slices()) {
+      const std::int64_t first = world.rank() % 2;
+      const bool is_dense = slice.parameter->replicas == ops::ReplicaGroup::all_ranks;
+      const std::vector<std::int64_t> ranks = is_dense
+                                                  ? std::vector<std::int64_t>{0, 1, 2, 3}
+                                                  : std::vector<std::int64_t>{first, first + 2};
+      const at::Tensor sum = sum_over(ranks, slice.parameter->grad).view({-1});
+      EXPECT_TRUE(at::equal(slice.gradient(), sum.narrow(0, slice.begin, slice.count)))
+          << slice.parameter->name;
+      num_updated[slice.parameter].narrow(0, slice.begin, slice.count).add_(1);
+    }
+    for (auto& [parameter, count] : num_updated) {
+      comm::Communicator& replicas = groups.replicas(*parameter);
+      replicas.all_reduce_sum(count, "updates");
+      const std::int64_t expected = shares_out() ? 1 : replicas.size();
+      EXPECT_TRUE(at::equal(count, at::full_like(count, expected))) << parameter->name;
+    }
   });
 }
 
-TEST(ReduceGradients, AParameterWithoutABufferIsABugOnEveryRank) {
-  EXPECT_THROW(comm::run_ranks(2,
-                               [](comm::Communicator& world) {
-                                 RankGroups groups(world, 1);
-                                 Model model;
-                                 model.set_gradients_of(world.rank());
-                                 if (world.rank() == 1) model.norm.grad = at::Tensor();
-                                 reduce_gradients(model.parameters, groups);
-                               }),
-               InternalError);
+// Parameters that no bucket takes with others, and those that share one.
+TEST_P(GradientsOfRanks, StayTheParametersOwnBuffers) {
+  comm::run_ranks(2, [](comm::Communicator& world) {
+    RankGroups groups(world, 1);
+    Model model;
+    const Gradients gradients(model.parameters, groups, shares_out());
+    for (ops::Parameter* each : model.parameters) {
+      const at::Tensor before = each->grad;
+      EXPECT_EQ(each->grad.sizes(), each->master.sizes());
+      ops::zero_grad(*each);
+      EXPECT_TRUE(each->grad.is_same(before)) << each->name;
+    }
+  });
+}
+
+// Each rank moves its slices; then all have what one rank alone would have.
+TEST_P(GradientsOfRanks, MastersAreGatheredFromWhoUpdatedThem) {
+  comm::run_ranks(4, [](comm::Communicator& world) {
+    RankGroups groups(world, 2);
+    Model model;
+    Gradients gradients(model.parameters, groups, shares_out());
+    for (ops::Parameter* each : model.parameters) each->master.fill_(-1.0);
+    for (const optim::Slice& slice : gradients.slices()) {
+      slice.master().copy_(at::arange(slice.begin, slice.begin + slice.count, at::kDouble));
+    }
+    gradients.gather_masters();
+    for (const ops::Parameter* each : model.parameters) {
+      EXPECT_TRUE(
+          at::equal(each->master.detach().view({-1}), at::arange(each->numel(), at::kDouble)))
+          << each->name;
+    }
+  });
 }
 
 // Two ranks to an expert group: the model's gradient is the dense one once and both halves of the
 // experts.
-TEST(GradNorm, CountsEveryParameterOnceWhateverTheLayout) {
-  Model whole;
-  whole.set_gradients_of(0);
-  Model other;
-  other.set_gradients_of(1);
-  const auto squares = [](const at::Tensor& grad) { return grad.square().sum().item<double>(); };
-  const double expected = std::sqrt(squares(whole.dense.grad) + squares(whole.norm.grad) +
-                                    squares(whole.experts.grad) + squares(other.experts.grad));
+TEST_P(GradientsOfRanks, NormCountsEveryParameterOnceWhateverTheLayout) {
   std::mutex mutex;
   std::set<double> norms;
+  double expected = 0.0;
   comm::run_ranks(4, [&](comm::Communicator& world) {
     RankGroups groups(world, 2);
     Model model;
-    model.set_gradients_of(0);
-    if (world.rank() % 2 == 1) model.experts.grad.copy_(other.experts.grad);
-    const double norm = global_grad_norm(model.parameters, groups);
+    Gradients gradients(model.parameters, groups, shares_out());
+    model.set_gradients_of(world.rank());
+    gradients.reduce();
+    const double norm = gradients.norm();
+    const auto squares = [](const at::Tensor& grad) { return grad.square().sum().item<double>(); };
     const std::scoped_lock lock(mutex);
     norms.insert(norm);
+    if (world.rank() != 0) return;
+    const std::vector<std::int64_t> all{0, 1, 2, 3};
+    expected = std::sqrt(squares(sum_over(all, model.dense.grad)) +
+                         squares(sum_over(all, model.norm.grad)) +
+                         squares(sum_over({0, 2}, model.experts.grad)) +
+                         squares(sum_over({1, 3}, model.experts.grad)));
   });
   ASSERT_EQ(norms.size(), 1U) << "ranks disagree";
   EXPECT_NEAR(*norms.begin(), expected, 1e-12 * expected);
 }
 
-TEST(GradNorm, OfRanksThatHoldEverythingHasTheBitsOfOneRank) {
-  Model alone;
-  alone.set_gradients_of(2);
-  const double expected = optim::global_grad_norm(alone.parameters);
-  comm::run_ranks(3, [&](comm::Communicator& world) {
-    RankGroups groups(world, 1);
+TEST_P(GradientsOfRanks, AreClippedByTheNormOfAllOfThem) {
+  comm::run_ranks(4, [](comm::Communicator& world) {
+    RankGroups groups(world, 2);
     Model model;
-    model.set_gradients_of(2);
-    EXPECT_EQ(global_grad_norm(model.parameters, groups), expected);
+    Gradients gradients(model.parameters, groups, shares_out());
+    model.set_gradients_of(world.rank());
+    gradients.reduce();
+    const double norm = gradients.norm();
+    gradients.clip(norm, norm);
+    EXPECT_EQ(gradients.norm(), norm) << "not larger than allowed";
+    gradients.clip(norm, norm / 4.0);
+    EXPECT_NEAR(gradients.norm(), norm / 4.0, 1e-12 * norm);
   });
 }
 
-TEST(GradNorm, IsNotFiniteOnAnyRankWhenOneElementOfOneExpertIsNot) {
+TEST_P(GradientsOfRanks, NormIsNotFiniteOnAnyRankWhenOneElementOfOneExpertIsNot) {
   for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     comm::run_ranks(4, [&](comm::Communicator& world) {
       RankGroups groups(world, 2);
       Model model;
+      Gradients gradients(model.parameters, groups, shares_out());
       model.set_gradients_of(world.rank());
       if (world.rank() == 3) model.experts.grad[kLarge - 1].fill_(bad);
-      reduce_gradients(model.parameters, groups);
-      EXPECT_FALSE(std::isfinite(global_grad_norm(model.parameters, groups))) << world.rank();
+      gradients.reduce();
+      EXPECT_FALSE(std::isfinite(gradients.norm())) << world.rank();
     });
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GradientsOfRanks, ::testing::Bool(), [](const auto& instance) {
+  return instance.param ? "shared_out" : "whole";
+});
+
+TEST(GradientsOfOneRank, HaveTheBitsOfTheNormWithoutRanksAndNeedNobody) {
+  Model alone;
+  alone.set_gradients_of(2);
+  const double expected = optim::global_grad_norm(alone.parameters);
+  for (const bool shares_out : {false, true}) {
+    const auto self = comm::make_self_communicator();
+    RankGroups groups(*self, 1);
+    Model model;
+    Gradients gradients(model.parameters, groups, shares_out);
+    model.set_gradients_of(2);
+    gradients.reduce();
+    EXPECT_EQ(gradients.norm(), expected);
+    EXPECT_EQ(gradients.slices().size(), model.parameters.size());
   }
 }
 

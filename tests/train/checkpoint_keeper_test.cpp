@@ -1,4 +1,4 @@
-#include "train/checkpoint_keeper.h"
+#include "train/run/checkpoint_keeper.h"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>

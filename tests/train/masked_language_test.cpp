@@ -14,7 +14,7 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/pretrain.h"
 #include "switchyard/train/trainer.h"
-#include "train/masked_language_task.h"
+#include "train/tasks/masked_language_task.h"
 #include "train/tiny_run_folder.h"
 
 namespace switchyard::train {

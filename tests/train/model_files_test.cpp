@@ -33,7 +33,7 @@ config::Config stateful_config() {
 
 std::map<std::string, at::Tensor> by_name(const std::vector<NamedTensor>& tensors) {
   std::map<std::string, at::Tensor> map;
-  for (const auto& [name, tensor] : tensors) map.emplace(name, tensor);
+  for (const NamedTensor& named : tensors) map.emplace(named.name, named.tensor);
   return map;
 }
 

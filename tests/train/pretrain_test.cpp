@@ -183,9 +183,6 @@ TEST_F(Pretrain, RefusedSettingsLeaveTheFolderFree) {
   config_.model.vocab_size = 100;  // fewer than the tokenizer's 257
   EXPECT_THROW((void)pretrain(config_), UsageError);
   config_.model.vocab_size = 0;
-  config_.parallel.shard_optimizer = true;
-  EXPECT_THROW((void)pretrain(config_), InternalError);  // reading a config refuses it
-  config_.parallel.shard_optimizer = false;
   config_.train.steps = 1;
   EXPECT_EQ(pretrain(config_).num_steps, 1);  // the folder is still free
 }

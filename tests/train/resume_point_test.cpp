@@ -1,11 +1,11 @@
-#include "train/resume_point.h"
+#include "train/run/resume_point.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "support/damage.h"
 #include "switchyard/core/error.h"
-#include "train/training_state.h"
+#include "train/run/training_state.h"
 
 namespace switchyard::train {
 namespace {

@@ -25,12 +25,13 @@
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/optim/adamw.h"
 #include "switchyard/parallel/expert_parallel.h"
+#include "switchyard/parallel/gradients.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
 #include "switchyard/train/pretrain.h"
 #include "switchyard/train/stop_signal.h"
-#include "train/next_token_task.h"
-#include "train/run_ranks.h"
+#include "train/run/run_ranks.h"
+#include "train/tasks/next_token_task.h"
 #include "train/tiny_run_folder.h"
 
 namespace switchyard::train {
@@ -102,7 +103,7 @@ std::map<std::string, at::Tensor> tensors_of(const fs::path& step) {
   std::map<std::string, at::Tensor> all;
   for (const checkpoint::TensorFiles& files :
        {saved.weights(), saved.optimizer(), saved.router_state()}) {
-    for (const auto& [name, tensor] : files.copies()) all.emplace(name, tensor);
+    for (const auto& [name, tensor] : files.copies()) all.emplace(name, tensor.flatten());
   }
   return all;
 }
@@ -162,6 +163,27 @@ TEST_P(RunsOnRanks, InEveryLayoutAreTheRunOfOneRank) {
   }
 }
 
+// Who keeps which moments is no matter of numbers; a run may change its mind.
+TEST_P(RunsOnRanks, WithOrWithoutSharedOutMomentsAreTheSameRun) {
+  config::Config whole = config("whole");
+  whole.parallel.shard_optimizer = false;
+  for (const config::Config& each : {config("shared"), whole}) {
+    (void)pretrain_in(each, {4, 2});
+  }
+  EXPECT_TRUE(fs::exists(step("shared", 4) / "optimizer-00004-of-00004.safetensors"));
+  EXPECT_TRUE(fs::exists(step("whole", 4) / "optimizer-00002-of-00002.safetensors"));
+  expect_near(tensors_of(step("whole", 4)), tensors_of(step("shared", 4)), 1e-9);
+  (void)resume_in(run("whole"), 6, {2, 1});
+  config::Config changed = config::load(run("shared") / "config.resolved.yaml", {}).config;
+  changed.train.steps = 6;
+  changed.parallel.shard_optimizer = false;
+  (void)on_ranks(2, [&](comm::Communicator& world) {
+    return resume(in_layout(changed, {2, 1}), {.keys = {"train.micro_batch_size", "schedule"}},
+                  std::nullopt, world);
+  });
+  expect_near(tensors_of(step("whole", 6)), tensors_of(step("shared", 6)), 1e-9);
+}
+
 // Weights, moments and router state come through any change of layout bit for bit: what each rank
 // has taken from the files of another layout is what it writes into its own.
 TEST_P(RunsOnRanks, GoOnInAnotherLayout) {
@@ -179,13 +201,21 @@ TEST_P(RunsOnRanks, GoOnInAnotherLayout) {
       EXPECT_EQ(model::count_parameters(*parts.decoder).total,
                 model::count_parameters(parts.config.model).total)
           << "the whole model's, whatever is held here";
-      optim::AdamW optimizer(parts.decoder->parameters(), own.optim);
       const auto checkpoint = checkpoint::Checkpoint::open(step("run", 4));
       load_weights(*parts.decoder, checkpoint.weights());
-      load_moments(optimizer, *parts.decoder, checkpoint.optimizer());
-      for (const auto& held : {named_weights(*parts.decoder), named_moments(optimizer)}) {
-        for (const checkpoint::NamedTensor& part : held) {
-          EXPECT_TRUE(at::equal(part.tensor, saved.at(part.name))) << part.name;
+      for (const checkpoint::NamedTensor& part : named_weights(*parts.decoder)) {
+        EXPECT_TRUE(at::equal(part.tensor.flatten(), saved.at(part.name))) << part.name;
+      }
+      for (const bool shares_out : {false, true}) {
+        const std::vector<ops::Parameter*> parameters = parts.decoder->parameters();
+        const parallel::Gradients gradients(parameters, groups, shares_out);
+        const optim::AdamW optimizer(gradients.slices(), own.optim);
+        load_moments(optimizer, *parts.decoder, checkpoint.optimizer());
+        for (const checkpoint::NamedTensor& part : named_moments(optimizer)) {
+          const std::int64_t begin = part.piece ? part.piece->begin : 0;
+          EXPECT_TRUE(at::equal(part.tensor.flatten(),
+                                saved.at(part.name).narrow(0, begin, part.tensor.numel())))
+              << part.name;
         }
       }
     });
@@ -218,7 +248,8 @@ TEST_P(RunsOnRanks, ResumeInTheSameLayoutBitForBit) {
   (void)resume_in(run("stopped"), 8, layout);
   for (const char* file :
        {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
-        "optimizer-00001-of-00002.safetensors", "optimizer-00002-of-00002.safetensors"}) {
+        "optimizer-00001-of-00004.safetensors", "optimizer-00002-of-00004.safetensors",
+        "optimizer-00003-of-00004.safetensors", "optimizer-00004-of-00004.safetensors"}) {
     EXPECT_EQ(read_file(step("stopped", 8) / file), read_file(step("straight", 8) / file)) << file;
   }
 }

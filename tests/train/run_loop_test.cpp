@@ -1,4 +1,4 @@
-#include "train/run_loop.h"
+#include "train/run/run_loop.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -14,7 +14,7 @@
 #include "switchyard/parallel/expert_parallel.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/trainer.h"
-#include "train/next_token_task.h"
+#include "train/tasks/next_token_task.h"
 
 namespace switchyard::train {
 

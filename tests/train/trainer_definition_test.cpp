@@ -39,8 +39,9 @@ TEST(Trainer, LossAndGradientAreThoseOfALabelNotOfAToken) {
                               .div(static_cast<double>(micro.num_labels));
   loss.backward();
   double square_sum = 0.0;
-  for (const ops::Parameter* parameter : by_hand.decoder->parameters()) {
-    square_sum += parameter->value.grad().square().sum().item<double>();
+  for (ops::Parameter* parameter : by_hand.decoder->parameters()) {
+    ops::collect_grad(*parameter);
+    square_sum += parameter->grad.square().sum().item<double>();
   }
   const StepSums sums = run.trainer->train_step();
   EXPECT_NEAR(sums.lm_loss, loss.item<double>(), 1e-12);

@@ -55,6 +55,11 @@ TEST_P(VerifyRouters, EveryLayoutTrainsAsOneRankDoes) {
     EXPECT_GT(result.num_pairs, 4 * 8 * 16);
     EXPECT_EQ(result.num_flipped, 0);
   }
+  config::Config whole = config_of(GetParam());
+  whole.parallel.shard_optimizer = false;  // every rank updates everything
+  const VerifyReport unshared =
+      verify_layouts(whole, {.layouts = parse_layouts("4x2"), .steps = 2});
+  EXPECT_TRUE(unshared.passed()) << report_page(unshared);
   // Exactly what one rank does, a layout of one rank does.
   const VerifyReport alone =
       verify_layouts(config_of(GetParam()), {.layouts = {Layout{}}, .steps = 2});
@@ -142,13 +147,14 @@ class Damaged final : public comm::Communicator {
   Damage damage_;
 };
 
-VerifyReport verify_damaged(const Damage& damage, std::int64_t steps = 3) {
-  return verify_layouts(config_of("top_p"),
-                        {.layouts = parse_layouts("4x2"),
-                         .steps = steps,
-                         .wrap = [&damage](std::unique_ptr<comm::Communicator> world) {
-                           return std::make_unique<Damaged>(std::move(world), damage);
-                         }});
+VerifyReport verify_damaged(const Damage& damage, std::int64_t steps = 3, bool shares_out = true) {
+  config::Config config = config_of("top_p");
+  config.parallel.shard_optimizer = shares_out;
+  return verify_layouts(config, {.layouts = parse_layouts("4x2"),
+                                 .steps = steps,
+                                 .wrap = [&damage](std::unique_ptr<comm::Communicator> world) {
+                                   return std::make_unique<Damaged>(std::move(world), damage);
+                                 }});
 }
 
 TEST(VerifyLayouts, SeeExpertGradientsThatAreScaled) {
@@ -159,12 +165,23 @@ TEST(VerifyLayouts, SeeExpertGradientsThatAreScaled) {
                                          HasSubstr("4x2: parameter differs by")));
 }
 
-TEST(VerifyLayouts, SeeAClipNormThatIsAveragedOverExperts) {
+TEST(VerifyLayouts, SeeAClipNormThatIsAveragedOverRanks) {
+  const Damage of_squares{"gradient norms", [](at::Tensor& squares) { squares.mul_(0.25); }};
+  const Damage of_experts{"gradient norms of experts",
+                          [](at::Tensor& norms) { norms.mul_(std::sqrt(0.5)); }};
+  for (const VerifyReport& report :
+       {verify_damaged(of_squares), verify_damaged(of_experts, 3, /*shares_out=*/false)}) {
+    EXPECT_FALSE(report.passed());
+    EXPECT_THAT(report_page(report), HasSubstr("4x2: clip norm differs by"));
+    EXPECT_THAT(report.layouts[0].clip_norm.where, HasSubstr("step "));
+  }
+}
+
+TEST(VerifyLayouts, SeeMastersThatAreNotGathered) {
   const VerifyReport report = verify_damaged(
-      {"gradient norms of experts", [](at::Tensor& norms) { norms.mul_(std::sqrt(0.5)); }});
+      {"masters of", [](at::Tensor& masters) { masters.narrow(0, 0, 1).add_(1.0); }});
   EXPECT_FALSE(report.passed());
-  EXPECT_THAT(report_page(report), HasSubstr("4x2: clip norm differs by"));
-  EXPECT_THAT(report.layouts[0].clip_norm.where, HasSubstr("step "));
+  EXPECT_THAT(report_page(report), HasSubstr("4x2: parameter differs by"));
 }
 
 TEST(VerifyLayouts, SeeARowThatIsDropped) {

@@ -55,7 +55,8 @@ struct UnmatchedNames {
 class TensorFiles {
  public:
   // Reads headers only. `source` names the set in errors, such as the checkpoint's folder. No
-  // files: the empty set. Throws DataError for a broken file or a name that two files hold,
+  // files: the empty set. What ranks wrote in pieces is one tensor again, of one dimension. Throws
+  // DataError for a broken file, a name that two files hold, or pieces that do not make a whole,
   // StorageError when a file cannot be mapped.
   TensorFiles(std::string source, const std::vector<std::filesystem::path>& files);
 
@@ -74,17 +75,29 @@ class TensorFiles {
   [[nodiscard]] std::map<std::string, at::Tensor> copies() const;
 
  private:
-  struct Stored {
+  struct Piece {
     std::size_t file_idx = 0;
     format::TensorView view;
+    ElementRange range;  // of the flattened tensor
   };
+  struct Stored {
+    std::vector<std::int64_t> shape;
+    bool is_in_pieces = false;  // the shape is then [number of elements]
+    std::vector<Piece> pieces;  // in order, one behind the other
+    [[nodiscard]] format::ScalarType type() const { return pieces.front().view.type; }
+    [[nodiscard]] bool has_shape(const std::vector<std::int64_t>& wanted) const;
+  };
+  void add(const std::string& name, std::size_t file_idx, format::TensorView view);
+  void check_pieces();
   [[nodiscard]] UnmatchedNames unmatched(const std::vector<TensorTarget>& targets) const;
   [[nodiscard]] std::vector<std::string> wrong_shapes(
       const std::vector<TensorTarget>& targets) const;
   void check_type(const std::string& name) const;
   // What is in a file; the others are passed over.
   void fill(const std::vector<TensorTarget>& targets) const;
-  void copy(const Stored& stored, const TensorTarget& target, at::Tensor& staging) const;
+  // Elements `range` of the tensor, which lie in the piece, to `destination`, which has as many.
+  void copy(const Piece& piece, ElementRange range, const at::Tensor& destination,
+            at::Tensor& staging) const;
 
   std::string source_;
   std::vector<std::filesystem::path> paths_;

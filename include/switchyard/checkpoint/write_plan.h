@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,14 @@
 namespace switchyard::checkpoint {
 
 struct NamedTensor {
+  // Elements `begin` and on of the flattened tensor that `name` is, which has `total`.
+  struct Piece {
+    std::int64_t begin = 0;
+    std::int64_t total = 0;
+  };
   std::string name;
-  at::Tensor tensor;  // fp32 or fp64, any device and strides
+  at::Tensor tensor;                // fp32 or fp64, any device and strides
+  std::optional<Piece> piece = {};  // none: all of it
 };
 
 // What a checkpoint holds, by kind.
@@ -37,9 +44,15 @@ using WritePlan = std::vector<PlannedFile>;
 
 // One writer, and one file of each kind that has tensors (of weights always).
 [[nodiscard]] WritePlan one_file_per_kind(CheckpointTensors tensors);
+// How many ranks, from 0 on, write each kind.
+struct NumWriters {
+  int weights = 1;
+  int optimizer = 1;
+};
 // Of several writers, the files of one, who holds `tensors`: model-00002-of-00004.safetensors for
-// writer 1 of 4. Every writer has weights, and moments when any has; router state is the first's.
-[[nodiscard]] WritePlan files_of_writer(CheckpointTensors tensors, int writer, int num_writers);
+// writer 1 of 4. Every one of so many writers has a file of the kind, empty or not; router state is
+// the first's.
+[[nodiscard]] WritePlan files_of_writer(CheckpointTensors tensors, int writer, NumWriters num);
 [[nodiscard]] std::uint64_t bytes_of(const WritePlan& plan);
 
 // Writes the files of one writer into `folder`; returns what the manifest is to say of each, by

@@ -135,7 +135,7 @@ struct TrainConfig {
 struct ParallelConfig {
   std::int64_t expert = 1;
   std::int64_t timeout = 1800;  // seconds
-  bool shard_optimizer = false;
+  bool shard_optimizer = true;
   bool operator==(const ParallelConfig&) const = default;
 };
 

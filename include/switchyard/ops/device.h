@@ -11,10 +11,14 @@ namespace switchyard::ops {
 // Has this program CUDA kernels?
 [[nodiscard]] bool built_with_cuda();
 
-// "cpu", or "cuda" for the first GPU, whose memory then comes in expandable segments unless
-// PYTORCH_ALLOC_CONF or PYTORCH_CUDA_ALLOC_CONF says otherwise. Throws UsageError for another name,
-// and where this build or this machine has no such device.
+// "cpu", or "cuda" for the thread's current GPU (the first, until use_gpu), whose memory then comes
+// in expandable segments unless PYTORCH_ALLOC_CONF or PYTORCH_CUDA_ALLOC_CONF says otherwise.
+// Throws UsageError for another name, and where this build or this machine has no such device.
 [[nodiscard]] c10::Device device_of(const std::string& name);
+
+// Makes the GPU of that number the thread's current one: for a rank, which has one of its own.
+// Throws UsageError as device_of, and where there are not so many.
+c10::Device use_gpu(std::int64_t idx);
 
 // For train.deterministic: from here on LibTorch's operators give the same bits every time, or
 // throw. Call it before the first product. Our own kernels always do.

@@ -21,7 +21,11 @@ using GatherExperts = std::function<at::Tensor(const at::Tensor& own_K)>;
 [[nodiscard]] double global_grad_norm(std::span<ops::Parameter* const> parameters,
                                       const GatherExperts& gather = {});
 
+// Of these gradients, contiguous and of one type and device: the sum of the squares of all their
+// elements, block by block as above.
+[[nodiscard]] double sum_of_squares(std::span<const at::Tensor> grads);
+
 // Scales every gradient by clip_norm / norm when norm > clip_norm > 0; otherwise changes nothing.
-void clip_gradients(std::span<ops::Parameter* const> parameters, double norm, double clip_norm);
+void clip_gradients(std::span<const at::Tensor> grads, double norm, double clip_norm);
 
 }  // namespace switchyard::optim

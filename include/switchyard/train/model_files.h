@@ -22,7 +22,8 @@ using ParameterFilter = std::function<bool(const ops::Parameter& parameter)>;
 [[nodiscard]] bool has_finite_weights(model::Model& model);
 // model.layers.3.moe.router.STATE
 [[nodiscard]] std::vector<checkpoint::NamedTensor> named_router_state(model::Model& model);
-// Adam's moments as NAME.exp_avg and NAME.exp_avg_sq of every part; views.
+// Adam's moments as NAME.exp_avg and NAME.exp_avg_sq of every part, or of the piece of it that is
+// updated here; views.
 [[nodiscard]] std::vector<checkpoint::NamedTensor> named_moments(
     const optim::AdamW& optimizer, const ParameterFilter& is_meant = {});
 
@@ -44,7 +45,7 @@ void load_router_state(model::Model& model, const checkpoint::TensorFiles& files
 std::int64_t take_over_router_state(model::Model& model, const checkpoint::TensorFiles& files,
                                     const std::function<bool(std::int64_t layer)>& keeps,
                                     std::int64_t step);
-void load_moments(const optim::AdamW& optimizer, const model::Model& model,
+void load_moments(const optim::AdamW& optimizer, model::Model& model,
                   const checkpoint::TensorFiles& files);
 
 }  // namespace switchyard::train

@@ -8,7 +8,7 @@
 //   GLUE          pairs of sentences   one per sequence  cross-entropy  the task's metrics, one
 //                                                        or squared     of which is judged
 //
-// Next-token pretraining is src/train/next_token_task.h.
+// Next-token pretraining is src/train/tasks/next_token_task.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,5 +1,5 @@
 // One training step as numbered phases. What surrounds the steps (records, evaluation, samples,
-// checkpoints, stopping) is the run loop, src/train/run_loop.h.
+// checkpoints, stopping) is the run loop, src/train/run/run_loop.h.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include "switchyard/ops/device_time.h"
 #include "switchyard/optim/adamw.h"
 #include "switchyard/optim/schedule.h"
+#include "switchyard/parallel/gradients.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/routing/losses.h"
 #include "switchyard/telemetry/step_statistics.h"
@@ -33,9 +34,9 @@ struct TrainerState {
 
 class Trainer {
  public:
-  // Uses config.run.seed, .model.moe.loss, .optim, .schedule and .train. The model must be
-  // initialised and be the one that the objective is about; all must outlive this. Throws
-  // UsageError when the global batch cannot be cut into micro-batches over the ranks.
+  // Uses config.run.seed, .model.moe.loss, .optim, .parallel.shard_optimizer, .schedule and .train.
+  // The model must be initialised and be the one that the objective is about; all must outlive
+  // this. Throws UsageError when the global batch cannot be cut into micro-batches over the ranks.
   Trainer(const config::Config& config, model::Model& model, Objective& objective,
           parallel::RankGroups& groups);
   ~Trainer();
@@ -59,6 +60,10 @@ class Trainer {
   // those of that time as well.
   void restore(const TrainerState& state);
   [[nodiscard]] const optim::AdamW& optimizer() const { return optimizer_; }
+  // Has each of several ranks only its part of the optimizer's state?
+  [[nodiscard]] bool shares_out_optimizer() const {
+    return config_.parallel.shard_optimizer && communicator_.size() > 1;
+  }
   // Time by phase since the last reset: the device's for the phases of a step, of which an update
   // of the last step may be missing; wall time for what others add.
   [[nodiscard]] SpanTimer& phases() { return phases_; }
@@ -85,10 +90,10 @@ class Trainer {
   config::Config config_;
   Objective& objective_;
   at::Device device_;
-  parallel::RankGroups& groups_;
   comm::Communicator& communicator_;  // all ranks
   std::vector<ops::Parameter*> parameters_;
   std::map<std::int64_t, routing::Router*> routers_;
+  parallel::Gradients gradients_;
   optim::AdamW optimizer_;
   optim::Schedule schedule_;
   SpanTimer phases_;

@@ -1,16 +1,22 @@
 #include "cli/engine/on_ranks.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <memory>
+#include <string>
 
 #include "cli/engine/report_error.h"
+#include "switchyard/comm/meeting.h"
 #include "switchyard/comm/mpi.h"
+#include "switchyard/comm/nccl.h"
 #include "switchyard/comm/self.h"
+#include "switchyard/comm/text.h"
 #include "switchyard/config/ranks.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/ranks.h"
+#include "switchyard/ops/device.h"
 #include "switchyard/train/stop_signal.h"
 
 namespace switchyard::cli {
@@ -22,6 +28,67 @@ bool is_agreed(const std::exception& error) {
          dynamic_cast<const NonFiniteError*>(&error) != nullptr;
 }
 
+// The last to go ends what connects the ranks.
+struct Connected {
+  std::unique_ptr<comm::Communicator> processes;  // over MPI, where it started them
+  std::unique_ptr<comm::Communicator> world;      // those that train: the same, or over NCCL
+  [[nodiscard]] comm::Communicator& ranks() const { return world ? *world : *processes; }
+};
+
+std::unique_ptr<comm::Communicator> connect_processes(const RankEnvironment& ranks,
+                                                      std::chrono::seconds timeout) {
+  std::unique_ptr<comm::Communicator> processes = comm::join_mpi({.timeout = timeout});
+  if (processes->size() != ranks.num_ranks) {
+    throw UsageError(fmt::format("{} started {} ranks, but MPI connects {}", ranks.starter,
+                                 ranks.num_ranks, processes->size()),
+                     "the program that starts the ranks belongs to another MPI than the one "
+                     "that this build found; with srun try --mpi=pmix");
+  }
+  return processes;
+}
+
+// Ranks with a GPU each. They meet where the environment says, or over the MPI that started them.
+Connected connect_gpus(const RankEnvironment& ranks, std::chrono::seconds timeout) {
+  const c10::Device device = ops::use_gpu(ranks.local_rank);
+  const bool meets_over_mpi = !ranks.meeting.is_named();
+  if (meets_over_mpi && (ranks.starter == "torchrun" || !comm::built_with_mpi())) {
+    throw UsageError(
+        fmt::format("{} ranks on GPUs, and nothing says where they can meet", ranks.num_ranks),
+        fmt::format("set {} to the host of rank 0 and {} to a port that is free there, for all "
+                    "ranks (docs/parallel.md has scripts)",
+                    rank_variables::kHost, rank_variables::kPort));
+  }
+  Connected connected;
+  const std::string own = ranks.rank == 0 ? comm::new_nccl_id() : "";
+  std::string id;
+  if (meets_over_mpi) {
+    connected.processes = connect_processes(ranks, timeout);
+    id = comm::text_of_first(*connected.processes, own, "NCCL id");
+  } else {
+    id = comm::meet(ranks, own, timeout);
+  }
+  connected.world = comm::join_nccl(
+      {.id = id, .rank = ranks.rank, .num_ranks = ranks.num_ranks, .device = device});
+  return connected;
+}
+
+Connected connect(const config::Config& config, const RankEnvironment& ranks) {
+  const std::chrono::seconds timeout(config.parallel.timeout);
+  if (config.train.device == "cuda") return connect_gpus(ranks, timeout);
+  if (ranks.starter == "torchrun") {
+    throw UsageError("ranks on CPUs talk over MPI, which torchrun does not start",
+                     "start them with mpirun, srun or `switchyard launch`");
+  }
+  return {.processes = connect_processes(ranks, timeout), .world = {}};
+}
+
+// This rank cannot go on, and the others cannot without it. Whoever started them ends them; nothing
+// here may wait for them.
+[[noreturn]] void end_all_ranks(bool over_mpi, int exit_code) {
+  if (over_mpi) comm::end_all_mpi_ranks(exit_code);
+  std::_Exit(exit_code);
+}
+
 }  // namespace
 
 int on_ranks(const config::Config& config, bool debug,
@@ -31,29 +98,20 @@ int on_ranks(const config::Config& config, bool debug,
     body(*comm::make_self_communicator());
     return kExitDone;
   }
-  if (ranks.starter == "torchrun") {
-    throw UsageError("ranks on CPUs talk over MPI, which torchrun does not start",
-                     "start them with mpirun, srun or `switchyard launch`");
-  }
   config::check_ranks(config, ranks.num_ranks);
   const train::StopSignal stop;  // a stop while the ranks start waits for the first step
-  const std::unique_ptr<comm::Communicator> world =
-      comm::join_mpi({.timeout = std::chrono::seconds(config.parallel.timeout)});
+  const Connected connected = connect(config, ranks);
   int code = kExitDone;
   try {
-    if (world->size() != ranks.num_ranks) {
-      throw UsageError(fmt::format("{} started {} ranks, but MPI connects {}", ranks.starter,
-                                   ranks.num_ranks, world->size()),
-                       "the program that starts the ranks belongs to another MPI than the one "
-                       "that this build found; with srun try --mpi=pmix");
-    }
-    body(*world);
+    body(connected.ranks());
   } catch (const std::exception& error) {
     code = exit_code_of(error);
-    if (!is_agreed(error)) comm::end_all_mpi_ranks(report_any_error(error, debug));
+    if (!is_agreed(error)) {
+      end_all_ranks(connected.processes != nullptr, report_any_error(error, debug));
+    }
     if (ranks.rank == 0) (void)report_any_error(error, debug);
   }
-  return code;  // the last communicator, in order, ends MPI
+  return code;
 }
 
 }  // namespace switchyard::cli

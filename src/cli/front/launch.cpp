@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,8 +12,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <thread>
 
+#include "cli/front/local_ranks.h"
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
@@ -31,12 +32,13 @@ namespace fs = std::filesystem;
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 
 volatile std::sig_atomic_t num_signals = 0;
-volatile pid_t starter = 0;  // mpirun
+volatile pid_t starter = 0;  // mpirun, or minus the process group of the ranks
 
-// mpirun passes SIGUSR1 on to the ranks, which save and stop; at a SIGTERM it ends them at once.
+// The ranks save and stop at SIGUSR1, which mpirun passes on to them. At a SIGTERM mpirun ends them
+// at once, and so does a rank itself when it is its second signal.
 void pass_on(int /*signal*/) {
   num_signals = num_signals + 1;
-  if (starter > 0) ::kill(starter, num_signals == 1 ? SIGUSR1 : SIGTERM);
+  if (starter != 0) ::kill(starter, num_signals == 1 ? SIGUSR1 : SIGTERM);
 }
 
 void catch_signals() {
@@ -70,48 +72,60 @@ void set_up_environment() {
   }
 }
 
-[[noreturn]] void become_starter(const std::vector<std::string>& arguments, pid_t launcher) {
-  // Of its own group, so that what a terminal sends to ours comes here first; and gone with us.
-  ::setpgid(0, 0);
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (::getppid() != launcher) ::_exit(kExitPeer);
-  std::vector<char*> argv;
-  argv.reserve(arguments.size() + 1);
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  ::execvp(argv[0], argv.data());
-  ::_exit(127);
-}
-
 constexpr int kNotStarted = -1;
 
+// Holds our signals back until it is gone.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t ours;
+    ::sigemptyset(&ours);
+    for (const int signal : kSignals) ::sigaddset(&ours, signal);
+    ::sigprocmask(SIG_BLOCK, &ours, &before_);
+  }
+  ~SignalsBlocked() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  [[nodiscard]] const sigset_t& before() const { return before_; }
+
+ private:
+  sigset_t before_{};
+};
+
+// In the child: signals as they were before ours, and then another program.
+[[noreturn]] void become(const std::vector<std::string>& arguments, const SignalsBlocked& blocked) {
+  for (const int signal : kSignals) {
+    struct sigaction now {};
+    ::sigaction(signal, nullptr, &now);
+    if (now.sa_handler == &pass_on) std::signal(signal, SIG_DFL);
+  }
+  ::sigprocmask(SIG_SETMASK, &blocked.before(), nullptr);
+  run_program(arguments);
+}
+
+int exit_status(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 // The exit status of one start, kNotStarted when a stop came before.
-int run_once(const std::vector<std::string>& arguments) {
+int run_mpirun(const std::vector<std::string>& arguments) {
   const pid_t launcher = ::getpid();
-  sigset_t ours;
-  sigset_t before;
-  ::sigemptyset(&ours);
-  for (const int signal : kSignals) ::sigaddset(&ours, signal);
-  ::sigprocmask(SIG_BLOCK, &ours, &before);
-  if (num_signals > 0) {
-    ::sigprocmask(SIG_SETMASK, &before, nullptr);
-    return kNotStarted;
-  }
-  const pid_t child = ::fork();
-  if (child == 0) {
-    for (const int signal : kSignals) {
-      struct sigaction now {};
-      ::sigaction(signal, nullptr, &now);
-      if (now.sa_handler == &pass_on) std::signal(signal, SIG_DFL);
+  pid_t child = -1;
+  {
+    const SignalsBlocked blocked;
+    if (num_signals > 0) return kNotStarted;
+    child = ::fork();
+    if (child == 0) {
+      // Of its own group, so that what a terminal sends to ours comes here first; and gone with us.
+      ::setpgid(0, 0);
+      die_with(launcher, SIGTERM);
+      become(arguments, blocked);
     }
-    ::sigprocmask(SIG_SETMASK, &before, nullptr);
-    become_starter(arguments, launcher);
+    if (child < 0) {
+      throw OutOfMemoryError(fmt::format("cannot start mpirun: {}", std::strerror(errno)));
+    }
+    starter = child;
   }
-  if (child < 0) {
-    throw OutOfMemoryError(fmt::format("cannot start mpirun: {}", std::strerror(errno)));
-  }
-  starter = child;
-  ::sigprocmask(SIG_SETMASK, &before, nullptr);
   int status = 0;
   pid_t ended = -1;
   do {
@@ -119,7 +133,24 @@ int run_once(const std::vector<std::string>& arguments) {
   } while (ended < 0 && errno == EINTR);
   starter = 0;
   SWITCHYARD_CHECK(ended == child, "mpirun cannot be waited for: {}", std::strerror(errno));
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return exit_status(status);
+}
+
+int run_on_gpus(const std::vector<std::string>& arguments, std::int64_t num_ranks) {
+  const pid_t launcher = ::getpid();
+  std::optional<LocalRanks> ranks;
+  {
+    const SignalsBlocked blocked;
+    if (num_signals > 0) return kNotStarted;
+    ranks.emplace(num_ranks, [&] {
+      die_with(launcher, SIGKILL);
+      become(arguments, blocked);
+    });
+    starter = -ranks->process_group();
+  }
+  const int status = exit_status(ranks->wait());
+  starter = 0;
+  return status;
 }
 
 // Codes above 128 are of ranks that a signal ended.
@@ -163,7 +194,7 @@ void wait_for_lock(const fs::path& run) {
 
 int launch(const Launch& what) {
   const char* const path = std::getenv("PATH");
-  if (!find_program("mpirun", path == nullptr ? "" : path)) {
+  if (!what.on_gpus && !find_program("mpirun", path == nullptr ? "" : path)) {
     throw UsageError("there is no mpirun here, which starts the ranks",
                      "install Open MPI (tools/setup.sh --mpi)");
   }
@@ -175,13 +206,13 @@ int launch(const Launch& what) {
   while (true) {
     std::vector<std::string> arguments = {"mpirun", "-n", std::to_string(what.num_ranks)};
     arguments.insert(arguments.end(), command->begin(), command->end());
-    const int status = run_once(arguments);
+    const int status = what.on_gpus ? run_on_gpus(*command, what.num_ranks) : run_mpirun(arguments);
     if (num_signals > 0 && (status == kNotStarted || status == 128 + SIGUSR1)) {
       log::info("stopped before the ranks began to train");
       return kExitPreempted;
     }
     const int code = code_of(status);
-    if (status > 128) log::error("a rank was ended by signal {}", status - 128);
+    if (status > 128 && !what.on_gpus) log::error("a rank was ended by signal {}", status - 128);
     if (is_final(code) || num_signals > 0) return code;
     const std::int64_t now = newest_step(what.run);
     if (now > saved) num_left = what.num_restarts;

@@ -14,12 +14,14 @@ struct Launch {
   std::vector<std::string> command = {};        // of a rank: this program and its arguments
   std::vector<std::string> command_again = {};  // the same when it is started again
   std::filesystem::path run = {};               // the folder of the run
+  bool on_gpus = false;                         // ranks talk over NCCL, not over MPI
 };
 
-// Starts the ranks with mpirun, passes signals on (SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask for a
-// stop that saves; a second one ends the ranks), starts them again after one of them died, and
-// returns the exit code of the last start: of the first rank that failed, 77 when one was killed.
-// When this process dies the ranks end. Throws UsageError where there is no mpirun.
+// Starts the ranks, those on CPUs with mpirun, passes signals on (SIGINT, SIGTERM, SIGHUP and
+// SIGUSR1 ask for a stop that saves; a second one ends the ranks), starts them again after one of
+// them died, and returns the exit code of the last start: of the first rank that failed, 77 when
+// one was killed. When this process dies the ranks end. Throws UsageError where mpirun is needed
+// and not there.
 int launch(const Launch& what);
 
 }  // namespace switchyard::cli

@@ -99,7 +99,8 @@ int run_launch(std::span<const std::string> command_line) {
   switchyard::cli::Launch what{.num_ranks = num_ranks,
                                .num_restarts = arguments.integer("--restarts"),
                                .command = {switchyard::cli::this_program()},
-                               .run = run.run.dir};
+                               .run = run.run.dir,
+                               .on_gpus = run.train.device == "cuda"};
   what.command.insert(what.command.end(), command.begin(), command.end());
   what.command_again = again(what.command, verb.verb->name);
   return switchyard::cli::launch(what);

@@ -247,8 +247,10 @@ std::vector<Field> training_fields() {
        .free_on_resume = true},
       {.key = "parallel.shard_optimizer",
        .access = SWITCHYARD_AT(parallel.shard_optimizer),
-       .default_text = "false",
-       .help = "split optimizer state over ranks; only false for now"},
+       .default_text = "true",
+       .help = "of several ranks each keeps its part of Adam's moments and updates that part of the "
+               "parameters (ZeRO stage 1)",
+       .free_on_resume = true},
 
       {.key = "finetune.epochs",
        .access = SWITCHYARD_AT(finetune.epochs),

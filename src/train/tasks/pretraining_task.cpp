@@ -1,7 +1,7 @@
-#include "train/pretraining_task.h"
+#include "train/tasks/pretraining_task.h"
 
-#include "train/masked_language_task.h"
-#include "train/next_token_task.h"
+#include "train/tasks/masked_language_task.h"
+#include "train/tasks/next_token_task.h"
 
 namespace switchyard::train {
 

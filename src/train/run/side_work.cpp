@@ -1,4 +1,4 @@
-#include "train/side_work.h"
+#include "train/run/side_work.h"
 
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"

@@ -8,8 +8,8 @@
 #include "switchyard/telemetry/record.h"
 #include "switchyard/telemetry/step_line.h"
 #include "switchyard/train/run_folder.h"
-#include "train/run_ranks.h"
-#include "train/training_state.h"
+#include "train/run/run_ranks.h"
+#include "train/run/training_state.h"
 
 namespace switchyard::train {
 

@@ -1,4 +1,4 @@
-#include "train/next_token_task.h"
+#include "train/tasks/next_token_task.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "train/side_progress.h"
+#include "train/run/side_progress.h"
 
 #include <bit>
 #include <filesystem>

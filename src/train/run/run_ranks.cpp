@@ -1,4 +1,4 @@
-#include "train/run_ranks.h"
+#include "train/run/run_ranks.h"
 
 #include <ATen/ops/full.h>
 

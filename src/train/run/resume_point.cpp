@@ -1,4 +1,4 @@
-#include "train/resume_point.h"
+#include "train/run/resume_point.h"
 
 #include <algorithm>
 #include <array>

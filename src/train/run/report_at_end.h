@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "train/run_loop.h"
+#include "train/run/run_loop.h"
 
 namespace switchyard::train {
 

@@ -1,4 +1,4 @@
-#include "train/training_state.h"
+#include "train/run/training_state.h"
 
 #include "switchyard/core/error.h"
 #include "switchyard/format/json.h"

@@ -1,4 +1,4 @@
-#include "train/run_words.h"
+#include "train/run/run_words.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -18,13 +18,13 @@
 #include "switchyard/train/stop_signal.h"
 #include "switchyard/train/task.h"
 #include "switchyard/train/trainer.h"
-#include "train/checkpoint_keeper.h"
-#include "train/environment.h"
-#include "train/resume_point.h"
-#include "train/run_ranks.h"
-#include "train/run_records.h"
-#include "train/side_progress.h"
-#include "train/side_work.h"
+#include "train/run/checkpoint_keeper.h"
+#include "train/run/environment.h"
+#include "train/run/resume_point.h"
+#include "train/run/run_ranks.h"
+#include "train/run/run_records.h"
+#include "train/run/side_progress.h"
+#include "train/run/side_work.h"
 
 namespace switchyard::train {
 

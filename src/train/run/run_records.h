@@ -11,7 +11,7 @@
 #include "switchyard/telemetry/step_line.h"
 #include "switchyard/telemetry/tensorboard_writer.h"
 #include "switchyard/train/run_folder.h"
-#include "train/side_work.h"
+#include "train/run/side_work.h"
 
 namespace switchyard::train {
 

@@ -1,4 +1,4 @@
-#include "train/report_at_end.h"
+#include "train/run/report_at_end.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "train/checkpoint_keeper.h"
+#include "train/run/checkpoint_keeper.h"
 
 #include <algorithm>
 #include <string>

@@ -1,4 +1,4 @@
-#include "train/run_loop.h"
+#include "train/run/run_loop.h"
 
 #include <algorithm>
 #include <cmath>
@@ -16,8 +16,8 @@
 #include "switchyard/ops/device.h"
 #include "switchyard/train/model_files.h"
 #include "train/phase.h"
-#include "train/run_words.h"
-#include "train/training_state.h"
+#include "train/run/run_words.h"
+#include "train/run/training_state.h"
 
 namespace switchyard::train {
 namespace {
@@ -230,18 +230,23 @@ void RunLoop::write_record() {
                          .mfu_of_data_sheet = environment_.peak_is_of_data_sheet});
 }
 
-// The leader, and each rank of its expert group, write what they hold.
+// Weights are written by the leader and each rank of its expert group, moments by whoever has them.
 checkpoint::WritePlan RunLoop::checkpoint_plan() {
   const auto is_ours = [this](const ops::Parameter& parameter) {
     return groups_.writes(parameter);
   };
   const parallel::RankLayout& layout = groups_.layout();
-  if (layout.replica_idx() != 0) return {};
-  checkpoint::CheckpointTensors tensors{.weights = named_weights(task_.model(), is_ours),
-                                        .optimizer = named_moments(trainer_.optimizer(), is_ours)};
+  const bool is_shared_out = trainer_.shares_out_optimizer();
+  checkpoint::CheckpointTensors tensors;
+  if (layout.replica_idx() == 0) tensors.weights = named_weights(task_.model(), is_ours);
   if (leads()) tensors.router_state = named_router_state(task_.model());
-  return checkpoint::files_of_writer(std::move(tensors), static_cast<int>(layout.rank),
-                                     static_cast<int>(layout.expert));
+  tensors.optimizer = named_moments(trainer_.optimizer(), [&](const ops::Parameter& parameter) {
+    return is_shared_out || is_ours(parameter);
+  });
+  return checkpoint::files_of_writer(
+      std::move(tensors), static_cast<int>(layout.rank),
+      {.weights = static_cast<int>(layout.expert),
+       .optimizer = static_cast<int>(is_shared_out ? layout.num_ranks : layout.expert)});
 }
 
 checkpoint::SaveRequest RunLoop::checkpoint_request() {

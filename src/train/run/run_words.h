@@ -7,8 +7,8 @@
 #include "switchyard/config/config.h"
 #include "switchyard/parallel/rank_layout.h"
 #include "switchyard/train/task.h"
-#include "train/checkpoint_keeper.h"
-#include "train/environment.h"
+#include "train/run/checkpoint_keeper.h"
+#include "train/run/environment.h"
 
 namespace switchyard::train {
 

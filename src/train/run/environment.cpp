@@ -1,4 +1,4 @@
-#include "train/environment.h"
+#include "train/run/environment.h"
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>

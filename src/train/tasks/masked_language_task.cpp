@@ -1,4 +1,4 @@
-#include "train/masked_language_task.h"
+#include "train/tasks/masked_language_task.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>

@@ -14,7 +14,7 @@
 #include "switchyard/model/model.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/trainer.h"
-#include "train/training_state.h"
+#include "train/run/training_state.h"
 
 namespace switchyard::train {
 

@@ -1,4 +1,4 @@
-#include "train/run_records.h"
+#include "train/run/run_records.h"
 
 #include <fmt/format.h>
 

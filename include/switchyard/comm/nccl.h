@@ -1,0 +1,34 @@
+// Ranks as processes (or threads) with a GPU each, over NCCL.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "switchyard/comm/communicator.h"
+
+namespace switchyard::comm {
+
+struct NcclOptions {
+  // Made by one rank with new_nccl_id() and told to all (comm/meeting.h, comm/text.h).
+  std::string id;
+  std::int64_t rank = 0;
+  std::int64_t num_ranks = 1;
+  c10::Device device{c10::kCUDA, 0};  // of this rank, of no other
+  // As MpiOptions::check_agreement; each round is a wait for the device.
+  bool check_agreement = false;
+};
+
+// 128 bytes that name the ranks who will join with them. Throws UsageError without NCCL.
+[[nodiscard]] std::string new_nccl_id();
+
+// Waits for all ranks. Collectives on tensors of the device are queued on torch's current stream,
+// in the order of what was queued there: nobody waits. Tensors in host memory go through the device
+// and the host waits for them. Sums are added in NCCL's order, which is the same on all ranks.
+// Throws UsageError without NCCL, PeerError when ranks cannot be connected or one is lost,
+// InternalError for a tensor of another device.
+[[nodiscard]] std::unique_ptr<Communicator> join_nccl(const NcclOptions& options);
+
+}  // namespace switchyard::comm

@@ -1,0 +1,295 @@
+#include "switchyard/comm/nccl.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "comm/agreement.h"
+#include "comm/nccl_library.h"
+#include "switchyard/core/error.h"
+
+namespace switchyard::comm {
+namespace {
+
+NcclType type_of(const at::Tensor& tensor, std::string_view name) {
+  switch (tensor.scalar_type()) {
+    case at::kByte:
+      return NcclType::uint8;
+    case at::kChar:
+      return NcclType::int8;
+    case at::kInt:
+      return NcclType::int32;
+    case at::kLong:
+      return NcclType::int64;
+    case at::kFloat:
+      return NcclType::float32;
+    case at::kDouble:
+      return NcclType::float64;
+    case at::kBFloat16:
+      return NcclType::bfloat16;
+    default:
+      throw InternalError(
+          fmt::format("'{}': NCCL sends no {}", name, at::toString(tensor.scalar_type())));
+  }
+}
+
+std::size_t count_of(const at::Tensor& tensor) {
+  return static_cast<std::size_t>(tensor.numel());
+}
+
+// `comm` may be null, where NCCL says no more than the kind.
+void check(NcclResult result, NcclComm comm, const std::string& what) {
+  if (result == NcclResult::success) return;
+  const NcclLibrary& nccl = nccl_library();
+  std::string message = fmt::format("{}: NCCL: {}", what, nccl.GetErrorString(result));
+  const char* const more = nccl.GetLastError(comm);
+  if (more != nullptr && *more != '\0') message += fmt::format(" ({})", more);
+  if (result == NcclResult::invalid_argument || result == NcclResult::invalid_usage) {
+    throw InternalError(message);
+  }
+  throw PeerError(message, "NCCL_DEBUG=INFO makes NCCL say more; look at the logs of all ranks");
+}
+
+class NcclCommunicator final : public Communicator {
+ public:
+  NcclCommunicator(NcclComm comm, std::int64_t rank, std::int64_t size, c10::Device device,
+                   bool check_agreement, std::string group)
+      : comm_(comm),
+        rank_(rank),
+        size_(size),
+        device_(device),
+        check_agreement_(check_agreement),
+        group_(std::move(group)) {}
+  // To destroy means to wait for what is queued, some of which may never be done.
+  ~NcclCommunicator() override {
+    const c10::DeviceGuard guard(device_);
+    if (std::uncaught_exceptions() > 0) {
+      (void)nccl().CommAbort(comm_);
+    } else {
+      (void)nccl().CommDestroy(comm_);
+    }
+  }
+
+  [[nodiscard]] std::int64_t rank() const override { return rank_; }
+  [[nodiscard]] std::int64_t size() const override { return size_; }
+
+  void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
+    check_sendable(tensor, name);
+    agree_on(describe("all_reduce_sum", name, tensor));
+    if (tensor.numel() == 0) return;
+    at::Tensor here = on_device(tensor, name);
+    queue("all_reduce_sum", name, [&](CudaStream stream) {
+      return nccl().AllReduce(here.const_data_ptr(), here.mutable_data_ptr(), count_of(here),
+                              type_of(here, name), NcclSum::sum, comm_, stream);
+    });
+    bring_back(here, tensor);
+  }
+
+  void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
+    check_blocks(own, all, size_, name);
+    agree_on(describe("reduce_scatter_sum", name, all));
+    if (all.numel() == 0) return;
+    const at::Tensor all_here = on_device(all, name);
+    at::Tensor own_here = room_on_device(own, name);
+    queue("reduce_scatter_sum", name, [&](CudaStream stream) {
+      return nccl().ReduceScatter(all_here.const_data_ptr(), own_here.mutable_data_ptr(),
+                                  count_of(own_here), type_of(own, name), NcclSum::sum, comm_,
+                                  stream);
+    });
+    bring_back(own_here, own);
+  }
+
+  void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
+    check_blocks(own, all, size_, name);
+    agree_on(describe("all_gather", name, own));
+    gather(own, all, name);
+  }
+
+  // NCCL has no call for uneven rows: sends and receives of one group are under way together.
+  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
+                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
+                  std::string_view name) override {
+    check_rows(send, send_rows, receive, receive_rows, size_, name);
+    agree_on(describe("all_to_all", name, send.narrow(0, 0, 0)));
+    if (check_agreement_) agree_on_rows(send_rows, receive_rows, name, everybodys(name));
+    const at::Tensor from = on_device(send, name);
+    at::Tensor to = room_on_device(receive, name);
+    const std::size_t row_bytes =
+        send.element_size() *
+        static_cast<std::size_t>(c10::multiply_integers(send.sizes().slice(1)));
+    queue("all_to_all", name, [&](CudaStream stream) {
+      return exchange({from, send_rows}, {to, receive_rows}, row_bytes, stream);
+    });
+    bring_back(to, receive);
+  }
+
+  void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
+    check_sendable(tensor, name);
+    SWITCHYARD_CHECK(root >= 0 && root < size_, "{}: broadcast from rank {} of {}", name, root,
+                     size_);
+    agree_on(describe(fmt::format("broadcast from {}", root), name, tensor));
+    if (tensor.numel() == 0) return;
+    at::Tensor here = on_device(tensor, name);
+    queue("broadcast", name, [&](CudaStream stream) {
+      return nccl().Broadcast(here.const_data_ptr(), here.mutable_data_ptr(), count_of(here),
+                              type_of(here, name), static_cast<int>(root), comm_, stream);
+    });
+    bring_back(here, tensor);
+  }
+
+  void barrier(std::string_view name) override {
+    agree_on(fmt::format("barrier '{}'", name));
+    at::Tensor nothing = at::zeros({1}, at::kInt);
+    all_reduce_here(nothing, name);
+  }
+
+  [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t group,
+                                                    std::string_view name) override {
+    check_group(group, name);
+    agree_on(fmt::format("split '{}'", name));
+    at::Tensor groups = at::empty({size_}, at::kLong);
+    at::Tensor own = at::empty({1}, at::kLong).fill_(group);
+    gather(own, groups, name);
+    const auto* of_rank = groups.const_data_ptr<std::int64_t>();
+    NcclComm part = nullptr;
+    const c10::DeviceGuard guard(device_);
+    check(nccl().CommSplit(comm_, static_cast<int>(group), static_cast<int>(rank_), &part, nullptr),
+          comm_, what("split", name));
+    return std::make_unique<NcclCommunicator>(part, std::count(of_rank, of_rank + rank_, group),
+                                              std::count(of_rank, of_rank + size_, group), device_,
+                                              check_agreement_, fmt::format("{} {}", name, group));
+  }
+
+ private:
+  static const NcclLibrary& nccl() { return nccl_library(); }
+
+  [[nodiscard]] std::string what(std::string_view operation, std::string_view name) const {
+    return fmt::format("rank {} of {}: {} '{}'", rank_, group_, operation, name);
+  }
+
+  // The tensor itself where it is on the device, a copy of one in host memory.
+  [[nodiscard]] at::Tensor on_device(const at::Tensor& tensor, std::string_view name) const {
+    SWITCHYARD_CHECK(tensor.is_cpu() || tensor.device() == device_,
+                     "'{}': this rank sends from {}, got a tensor on {}", name, device_.str(),
+                     tensor.device().str());
+    return tensor.to(device_);
+  }
+  [[nodiscard]] at::Tensor room_on_device(const at::Tensor& tensor, std::string_view name) const {
+    return tensor.is_cpu() ? at::empty_like(tensor, tensor.options().device(device_))
+                           : on_device(tensor, name);
+  }
+  static void bring_back(const at::Tensor& here, at::Tensor& tensor) {
+    if (!here.is_same(tensor)) tensor.copy_(here);
+  }
+
+  // `start(stream)` with torch's current stream of the device, which is the thread's then.
+  template <typename Start>
+  void queue(std::string_view operation, std::string_view name, const Start& start) const {
+    const c10::DeviceGuard guard(device_);
+    CudaStream const stream =
+        c10::impl::VirtualGuardImpl(device_.type()).getStream(device_).native_handle();
+    check(start(stream), comm_, what(operation, name));
+  }
+
+  void all_reduce_here(at::Tensor& tensor, std::string_view name) const {
+    const at::Tensor here = on_device(tensor, name);
+    queue("barrier", name, [&](CudaStream stream) {
+      return nccl().AllReduce(here.const_data_ptr(), here.mutable_data_ptr(), count_of(here),
+                              type_of(here, name), NcclSum::sum, comm_, stream);
+    });
+    bring_back(here, tensor);
+  }
+
+  void gather(const at::Tensor& own, at::Tensor& all, std::string_view name) const {
+    if (all.numel() == 0) return;
+    const at::Tensor own_here = on_device(own, name);
+    at::Tensor all_here = room_on_device(all, name);
+    queue("all_gather", name, [&](CudaStream stream) {
+      return nccl().AllGather(own_here.const_data_ptr(), all_here.mutable_data_ptr(),
+                              count_of(own_here), type_of(own, name), comm_, stream);
+    });
+    bring_back(all_here, all);
+  }
+
+  struct Rows {
+    const at::Tensor& tensor;
+    std::span<const std::int64_t> count;  // by rank
+  };
+  // Every group ends, whatever comes in between.
+  [[nodiscard]] NcclResult exchange(const Rows& send, const Rows& receive, std::size_t row_bytes,
+                                    CudaStream stream) const {
+    const auto* from = static_cast<const std::byte*>(send.tensor.const_data_ptr());
+    auto* to = static_cast<std::byte*>(receive.tensor.mutable_data_ptr());
+    NcclResult first = nccl().GroupStart();
+    const auto note = [&first](NcclResult result) {
+      if (first == NcclResult::success) first = result;
+    };
+    for (std::int64_t rank = 0; rank < size_; ++rank) {
+      const auto idx = static_cast<std::size_t>(rank);
+      const std::size_t out = static_cast<std::size_t>(send.count[idx]) * row_bytes;
+      const std::size_t in = static_cast<std::size_t>(receive.count[idx]) * row_bytes;
+      const int peer = static_cast<int>(rank);
+      if (out > 0) note(nccl().Send(from, out, NcclType::uint8, peer, comm_, stream));
+      if (in > 0) note(nccl().Recv(to, in, NcclType::uint8, peer, comm_, stream));
+      from += out;
+      to += in;
+    }
+    note(nccl().GroupEnd());
+    return first;
+  }
+
+  // Everybody's [n] of host memory as [R, n], without asking for agreement.
+  [[nodiscard]] Gather everybodys(std::string_view name) const {
+    return [this, name](const at::Tensor& own) {
+      at::Tensor all = at::empty({size_ * own.size(0)}, own.options());
+      gather(own, all, name);
+      return all.view({size_, own.size(0)});
+    };
+  }
+  void agree_on(const std::string& description) const {
+    if (check_agreement_) agree(description, group_, everybodys(description));
+  }
+
+  NcclComm comm_;
+  std::int64_t rank_;
+  std::int64_t size_;
+  c10::Device device_;
+  bool check_agreement_;
+  std::string group_;
+};
+
+}  // namespace
+
+std::string new_nccl_id() {
+  NcclUniqueId id;
+  check(nccl_library().GetUniqueId(&id), nullptr, "beginning to connect ranks");
+  return {id.bytes.begin(), id.bytes.end()};
+}
+
+std::unique_ptr<Communicator> join_nccl(const NcclOptions& options) {
+  NcclUniqueId id;
+  SWITCHYARD_CHECK(options.id.size() == id.bytes.size(), "an NCCL id of {} bytes",
+                   options.id.size());
+  SWITCHYARD_CHECK(options.device.is_cuda() && options.device.has_index(), "NCCL on {}",
+                   options.device.str());
+  std::copy(options.id.begin(), options.id.end(), id.bytes.begin());
+  const c10::DeviceGuard guard(options.device);
+  NcclComm comm = nullptr;
+  check(nccl_library().CommInitRank(&comm, static_cast<int>(options.num_ranks), id,
+                                    static_cast<int>(options.rank)),
+        nullptr,
+        fmt::format("connecting rank {} of {} on {}", options.rank, options.num_ranks,
+                    options.device.str()));
+  return std::make_unique<NcclCommunicator>(comm, options.rank, options.num_ranks, options.device,
+                                            options.check_agreement, "all ranks");
+}
+
+}  // namespace switchyard::comm
