@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "switchyard/comm/self.h"
+#include "switchyard/comm/watched.h"
 #include "switchyard/core/log.h"
 #include "switchyard/parallel/expert_parallel.h"
 #include "switchyard/parallel/rank_groups.h"
@@ -47,6 +48,7 @@ RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder&
               const ResumePoint* point) {
   const std::unique_ptr<Task> task = make_pretraining_task(parts);
   const StopSignal stop;
+  comm::keep_record(groups.world(), folder.path() / ".ranks");
   RunLoop loop(parts.config, *task, groups, folder, stop);
   if (point != nullptr) loop.restore(*point);
   RunResult result;

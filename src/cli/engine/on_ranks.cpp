@@ -12,9 +12,11 @@
 #include "switchyard/comm/nccl.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/comm/text.h"
+#include "switchyard/comm/watched.h"
 #include "switchyard/config/ranks.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/log.h"
 #include "switchyard/core/ranks.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/train/stop_signal.h"
@@ -30,9 +32,9 @@ bool is_agreed(const std::exception& error) {
 
 // The last to go ends what connects the ranks.
 struct Connected {
-  std::unique_ptr<comm::Communicator> processes;  // over MPI, where it started them
-  std::unique_ptr<comm::Communicator> world;      // those that train: the same, or over NCCL
-  [[nodiscard]] comm::Communicator& ranks() const { return world ? *world : *processes; }
+  std::unique_ptr<comm::Communicator> processes = {};  // over MPI, if they only meet there
+  std::unique_ptr<comm::Communicator> world = {};      // those that train
+  bool over_mpi = false;
 };
 
 std::unique_ptr<comm::Communicator> connect_processes(const RankEnvironment& ranks,
@@ -45,6 +47,13 @@ std::unique_ptr<comm::Communicator> connect_processes(const RankEnvironment& ran
                      "that this build found; with srun try --mpi=pmix");
   }
   return processes;
+}
+
+// This rank cannot go on, and the others cannot without it. Whoever started them ends them; nothing
+// here may wait for them.
+[[noreturn]] void end_all_ranks(bool over_mpi, int exit_code) {
+  if (over_mpi) comm::end_all_mpi_ranks(exit_code);
+  std::_Exit(exit_code);
 }
 
 // Ranks with a GPU each. They meet where the environment says, or over the MPI that started them.
@@ -62,13 +71,21 @@ Connected connect_gpus(const RankEnvironment& ranks, std::chrono::seconds timeou
   const std::string own = ranks.rank == 0 ? comm::new_nccl_id() : "";
   std::string id;
   if (meets_over_mpi) {
+    connected.over_mpi = true;
     connected.processes = connect_processes(ranks, timeout);
     id = comm::text_of_first(*connected.processes, own, "NCCL id");
   } else {
     id = comm::meet(ranks, own, timeout);
   }
-  connected.world = comm::join_nccl(
-      {.id = id, .rank = ranks.rank, .num_ranks = ranks.num_ranks, .device = device});
+  // A device waits for ever, and the host for the device: somebody else has to notice.
+  const auto on_hang = [over_mpi = connected.over_mpi](const std::string& report) {
+    log::error("the ranks do not go on: {}", report);
+    end_all_ranks(over_mpi, kExitPeer);
+  };
+  connected.world = comm::watched(
+      comm::join_nccl(
+          {.id = id, .rank = ranks.rank, .num_ranks = ranks.num_ranks, .device = device}),
+      {.timeout = timeout, .on_hang = on_hang});
   return connected;
 }
 
@@ -79,14 +96,7 @@ Connected connect(const config::Config& config, const RankEnvironment& ranks) {
     throw UsageError("ranks on CPUs talk over MPI, which torchrun does not start",
                      "start them with mpirun, srun or `switchyard launch`");
   }
-  return {.processes = connect_processes(ranks, timeout), .world = {}};
-}
-
-// This rank cannot go on, and the others cannot without it. Whoever started them ends them; nothing
-// here may wait for them.
-[[noreturn]] void end_all_ranks(bool over_mpi, int exit_code) {
-  if (over_mpi) comm::end_all_mpi_ranks(exit_code);
-  std::_Exit(exit_code);
+  return {.world = comm::watched(connect_processes(ranks, timeout), {}), .over_mpi = true};
 }
 
 }  // namespace
@@ -103,14 +113,19 @@ int on_ranks(const config::Config& config, bool debug,
   const Connected connected = connect(config, ranks);
   int code = kExitDone;
   try {
-    body(connected.ranks());
+    body(*connected.world);
   } catch (const std::exception& error) {
     code = exit_code_of(error);
     if (!is_agreed(error)) {
-      end_all_ranks(connected.processes != nullptr, report_any_error(error, debug));
+      const int status = report_any_error(error, debug);
+      if (dynamic_cast<const PeerError*>(&error) != nullptr) {
+        log::error("{}", comm::report_of_hang(*connected.world));
+      }
+      end_all_ranks(connected.over_mpi, status);
     }
     if (ranks.rank == 0) (void)report_any_error(error, debug);
   }
+  comm::forget_record(*connected.world);
   return code;
 }
 

@@ -178,6 +178,8 @@ TEST_F(Launched, ARankThatHangsEndsAllAfterTheTimeout) {
   ASSERT_TRUE(program.ends_within(seconds(30))) << messages();
   EXPECT_EQ(program.wait(), 77) << messages();
   EXPECT_THAT(messages(), HasSubstr("is not complete after 3 s"));
+  EXPECT_THAT(messages(), HasSubstr("rank 1 never entered it: "));
+  EXPECT_THAT(messages(), HasSubstr("is stopped"));
   EXPECT_TRUE(ranks_end_within("run", seconds(10))) << "the one that hangs ends, too";
 }
 

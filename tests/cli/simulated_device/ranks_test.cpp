@@ -95,6 +95,21 @@ TEST_F(RanksOnSimulatedDevices, AKilledRankEndsAllAndIsNamed) {
   EXPECT_THAT(answer.errors, HasSubstr("rank 1 was ended by signal 9"));
 }
 
+// NCCL itself would wait for ever.
+TEST_F(RanksOnSimulatedDevices, AStoppedRankIsNamedWithTheCollectiveThatItNeverEntered) {
+  const std::string command = "sh -c './switchyard launch --nproc 2 -- " +
+                              pretrain("stopped", "train.steps=100000 parallel.timeout=3") +
+                              " & launcher=$!; until grep -qs step.:3, stopped/metrics.jsonl; do "
+                              "kill -0 $launcher || break; sleep 0.05; done; "
+                              "kill -STOP $(pgrep -P $launcher | tail -1); wait $launcher'";
+  const Answer answer =
+      testing::run_in(folder_.path(), "env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE " + command);
+  EXPECT_EQ(answer.code, 77) << answer.errors;
+  EXPECT_THAT(answer.errors, HasSubstr("the ranks do not go on"));
+  EXPECT_THAT(answer.errors, HasSubstr("rank 1 never entered it"));
+  EXPECT_THAT(answer.errors, HasSubstr("is stopped"));
+}
+
 TEST_F(RanksOnSimulatedDevices, RanksOfTorchrunMeetAtTheirAddress) {
   const std::string ranks =
       "sh -c 'MASTER_ADDR=127.0.0.1 MASTER_PORT=29517 WORLD_SIZE=2 LOCAL_WORLD_SIZE=2; "
