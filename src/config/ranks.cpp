@@ -3,14 +3,56 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <charconv>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
+namespace {
+
+std::optional<std::int64_t> number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1) return std::nullopt;
+  return value;
+}
+
+Layout parse_layout(std::string_view text, std::string_view flag, std::int64_t most_ranks) {
+  const std::size_t cross = std::min(text.find('x'), text.size());
+  const auto num_ranks = number(text.substr(0, cross));
+  const auto expert = number(text.substr(std::min(cross + 1, text.size())));
+  if (!num_ranks || !expert || *num_ranks > most_ranks) {
+    throw UsageError(fmt::format("{}: '{}' is no layout", flag, printable(text)),
+                     fmt::format("RANKSxEXPERT, at most {} ranks, e.g. 4x2: four ranks, experts "
+                                 "shared out over groups of two",
+                                 most_ranks));
+  }
+  return {.num_ranks = *num_ranks, .expert = *expert};
+}
+
+}  // namespace
+
+std::string Layout::name() const {
+  return fmt::format("{}x{}", num_ranks, expert);
+}
+
+std::vector<Layout> parse_layouts(std::string_view text, std::string_view flag,
+                                  std::int64_t most_ranks) {
+  std::vector<Layout> layouts;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    layouts.push_back(parse_layout(text.substr(begin, end - begin), flag, most_ranks));
+    begin = end + 1;
+  }
+  return layouts;
+}
 
 std::vector<std::int64_t> common_divisors(std::int64_t a, std::int64_t b) {
   std::vector<std::int64_t> found;

@@ -147,6 +147,9 @@ Plan make_plan(const config::Config& config, const PlanOptions& options) {
   const TrainingMemory memory(plan.config, options.num_threads);
   plan.parameters = model::count_parameters(model);
   plan.state = memory.state();
+  plan.experts_state = memory.experts_state();
+  plan.dense_flops_per_token =
+      model::count_training_flops(model, config.data.sequence_length).per_token(0.0);
   plan.experts_on_cpu = memory.experts_on(Device::cpu);
   plan.experts_on_gpu = memory.experts_on(Device::gpu);
   const config::TrainConfig& train = plan.config.train;

@@ -77,10 +77,13 @@ TrainingMemory::TrainingMemory(const config::Config& config, int num_threads)
     for (const ops::Parameter* parameter : model->parameters()) {
       const double master = bytes_of(parameter->master);
       const bool is_master = parameter->value.scalar_type() == parameter->master.scalar_type();
-      state_.weights += bytes_of(parameter->value);
-      state_.masters += is_master ? 0.0 : master;
-      state_.gradients += master;
-      state_.moments += 2.0 * master;
+      for (StateBytes* const state : {&state_, &experts_state_}) {
+        if (state == &experts_state_ && !parameter->is_expert) continue;
+        state->weights += bytes_of(parameter->value);
+        state->masters += is_master ? 0.0 : master;
+        state->gradients += master;
+        state->moments += 2.0 * master;
+      }
       if (adds_to_its_sum_directly(*parameter)) continue;
       gradients_in_flight_L_[layer_of(parameter->name, gradients_in_flight_L_.size())] +=
           bytes_of(parameter->value);

@@ -1,14 +1,11 @@
 #include "switchyard/verify/layouts.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <numeric>
-#include <optional>
 
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/text.h"
 #include "switchyard/data/sample_source.h"
 #include "switchyard/parallel/rank_layout.h"
 #include "switchyard/train/build.h"
@@ -16,28 +13,6 @@
 
 namespace switchyard::verify {
 namespace {
-
-constexpr std::int64_t kMostRanks = 64;  // threads of one process
-
-std::optional<std::int64_t> number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 1) return std::nullopt;
-  return value;
-}
-
-Layout parse_layout(std::string_view text) {
-  const std::size_t cross = std::min(text.find('x'), text.size());
-  const auto num_ranks = number(text.substr(0, cross));
-  const auto expert = number(text.substr(std::min(cross + 1, text.size())));
-  if (!num_ranks || !expert || *num_ranks > kMostRanks) {
-    throw UsageError(fmt::format("--layouts: '{}' is no layout", printable(text)),
-                     fmt::format("RANKSxEXPERT, at most {} ranks, e.g. 4x2: four ranks, experts "
-                                 "shared out over groups of two",
-                                 kMostRanks));
-  }
-  return {.num_ranks = *num_ranks, .expert = *expert};
-}
 
 // Everything that a rank would refuse, before the first of them starts.
 void check_fits(const Layout& layout, const config::Config& config) {
@@ -78,18 +53,9 @@ std::string complaints(const LayoutResult& result, const Tolerances& tolerances)
 
 }  // namespace
 
-std::string Layout::name() const {
-  return fmt::format("{}x{}", num_ranks, expert);
-}
-
 std::vector<Layout> parse_layouts(std::string_view text) {
-  std::vector<Layout> layouts;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    layouts.push_back(parse_layout(text.substr(begin, end - begin)));
-    begin = end + 1;
-  }
-  return layouts;
+  constexpr std::int64_t kMostRanks = 64;  // threads of one process
+  return config::parse_layouts(text, "--layouts", kMostRanks);
 }
 
 Tolerances tolerances_of(const std::string& precision) {

@@ -278,7 +278,7 @@ TEST_F(Options, SizesInBytesAreRead) {
   EXPECT_THAT(problems_of("plan", with({"--measure", "--tokens-per-second", "5"})),
               ElementsAre("--measure: not together with --tokens-per-second; keep one"));
   EXPECT_THAT(problems_of("plan", with({"--mfu", "0.4"})),
-              ElementsAre("--mfu: a share of what --measure finds; add --measure"));
+              ElementsAre("--mfu: a share of what --measure finds; add --measure, or --layout"));
 }
 
 TEST_F(Options, TokenizersAreRecognised) {

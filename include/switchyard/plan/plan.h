@@ -72,7 +72,9 @@ struct Plan {
   config::Config config;  // vocabulary size filled in
   model::ParameterCounts parameters{};
   StateBytes state{};
-  std::string experts_on_cpu{};  // implementation; empty without experts
+  StateBytes experts_state{};          // the experts' part of it
+  double dense_flops_per_token = 0.0;  // of all that is not the experts
+  std::string experts_on_cpu{};        // implementation; empty without experts
   std::string experts_on_gpu{};
   std::vector<PlannedUse> uses{};  // one with k = 0 for a model without experts
   double tokens_per_step = 0.0;

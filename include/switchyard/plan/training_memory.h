@@ -75,6 +75,7 @@ class TrainingMemory {
   TrainingMemory(const config::Config& config, int num_threads);
 
   [[nodiscard]] const StateBytes& state() const { return state_; }
+  [[nodiscard]] const StateBytes& experts_state() const { return experts_state_; }
   // Beside the state. Grows with the micro-batch size and with each k.
   [[nodiscard]] MemoryUse use(const MemorySetting& setting) const;
   // The most sequences in [1, limit] with state and use within `bytes`; 0 = not even one.
@@ -94,6 +95,7 @@ class TrainingMemory {
   std::int64_t global_batch_size_;
   int num_threads_;
   StateBytes state_;
+  StateBytes experts_state_;  // a part of it
   // Of parameters whose gradients autograd collects until the end of a micro-batch's backward
   // pass: all but the experts and the tables, which add to their sums directly.
   std::vector<double> gradients_in_flight_L_;

@@ -12,18 +12,14 @@
 
 #include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
+#include "switchyard/config/ranks.h"
 
 namespace switchyard::verify {
 
-struct Layout {
-  std::int64_t num_ranks = 1;
-  std::int64_t expert = 1;  // ranks of an expert group: parallel.expert
+using config::Layout;
 
-  [[nodiscard]] std::string name() const;  // "4x2"
-  bool operator==(const Layout&) const = default;
-};
-
-// "1x1,4x2" -> ranks x parallel.expert. Throws UsageError.
+// "1x1,4x2" -> ranks x parallel.expert, as many ranks as one process may have threads for. Throws
+// UsageError.
 [[nodiscard]] std::vector<Layout> parse_layouts(std::string_view text);
 
 struct VerifyOptions {

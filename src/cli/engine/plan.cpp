@@ -1,14 +1,18 @@
 // `switchyard plan`.
 #include "switchyard/plan/plan.h"
 
+#include "switchyard/plan/layout_plan.h"
 #include "switchyard/plan/page.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 
+#include <string>
+
 #include "cli/engine/verbs.h"
 #include "switchyard/config/load.h"
+#include "switchyard/config/ranks.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/terminal.h"
@@ -25,6 +29,18 @@ std::uint64_t measure_program(at::ScalarType compute) {
   const at::Tensor square = at::ones({256, 256}, compute);
   (void)square.mm(square);
   return resident_bytes();
+}
+
+plan::LayoutOptions layout_options(const config::ParsedArguments& arguments) {
+  constexpr std::int64_t kMostRanks = 1 << 20;
+  plan::LayoutOptions options{
+      .layouts = config::parse_layouts(arguments.text("--layout"), "--layout", kMostRanks),
+      .links = {.ranks_per_node = arguments.integer("--ranks-per-node"),
+                .in_node = 1e9 * arguments.number("--node-bandwidth"),
+                .between_nodes = 1e9 * arguments.number("--network-bandwidth")},
+      .peak_flops = 1e12 * arguments.number("--rank-tflops")};
+  if (arguments.has("--load")) options.load_LE = plan::shares_of_run(arguments.text("--load"));
+  return options;
 }
 
 }  // namespace
@@ -51,7 +67,13 @@ int run_plan(const config::ParsedArguments& arguments) {
     options.peak_flops = peak.per_second;
     options.peak_source = peak.source;
   }
-  write_stdout(plan::plan_page(plan::make_plan(resolved.config, options)));
+  const plan::Plan plan = plan::make_plan(resolved.config, options);
+  std::string page = plan::plan_page(plan);
+  if (arguments.has("--layout")) {
+    const plan::LayoutOptions layouts = layout_options(arguments);
+    page += plan::layout_page(plan, plan::plan_layouts(plan, layouts), layouts);
+  }
+  write_stdout(page);
   return kExitDone;
 }
 

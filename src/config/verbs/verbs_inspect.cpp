@@ -29,8 +29,15 @@ void check_plan(const ParsedArguments& arguments, std::vector<std::string>& prob
   if (arguments.has("--tokens-per-second") && arguments.has("--measure")) {
     problems.emplace_back("--measure: not together with --tokens-per-second; keep one");
   }
-  if (arguments.has("--mfu") && !arguments.has("--measure")) {
-    problems.emplace_back("--mfu: a share of what --measure finds; add --measure");
+  const bool has_layout = arguments.has("--layout");
+  if (arguments.has("--mfu") && !arguments.has("--measure") && !has_layout) {
+    problems.emplace_back("--mfu: a share of what --measure finds; add --measure, or --layout");
+  }
+  for (const char* flag : {"--load", "--ranks-per-node", "--node-bandwidth", "--network-bandwidth",
+                           "--rank-tflops"}) {
+    if (arguments.has(flag) && !has_layout) {
+      problems.push_back(std::string(flag) + ": about the ranks of a layout; add --layout 8x8");
+    }
   }
 }
 
@@ -164,38 +171,73 @@ VerbSpec compare_verb() {
 }
 
 VerbSpec plan_verb() {
-  return {.name = "plan",
-          .summary = "what a run will need: parameters, memory, FLOPs, tokens, time",
-          .positionals = {config_file_argument()},
-          .flags =
-              {
-                  {.name = "--experts-per-token",
-                   .kind = ValueKind::kNumber,
-                   .metavar = "K",
-                   .range = {.minimum = 0, .minimum_open = true},
-                   .help = "expect K experts per token (default: by the router, as printed)"},
-                  {.name = "--fits",
-                   .kind = ValueKind::kBytes,
-                   .metavar = "SIZE",
-                   .help = "find the largest micro-batch within this memory, e.g. 80GiB"},
-                  {.name = "--tokens-per-second",
-                   .kind = ValueKind::kNumber,
-                   .metavar = "N",
-                   .range = {.minimum = 0, .minimum_open = true},
-                   .help = "tell the time at this throughput"},
-                  {.name = "--measure",
-                   .kind = ValueKind::kSwitch,
-                   .help = "tell the time from a matrix product measured on this CPU"},
-                  {.name = "--mfu",
-                   .kind = ValueKind::kNumber,
-                   .metavar = "SHARE",
-                   .default_text = "0.3",
-                   .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
-                   .help = "share of the measured peak that training is taken to reach"},
-              },
-          .takes_overrides = true,
-          .example = "switchyard plan configs/huang-3.5b.yaml --fits 80GiB",
-          .check = &check_plan};
+  return {
+      .name = "plan",
+      .summary = "what a run will need: parameters, memory, FLOPs, tokens, time",
+      .positionals = {config_file_argument()},
+      .flags =
+          {
+              {.name = "--experts-per-token",
+               .kind = ValueKind::kNumber,
+               .metavar = "K",
+               .range = {.minimum = 0, .minimum_open = true},
+               .help = "expect K experts per token (default: by the router, as printed)"},
+              {.name = "--fits",
+               .kind = ValueKind::kBytes,
+               .metavar = "SIZE",
+               .help = "find the largest micro-batch within this memory, e.g. 80GiB"},
+              {.name = "--tokens-per-second",
+               .kind = ValueKind::kNumber,
+               .metavar = "N",
+               .range = {.minimum = 0, .minimum_open = true},
+               .help = "tell the time at this throughput"},
+              {.name = "--measure",
+               .kind = ValueKind::kSwitch,
+               .help = "tell the time from a matrix product measured on this CPU"},
+              {.name = "--mfu",
+               .kind = ValueKind::kNumber,
+               .metavar = "SHARE",
+               .default_text = "0.3",
+               .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
+               .help = "share of the measured peak that training is taken to reach"},
+              {.name = "--layout",
+               .kind = ValueKind::kText,
+               .metavar = "RANKSxEXPERT,...",
+               .help = "also tell memory, bytes sent and time of each rank of these layouts"},
+              {.name = "--load",
+               .kind = ValueKind::kRun,
+               .metavar = "RUN",
+               .help = "with --layout: experts are as unevenly loaded as in this run"},
+              {.name = "--ranks-per-node",
+               .kind = ValueKind::kInteger,
+               .metavar = "N",
+               .default_text = "8",
+               .range = between(1, 1024),
+               .help = "with --layout: ranks that are on one machine"},
+              {.name = "--node-bandwidth",
+               .kind = ValueKind::kNumber,
+               .metavar = "GB/S",
+               .default_text = "450",
+               .range = {.minimum = 0, .minimum_open = true},
+               .help = "with --layout: what a rank sends in a second to others on its machine "
+                       "(NVLink of an H100)"},
+              {.name = "--network-bandwidth",
+               .kind = ValueKind::kNumber,
+               .metavar = "GB/S",
+               .default_text = "50",
+               .range = {.minimum = 0, .minimum_open = true},
+               .help = "with --layout: the same to other machines (InfiniBand NDR)"},
+              {.name = "--rank-tflops",
+               .kind = ValueKind::kNumber,
+               .metavar = "N",
+               .default_text = "989",
+               .range = {.minimum = 0, .minimum_open = true},
+               .help = "with --layout: peak TFLOP/s of a rank (bf16 of an H100), of which --mfu "
+                       "is used"},
+          },
+      .takes_overrides = true,
+      .example = "switchyard plan configs/huang-3.5b.yaml --fits 80GiB",
+      .check = &check_plan};
 }
 
 VerbSpec doctor_verb() {
