@@ -1,13 +1,16 @@
-// A second pass over the attention scores, tile by tile; no [S, S] matrix exists. One block owns a
-// tile of keys (received, its peak) or of queries (peak, entropy) of a sequence and walks over
-// heads and the other side's tiles; sums stay in registers, in a fixed order, without atomics.
+// A second pass over the attention scores, tile by tile; no [S, S] matrix exists. Here on ordinary
+// cores, for what attention_importance_tensor.cuh does not take: one block owns a tile of keys
+// (received, its peak) or of queries (peak, entropy) of a sequence and walks over heads and the
+// other side's tiles; sums stay in registers, in a fixed order, without atomics.
 #include "switchyard/kernels/attention_importance.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
+#include "cuda/attention_importance_tensor.cuh"
 #include "cuda/attention_tile.cuh"
 
 namespace switchyard::kernels::cuda {
@@ -172,10 +175,13 @@ __global__ void __launch_bounds__(kTileThreads)
 template <typename Storage>
 void run(const AttentionImportanceParams<Storage>& params, Stream stream) {
   const AttentionShape<Storage>& shape = params.shape;
+  if constexpr (std::is_same_v<Storage, BFloat16>) {
+    if (takes_tensor_cores(shape)) return run_on_tensor_cores(params, stream);
+  }
   const TilePlan<Storage> plan(shape, stream);
   const HeadLayout layout = head_layout<Storage>(shape.head_dim, shape.q, shape.k);
-  const bool is_received_peak = params.statistic == AttentionStatistic::received_peak;
-  if (params.statistic == AttentionStatistic::received || is_received_peak) {
+  if (is_received(params.statistic)) {
+    const bool is_received_peak = params.statistic == AttentionStatistic::received_peak;
     const auto kernel = is_received_peak ? received<true, Storage> : received<false, Storage>;
     launch(kernel, plan.num_key_tiles(), kTileThreads, 0, stream, params, plan.tiles(), layout);
     return;

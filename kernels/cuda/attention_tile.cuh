@@ -54,22 +54,27 @@ struct OwnTile {
   std::int64_t count;
 };
 
-template <typename T>
 __device__ __forceinline__ OwnTile own_tile(const SequenceTiles& tiles,
                                             const std::int32_t* first_tile_B1,
-                                            std::int64_t Sequence::*num_rows) {
+                                            std::int64_t Sequence::*num_rows, int rows_per_tile) {
   const std::int32_t b = segment_of(first_tile_B1, tiles.num_sequences, blockIdx.x);
   const Sequence sequence = tiles.sequence_B[b];
-  const std::int64_t begin = (blockIdx.x - first_tile_B1[b]) * std::int64_t{kTile<T>};
-  return {sequence, begin, std::min<std::int64_t>(kTile<T>, sequence.*num_rows - begin)};
+  const std::int64_t begin = (blockIdx.x - first_tile_B1[b]) * std::int64_t{rows_per_tile};
+  return {sequence, begin, std::min<std::int64_t>(rows_per_tile, sequence.*num_rows - begin)};
+}
+__device__ __forceinline__ OwnTile own_queries(const SequenceTiles& tiles, int rows_per_tile) {
+  return own_tile(tiles, tiles.first_query_tile_B1, &Sequence::num_queries, rows_per_tile);
+}
+__device__ __forceinline__ OwnTile own_keys(const SequenceTiles& tiles, int rows_per_tile) {
+  return own_tile(tiles, tiles.first_key_tile_B1, &Sequence::num_keys, rows_per_tile);
 }
 template <typename T>
 __device__ __forceinline__ OwnTile own_queries(const SequenceTiles& tiles) {
-  return own_tile<T>(tiles, tiles.first_query_tile_B1, &Sequence::num_queries);
+  return own_queries(tiles, kTile<T>);
 }
 template <typename T>
 __device__ __forceinline__ OwnTile own_keys(const SequenceTiles& tiles) {
-  return own_tile<T>(tiles, tiles.first_key_tile_B1, &Sequence::num_keys);
+  return own_keys(tiles, kTile<T>);
 }
 
 template <typename T>
@@ -196,16 +201,16 @@ __device__ __forceinline__ T max_over_right(T value) {
 template <typename Storage>
 class TilePlan {
  public:
-  TilePlan(const AttentionShape<Storage>& shape, Stream stream)
+  TilePlan(const AttentionShape<Storage>& shape, Stream stream,
+           int rows_per_tile = kTile<accumulation_t<Storage>>)
       : scratch_(Scratch::bytes_of<Sequence>(shape.num_sequences) +
                      2 * Scratch::bytes_of<std::int32_t>(shape.num_sequences + 1),
                  stream) {
-    constexpr int kRows = kTile<accumulation_t<Storage>>;
     std::vector<Sequence> sequences;
     std::vector<std::int32_t> first_query_tile{0};
     std::vector<std::int32_t> first_key_tile{0};
-    const auto add = [](std::vector<std::int32_t>& first, std::int64_t num_rows) {
-      const std::int64_t next = first.back() + std::int64_t{num_blocks(num_rows, kRows)};
+    const auto add = [&](std::vector<std::int32_t>& first, std::int64_t num_rows) {
+      const std::int64_t next = first.back() + std::int64_t{num_blocks(num_rows, rows_per_tile)};
       first.push_back(static_cast<std::int32_t>(num_blocks(next, 1)));  // throws when too many
     };
     for (std::int64_t b = 0; b < shape.num_sequences; ++b) {

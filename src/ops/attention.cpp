@@ -55,17 +55,16 @@ using torch::autograd::variable_list;
 
 class Attention : public torch::autograd::Function<Attention> {
  public:
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
-                               const at::Tensor& v, const AttentionOptions& options) {
-    const at::Tensor q_TAD = with_dense_heads(q);
-    const at::Tensor k_TGD = with_dense_heads(k);
-    const at::Tensor v_TGD = with_dense_heads(v);
-    const at::Tensor out_TAD = at::empty(q.sizes(), q.options());
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& q_TAD,
+                               const at::Tensor& k_TGD, const at::Tensor& v_TGD,
+                               const AttentionOptions& options) {
+    const at::Tensor out_TAD = at::empty(q_TAD.sizes(), q_TAD.options());
     const at::Tensor lse_AT =
-        at::empty({q.size(1), q.size(0)}, q.options().dtype(accumulation_type(q.scalar_type())));
+        at::empty({q_TAD.size(1), q_TAD.size(0)},
+                  q_TAD.options().dtype(accumulation_type(q_TAD.scalar_type())));
     const std::vector<kernels::KeySpan> spans = key_spans(options);
-    const KernelDevice on(q.device(), "attention");
-    dispatch_storage(q.scalar_type(), "attention", [&]<typename Storage>() {
+    const KernelDevice on(q_TAD.device(), "attention");
+    dispatch_storage(q_TAD.scalar_type(), "attention", [&]<typename Storage>() {
       const kernels::AttentionParams<Storage> params{
           .shape = attention_shape<Storage>(on, q_TAD, k_TGD, options, spans),
           .v = read_heads<Storage>(on, v_TGD),
@@ -135,10 +134,11 @@ AttentionOutput attention(const at::Tensor& q_TAD, const at::Tensor& k_TGD, cons
   SWITCHYARD_CHECK(v_TGD.sizes() == k_TGD.sizes() && v_TGD.scalar_type() == k_TGD.scalar_type(),
                    "v {} is not shaped and typed as k {}", c10::str(v_TGD.sizes()),
                    c10::str(k_TGD.sizes()));
-  if (takes_flash_attention(q_TAD, k_TGD, v_TGD, options)) {
-    return flash_attention(q_TAD, k_TGD, v_TGD, options);
-  }
-  const variable_list out = Attention::apply(q_TAD, k_TGD, v_TGD, options);
+  const at::Tensor q = with_dense_heads(q_TAD);
+  const at::Tensor k = with_dense_heads(k_TGD);
+  const at::Tensor v = with_dense_heads(v_TGD);
+  if (takes_flash_attention(q, k, v, options)) return flash_attention(q, k, v, options);
+  const variable_list out = Attention::apply(q, k, v, options);
   return {out[0], out[1]};
 }
 

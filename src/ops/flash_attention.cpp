@@ -81,13 +81,11 @@ Sequences sequences_on(at::Device device, const AttentionOptions& options) {
 
 class FlashAttention : public torch::autograd::Function<FlashAttention> {
  public:
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
-                               const at::Tensor& v, const AttentionOptions& options) {
-    const at::Tensor q_TAD = with_dense_heads(q);
-    const at::Tensor k_TGD = with_dense_heads(k);
-    const at::Tensor v_TGD = with_dense_heads(v);
-    const Sequences sequences = sequences_on(q.device(), options);
-    const double scale = attention_scale(q.size(2), options);
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& q_TAD,
+                               const at::Tensor& k_TGD, const at::Tensor& v_TGD,
+                               const AttentionOptions& options) {
+    const Sequences sequences = sequences_on(q_TAD.device(), options);
+    const double scale = attention_scale(q_TAD.size(2), options);
     const auto [out_TAD, lse_AT, random_state, unused, no_mask] = at::_flash_attention_forward(
         q_TAD, k_TGD, v_TGD, sequences.query_offset_B1, sequences.key_offset_B1,
         sequences.max_queries, sequences.max_keys, /*dropout_p=*/0.0, options.causal,

@@ -13,7 +13,8 @@ namespace switchyard::ops {
 [[nodiscard]] bool takes_flash_attention(const at::Tensor& q_TAD, const at::Tensor& k_TGD,
                                          const at::Tensor& v_TGD, const AttentionOptions& options);
 
-// As attention(), for what takes_flash_attention() says yes to. In the backward pass LibTorch adds
+// As attention(), for what takes_flash_attention() says yes to and heads whose elements are
+// neighbours. In the backward pass LibTorch adds
 // the gradient of q in any order, unless make_deterministic() was called.
 [[nodiscard]] AttentionOutput flash_attention(const at::Tensor& q_TAD, const at::Tensor& k_TGD,
                                               const at::Tensor& v_TGD,

@@ -26,6 +26,12 @@ namespace switchyard::gpu_simulator {
 Position g_position;
 constinit thread_local const std::byte* running_stack = nullptr;
 
+std::string place_name(const std::source_location& where) {
+  std::string_view file = where.file_name();
+  if (const auto slash = file.rfind('/'); slash != file.npos) file.remove_prefix(slash + 1);
+  return fmt::format("{}:{}", file, where.line());
+}
+
 namespace {
 
 constexpr unsigned kMaxThreads = 1024;
@@ -57,11 +63,6 @@ Index3 unflatten(std::size_t i, const Index3& size) {
 }
 std::string to_text(const Index3& index) {
   return fmt::format("({}, {}, {})", index.x, index.y, index.z);
-}
-std::string to_text(const std::source_location& where) {
-  std::string_view file = where.file_name();
-  if (const auto slash = file.rfind('/'); slash != file.npos) file.remove_prefix(slash + 1);
-  return fmt::format("{}:{}", file, where.line());
 }
 bool same_place(const std::source_location& a, const std::source_location& b) {
   return a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0;
@@ -122,7 +123,7 @@ class Scheduler {
     Warp& warp = warps_[self / kWarp];
     if ((request.mask >> lane & 1U) == 0) {
       fail(fmt::format("thread {} calls {} at {} with a mask {:#x} that leaves out its own lane {}",
-                       thread_name(self), name(request.op), to_text(request.where), request.mask,
+                       thread_name(self), name(request.op), place_name(request.where), request.mask,
                        lane));
     }
     thread.lane.request = request;
@@ -210,8 +211,8 @@ class Scheduler {
     for (unsigned i = 0; i < num_threads_; ++i) {
       if (!same_place(threads_[i]->where, threads_[0]->where)) {
         fail(fmt::format("divergent barrier: thread {} waits at __syncthreads {}, thread {} at {}",
-                         thread_name(0), to_text(threads_[0]->where), thread_name(i),
-                         to_text(threads_[i]->where)));
+                         thread_name(0), place_name(threads_[0]->where), thread_name(i),
+                         place_name(threads_[i]->where)));
       }
       num_votes_ += threads_[i]->predicate ? 1 : 0;
       make_ready(i);
@@ -229,8 +230,8 @@ class Scheduler {
       if (other.mask != request.mask) return false;
       if (other.op != request.op || !same_place(other.where, request.where)) {
         fail(fmt::format("divergent warp: thread {} is in {} at {}, thread {} in {} at {}",
-                         thread_name(self), name(request.op), to_text(request.where),
-                         thread_name(first + i), name(other.op), to_text(other.where)));
+                         thread_name(self), name(request.op), place_name(request.where),
+                         thread_name(first + i), name(other.op), place_name(other.where)));
       }
     }
     return true;
@@ -243,13 +244,13 @@ class Scheduler {
     }
     const std::string mistake = complete_collective(lanes, request.mask);
     if (!mistake.empty()) {
-      fail(fmt::format("warp {} at {}: {}", first / kWarp, to_text(request.where), mistake));
+      fail(fmt::format("warp {} at {}: {}", first / kWarp, place_name(request.where), mistake));
     }
     if (request.op != WarpOp::barrier) return;
     const unsigned lanes_of_warp = std::min(kWarp, num_threads_ - first);
     if (request.mask != (lanes_of_warp == kWarp ? ~0U : (1U << lanes_of_warp) - 1)) {
       fail(fmt::format("__syncwarp at {} with a part of the warp, {:#x}: not simulated",
-                       to_text(request.where), request.mask));
+                       place_name(request.where), request.mask));
     }
     ++warps_[first / kWarp].epoch;
   }
@@ -261,10 +262,10 @@ class Scheduler {
       if (thread.state == State::finished) {
         groups["finished"].push_back(i);
       } else if (thread.state == State::at_block_barrier) {
-        groups["at __syncthreads, " + to_text(thread.where)].push_back(i);
+        groups["at __syncthreads, " + place_name(thread.where)].push_back(i);
       } else {
         groups[fmt::format("in {} of lanes {:#x}, {}", name(thread.lane.request.op),
-                           thread.lane.request.mask, to_text(thread.lane.request.where))]
+                           thread.lane.request.mask, place_name(thread.lane.request.where))]
             .push_back(i);
       }
     }

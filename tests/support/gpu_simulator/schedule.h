@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <source_location>
 #include <string>
 
 #include "support/gpu_simulator/fibre.h"
@@ -24,6 +25,8 @@ inline bool is_on_own_stack(const void* address) {
          static_cast<std::size_t>(static_cast<const std::byte*>(address) - running_stack) <
              Fibre::kStackBytes;
 }
+// "kernel.cu:12"
+std::string place_name(const std::source_location& where);
 // "(1, 0, 0)"
 std::string thread_name(unsigned thread);
 std::string block_name(std::size_t block);

@@ -58,6 +58,9 @@ enum class WarpOp {
   reduce_max,
   reduce_and,
   reduce_or,
+  matrix_load,
+  matrix_store,
+  matrix_product,
 };
 
 struct WarpRequest {
@@ -71,6 +74,41 @@ struct WarpRequest {
 
 // Waits for all lanes of the mask, which must ask for the same at the same place.
 std::uint64_t warp_collective(const WarpRequest& request);
+
+// ---- Warp matrix functions: matrices of 16 x 16, spread over the lanes of a warp.
+
+inline constexpr unsigned kMatrixSide = 16;
+inline constexpr unsigned kMatrixElementsOfLane = 8;
+enum class MatrixPart { left_by_rows, left_by_columns, right_by_rows, right_by_columns, sums };
+
+// Where the running lane's i-th element of a matrix lies. Drawn from the seed: on a GPU it is not
+// specified.
+struct MatrixPlace {
+  unsigned row = 0;
+  unsigned column = 0;
+};
+MatrixPlace matrix_place(MatrixPart part, unsigned i);
+
+struct MatrixInMemory {
+  WarpOp op = WarpOp::matrix_load;
+  const void* begin = nullptr;
+  std::size_t stride_bytes = 0;  // between rows or columns
+  bool by_rows = true;
+};
+// Waits for all lanes of the warp, which must name the same matrix. Throws KernelError for what is
+// not aligned as CUDA asks.
+void meet_at_matrix(const MatrixInMemory& matrix, std::source_location where);
+
+// d = a b + c: a lane's elements, a and b in bf16. d may be c.
+struct MatrixProduct {
+  MatrixPart a_part = MatrixPart::left_by_rows;
+  MatrixPart b_part = MatrixPart::right_by_rows;
+  const unsigned short* a = nullptr;
+  const unsigned short* b = nullptr;
+  const float* c = nullptr;
+  float* d = nullptr;
+};
+void multiply_matrices(const MatrixProduct& product, std::source_location where);
 
 // Before an atomic operation on device memory.
 void check_atomic(const void* address, std::size_t bytes);

@@ -27,6 +27,7 @@ struct Symbol {
   std::uintptr_t begin = 0;
   std::uintptr_t end = 0;
   std::string name;
+  bool is_variable = false;
 };
 
 std::uintptr_t load_address() {
@@ -66,7 +67,10 @@ std::vector<Symbol> read_symbols() {
       const auto type = ELF64_ST_TYPE(symbol.st_info);
       if ((type != STT_FUNC && type != STT_OBJECT) || symbol.st_value == 0) continue;
       const std::uintptr_t begin = base + symbol.st_value;
-      symbols.push_back({begin, begin + symbol.st_size, names.data() + symbol.st_name});
+      symbols.push_back({.begin = begin,
+                         .end = begin + symbol.st_size,
+                         .name = names.data() + symbol.st_name,
+                         .is_variable = type == STT_OBJECT});
     }
   }
   std::sort(symbols.begin(), symbols.end(),
@@ -96,14 +100,15 @@ const Symbol* symbol_at(const void* address) {
   return &*std::prev(next);
 }
 
-// A function "_ZN1a6kernelEv" has the local variable "_ZZN1a6kernelEvE4tile".
+// A function "_ZN1a6kernelEv" has the local variable "_ZZN1a6kernelEvE4tile"; its lambdas are
+// called like that too.
 std::vector<SharedVariable> find_shared_variables(const void* kernel) {
   std::vector<SharedVariable> variables;
   const Symbol* function = symbol_at(kernel);
   if (function == nullptr) return variables;
   const std::string prefix = "_ZZ" + function->name.substr(2) + 'E';
   for (const Symbol& symbol : symbols()) {
-    if (symbol.name.starts_with(prefix)) {
+    if (symbol.is_variable && symbol.name.starts_with(prefix)) {
       variables.push_back({reinterpret_cast<std::byte*>(symbol.begin), symbol.end - symbol.begin});
     }
   }

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "support/gpu_simulator/matrix.h"
+
 namespace switchyard::gpu_simulator {
 namespace {
 
@@ -60,12 +62,21 @@ const char* name(WarpOp op) {
       return "a warp vote";
     case WarpOp::match_any:
       return "a warp match";
+    case WarpOp::matrix_load:
+      return "load_matrix_sync";
+    case WarpOp::matrix_store:
+      return "store_matrix_sync";
+    case WarpOp::matrix_product:
+      return "mma_sync";
     default:
       return "a warp reduction";
   }
 }
 
 std::string complete_collective(const std::array<WarpLane*, kWarp>& lanes, unsigned mask) {
+  const WarpLane* any =
+      *std::find_if(lanes.begin(), lanes.end(), [](auto* lane) { return lane != nullptr; });
+  if (is_matrix_op(any->request.op)) return complete_matrix_op(lanes);
   std::uint64_t ballot = 0;
   std::uint64_t total = 0;
   bool is_first = true;

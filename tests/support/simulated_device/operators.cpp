@@ -142,25 +142,6 @@ at::Tensor& addmm_of_dtype(const at::Tensor& self, const at::Tensor& a, const at
 
 // ---- Operators of the CPU in place of the device's
 
-// A GPU cannot tell the host the size or the value of their results without being waited for.
-bool makes_the_host_wait(const std::string& op, const std::vector<at::Tensor>& tensors) {
-  static const std::set<std::string_view> kOps{"aten::equal",
-                                               "aten::nonzero",
-                                               "aten::masked_select",
-                                               "aten::_unique2",
-                                               "aten::unique_consecutive",
-                                               "aten::bincount",
-                                               "aten::histc",
-                                               "aten::nonzero_numpy"};
-  if (kOps.contains(op)) return true;
-  if (op == "aten::_grouped_mm") return tensors[0].scalar_type() != at::kBFloat16;  // its loop
-  const bool picks_by_mask =
-      op == "aten::index" || op == "aten::index_put_" || op == "aten::_index_put_impl_";
-  return picks_by_mask && std::any_of(tensors.begin() + 1, tensors.end(), [](const at::Tensor& t) {
-           return t.scalar_type() == at::kBool || t.scalar_type() == at::kByte;
-         });
-}
-
 // Element-wise operators take numbers from the host; those that follow indices do not.
 bool takes_host_numbers(std::string_view op) {
   for (const char* start : {"aten::index", "aten::gather", "aten::scatter", "aten::embedding"}) {
@@ -195,7 +176,10 @@ class Arguments {
     if (value.isTensor()) return view(value.toTensor());
     if (value.isTensorList()) {
       std::vector<at::Tensor> views;
-      for (const at::Tensor& tensor : value.toTensorVector()) views.push_back(view(tensor));
+      for (const at::Tensor& tensor : value.toTensorVector()) {
+        views.push_back(view(tensor));
+        if (tensor.defined()) in_lists_.push_back(tensor);
+      }
       return c10::IValue(views);
     }
     if (value.isList() && value.toList().elementType()->kind() == c10::TypeKind::OptionalType) {
@@ -231,15 +215,44 @@ class Arguments {
       TORCH_CHECK(is_number, op_, " got a tensor on ", tensor.device(), " beside others on ",
                   *device_);
     }
+    // Their addresses are arguments of one kernel, numbers (counts of steps) or not.
+    for (const at::Tensor& tensor : in_lists_) {
+      TORCH_CHECK(tensor.device() == *device_, op_, " got a list with a tensor of ", tensor.sizes(),
+                  " on ", tensor.device(), " beside others on ", *device_);
+    }
   }
 
   std::string op_;
   std::size_t first_;
   std::vector<c10::IValue> originals_;
   std::vector<at::Tensor> tensors_;
+  std::vector<at::Tensor> in_lists_;  // of tensors_
   std::optional<c10::Device> device_;
   bool is_written_ = false;  // the argument that is looked at
 };
+
+// A GPU cannot tell the host the size or the value of their results without being waited for.
+bool makes_the_host_wait(const c10::FunctionSchema& schema, const Arguments& arguments) {
+  static const std::set<std::string_view> kOps{"aten::equal",
+                                               "aten::nonzero",
+                                               "aten::masked_select",
+                                               "aten::_unique2",
+                                               "aten::unique_consecutive",
+                                               "aten::bincount",
+                                               "aten::histc",
+                                               "aten::nonzero_numpy"};
+  const std::string& op = schema.name();
+  const std::vector<at::Tensor>& tensors = arguments.tensors();
+  if (kOps.contains(op)) return true;
+  // Of its two arguments the second says how long the result is.
+  if (op == "aten::repeat_interleave") return arguments.original(1).isNone();
+  if (op == "aten::_grouped_mm") return tensors[0].scalar_type() != at::kBFloat16;  // its loop
+  const bool picks_by_mask =
+      op == "aten::index" || op == "aten::index_put_" || op == "aten::_index_put_impl_";
+  return picks_by_mask && std::any_of(tensors.begin() + 1, tensors.end(), [](const at::Tensor& t) {
+           return t.scalar_type() == at::kBool || t.scalar_type() == at::kByte;
+         });
+}
 
 // The argument that an operator returns because it wrote to it, if that is what the result is.
 std::optional<std::size_t> written_argument(const c10::FunctionSchema& schema, std::size_t result) {
@@ -266,7 +279,7 @@ void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const c10::FunctionSchema& schema = op.schema();
   const CurrentOperator current(schema.name().c_str());
   const Arguments arguments(op, *stack);
-  if (makes_the_host_wait(schema.name(), arguments.tensors())) count_wait(schema.name().c_str());
+  if (makes_the_host_wait(schema, arguments)) count_wait(schema.name().c_str());
   op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
   const c10::DeviceGuard guard(arguments.device());
   for (std::size_t i = 0; i < schema.returns().size(); ++i) {

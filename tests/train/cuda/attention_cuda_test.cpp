@@ -199,10 +199,12 @@ TEST_F(FlashAttentionOnGpu, HasTheLogSumExpThatImportanceReads) {
         {.name = "causal", .groups = 2, .options = {.sequence_offset = {0, 50, 120}}}, false,
         measure);
   }
-  expect_those_of_our_kernels({.name = "received",
-                               .groups = 2,
-                               .options = {.sequence_offset = {0, 50, 120}, .causal = false}},
-                              false, ImportanceMeasure::received);
+  for (const auto measure : {ImportanceMeasure::received, ImportanceMeasure::received_peak}) {
+    expect_those_of_our_kernels({.name = "received",
+                                 .groups = 2,
+                                 .options = {.sequence_offset = {0, 50, 120}, .causal = false}},
+                                false, measure);
+  }
 }
 
 TEST_F(FlashAttentionOnGpu, LeavesToOurKernelsWhatItCannotDo) {

@@ -1,5 +1,6 @@
-// Tests of the whole on a GPU; without one they are skipped. SWITCHYARD_TEST_DEVICE=cpu runs them
-// against the CPU itself, to try the tests.
+// Tests of the whole on a GPU; without one they are skipped, but in a program without LibTorch's
+// CUDA library, which would find none on any machine, they fail. SWITCHYARD_TEST_DEVICE=cpu runs
+// them against the CPU itself, to try the tests.
 #pragma once
 
 #include <ATen/Context.h>
@@ -24,7 +25,9 @@ class OnGpu : public Base {
     ops::install_parallel_backend();
     // cuBLAS reads it at its first product, which is before some tests ask for the same bits.
     ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
-    if (test_device() == "cuda" && !at::hasCUDA()) GTEST_SKIP() << "no GPU";
+    if (test_device() != "cuda" || at::hasCUDA()) return;
+    ASSERT_NO_THROW((void)at::Context::versionCUDART()) << "LibTorch's CUDA library is not linked";
+    GTEST_SKIP() << "no GPU";
   }
   void TearDown() override { at::globalContext().setDeterministicAlgorithms(false, false); }
 };

@@ -13,7 +13,8 @@ namespace switchyard::gpu_simulator::testing {
 namespace {
 
 TEST(AddressMistakes, StopTheProgram) {
-  for (const Kernel kernel : {&write_past_end, &read_past_end, &write_past_dynamic_shared}) {
+  for (const Kernel kernel :
+       {&write_past_end, &read_past_end, &write_past_dynamic_shared, &matrix_past_end}) {
     EXPECT_DEATH(run_wrong(kernel), "AddressSanitizer");
   }
   EXPECT_DEATH(run_wrong(&write_past_shared_by_pointer), "AddressSanitizer|insufficient space");

@@ -35,6 +35,9 @@ void count_positive_in_block(const Arrays& arrays);  // out[i] = number of in > 
 void shuffle_in_groups(const Arrays& arrays);
 void wide_grid(int* out);  // out[32 * 4 * 2 * 3 * 2]: each thread its number
 void round_trip_bfloat16(const float* in, float* out, int n);
+// Of 256 small numbers, a matrix M of 16 x 16 by rows: out = 2 M M^T + 1, or 2 M M + 1.
+void multiply_by_transposed(const Arrays& arrays);
+void multiply_by_itself(const Arrays& arrays);
 
 // ---- Wrong
 void missing_barrier(const Arrays& arrays);
@@ -58,6 +61,15 @@ void shuffle_from_absent_lane(const Arrays& arrays);
 void half_a_warp_shuffles(const Arrays& arrays);  // with the mask of a whole one
 void misaligned_vector(const Arrays& arrays);
 void host_pointer(const Arrays& arrays);
+// multiply_by_transposed with one mistake.
+void assume_places_of_elements(const Arrays& arrays);
+void add_to_nothing(const Arrays& arrays);  // a fragment of sums that nobody filled
+void read_sums_without_barrier(const Arrays& arrays);
+void matrix_off_alignment(const Arrays& arrays);
+void matrix_rows_off_alignment(const Arrays& arrays);
+void half_a_warp_multiplies(const Arrays& arrays);
+void lanes_name_two_matrices(const Arrays& arrays);
+void matrix_past_end(const Arrays& arrays);  // of device memory
 void too_many_threads(const Arrays& arrays);
 void too_much_shared_memory(const Arrays& arrays);
 

@@ -52,7 +52,9 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"write_past_dynamic_shared", &write_past_dynamic_shared,
                 "outside every allocation"},
         Mistake{"write_past_shared", &write_past_shared, "not memory of the device"},
-        Mistake{"misaligned_vector", &misaligned_vector, "not aligned"}),
+        Mistake{"misaligned_vector", &misaligned_vector, "not aligned"},
+        Mistake{"multiply", &read_sums_without_barrier, "shared memory"},
+        Mistake{"load_past_end", &matrix_past_end, "outside every allocation"}),
     [](const auto& mistake) { return std::string(mistake.param.name); });
 
 TEST(SimulatedGpu, FindsAResultThatNobodyWrote) {

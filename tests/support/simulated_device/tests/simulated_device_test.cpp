@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -14,8 +15,10 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/repeat_interleave.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -142,6 +145,20 @@ TEST(SimulatedDevice, OperatorsRefuseTensorsOfSeveralDevices) {
   EXPECT_THAT(error_of([&] { at::mm_out(out, here, here); }), HasSubstr("on the CPU"));
 }
 
+// A GPU would read them as addresses of its own memory.
+TEST(SimulatedDevice, AFusedOptimizerRefusesCountsOfStepsOnTheHost) {
+  const auto update_with = [](const at::Tensor& count) {
+    const at::Tensor weight = at::ones({4}).to(kDevice);
+    const at::Tensor moment = at::zeros({4}).to(kDevice);
+    at::_fused_adamw_({weight}, {weight.clone()}, {moment}, {moment.clone()}, {}, {count},
+                      /*lr=*/0.1, /*beta1=*/0.9, /*beta2=*/0.95, /*weight_decay=*/0.0,
+                      /*eps=*/1e-8, /*amsgrad=*/false, /*maximize=*/false);
+  };
+  EXPECT_EQ(error_of([&] { update_with(at::ones({}).to(kDevice)); }), "no error");
+  EXPECT_THAT(error_of([&] { update_with(at::ones({})); }),
+              HasSubstr("_fused_adamw_ got a list with a tensor of [] on cpu"));
+}
+
 TEST(SimulatedDevice, OurOpsRefuseTensorsOfAnotherDevice) {
   const at::Tensor x = at::ones({2, 4}).to(kDevice);
   EXPECT_THAT(
@@ -168,6 +185,16 @@ TEST(SimulatedDevice, SaysWhatMadeTheHostWaitAndWhatWasCopied) {
   const Traffic with = take_traffic();
   EXPECT_EQ(total(with.waits), 5) << to_string(with);
   EXPECT_EQ(total(with.copies_to_host), 2) << to_string(with);
+}
+
+TEST(SimulatedDevice, TheHostWaitsForALengthThatItWasNotTold) {
+  const at::Tensor row = at::arange(3, at::kLong).to(kDevice);
+  const at::Tensor repeats = at::tensor({2, 0, 1}, at::kLong).to(kDevice);
+  (void)take_traffic();
+  (void)at::repeat_interleave(row, repeats, /*dim=*/0, /*output_size=*/3);
+  EXPECT_THAT(take_traffic().waits, IsEmpty());
+  (void)at::repeat_interleave(row, repeats, /*dim=*/0);
+  EXPECT_EQ(total(take_traffic().waits), 1);
 }
 
 TEST(SimulatedDevice, RunsOutOfMemoryAtALimitAndHasItAgainWhenTensorsGo) {
