@@ -3,7 +3,6 @@
 #include <ATen/ops/zeros.h>
 
 #include "switchyard/core/error.h"
-#include "switchyard/optim/grad_norm.h"
 
 namespace switchyard::parallel {
 
@@ -14,9 +13,9 @@ void reduce_gradients(std::span<ops::Parameter* const> parameters, RankGroups& g
   }
 }
 
-double global_grad_norm(std::span<ops::Parameter* const> parameters, RankGroups& groups) {
+optim::GradNorms grad_norms(std::span<ops::Parameter* const> parameters, RankGroups& groups) {
   comm::Communicator& group = groups.expert_group();
-  return optim::global_grad_norm(parameters, [&group](const at::Tensor& own_K) {
+  return optim::grad_norms(parameters, [&group](const at::Tensor& own_K) {
     at::Tensor all = at::zeros({group.size(), own_K.numel()}, own_K.options());
     all.select(0, group.rank()).copy_(own_K);
     group.all_reduce_sum(all, "gradient norms of experts");

@@ -99,7 +99,7 @@ TEST(GradNorm, CountsEveryParameterOnceWhateverTheLayout) {
     Model model;
     model.set_gradients_of(0);
     if (world.rank() % 2 == 1) model.experts.grad.copy_(other.experts.grad);
-    const double norm = global_grad_norm(model.parameters, groups);
+    const double norm = grad_norms(model.parameters, groups).total;
     const std::scoped_lock lock(mutex);
     norms.insert(norm);
   });
@@ -110,12 +110,12 @@ TEST(GradNorm, CountsEveryParameterOnceWhateverTheLayout) {
 TEST(GradNorm, OfRanksThatHoldEverythingHasTheBitsOfOneRank) {
   Model alone;
   alone.set_gradients_of(2);
-  const double expected = optim::global_grad_norm(alone.parameters);
+  const double expected = optim::grad_norms(alone.parameters).total;
   comm::run_ranks(3, [&](comm::Communicator& world) {
     RankGroups groups(world, 1);
     Model model;
     model.set_gradients_of(2);
-    EXPECT_EQ(global_grad_norm(model.parameters, groups), expected);
+    EXPECT_EQ(grad_norms(model.parameters, groups).total, expected);
   });
 }
 
@@ -127,7 +127,7 @@ TEST(GradNorm, IsNotFiniteOnAnyRankWhenOneElementOfOneExpertIsNot) {
       model.set_gradients_of(world.rank());
       if (world.rank() == 3) model.experts.grad[kLarge - 1].fill_(bad);
       reduce_gradients(model.parameters, groups);
-      EXPECT_FALSE(std::isfinite(global_grad_norm(model.parameters, groups))) << world.rank();
+      EXPECT_FALSE(std::isfinite(grad_norms(model.parameters, groups).total)) << world.rank();
     });
   }
 }

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "switchyard/ops/parameter.h"
+#include "switchyard/optim/grad_norm.h"
 #include "switchyard/parallel/rank_groups.h"
 
 namespace switchyard::parallel {
@@ -12,9 +13,9 @@ namespace switchyard::parallel {
 // collective: a parameter that got no gradient has a buffer of zeros.
 void reduce_gradients(std::span<ops::Parameter* const> parameters, RankGroups& groups);
 
-// optim::global_grad_norm over the experts of all ranks of the expert group: the same bits on all
+// optim::grad_norms over the experts of all ranks of the expert group: the same bits on all
 // ranks, after reduce_gradients.
-[[nodiscard]] double global_grad_norm(std::span<ops::Parameter* const> parameters,
-                                      RankGroups& groups);
+[[nodiscard]] optim::GradNorms grad_norms(std::span<ops::Parameter* const> parameters,
+                                          RankGroups& groups);
 
 }  // namespace switchyard::parallel
