@@ -7,7 +7,9 @@
 #define SWITCHYARD_ROUTERS(ROUTER) \
   ROUTER(top_k)                    \
   ROUTER(top_p)                    \
-  ROUTER(attention_importance)
+  ROUTER(attention_importance)     \
+  ROUTER(relu)                     \
+  ROUTER(expert_threshold)
 
 namespace switchyard::config {
 

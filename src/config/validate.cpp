@@ -99,6 +99,13 @@ void check_heads(const ModelConfig& model, Rules& rules) {
 void check_placement(const ModelConfig& model, Rules& rules) {
   const MoeConfig& moe = model.moe;
   const std::string layers_key = "model.moe.layers";
+  const std::string shared_key = "model.moe.shared_expert_size";
+  rules.require(moe.shared_expert_size == 0 || moe.num_experts > 0,
+                {shared_key, "model.moe.num_experts"},
+                "is of an expert beside others, but model.moe.num_experts is 0");
+  rules.require(!moe.shared_expert_gate || moe.shared_expert_size > 0,
+                {"model.moe.shared_expert_gate", shared_key},
+                "there is no shared expert; set model.moe.shared_expert_size");
   if (moe.num_experts == 0) {
     rules.require(moe.layers.empty(), {layers_key, "model.moe.num_experts"},
                   "names MoE layers, but model.moe.num_experts is 0");

@@ -1,6 +1,5 @@
 #include "model/block.h"
 
-#include <ATen/ops/linear.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
@@ -11,7 +10,6 @@
 #include "switchyard/model/kv_cache.h"
 #include "switchyard/ops/dropout.h"
 #include "switchyard/ops/rms_norm.h"
-#include "switchyard/ops/swiglu.h"
 
 namespace switchyard::model {
 namespace {
@@ -52,29 +50,6 @@ at::Tensor residual_dropout(const at::Tensor& x_TH, const Batch& batch,
                        .site = static_cast<std::int64_t>(site)});
 }
 
-DenseMlp::DenseMlp(const config::ModelConfig& config, const ops::PrecisionPolicy& precision,
-                   const std::string& name) {
-  const std::int64_t size = config.ffn_size;
-  const std::int64_t hidden = config.hidden_size;
-  gate_up_ = ops::make_parameter(
-      {.name = name + ".gate_up_proj.weight",
-       .shape = {2 * size, hidden},
-       .parts = {{.name = name + ".gate_proj.weight", .offset = 0, .shape = {size, hidden}},
-                 {.name = name + ".up_proj.weight",
-                  .offset = size * hidden,
-                  .shape = {size, hidden}}},
-       .init_std = config.init_std},
-      precision);
-  down_ = ops::make_parameter({.name = name + ".down_proj.weight",
-                               .shape = {hidden, size},
-                               .init_std = residual_std(config)},
-                              precision);
-}
-
-at::Tensor DenseMlp::forward(const at::Tensor& x_TH) const {
-  return at::linear(ops::swiglu(at::linear(x_TH, gate_up_.value)), down_.value);
-}
-
 Block::Block(const config::ModelConfig& config, std::int64_t layer, const TrunkBuild& build)
     : layer_(layer),
       dropout_(config.dropout),
@@ -100,7 +75,12 @@ Block::Block(const config::ModelConfig& config, std::int64_t layer, const TrunkB
                                .precision = build.precision,
                                .placement = build.placement});
   } else {
-    mlp_.emplace(config, build.precision, fmt::format("model.layers.{}.mlp", layer_));
+    mlp_.emplace(moe::DenseMlpBuild{.name = fmt::format("model.layers.{}.mlp", layer_),
+                                    .hidden_size = config.hidden_size,
+                                    .size = config.ffn_size,
+                                    .init_std = config.init_std,
+                                    .down_proj_std = residual_std(config),
+                                    .precision = build.precision});
   }
 }
 

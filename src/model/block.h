@@ -13,22 +13,11 @@
 #include "switchyard/config/config.h"
 #include "switchyard/model/batch.h"
 #include "switchyard/model/trunk.h"
+#include "switchyard/moe/dense_mlp.h"
 #include "switchyard/moe/moe_layer.h"
 #include "switchyard/ops/parameter.h"
 
 namespace switchyard::model {
-
-class DenseMlp {
- public:
-  DenseMlp(const config::ModelConfig& config, const ops::PrecisionPolicy& precision,
-           const std::string& name);
-  [[nodiscard]] at::Tensor forward(const at::Tensor& x_TH) const;
-  [[nodiscard]] std::vector<ops::Parameter*> parameters() { return {&gate_up_, &down_}; }
-
- private:
-  ops::Parameter gate_up_;  // [2F, H]
-  ops::Parameter down_;     // [H, F]
-};
 
 class Block {
  public:
@@ -55,7 +44,7 @@ class Block {
   ops::Parameter post_attention_norm_;
   Attention attention_;
   std::optional<moe::MoeLayer> moe_;
-  std::optional<DenseMlp> mlp_;
+  std::optional<moe::DenseMlp> mlp_;
 };
 
 // Weights of an RMSNorm: ones, not decayed, in the accumulation type as the norm itself.

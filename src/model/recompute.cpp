@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <array>
 #include <cstddef>
 #include <optional>
 #include <utility>
@@ -25,18 +26,25 @@ struct Pass : torch::CustomClassHolder {
   std::optional<routing::RouteResult> first;
 };
 
-// The sums' differentiable members, in the order in which the function returns them.
-variable_list differentiable(const ops::RouteSums& sums) {
-  return {sums.prob_sum_BE, sums.entropy_sum, sums.z_sum};
+// The sums' differentiable members, in the order in which the function returns them; the last is
+// undefined for most routers.
+std::array<at::Tensor*, 4> differentiable(ops::RouteSums& sums) {
+  return {&sums.prob_sum_BE, &sums.entropy_sum, &sums.z_sum, &sums.weight_sum_E};
+}
+
+void append_sums(LayerRoute& route, variable_list& outputs) {
+  for (const at::Tensor* sum : differentiable(route.sums)) {
+    if (sum->defined()) outputs.push_back(*sum);
+  }
 }
 
 // Autograd writes its history into the tensors that the function returns; those that the graph
 // itself keeps must be others, or it would own itself.
 routing::RouteResult without_history(const LayerRoute& route) {
   routing::RouteResult kept{.routing = route.routing, .sums = route.sums};
-  for (at::Tensor* tensor : {&kept.routing.row_weight_N, &kept.sums.prob_sum_BE,
-                             &kept.sums.entropy_sum, &kept.sums.z_sum}) {
-    *tensor = tensor->variable_data();
+  kept.routing.row_weight_N = kept.routing.row_weight_N.variable_data();
+  for (at::Tensor* sum : differentiable(kept.sums)) {
+    if (sum->defined()) *sum = sum->variable_data();
   }
   return kept;
 }
@@ -51,7 +59,7 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
     variable_list outputs{out.x_TH};
     if (out.route) {
       pass->first = without_history(*out.route);
-      for (const at::Tensor& sum : differentiable(out.route->sums)) outputs.push_back(sum);
+      append_sums(*out.route, outputs);
       route = std::move(out.route);
     }
     ctx->set_materialize_grads(false);
@@ -67,12 +75,10 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
     variable_list outputs;
     {
       const c10::AutoGradMode with_graph(true);
-      const Block::Output out = pass->block->forward(x_TH, pass->batch, pass->context,
-                                                     pass->first ? &*pass->first : nullptr);
+      Block::Output out = pass->block->forward(x_TH, pass->batch, pass->context,
+                                               pass->first ? &*pass->first : nullptr);
       outputs.push_back(out.x_TH);
-      if (out.route) {
-        for (const at::Tensor& sum : differentiable(out.route->sums)) outputs.push_back(sum);
-      }
+      if (out.route) append_sums(*out.route, outputs);
     }
     variable_list roots;
     variable_list root_grads;
@@ -105,9 +111,10 @@ Block::Output forward_recomputed(Block& block, const at::Tensor& x_TH, const Bat
   const variable_list out = Recomputed::apply(x_TH, pass, output.route);
   output.x_TH = out[0];
   if (output.route) {
-    output.route->sums.prob_sum_BE = out[1];
-    output.route->sums.entropy_sum = out[2];
-    output.route->sums.z_sum = out[3];
+    std::size_t next = 1;
+    for (at::Tensor* sum : differentiable(output.route->sums)) {
+      if (sum->defined()) *sum = out[next++];
+    }
   }
   return output;
 }

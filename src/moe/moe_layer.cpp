@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "moe/shared_expert.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::moe {
@@ -104,24 +105,44 @@ MoeLayer::MoeLayer(const config::MoeConfig& config, const config::RouterConfig& 
       w1_(ops::make_parameter(w1_spec(config, build), build.precision)),
       w2_(ops::make_parameter(w2_spec(config, build), build.precision)) {
   dispatcher_ = dispatcher_of(config, build, compute_);
+  if (config.shared_expert_size > 0) {
+    shared_ = std::make_unique<SharedExpert>(DenseMlpBuild{.name = build.name + ".shared_expert",
+                                                           .hidden_size = build.hidden_size,
+                                                           .size = config.shared_expert_size,
+                                                           .init_std = build.init_std,
+                                                           .down_proj_std = build.down_proj_std,
+                                                           .precision = build.precision},
+                                             config.shared_expert_gate);
+  }
 }
+
+MoeLayer::~MoeLayer() = default;
 
 MoeOutput MoeLayer::forward(const routing::RouterInput& input, const routing::RouteResult* first) {
   routing::RouteResult routed =
       first == nullptr ? router_->route(input) : router_->replay(input, *first);
   std::unique_ptr<Dispatcher::Pending> pending = dispatcher_->begin(input.x_TH, routed.routing);
+  // While rows are on their way to other ranks.
+  const at::Tensor shared_TH = shared_ ? shared_->forward(input.x_TH) : at::Tensor();
   MoeOutput output;
   output.y_TH =
       dispatcher_->finish(std::move(pending), {.w1_E2FH = w1_.value,
                                                .w2_EHF = w2_.value,
                                                .sink = {.w1_E2FH = w1_.grad, .w2_EHF = w2_.grad}});
+  if (shared_) output.y_TH = output.y_TH.add(shared_TH);
   output.routing = std::move(routed.routing);
   output.sums = std::move(routed.sums);
   return output;
 }
 
 std::vector<ops::Parameter*> MoeLayer::parameters() {
-  return {&router_->weight(), &w1_, &w2_};
+  std::vector<ops::Parameter*> list = router_->parameters();
+  list.insert(list.end(), {&w1_, &w2_});
+  if (shared_) {
+    const std::vector<ops::Parameter*> more = shared_->parameters();
+    list.insert(list.end(), more.begin(), more.end());
+  }
+  return list;
 }
 
 }  // namespace switchyard::moe

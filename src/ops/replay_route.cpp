@@ -17,6 +17,7 @@ RouteOutput replay_route(const at::Tensor& logits_TE, const at::Tensor& valid_T,
                    at::toString(routing.row_weight_N.scalar_type()));
   RouteOutput out = route(logits_TE, valid_T, sequence_offset_B1, options);
   out.sums.named = options.first.sums.named;
+  out.sums.l1_coefficient = options.first.sums.l1_coefficient;
   return out;
 }
 

@@ -66,7 +66,7 @@ double add_squares(double sum, const double* values, std::int64_t count) {
 
 }  // namespace
 
-double global_grad_norm(std::span<ops::Parameter* const> parameters, const GatherExperts& gather) {
+GradNorms grad_norms(std::span<ops::Parameter* const> parameters, const GatherExperts& gather) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> norms;
   std::vector<std::int64_t> num_blocks;  // by parameter
@@ -74,16 +74,18 @@ double global_grad_norm(std::span<ops::Parameter* const> parameters, const Gathe
     SWITCHYARD_CHECK(parameter->grad.defined(), "{} has no gradient buffer", parameter->name);
     num_blocks.push_back(append_block_norms(parameter->grad, norms));
   }
-  if (norms.empty()) return 0.0;
+  if (norms.empty()) return {};
   const at::Tensor own = at::cat(norms).to(at::Device(at::kCPU), at::kDouble);
   const double* values = own.const_data_ptr<double>();
   const at::Tensor experts = norms_of_experts(parameters, own, num_blocks, gather);
   // In the order of the parameters, so that the experts of several ranks are added up as if one
   // rank held them.
+  GradNorms result;
   double sum = 0.0;
   std::int64_t expert_begin = 0;
   for (std::size_t idx = 0; idx < parameters.size(); ++idx) {
     const std::int64_t count = num_blocks[idx];
+    result.of_parameter.push_back(std::sqrt(add_squares(0.0, values, count)));
     if (is_shared_out(*parameters[idx])) {
       for (std::int64_t rank = 0; rank < experts.size(0); ++rank) {
         sum = add_squares(
@@ -95,16 +97,24 @@ double global_grad_norm(std::span<ops::Parameter* const> parameters, const Gathe
     }
     values += count;
   }
-  return std::sqrt(sum);
+  result.total = std::sqrt(sum);
+  return result;
 }
 
-double sum_of_squares(std::span<const at::Tensor> grads) {
+std::vector<double> sums_of_squares(std::span<const at::Tensor> grads) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> norms;
-  for (const at::Tensor& grad : grads) (void)append_block_norms(grad, norms);
-  if (norms.empty()) return 0.0;
+  std::vector<std::int64_t> num_blocks;
+  for (const at::Tensor& grad : grads) num_blocks.push_back(append_block_norms(grad, norms));
+  std::vector<double> sums;
+  if (norms.empty()) return sums;
   const at::Tensor own = at::cat(norms).to(at::Device(at::kCPU), at::kDouble);
-  return add_squares(0.0, own.const_data_ptr<double>(), own.numel());
+  const double* values = own.const_data_ptr<double>();
+  for (const std::int64_t count : num_blocks) {
+    sums.push_back(add_squares(0.0, values, count));
+    values += count;
+  }
+  return sums;
 }
 
 void clip_gradients(std::span<const at::Tensor> grads, double norm, double clip_norm) {

@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -11,7 +10,6 @@
 #include <string>
 
 #include "switchyard/core/error.h"
-#include "switchyard/optim/grad_norm.h"
 
 namespace switchyard::parallel {
 namespace {
@@ -35,10 +33,10 @@ optim::Slice slice_between(std::int64_t begin, std::int64_t end, ops::Parameter&
           .count = std::max<std::int64_t>(0, last - first)};
 }
 
-// optim::global_grad_norm over the experts of all ranks of the expert group.
-double norm_of_whole_gradients(std::span<ops::Parameter* const> parameters,
-                               comm::Communicator& group) {
-  return optim::global_grad_norm(parameters, [&group](const at::Tensor& own_K) {
+// optim::grad_norms over the experts of all ranks of the expert group.
+optim::GradNorms norms_of_whole_gradients(std::span<ops::Parameter* const> parameters,
+                                          comm::Communicator& group) {
+  return optim::grad_norms(parameters, [&group](const at::Tensor& own_K) {
     at::Tensor all = at::zeros({group.size(), own_K.numel()}, own_K.options());
     all.select(0, group.rank()).copy_(own_K);
     group.all_reduce_sum(all, "gradient norms of experts");
@@ -108,19 +106,43 @@ std::vector<at::Tensor> Gradients::own_gradients() const {
   return gradients;
 }
 
-// Shared out, the ranks' slices are the whole model between them, experts and all.
-double Gradients::norm() {
-  if (!shares_out_ || groups_.world().size() == 1) {
-    return norm_of_whole_gradients(parameters_, groups_.expert_group());
+optim::GradNorms Gradients::norms() {
+  const bool has_slices = shares_out_ && groups_.world().size() > 1;
+  return has_slices ? norms_of_slices()
+                    : norms_of_whole_gradients(parameters_, groups_.expert_group());
+}
+
+// The ranks' slices are the whole model between them, experts and all. All ranks have as many
+// parameters, of which each tells what it has.
+optim::GradNorms Gradients::norms_of_slices() {
+  const std::vector<double> squares = optim::sums_of_squares(own_gradients());
+  const auto num_parameters = static_cast<std::int64_t>(parameters_.size());
+  const at::Tensor own_P = at::zeros({num_parameters}, at::kDouble);
+  std::size_t next = 0;
+  for (const optim::Slice& slice : slices()) {
+    const auto idx = std::find(parameters_.begin(), parameters_.end(), slice.parameter);
+    own_P.mutable_data_ptr<double>()[idx - parameters_.begin()] = squares[next++];
   }
-  const at::Tensor own = at::full({1}, optim::sum_of_squares(own_gradients()), at::kDouble);
-  at::Tensor all = at::empty({groups_.world().size()}, at::kDouble);
-  groups_.world().all_gather(own, all, "gradient norms");
-  double sum = 0.0;
-  for (std::int64_t rank = 0; rank < all.numel(); ++rank) {
-    sum += all.const_data_ptr<double>()[rank];
+  const RankLayout& layout = groups_.layout();
+  at::Tensor all_RP = at::empty({layout.num_ranks * num_parameters}, at::kDouble);
+  groups_.world().all_gather(own_P, all_RP, "gradient norms");
+  const double* const square_RP = all_RP.const_data_ptr<double>();
+  double total = 0.0;
+  optim::GradNorms norms;
+  for (std::int64_t idx = 0; idx < num_parameters; ++idx) {
+    const bool is_on_all =
+        parameters_[static_cast<std::size_t>(idx)]->replicas == ops::ReplicaGroup::all_ranks;
+    double held = 0.0;
+    for (std::int64_t rank = 0; rank < layout.num_ranks; ++rank) {
+      const double square = square_RP[rank * num_parameters + idx];
+      total += square;
+      const bool holds_the_same = is_on_all || rank % layout.expert == layout.rank % layout.expert;
+      if (holds_the_same) held += square;
+    }
+    norms.of_parameter.push_back(std::sqrt(held));
   }
-  return std::sqrt(sum);
+  norms.total = std::sqrt(total);
+  return norms;
 }
 
 void Gradients::clip(double norm, double clip_norm) const {

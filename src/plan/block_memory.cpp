@@ -91,6 +91,20 @@ ExpertWork loop_work(const BlockShape& s, double rows) {
                                 2 * share_of_H + 3 * share_of_F + w1_sum, hidden_bytes(s)})};
 }
 
+// As a dense block's, at the same time as the experts: its result waits for theirs, and on the way
+// back both begin with the same gradient.
+void add_shared_expert(BlockBytes& block, const BlockShape& s) {
+  const double row_of_F = s.T * s.shared_F * s.compute;
+  block.kept.experts += 3 * row_of_F;
+  block.forward_work += hidden_bytes(s);
+  block.mlp_backward_work = std::max(block.mlp_backward_work, 2 * row_of_F + hidden_bytes(s));
+  if (!s.shared_gate) return;
+  // The product with the gate keeps both factors; the gate's own product its input, where that is a
+  // copy, and the sigmoid its result.
+  block.kept.experts += hidden_bytes(s) + s.T * (s.compute + s.accumulation);
+  if (s.copies_for_router) block.kept.experts += s.T * s.H * s.accumulation;
+}
+
 }  // namespace
 
 BlockShape block_shape(const config::ModelConfig& model, at::ScalarType compute,
@@ -106,6 +120,8 @@ BlockShape block_shape(const config::ModelConfig& model, at::ScalarType compute,
   s.D = number(model.head_dim);
   s.F = number(model.moe.expert_size);
   s.dense_F = number(model.ffn_size);
+  s.shared_F = number(model.moe.shared_expert_size);
+  s.shared_gate = model.moe.shared_expert_gate;
   s.E = number(model.moe.num_experts);
   s.compute = number(static_cast<std::int64_t>(c10::elementSize(compute)));
   s.accumulation = static_cast<double>(c10::elementSize(ops::accumulation_type(compute)));
@@ -146,6 +162,7 @@ BlockBytes moe_block(const BlockShape& s, double k) {
   const ExpertWork work = s.grouped_experts ? grouped_work(s, rows) : loop_work(s, rows);
   block.forward_work += work.forward;
   block.mlp_backward_work += work.backward;
+  if (s.shared_F > 0) add_shared_expert(block, s);
   return block;
 }
 

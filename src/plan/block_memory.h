@@ -23,6 +23,8 @@ struct BlockShape {
   double D = 0;  // head size
   double F = 0;  // of an expert
   double dense_F = 0;
+  double shared_F = 0;  // of the shared expert; 0 = none
+  bool shared_gate = false;
   double E = 0;
   double compute = 0;              // bytes of an element in the compute dtype
   double accumulation = 0;         // in the accumulation type

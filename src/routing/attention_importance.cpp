@@ -140,7 +140,7 @@ class AttentionImportanceRouter final : public LinearRouter {
     }
     const auto found = sums.named.find(kSumName);
     SWITCHYARD_CHECK(found != sums.named.end(), "router '{}' got no {}", weight().name, kSumName);
-    const double step_mean = found->second / static_cast<double>(sums.num_tokens);
+    const double step_mean = found->second.at(0) / static_cast<double>(sums.num_tokens);
     if (std::isfinite(step_mean) && step_mean > 0.0) {
       mean_ = static_cast<float>(kEmaDecay * static_cast<double>(mean_) +
                                  (1.0 - kEmaDecay) * step_mean);

@@ -20,7 +20,8 @@ class LinearRouter : public Router {
  protected:
   // x_TH [T, H] of any float dtype -> logits_TE = x W^T [T, E], product and result in the
   // accumulation type whatever the model's dtype. Differentiable in x and the weight.
-  [[nodiscard]] at::Tensor logits(const at::Tensor& x_TH) const;
+  // What route() and replay() go by; to be overridden by what makes something else of it.
+  [[nodiscard]] virtual at::Tensor logits(const at::Tensor& x_TH) const;
 
  private:
   ops::Parameter weight_;  // [E, H]

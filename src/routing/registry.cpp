@@ -5,6 +5,8 @@
 // One line per type. `ROUTER(t)` is made by `make_t(config, build)`, defined in src/routing/t.cpp.
 #define SWITCHYARD_ROUTERS(ROUTER) \
   ROUTER(attention_importance)     \
+  ROUTER(expert_threshold)         \
+  ROUTER(relu)                     \
   ROUTER(top_k)                    \
   ROUTER(top_p)
 

@@ -1,5 +1,7 @@
 // top_p (Huang et al., "Harder Task Needs More Experts", ACL 2024): with P sorted descending, a
-// token goes to its t = argmin_k (P_1 + ... + P_k >= p) most probable experts, weighted by P.
+// token goes to its t = argmin_k (P_1 + ... + P_k >= p) most probable experts, weighted by P. A
+// target for the mean of t, and logits normalised by layer, follow DTop-p (arXiv 2512.13996).
+#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/scalar_tensor.h>
 
 #include <algorithm>
@@ -8,8 +10,10 @@
 #include <map>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "routing/linear_router.h"
 #include "switchyard/config/routers/top_p.h"
@@ -35,6 +39,20 @@ class TopPRouter final : public LinearRouter {
         options_(config.options.as<config::TopPOptions>()),
         renormalize_(config.renormalize) {
     set_p_for(0);
+    if (options_.normalize_logits) {
+      scale_ = ops::make_parameter({.name = logit_scale_name(build.name),
+                                    .shape = {1},
+                                    .initializer = ops::Initializer::ones,
+                                    .decay = false,
+                                    .keep_accumulation_type = true},
+                                   build.precision);
+    }
+  }
+
+  [[nodiscard]] std::vector<ops::Parameter*> parameters() override {
+    std::vector<ops::Parameter*> list{&weight()};
+    if (scale_) list.push_back(&*scale_);
+    return list;
   }
 
   [[nodiscard]] RouteResult route(const RouterInput& input) override {
@@ -82,7 +100,23 @@ class TopPRouter final : public LinearRouter {
     }
   }
 
+ protected:
+  // With normalize_logits: (l - mean of l) / deviation of l over the experts, times the scale.
+  [[nodiscard]] at::Tensor logits(const at::Tensor& x_TH) const override {
+    const at::Tensor logits_TE = LinearRouter::logits(x_TH);
+    if (!scale_) return logits_TE;
+    return at::layer_norm(logits_TE, {logits_TE.size(1)}, {}, {}, kVarianceEps).mul(scale_->value);
+  }
+
  private:
+  // For a token whose logits are all the same; theirs are of 0.01 and more.
+  static constexpr double kVarianceEps = 1e-6;
+
+  // `...router.weight` -> `...router.logit_scale`
+  [[nodiscard]] static std::string logit_scale_name(const std::string& weight_name) {
+    return weight_name.substr(0, weight_name.rfind('.')) + ".logit_scale";
+  }
+
   // A function of the step's number alone: after skipped steps p catches up.
   void set_p_for(std::int64_t step) {
     p_ = static_cast<float>(options_.p_warmup ? warmed_up_p(options_.p, *options_.p_warmup, step)
@@ -127,6 +161,7 @@ class TopPRouter final : public LinearRouter {
 
   config::TopPOptions options_;
   bool renormalize_;
+  std::optional<ops::Parameter> scale_;  // [1]
   float p_ = 0.0F;
   float error_sum_ = 0.0F;
 };

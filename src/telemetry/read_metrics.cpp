@@ -90,7 +90,8 @@ class Object {
 LossTerms loss_terms(const Object& object, const std::string& suffix) {
   return {.load_balance = object.number(("load_balance_loss" + suffix).c_str()),
           .dynamic = object.number(("dynamic_loss" + suffix).c_str()),
-          .z = object.number(("z_loss" + suffix).c_str())};
+          .z = object.number(("z_loss" + suffix).c_str()),
+          .l1 = object.number(("l1_loss" + suffix).c_str())};
 }
 
 std::optional<RoutingRecord> routing(const Object& object) {
@@ -102,6 +103,8 @@ std::optional<RoutingRecord> routing(const Object& object) {
                        .max_violation = object.number("max_violation"),
                        .dead_experts = object.integer("dead_experts"),
                        .dead_fraction = object.number("dead_fraction"),
+                       .single_expert_share = object.number("single_expert_share"),
+                       .router_grad_norm = object.number("router_grad_norm"),
                        .gauges = object.named_numbers("router")};
 }
 

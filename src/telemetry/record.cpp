@@ -20,6 +20,7 @@ void add_losses(Json& json, const LossTerms& losses, const std::string& suffix) 
   json["load_balance_loss" + suffix] = number(losses.load_balance);
   json["dynamic_loss" + suffix] = number(losses.dynamic);
   json["z_loss" + suffix] = number(losses.z);
+  json["l1_loss" + suffix] = number(losses.l1);
 }
 
 void add_routing(Json& json, const std::optional<RoutingRecord>& routing) {
@@ -32,6 +33,8 @@ void add_routing(Json& json, const std::optional<RoutingRecord>& routing) {
   json["max_violation"] = or_null(number(values.max_violation));
   json["dead_experts"] = or_null(values.dead_experts);
   json["dead_fraction"] = or_null(number(values.dead_fraction));
+  json["single_expert_share"] = or_null(number(values.single_expert_share));
+  json["router_grad_norm"] = or_null(number(values.router_grad_norm));
   for (const auto& [name, value] : values.gauges) json["router"][name] = number(value);
 }
 

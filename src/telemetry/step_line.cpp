@@ -23,6 +23,7 @@ std::string loss_part(const StepRecord& record, std::string_view loss_name) {
   if (!record.routing.has_value()) return text;
   text += fmt::format(" bal {} dyn {}", format_fixed(record.weighted.load_balance, 3),
                       format_fixed(record.weighted.dynamic, 4));
+  if (record.weighted.l1 != 0.0) text += " l1 " + format_fixed(record.weighted.l1, 4);
   if (record.weighted.z != 0.0) text += " z " + format_fixed(record.weighted.z, 4);
   return text;
 }
@@ -37,7 +38,9 @@ std::string speed_part(const StepRecord& record, bool mfu_of_data_sheet) {
 std::string routing_part(const RoutingRecord& routing) {
   std::string gauges;
   for (const auto& [name, value] : routing.gauges) {
-    gauges += fmt::format("{} {} ", name, format_fixed(value, 3));
+    const bool is_small = value != 0.0 && std::abs(value) < 1e-3;
+    gauges += fmt::format("{} {} ", name,
+                          is_small ? fmt::format("{:.1e}", value) : format_fixed(value, 3));
   }
   return fmt::format("k {} [{}-{}] {}H {} vio {} dead {}",
                      format_fixed(routing.experts_per_token, 2), routing.experts_per_token_p5,

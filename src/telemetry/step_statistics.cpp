@@ -24,6 +24,10 @@ void add_counts(std::vector<std::int64_t>& sum, const std::vector<std::int64_t>&
   std::transform(sum.begin(), sum.end(), counts.begin(), sum.begin(), std::plus<>());
 }
 
+double with_one_expert(const LayerSums& sums) {
+  return sums.k_histogram_E1.size() < 2 ? 0.0 : static_cast<double>(sums.k_histogram_E1[1]);
+}
+
 RoutingRecord routing_record(const LayerSums& sums) {
   RoutingRecord record;
   const auto num_tokens = static_cast<double>(sums.num_tokens);
@@ -35,6 +39,7 @@ RoutingRecord routing_record(const LayerSums& sums) {
   record.dead_experts = std::count(sums.count_E.begin(), sums.count_E.end(), 0);
   record.dead_fraction =
       ratio(static_cast<double>(record.dead_experts), static_cast<double>(sums.count_E.size()));
+  record.single_expert_share = ratio(with_one_expert(sums), num_tokens);
   record.gauges = sums.gauges;
   return record;
 }
@@ -68,11 +73,13 @@ RoutingRecord routing_record(const std::vector<LayerSums>& layers) {
   std::int64_t num_pairs = 0;
   std::int64_t num_experts = 0;
   double entropy_sum = 0.0;
+  double num_with_one = 0.0;
   std::vector<std::int64_t> histogram;
   for (const LayerSums& layer : layers) {
     num_pairs += layer.num_tokens;
     num_experts += static_cast<std::int64_t>(layer.count_E.size());
     entropy_sum += layer.entropy_sum;
+    num_with_one += with_one_expert(layer);
     record.max_violation = std::max(record.max_violation, max_violation(layer.count_E));
     record.dead_experts += std::count(layer.count_E.begin(), layer.count_E.end(), 0);
     histogram.resize(std::max(histogram.size(), layer.k_histogram_E1.size()));
@@ -86,6 +93,7 @@ RoutingRecord routing_record(const std::vector<LayerSums>& layers) {
   record.router_entropy = ratio(entropy_sum, static_cast<double>(num_pairs));
   record.dead_fraction =
       ratio(static_cast<double>(record.dead_experts), static_cast<double>(num_experts));
+  record.single_expert_share = ratio(num_with_one, static_cast<double>(num_pairs));
   record.gauges = mean_gauges(layers);
   return record;
 }
@@ -150,6 +158,9 @@ void StepStatistics::add_layers(const std::vector<LayerSums>& layers) {
     sum.losses.load_balance += layers[i].losses.load_balance;
     sum.losses.dynamic += layers[i].losses.dynamic;
     sum.losses.z += layers[i].losses.z;
+    sum.losses.l1 += layers[i].losses.l1;
+    sum.weighted_l1 += layers[i].weighted_l1;
+    sum.router_grad_norm += layers[i].router_grad_norm;
     sum.gauges = layers[i].gauges;
   }
 }
@@ -166,7 +177,14 @@ StepRecord StepStatistics::take_record(const SpanTimer& phases, std::uint64_t me
   record.step_ms = window_seconds_ * 1e3 / num_steps;
   record.tokens_per_second = ratio(static_cast<double>(window_tokens_), window_seconds_);
   record.layers = layer_records();
-  if (!window_.layers.empty()) record.routing = routing_record(window_.layers);
+  if (!window_.layers.empty()) {
+    record.routing = routing_record(window_.layers);
+    double squares = 0.0;
+    for (const LayerRecord& layer : record.layers) {
+      squares += layer.routing.router_grad_norm * layer.routing.router_grad_norm;
+    }
+    record.routing->router_grad_norm = std::sqrt(squares);
+  }
   fill_losses(record);
   if (options_.peak_flops > 0.0 && options_.flops_per_token) {
     const double k = record.routing.has_value() ? record.routing->experts_per_token : 0.0;
@@ -191,9 +209,11 @@ std::vector<LayerRecord> StepStatistics::layer_records() const {
                        .routing = routing_record(sums),
                        .losses = {.load_balance = sums.losses.load_balance / num_applied,
                                   .dynamic = sums.losses.dynamic / num_applied,
-                                  .z = sums.losses.z / num_applied},
+                                  .z = sums.losses.z / num_applied,
+                                  .l1 = sums.losses.l1 / num_applied},
                        .load = {},
                        .k_histogram = sums.k_histogram_E1};
+    record.routing.router_grad_norm = sums.router_grad_norm / num_applied;
     const auto num_rows = static_cast<double>(total(sums.count_E));
     for (const std::int64_t count : sums.count_E) {
       record.load.push_back(ratio(static_cast<double>(count), num_rows));
@@ -216,16 +236,22 @@ void StepStatistics::fill_losses(StepRecord& record) const {
     sum.load_balance += layer.losses.load_balance;
     sum.dynamic += layer.losses.dynamic;
     sum.z += layer.losses.z;
+    sum.l1 += layer.losses.l1;
   }
+  double weighted_l1 = 0.0;
+  for (const LayerSums& layer : window_.layers) weighted_l1 += layer.weighted_l1 / num_applied;
   const auto num_layers = static_cast<double>(record.layers.size());
   record.losses = {.load_balance = ratio(sum.load_balance, num_layers),
                    .dynamic = ratio(sum.dynamic, num_layers),
-                   .z = ratio(sum.z, num_layers)};
+                   .z = ratio(sum.z, num_layers),
+                   .l1 = ratio(sum.l1, num_layers)};
   record.weighted = {.load_balance = options_.loss.load_balance * sum.load_balance,
                      .dynamic = options_.loss.dynamic * sum.dynamic,
-                     .z = options_.loss.z * sum.z};
+                     .z = options_.loss.z * sum.z,
+                     .l1 = weighted_l1};
+  const LossTerms& weighted = record.weighted;
   record.loss =
-      record.lm_loss + record.weighted.load_balance + record.weighted.dynamic + record.weighted.z;
+      record.lm_loss + weighted.load_balance + weighted.dynamic + weighted.z + weighted.l1;
 }
 
 }  // namespace switchyard::telemetry

@@ -2,7 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <utility>
 
@@ -12,7 +12,7 @@ namespace switchyard::train {
 namespace {
 
 at::Tensor as_fp64(const at::Tensor& scalar) {
-  return scalar.detach().to(at::kDouble).reshape({});
+  return scalar.detach().to(at::kDouble).reshape({1});
 }
 
 void add_to(at::Tensor& sum, const at::Tensor& addend) {
@@ -32,8 +32,10 @@ void StepAccumulator::remember_layers(const std::vector<model::LayerRoute>& rout
     return;
   }
   for (const model::LayerRoute& route : routes) {
-    Layer layer{.layer = route.layer, .num_experts = route.routing.num_experts, .names = {}};
-    for (const auto& [name, sum] : route.sums.named) layer.names.push_back(name);
+    Layer layer{.layer = route.layer,
+                .num_experts = route.routing.num_experts,
+                .l1_coefficient = route.sums.l1_coefficient};
+    for (const auto& [name, sum] : route.sums.named) layer.named[name] = sum.numel();
     layers_.push_back(std::move(layer));
   }
 }
@@ -70,9 +72,12 @@ void StepAccumulator::add_losses(const at::Tensor& lm_loss_sum,
     values.push_back(as_fp64(shares[i].load_balance));
     values.push_back(as_fp64(shares[i].dynamic));
     values.push_back(as_fp64(shares[i].z));
-    for (const auto& [name, sum] : routes[i].sums.named) values.push_back(as_fp64(sum));
+    values.push_back(shares[i].l1.defined() ? as_fp64(shares[i].l1) : at::zeros_like(values[0]));
+    for (const auto& [name, sum] : routes[i].sums.named) {
+      values.push_back(sum.detach().to(at::kDouble).reshape({-1}));
+    }
   }
-  add_to(reals_, at::stack(values));
+  add_to(reals_, at::cat(values));
 }
 
 StepAccumulator::Totals StepAccumulator::finish(std::int64_t num_tokens) {
@@ -94,9 +99,14 @@ StepAccumulator::Totals StepAccumulator::finish(std::int64_t num_tokens) {
     sums.losses.load_balance = *real++;
     sums.losses.dynamic = *real++;
     sums.losses.z = *real++;
+    sums.losses.l1 = *real++;
+    sums.weighted_l1 = layer.l1_coefficient * sums.losses.l1;
     totals.layers.push_back(std::move(sums));
-    std::map<std::string, double> named;
-    for (const std::string& name : layer.names) named[name] = *real++;
+    NamedSums named;
+    for (const auto& [name, count] : layer.named) {
+      named[name].assign(real, real + count);
+      real += count;
+    }
     totals.named.push_back(std::move(named));
   }
   return totals;

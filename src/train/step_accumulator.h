@@ -15,6 +15,9 @@
 
 namespace switchyard::train {
 
+// A router's own sums over all ranks, as in routing::GlobalSums.
+using NamedSums = std::map<std::string, std::vector<double>>;
+
 class StepAccumulator {
  public:
   explicit StepAccumulator(comm::Communicator& communicator) : communicator_(communicator) {}
@@ -29,8 +32,8 @@ class StepAccumulator {
 
   struct Totals {
     double lm_loss_sum = 0.0;
-    std::vector<telemetry::LayerSums> layers;          // of the whole step, all ranks
-    std::vector<std::map<std::string, double>> named;  // routers' own sums, per layer
+    std::vector<telemetry::LayerSums> layers;  // of the whole step, all ranks
+    std::vector<NamedSums> named;              // routers' own sums, per layer
   };
   // Totals over all ranks (one all-reduce), on the host. `num_tokens` is the step's.
   [[nodiscard]] Totals finish(std::int64_t num_tokens);
@@ -39,14 +42,15 @@ class StepAccumulator {
   struct Layer {
     std::int64_t layer = 0;
     std::int64_t num_experts = 0;
-    std::vector<std::string> names;  // of the router's own sums
+    double l1_coefficient = 0.0;
+    std::map<std::string, std::int64_t> named = {};  // the router's own sums: how many numbers each
   };
   void remember_layers(const std::vector<model::LayerRoute>& routes);
 
   comm::Communicator& communicator_;
   std::vector<Layer> layers_;
   at::Tensor integers_;  // per layer: count_E, k_histogram_E1; int64, over ranks
-  at::Tensor reals_;     // lm, then per layer: entropy, 3 losses, named sums; fp64, this rank
+  at::Tensor reals_;     // lm, then per layer: entropy, 4 losses, named sums; fp64, this rank
 };
 
 }  // namespace switchyard::train

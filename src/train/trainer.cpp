@@ -23,12 +23,13 @@ bool is_finite(const StepSums& sums) {
   for (const telemetry::LayerSums& layer : sums.layers) {
     const telemetry::LossTerms& losses = layer.losses;
     finite = finite && std::isfinite(losses.load_balance) && std::isfinite(losses.dynamic) &&
-             std::isfinite(losses.z);
+             std::isfinite(losses.z) && std::isfinite(losses.l1);
   }
   return finite;
 }
 
-at::Tensor weighted_sum(const routing::LossShares& shares, const config::MoeLossConfig& loss) {
+at::Tensor weighted_sum(const routing::LossShares& shares, const config::MoeLossConfig& loss,
+                        double l1_coefficient) {
   at::Tensor sum;
   const auto add = [&sum](const at::Tensor& share, double coefficient) {
     if (coefficient == 0.0) return;  // nothing to differentiate
@@ -38,6 +39,7 @@ at::Tensor weighted_sum(const routing::LossShares& shares, const config::MoeLoss
   add(shares.load_balance, loss.load_balance);
   add(shares.dynamic, loss.dynamic);
   add(shares.z, loss.z);
+  add(shares.l1, l1_coefficient);
   return sum;
 }
 
@@ -55,6 +57,7 @@ Trainer::Trainer(const config::Config& config, model::Model& model, Objective& o
       optimizer_(gradients_.slices(), config.optim),
       schedule_(config.schedule, config.optim.learning_rate, config.train.steps),
       device_phases_(device_, phases_) {
+  for (const auto& [layer, router] : routers_) layer_of_router_weight_[&router->weight()] = layer;
   prefetcher_ = std::make_unique<Prefetcher>([this](std::int64_t first) { return fetch(first); },
                                              config.train.global_batch_size,
                                              /*ahead=*/!device_.is_cpu());
@@ -145,7 +148,7 @@ StepSums Trainer::compute_step() {
   // 5 check finite and clip
   {
     const Phase phase(device_phases_, "clip");
-    sums.grad_norm = gradients_.norm();
+    note_norms(sums, gradients_.norms());
     device_phases_.add_finished();  // the host has waited for the norm, and all before it
     sums.skipped = !is_finite(sums);
     if (!sums.skipped) gradients_.clip(sums.grad_norm, config_.optim.clip_norm);
@@ -211,15 +214,27 @@ at::Tensor Trainer::objective_share(const model::MicroBatch& micro, std::int64_t
     shares.push_back(routing::loss_shares(output.routes[i].sums,
                                           {.count_E = count_E[i], .num_tokens = num_tokens_global},
                                           step.num_tokens, config_.model.moe.loss));
-    const at::Tensor weighted = weighted_sum(shares.back(), config_.model.moe.loss);
+    const at::Tensor weighted =
+        weighted_sum(shares.back(), config_.model.moe.loss, output.routes[i].sums.l1_coefficient);
     if (weighted.defined()) objective = objective.add(weighted);
   }
   sums.add_losses(output.loss_sum, output.routes, shares);
   return objective;
 }
 
-void Trainer::update(const StepSums& sums,
-                     const std::vector<std::map<std::string, double>>& named) {
+void Trainer::note_norms(StepSums& sums, const optim::GradNorms& norms) const {
+  sums.grad_norm = norms.total;
+  std::map<std::int64_t, double> of_router;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto found = layer_of_router_weight_.find(parameters_[i]);
+    if (found != layer_of_router_weight_.end()) of_router[found->second] = norms.of_parameter[i];
+  }
+  for (telemetry::LayerSums& layer : sums.layers) {
+    layer.router_grad_norm = of_router.at(layer.layer);
+  }
+}
+
+void Trainer::update(const StepSums& sums, const std::vector<NamedSums>& named) {
   optimizer_.update(sums.learning_rate);
   gradients_.gather_masters();
   for (ops::Parameter* parameter : parameters_) ops::publish(*parameter);

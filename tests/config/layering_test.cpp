@@ -219,9 +219,11 @@ TEST_F(Layering, PresetOptionsAreDroppedLikeAnyOther) {
 }
 
 TEST_F(Layering, WrongTypeDoesNotDrawErrorsAboutItsOptions) {
-  EXPECT_THAT(problems_of_minimal({"model.moe.router.type=topk", "model.moe.router.k=3"}),
-              ElementsAre("command line: model.moe.router.type: must be one of top_k, top_p, "
-                          "attention_importance, got 'topk' (did you mean 'top_k'?)"));
+  EXPECT_THAT(
+      problems_of_minimal({"model.moe.router.type=topk", "model.moe.router.k=3"}),
+      ElementsAre(
+          "command line: model.moe.router.type: must be one of top_k, top_p, "
+          "attention_importance, relu, expert_threshold, got 'topk' (did you mean 'top_k'?)"));
 }
 
 // --- where the experts are ---

@@ -80,6 +80,13 @@ TEST(RouterDescriptor, NamesTheStateThatItsOptionsBring) {
   EXPECT_THAT(state(RouterConfig(TopKOptions{}), true), IsEmpty());
   EXPECT_THAT(state(RouterConfig(TopPOptions{}), true), IsEmpty());
   EXPECT_THAT(state(RouterConfig(TopPOptions{.p_warmup = PWarmup{}}), true), ElementsAre("p"));
+  EXPECT_THAT(state(RouterConfig(TopPOptions{.target_k = 2.0}), true),
+              ElementsAre("error_sum", "p"));
+  EXPECT_THAT(state(RouterConfig(TopPOptions{.normalize_logits = true}), true), IsEmpty());
+  EXPECT_THAT(state(RouterConfig(TopKOptions{.bias_rate = 1e-3}), true), ElementsAre("bias"));
+  EXPECT_THAT(state(RouterConfig("relu"), true), ElementsAre("l1_coefficient"));
+  EXPECT_THAT(state(RouterConfig("expert_threshold"), true),
+              ElementsAre("num_updates", "threshold"));
   EXPECT_THAT(state(RouterConfig(AttentionImportanceOptions{}), true),
               ElementsAre("importance_mean"));
   EXPECT_THAT(state(RouterConfig(AttentionImportanceOptions{}), false), IsEmpty());

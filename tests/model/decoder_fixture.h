@@ -18,6 +18,8 @@
 
 #include "switchyard/config/config.h"
 #include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/expert_threshold.h"
+#include "switchyard/config/routers/relu.h"
 #include "switchyard/config/routers/top_k.h"
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/philox.h"
@@ -41,7 +43,18 @@ inline std::vector<RouterCase> router_cases() {
       config::AttentionImportanceOptions{.importance = "attention_entropy"});
   const config::RouterConfig peak(
       config::AttentionImportanceOptions{.importance = "attention_peak"});
-  return {{"top_p", top_p}, {"top_k", top_k}, {"entropy", entropy}, {"peak", peak}};
+  const config::RouterConfig normalized(config::TopPOptions{.p = 0.5, .normalize_logits = true});
+  const config::RouterConfig biased(config::TopKOptions{.k = 2, .bias_rate = 1e-3}, true);
+  const config::RouterConfig relu(config::ReluOptions{.target_k = 1.5, .l1_start = 0.1});
+  const config::RouterConfig threshold(config::ExpertThresholdOptions{.target_k = 2.0});
+  return {{"top_p", top_p},
+          {"top_k", top_k},
+          {"entropy", entropy},
+          {"peak", peak},
+          {"top_p_normalized", normalized},
+          {"top_k_biased", biased},
+          {"relu", relu},
+          {"expert_threshold", threshold}};
 }
 
 // Two layers, the second of experts; 4 query heads in 2 groups.

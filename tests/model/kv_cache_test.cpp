@@ -23,7 +23,13 @@ TEST(KvCache, StepByStepEqualsTheWholeSequenceWhateverTheRouter) {
     SCOPED_TRACE(c.name);
     config::ModelConfig config = small_config(c.router);
     config.qk_norm = c.name == "top_k";  // the other way to the keys
+    config.moe.shared_expert_size = c.name == "relu" ? 7 : 0;
+    config.moe.shared_expert_gate = c.name == "relu";
     const auto decoder = make_decoder(config);
+    if (c.name == "expert_threshold") {  // as after its warm-up
+      decoder->routers().at(1)->load_state({{"num_updates", at::full({}, 1000.0F, at::kFloat)},
+                                            {"threshold", at::tensor({0.1F, -0.2F, 0.3F, 0.0F})}});
+    }
     const std::vector<std::vector<std::int64_t>> whole{random_tokens(12, 1), random_tokens(20, 2)};
     const TrunkOutput expected = decoder->forward(make_batch(whole), {});
     const auto expected_experts = experts_of_tokens(expected.routes[0].routing);

@@ -33,6 +33,18 @@ TEST(ParameterCount, OfASmallModelByHand) {
                    static_cast<double>(counts.dense_matmul) + 1.5 * static_cast<double>(expert));
 }
 
+TEST(ParameterCount, ASharedExpertIsOfEveryToken) {
+  config::ModelConfig config = small_config();
+  const ParameterCounts without = count_parameters(config);
+  config.moe.shared_expert_size = 7;
+  const ParameterCounts with = count_parameters(config);
+  EXPECT_EQ(with.total - without.total, 3 * 12 * 7);
+  EXPECT_EQ(with.dense_matmul - without.dense_matmul, 3 * 12 * 7);
+  EXPECT_EQ(with.per_expert, without.per_expert);
+  config.moe.shared_expert_gate = true;
+  EXPECT_EQ(count_parameters(config).dense_matmul - with.dense_matmul, 12);
+}
+
 // "3.5 B parameters, about 374 M / 581 M used per token at k = 1 / 2": both tables are counted.
 TEST(ParameterCount, OfHuangsModelIsAsPublished) {
   const config::ModelConfig config = config::load_model_preset("huang-3.5b");

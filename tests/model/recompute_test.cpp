@@ -43,6 +43,9 @@ StepResult run_step(Decoder& decoder, const StepOptions& options) {
       const at::Tensor& prob_sum_BE = route.sums.prob_sum_BE;
       loss = loss + (prob_sum_BE * route.sums.count_BE.to(prob_sum_BE.scalar_type())).sum() * 0.01 +
              route.sums.entropy_sum * 0.1 + route.sums.z_sum * 0.2;
+      if (route.sums.weight_sum_E.defined()) {
+        loss = loss + route.sums.weight_sum_E.square().sum() * 0.01;
+      }
     }
     if (options.before_backward) options.before_backward();
     loss.backward();
@@ -102,6 +105,15 @@ TEST_P(Recompute, GivesTheBitsOfKeptActivationsForEveryRouter) {
     const StepResult plain = run_step(*decoder, {.recompute = false});
     expect_same_bits(plain, run_step(*decoder, {.recompute = true}));
   }
+}
+
+TEST_P(Recompute, GivesTheBitsOfKeptActivationsWithASharedExpert) {
+  config::ModelConfig config = config_with(config::RouterConfig(config::TopPOptions{.p = 0.5}));
+  config.moe.shared_expert_size = 5;
+  config.moe.shared_expert_gate = true;
+  const auto decoder = make_decoder(config, GetParam());
+  const StepResult plain = run_step(*decoder, {.recompute = false});
+  expect_same_bits(plain, run_step(*decoder, {.recompute = true}));
 }
 
 TEST_P(Recompute, ReplaysTheFirstRouteEvenWhenTheRouterHasChangedSince) {

@@ -209,6 +209,81 @@ TEST(MoeLayer, LayersOfHalfTheExpertsMakeTheWholeOneTogether) {
   switchyard::testing::expect_close(y_TH, whole.forward(input).y_TH, 1e-13, 1e-12);
 }
 
+config::MoeConfig config_with_shared_expert(bool has_gate) {
+  config::MoeConfig config = small_config();
+  config.shared_expert_size = 5;
+  config.shared_expert_gate = has_gate;
+  return config;
+}
+
+TEST(SharedExpert, IsNamedBesideTheOthersAndHeldByAllRanks) {
+  MoeBuild build = build_of({.first = 1, .count = 2});
+  MoeLayer layer(config_with_shared_expert(true), router_of("top_p"), build);
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (const ops::Parameter* parameter : layer.parameters()) {
+    for (const ops::LogicalTensor& part : parameter->parts) {
+      if (part.name.find("shared") == std::string::npos) continue;
+      shapes[part.name] = part.shape;
+      EXPECT_EQ(parameter->replicas, ops::ReplicaGroup::all_ranks) << part.name;
+      EXPECT_FALSE(parameter->is_expert) << part.name;
+    }
+  }
+  using Shape = std::vector<std::int64_t>;
+  const std::map<std::string, Shape> expected{
+      {"model.layers.3.moe.shared_expert.gate_proj.weight", Shape{5, 8}},
+      {"model.layers.3.moe.shared_expert.up_proj.weight", Shape{5, 8}},
+      {"model.layers.3.moe.shared_expert.down_proj.weight", Shape{8, 5}},
+      {"model.layers.3.moe.shared_expert_gate.weight", Shape{1, 8}}};
+  EXPECT_EQ(shapes, expected);
+}
+
+// Against the same routed experts without it.
+TEST(SharedExpert, AddsASwigluThatEveryTokenPasses) {
+  for (const bool has_gate : {false, true}) {
+    MoeBuild build = small_build(at::kDouble);
+    build.init_std = build.down_proj_std = 0.5;
+    MoeLayer layer(config_with_shared_expert(has_gate), router_of("top_p"), build);
+    MoeLayer routed_alone(small_config(), router_of("top_p"), build);
+    std::map<std::string, at::Tensor> parts = parts_of(layer);
+    (void)parts_of(routed_alone);
+    routing::RouterInput input = input_of(random_normal({20, 8}, 2));
+    const auto of_shared = [&parts](const char* name) {
+      return parts.at(std::string("model.layers.3.moe.shared_expert") + name);
+    };
+    const at::Tensor& gate_FH = of_shared(".gate_proj.weight").view({5, 8});
+    const at::Tensor& up_FH = of_shared(".up_proj.weight").view({5, 8});
+    const at::Tensor& down_HF = of_shared(".down_proj.weight").view({8, 5});
+    const at::Tensor gate_TF = input.x_TH.matmul(gate_FH.t());
+    at::Tensor shared_TH =
+        (gate_TF * gate_TF.sigmoid() * input.x_TH.matmul(up_FH.t())).matmul(down_HF.t());
+    if (has_gate) {
+      shared_TH = shared_TH * input.x_TH.matmul(of_shared("_gate.weight").view({8, 1})).sigmoid();
+    }
+    EXPECT_GT(shared_TH.abs().max().item<double>(), 0.1);
+    switchyard::testing::expect_close(layer.forward(input).y_TH,
+                                      routed_alone.forward(input).y_TH + shared_TH, 1e-13, 1e-12);
+  }
+}
+
+TEST(SharedExpert, TrainsEveryParameterInEveryDtype) {
+  for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
+    SCOPED_TRACE(at::toString(dtype));
+    MoeLayer layer(config_with_shared_expert(true), router_of("top_p"), small_build(dtype));
+    for (ops::Parameter* parameter : layer.parameters()) {
+      parameter->init_std = 0.5;
+      ops::initialize(*parameter, 1);
+      ops::zero_grad(*parameter);
+    }
+    const MoeOutput out = layer.forward(input_of(random_normal({20, 8}, 2, dtype)));
+    EXPECT_EQ(out.y_TH.scalar_type(), dtype);
+    out.y_TH.square().sum().backward();
+    for (ops::Parameter* parameter : layer.parameters()) {
+      ops::collect_grad(*parameter);
+      EXPECT_GT(parameter->grad.abs().sum().item<double>(), 0.0) << parameter->name;
+    }
+  }
+}
+
 TEST(MoeLayer, SaysOverWhichRanksItsWeightsAreReplicated) {
   MoeLayer layer(small_config(), router_of("top_p"), small_build(at::kFloat));
   const auto parameters = layer.parameters();

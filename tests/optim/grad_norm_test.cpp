@@ -47,33 +47,34 @@ class GradNorm : public ::testing::Test {
 
 TEST_F(GradNorm, CountsEveryElementOnce) {
   const double expected = norm_in_double();
-  EXPECT_NEAR(global_grad_norm(parameters_), expected, 1e-6 * expected);
-  EXPECT_EQ(global_grad_norm({}), 0.0);
+  EXPECT_NEAR(grad_norms(parameters_).total, expected, 1e-6 * expected);
+  EXPECT_EQ(grad_norms({}).total, 0.0);
 }
 
 // What other ranks hold of the experts comes in through `gather`, which is given the norms of the
 // blocks of the expert parameters alone.
 TEST_F(GradNorm, CountsTheExpertsOfEveryRankThatIsGathered) {
   large_->replicas = ops::ReplicaGroup::expert_replicas;
-  const double alone = global_grad_norm(parameters_);
+  const double alone = grad_norms(parameters_).total;
   EXPECT_NEAR(alone, norm_in_double(), 1e-6 * alone);
   large_->grad.zero_();
-  const double dense = global_grad_norm(parameters_);
-  const double three_ranks = global_grad_norm(parameters_, [](const at::Tensor& own_K) {
+  const double dense = grad_norms(parameters_).total;
+  const GradNorms norms = grad_norms(parameters_, [](const at::Tensor& own_K) {
     EXPECT_EQ(own_K.numel(), 4);  // 60000 elements in blocks of 16384
     EXPECT_EQ(own_K.scalar_type(), at::kDouble);
     return at::arange(3 * own_K.numel(), own_K.options()).view({3, own_K.numel()});
   });
+  const double three_ranks = norms.total;
   EXPECT_NEAR(three_ranks, std::sqrt(dense * dense + 506.0), 1e-9 * three_ranks);  // 0 + 1 + 4 ..
-  EXPECT_THROW((void)global_grad_norm(parameters_, [](const at::Tensor& own_K) { return own_K; }),
+  EXPECT_THROW((void)grad_norms(parameters_, [](const at::Tensor& own_K) { return own_K; }),
                InternalError);
 }
 
 TEST_F(GradNorm, HasTheSameBitsOnOneThread) {
-  const double many = global_grad_norm(parameters_);
+  const double many = grad_norms(parameters_).total;
   const int num_threads = at::get_num_threads();
   at::set_num_threads(1);
-  const double one = global_grad_norm(parameters_);
+  const double one = grad_norms(parameters_).total;
   at::set_num_threads(num_threads);
   EXPECT_EQ(many, one);
 }
@@ -82,20 +83,20 @@ TEST_F(GradNorm, IsNotFiniteWhenOneElementIsNot) {
   for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     large_->grad.zero_();
     large_->grad.select(0, 2).narrow(0, 19999, 1).fill_(bad);
-    EXPECT_FALSE(std::isfinite(global_grad_norm(parameters_)));
+    EXPECT_FALSE(std::isfinite(grad_norms(parameters_).total));
   }
 }
 
 TEST_F(GradNorm, ClippingScalesToTheLimit) {
-  const double norm = global_grad_norm(parameters_);
+  const double norm = grad_norms(parameters_).total;
   const at::Tensor before = small_->grad.clone();
   clip_gradients(gradients(), norm, norm / 4.0);
-  EXPECT_NEAR(global_grad_norm(parameters_), norm / 4.0, 1e-5 * norm);
+  EXPECT_NEAR(grad_norms(parameters_).total, norm / 4.0, 1e-5 * norm);
   EXPECT_LT(small_->grad.sub(before.div(4.0)).abs().max().item<double>(), 1e-6);
 }
 
 TEST_F(GradNorm, ClippingLeavesSmallGradientsAlone) {
-  const double norm = global_grad_norm(parameters_);
+  const double norm = grad_norms(parameters_).total;
   const at::Tensor before = large_->grad.clone();
   clip_gradients(gradients(), norm, norm);
   clip_gradients(gradients(), norm, norm * 2.0);

@@ -144,7 +144,7 @@ TEST_P(GradientsOfRanks, NormCountsEveryParameterOnceWhateverTheLayout) {
     Gradients gradients(model.parameters, groups, shares_out());
     model.set_gradients_of(world.rank());
     gradients.reduce();
-    const double norm = gradients.norm();
+    const double norm = gradients.norms().total;
     const auto squares = [](const at::Tensor& grad) { return grad.square().sum().item<double>(); };
     const std::scoped_lock lock(mutex);
     norms.insert(norm);
@@ -159,6 +159,28 @@ TEST_P(GradientsOfRanks, NormCountsEveryParameterOnceWhateverTheLayout) {
   EXPECT_NEAR(*norms.begin(), expected, 1e-12 * expected);
 }
 
+TEST_P(GradientsOfRanks, NormsOfParametersAreOfWhatIsHeldHere) {
+  comm::run_ranks(4, [](comm::Communicator& world) {
+    RankGroups groups(world, 2);
+    Model model;
+    Gradients gradients(model.parameters, groups, shares_out());
+    model.set_gradients_of(world.rank());
+    gradients.reduce();
+    const optim::GradNorms norms = gradients.norms();
+    ASSERT_EQ(norms.of_parameter.size(), model.parameters.size());
+    const std::int64_t first = world.rank() % 2;
+    for (std::size_t i = 0; i < model.parameters.size(); ++i) {
+      const ops::Parameter& parameter = *model.parameters[i];
+      const bool is_dense = parameter.replicas == ops::ReplicaGroup::all_ranks;
+      const at::Tensor sum = sum_over(is_dense ? std::vector<std::int64_t>{0, 1, 2, 3}
+                                               : std::vector<std::int64_t>{first, first + 2},
+                                      parameter.grad);
+      const double expected = std::sqrt(sum.square().sum().item<double>());
+      EXPECT_NEAR(norms.of_parameter[i], expected, 1e-12 * expected) << parameter.name;
+    }
+  });
+}
+
 TEST_P(GradientsOfRanks, AreClippedByTheNormOfAllOfThem) {
   comm::run_ranks(4, [](comm::Communicator& world) {
     RankGroups groups(world, 2);
@@ -166,11 +188,11 @@ TEST_P(GradientsOfRanks, AreClippedByTheNormOfAllOfThem) {
     Gradients gradients(model.parameters, groups, shares_out());
     model.set_gradients_of(world.rank());
     gradients.reduce();
-    const double norm = gradients.norm();
+    const double norm = gradients.norms().total;
     gradients.clip(norm, norm);
-    EXPECT_EQ(gradients.norm(), norm) << "not larger than allowed";
+    EXPECT_EQ(gradients.norms().total, norm) << "not larger than allowed";
     gradients.clip(norm, norm / 4.0);
-    EXPECT_NEAR(gradients.norm(), norm / 4.0, 1e-12 * norm);
+    EXPECT_NEAR(gradients.norms().total, norm / 4.0, 1e-12 * norm);
   });
 }
 
@@ -183,7 +205,7 @@ TEST_P(GradientsOfRanks, NormIsNotFiniteOnAnyRankWhenOneElementOfOneExpertIsNot)
       model.set_gradients_of(world.rank());
       if (world.rank() == 3) model.experts.grad[kLarge - 1].fill_(bad);
       gradients.reduce();
-      EXPECT_FALSE(std::isfinite(gradients.norm())) << world.rank();
+      EXPECT_FALSE(std::isfinite(gradients.norms().total)) << world.rank();
     });
   }
 }
@@ -195,7 +217,7 @@ INSTANTIATE_TEST_SUITE_P(All, GradientsOfRanks, ::testing::Bool(), [](const auto
 TEST(GradientsOfOneRank, HaveTheBitsOfTheNormWithoutRanksAndNeedNobody) {
   Model alone;
   alone.set_gradients_of(2);
-  const double expected = optim::global_grad_norm(alone.parameters);
+  const double expected = optim::grad_norms(alone.parameters).total;
   for (const bool shares_out : {false, true}) {
     const auto self = comm::make_self_communicator();
     RankGroups groups(*self, 1);
@@ -203,7 +225,7 @@ TEST(GradientsOfOneRank, HaveTheBitsOfTheNormWithoutRanksAndNeedNobody) {
     Gradients gradients(model.parameters, groups, shares_out);
     model.set_gradients_of(2);
     gradients.reduce();
-    EXPECT_EQ(gradients.norm(), expected);
+    EXPECT_EQ(gradients.norms().total, expected);
     EXPECT_EQ(gradients.slices().size(), model.parameters.size());
   }
 }

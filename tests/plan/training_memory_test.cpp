@@ -219,6 +219,26 @@ INSTANTIATE_TEST_SUITE_P(
         MemoryCase{
             .name = "importance",
             .router = config::RouterConfig(config::AttentionImportanceOptions{.k_mean = 2.0})},
+        MemoryCase{.name = "relu", .router = config::RouterConfig("relu")},
+        MemoryCase{.name = "expert_threshold", .router = config::RouterConfig("expert_threshold")},
+        MemoryCase{
+            .name = "top_k_biased",
+            .router = config::RouterConfig(config::TopKOptions{.k = 2, .bias_rate = 1e-3}, true)},
+        MemoryCase{.name = "top_p_normalized",
+                   .router = config::RouterConfig(config::TopPOptions{.p = 0.6,
+                                                                      .normalize_logits = true})},
+        MemoryCase{
+            .name = "shared_expert",
+            .router = top_k(2),
+            .change = [](config::Config& config) { config.model.moe.shared_expert_size = 56; }},
+        MemoryCase{.name = "shared_expert_with_gate_bf16",
+                   .precision = "bf16",
+                   .router = top_k(2),
+                   .change =
+                       [](config::Config& config) {
+                         config.model.moe.shared_expert_size = 56;
+                         config.model.moe.shared_expert_gate = true;
+                       }},
         MemoryCase{.name = "recomputed", .router = top_k(2), .recompute = true},
         MemoryCase{.name = "recomputed_top_p", .router = top_p(0.6), .recompute = true},
         MemoryCase{.name = "recomputed_bf16",

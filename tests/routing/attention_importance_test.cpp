@@ -90,17 +90,17 @@ TEST(AttentionImportance, NormaliserStartsAtTheMeanUnderUniformAttention) {
 
 TEST(AttentionImportance, NormaliserFollowsTheStepsGlobalMean) {
   const auto router = build_router(importance_config("attention_entropy"));
-  router->after_step({.step = 0, .num_tokens = 4, .named = {{"importance_sum", 2.0}}});
+  router->after_step({.step = 0, .num_tokens = 4, .named = {{"importance_sum", {2.0}}}});
   EXPECT_FLOAT_EQ(normaliser(*router), 0.99F + 0.01F * 0.5F);
-  router->after_step({.step = 1, .num_tokens = 10, .named = {{"importance_sum", 1.0}}});
+  router->after_step({.step = 1, .num_tokens = 10, .named = {{"importance_sum", {1.0}}}});
   EXPECT_FLOAT_EQ(normaliser(*router), 0.99F * 0.995F + 0.01F * 0.1F);
 }
 
 TEST(AttentionImportance, NormaliserIgnoresStepsWithoutAMean) {
   const auto router = build_router(importance_config("attention_entropy"));
-  router->after_step({.step = 0, .num_tokens = 0, .named = {{"importance_sum", 0.0}}});
-  router->after_step({.step = 1, .num_tokens = 3, .named = {{"importance_sum", std::nan("")}}});
-  router->after_step({.step = 2, .num_tokens = 3, .named = {{"importance_sum", 0.0}}});
+  router->after_step({.step = 0, .num_tokens = 0, .named = {{"importance_sum", {0.0}}}});
+  router->after_step({.step = 1, .num_tokens = 3, .named = {{"importance_sum", {std::nan("")}}}});
+  router->after_step({.step = 2, .num_tokens = 3, .named = {{"importance_sum", {0.0}}}});
   EXPECT_EQ(normaliser(*router), 1.0F);
 }
 

@@ -29,7 +29,8 @@ std::string refusal(const std::string& type) {
 }
 
 TEST(RouterRegistry, ListsTheBuiltInTypes) {
-  EXPECT_THAT(router_types(), ElementsAre("attention_importance", "top_k", "top_p"));
+  EXPECT_THAT(router_types(),
+              ElementsAre("attention_importance", "expert_threshold", "relu", "top_k", "top_p"));
 }
 
 TEST(RouterRegistry, KnowsTheTypesThatConfigFilesMayName) {
@@ -45,9 +46,10 @@ TEST(RouterRegistry, NoTypeIsListedTwice) {
 TEST(RouterRegistry, UnknownTypeListsTheKnownOnesAndTheNearest) {
   EXPECT_THAT(refusal("topp"),
               AllOf(HasSubstr("unknown router 'topp'"), HasSubstr("did you mean 'top_p'"),
-                    HasSubstr("attention_importance, top_k, top_p")));
-  EXPECT_THAT(refusal("soft_merging"), AllOf(HasSubstr("attention_importance, top_k, top_p"),
-                                             Not(HasSubstr("did you mean"))));
+                    HasSubstr("attention_importance, expert_threshold, relu, top_k, top_p")));
+  EXPECT_THAT(refusal("soft_merging"),
+              AllOf(HasSubstr("attention_importance, expert_threshold, relu, top_k, top_p"),
+                    Not(HasSubstr("did you mean"))));
 }
 
 }  // namespace

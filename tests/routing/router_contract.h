@@ -16,7 +16,9 @@ namespace switchyard::routing::testing {
 class RouterContract : public ::testing::TestWithParam<RouterCase> {
  protected:
   [[nodiscard]] static std::unique_ptr<Router> build(at::ScalarType compute = at::kFloat) {
-    return build_router(GetParam().config, GetParam().causal, compute);
+    std::unique_ptr<Router> router = build_router(GetParam().config, GetParam().causal, compute);
+    train(*router, GetParam().steps_before);
+    return router;
   }
 };
 
@@ -32,6 +34,7 @@ inline std::vector<at::Tensor> all_tensors(const RouteResult& result) {
                                      result.sums.prob_sum_BE,
                                      result.sums.entropy_sum,
                                      result.sums.z_sum};
+  if (result.sums.weight_sum_E.defined()) tensors.push_back(result.sums.weight_sum_E);
   for (const auto& [name, value] : result.sums.named) {
     tensors.push_back(value);
   }

@@ -51,6 +51,7 @@ inline std::unique_ptr<Router> build_router(const config::RouterConfig& config, 
   build.sequence_length = 8;
   build.precision.compute = compute;
   std::unique_ptr<Router> router = make_router(config, build);
+  for (ops::Parameter* parameter : router->parameters()) ops::initialize(*parameter, 1);
   router->weight().value.detach().copy_(uniform({num_experts, hidden_size}, 17, -1.5, 1.5));
   return router;
 }
@@ -177,7 +178,9 @@ inline GlobalSums global_sums(const ops::RouteSums& sums, std::int64_t step) {
         static_cast<double>(global.num_tokens);
   }
   for (const auto& [name, value] : sums.named) {
-    global.named[name] = value.item<double>();
+    const at::Tensor flat = value.reshape({-1});
+    const double* numbers = flat.const_data_ptr<double>();
+    global.named[name].assign(numbers, numbers + flat.numel());
   }
   return global;
 }

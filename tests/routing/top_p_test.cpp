@@ -254,6 +254,42 @@ TEST(TopPTarget, StepsWithoutTokensLeaveItAlone) {
   EXPECT_EQ(router->state().at("error_sum").item<float>(), 0.0F);
 }
 
+TEST(TopPNormalized, ScaleAndShiftOfATokensLogitsDecideNothing) {
+  const auto router = build_identity_router(normalized_top_p_config(0.6), 6);
+  RouterInput input = make_input({32}, {}, 8, at::kFloat, 6);
+  const auto before = choices(router->route(input).routing);
+  input.x_TH.mul_(7.0).add_(2.0);
+  const auto after = choices(router->route(input).routing);
+  for (std::size_t token = 0; token < before.size(); ++token) {
+    ASSERT_EQ(after[token].size(), before[token].size());
+    for (std::size_t i = 0; i < before[token].size(); ++i) {
+      EXPECT_EQ(after[token][i].expert, before[token][i].expert);
+      EXPECT_NEAR(after[token][i].weight, before[token][i].weight, 1e-4);
+    }
+  }
+}
+
+TEST(TopPNormalized, ProbabilitiesAreOfTheStandardisedLogitsTimesTheScale) {
+  const auto router = build_identity_router(normalized_top_p_config(1.0), 3);
+  ASSERT_EQ(router->parameters().size(), 2U);
+  ops::Parameter& scale = *router->parameters()[1];
+  EXPECT_EQ(scale.name, "model.layers.3.moe.router.logit_scale");
+  EXPECT_FALSE(scale.decay);
+  scale.value.detach().fill_(2.0);
+  RouterInput input = make_input({1}, {}, 1, at::kFloat, 3);
+  input.x_TH = at::tensor({1.0F, 2.0F, 6.0F}).view({1, 3});
+  const double deviation = std::sqrt(14.0 / 3.0);  // of 1, 2, 6 around 3
+  double total = 0.0;
+  std::vector<double> expected;
+  for (const double logit : {1.0, 2.0, 6.0}) {
+    expected.push_back(std::exp(2.0 * (logit - 3.0) / deviation));
+    total += expected.back();
+  }
+  const auto got = choices(router->route(input).routing)[0];
+  ASSERT_EQ(got.size(), 3U);
+  for (std::size_t e = 0; e < 3; ++e) EXPECT_NEAR(got[e].weight, expected[e] / total, 1e-5);
+}
+
 TEST(TopP, RefusesOptionsOutOfRange) {
   EXPECT_THROW((void)build_router(steered_top_p_config(0.5, "model")), UsageError);
   EXPECT_THROW((void)build_router(steered_top_p_config(kExperts + 1.0, "model")), UsageError);

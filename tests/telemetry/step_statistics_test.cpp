@@ -24,13 +24,16 @@ StepSums two_layer_step(std::int64_t step) {
                          .count_E = {4, 2, 0, 0},
                          .k_histogram_E1 = {0, 2, 2, 0, 0},
                          .entropy_sum = 2.0,
-                         .losses = {.load_balance = 1.5, .dynamic = 0.5, .z = 4.0}});
+                         .losses = {.load_balance = 1.5, .dynamic = 0.5, .z = 4.0, .l1 = 2.0},
+                         .weighted_l1 = 0.25,
+                         .router_grad_norm = 0.03});
   sums.layers.push_back({.layer = 3,
                          .num_tokens = 4,
                          .count_E = {1, 1, 1, 1},
                          .k_histogram_E1 = {0, 4, 0, 0, 0},
                          .entropy_sum = 4.0,
-                         .losses = {.load_balance = 0.5, .dynamic = 1.0, .z = 6.0}});
+                         .losses = {.load_balance = 0.5, .dynamic = 1.0, .z = 6.0},
+                         .router_grad_norm = 0.04});
   return sums;
 }
 
@@ -59,13 +62,19 @@ TEST(StepStatistics, RecordsOneStepAsAddedByHand) {
   EXPECT_DOUBLE_EQ(record.weighted.load_balance, 0.2);  // sum over layers
   EXPECT_DOUBLE_EQ(record.weighted.dynamic, 0.015);
   EXPECT_DOUBLE_EQ(record.weighted.z, 0.01);
-  EXPECT_DOUBLE_EQ(record.loss, 3.225);
+  EXPECT_DOUBLE_EQ(record.losses.l1, 1.0);
+  EXPECT_DOUBLE_EQ(record.weighted.l1, 0.25);  // by the coefficients of the layers
+  EXPECT_DOUBLE_EQ(record.loss, 3.475);
   ASSERT_TRUE(record.routing.has_value());
   EXPECT_DOUBLE_EQ(record.routing->experts_per_token, 10.0 / 8.0);
   EXPECT_DOUBLE_EQ(record.routing->router_entropy, 6.0 / 8.0);
   EXPECT_DOUBLE_EQ(record.routing->max_violation, 4.0 / 1.5 - 1.0);  // the worst layer's
   EXPECT_EQ(record.routing->dead_experts, 2);
   EXPECT_DOUBLE_EQ(record.routing->dead_fraction, 0.25);
+  EXPECT_DOUBLE_EQ(record.routing->single_expert_share, 6.0 / 8.0);
+  EXPECT_DOUBLE_EQ(record.layers[0].routing.single_expert_share, 0.5);
+  EXPECT_DOUBLE_EQ(record.routing->router_grad_norm, 0.05);  // of all routers together
+  EXPECT_DOUBLE_EQ(record.layers[1].routing.router_grad_norm, 0.04);
   EXPECT_DOUBLE_EQ(record.mfu.value(), (100.0 + 12.5) * 8.0 / 2000.0);
   ASSERT_EQ(record.layers.size(), 2U);
   EXPECT_EQ(record.layers[0].layer, 1);

@@ -74,7 +74,7 @@ inline double objective_of(const telemetry::StepSums& sums, const config::MoeLos
   double objective = sums.lm_loss;
   for (const telemetry::LayerSums& layer : sums.layers) {
     objective += loss.load_balance * layer.losses.load_balance +
-                 loss.dynamic * layer.losses.dynamic + loss.z * layer.losses.z;
+                 loss.dynamic * layer.losses.dynamic + loss.z * layer.losses.z + layer.weighted_l1;
   }
   return objective;
 }

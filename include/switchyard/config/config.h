@@ -52,8 +52,10 @@ struct MoeLossConfig {
 };
 
 struct MoeConfig {
-  std::int64_t num_experts = 0;  // 0 = no MoE layer
-  std::int64_t expert_size = 0;  // F
+  std::int64_t num_experts = 0;         // 0 = no MoE layer
+  std::int64_t expert_size = 0;         // F
+  std::int64_t shared_expert_size = 0;  // of the SwiGLU that every token passes; 0 = none
+  bool shared_expert_gate = false;      // its result times a learned share of the token
   std::int64_t every = 1;
   std::int64_t first = 0;
   std::vector<std::int64_t> layers;  // resolved placement, ascending; wins over every/first

@@ -1,4 +1,4 @@
-// The MoE layer: three siblings (router, dispatcher, experts).
+// The MoE layer: three siblings (router, dispatcher, experts), and a shared expert beside them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -35,11 +35,15 @@ struct MoeBuild {
   ExpertPlacement placement = {};
 };
 
+class SharedExpert;
+
 class MoeLayer {
  public:
   // Throws InternalError for experts that the layer does not have, or that nobody brings rows to.
   MoeLayer(const config::MoeConfig& config, const config::RouterConfig& router,
            const MoeBuild& build);
+  ~MoeLayer();
+  // y_t = the token's rows, each times its weight, plus the shared expert's y where there is one.
   // `first`: replay that route instead of routing (Router::replay), in a block computed again.
   [[nodiscard]] MoeOutput forward(const routing::RouterInput& input,
                                   const routing::RouteResult* first = nullptr);
@@ -53,6 +57,7 @@ class MoeLayer {
   // Of the e experts held here; {id} is global.
   ops::Parameter w1_;  // [e, 2F, H]; parts model...experts.{id}.{gate,up}_proj.weight
   ops::Parameter w2_;  // [e, H, F]; parts ...experts.{id}.down_proj.weight
+  std::unique_ptr<SharedExpert> shared_;  // parts ...shared_expert.*; none: nullptr
 };
 
 }  // namespace switchyard::moe

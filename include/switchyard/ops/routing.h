@@ -43,7 +43,11 @@ struct RouteSums {
   at::Tensor prob_sum_BE;     // [B, E] accumulation type, differentiable: sum of probabilities
   at::Tensor entropy_sum;     // [] differentiable: sum over tokens of -sum_e P log P (nats)
   at::Tensor z_sum;           // [] differentiable: sum over tokens of logsumexp(logits)^2
-  std::map<std::string, at::Tensor> named;  // router's own sums, [] fp64, not differentiable
+  // For routers whose weights are to be kept small; otherwise undefined and 0.
+  at::Tensor weight_sum_E = {};  // [E] differentiable: sum over tokens of the routing weights
+  double l1_coefficient = 0.0;   // of the L1 loss that is made of them (routing/losses.h)
+  // The router's own sums, [] or [n] fp64, not differentiable.
+  std::map<std::string, at::Tensor> named = {};
 };
 
 }  // namespace switchyard::ops

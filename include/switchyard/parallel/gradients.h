@@ -15,6 +15,7 @@
 
 #include "switchyard/ops/parameter.h"
 #include "switchyard/optim/adamw.h"
+#include "switchyard/optim/grad_norm.h"
 #include "switchyard/parallel/rank_groups.h"
 
 namespace switchyard::parallel {
@@ -29,8 +30,9 @@ class Gradients {
   // gradient takes part with zeros.
   void reduce();
   // After reduce(): the Euclidean norm over the gradients of the whole model, every element once
-  // whatever the layout; the same bits on all ranks. Not finite when any element is not.
-  [[nodiscard]] double norm();
+  // whatever the layout, the same bits on all ranks, not finite when any element is not; and those
+  // of the parameters as they are held here, in their order.
+  [[nodiscard]] optim::GradNorms norms();
   // Scales what this rank has of the sums by clip_norm / norm when norm > clip_norm > 0.
   void clip(double norm, double clip_norm) const;
 
@@ -59,6 +61,7 @@ class Gradients {
     [[nodiscard]] std::string name() const;
   };
   [[nodiscard]] std::vector<at::Tensor> own_gradients() const;
+  [[nodiscard]] optim::GradNorms norms_of_slices();
 
   std::vector<ops::Parameter*> parameters_;
   RankGroups& groups_;

@@ -1,5 +1,6 @@
 // Router losses as local shares whose sum over ranks, micro-batches and layers is the step's value.
-// Padding never enters. Formulas: docs/architecture.md, "Losses".
+// Padding never enters. Formulas: docs/architecture.md, "Losses". Not the config but the router
+// gives the coefficient of l1, with the sums.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,6 +22,7 @@ struct LossShares {
   at::Tensor load_balance;  // scalars, accumulation type, differentiable; raw (no coefficient)
   at::Tensor dynamic;
   at::Tensor z;
+  at::Tensor l1;  // undefined where the router has no weights to keep small
 };
 
 // step_tokens = valid tokens of the whole step over ranks and micro-steps (T_step). With

@@ -58,8 +58,8 @@ struct GlobalSums {
   std::int64_t step = 0;  // the step just applied, counted from 0
   std::int64_t num_tokens = 0;
   std::vector<std::int64_t> count_E = {};
-  double model_experts_per_token = 0.0;  // mean over all MoE layers
-  std::map<std::string, double> named = {};
+  double model_experts_per_token = 0.0;                   // mean over all MoE layers
+  std::map<std::string, std::vector<double>> named = {};  // of one or more numbers each
 };
 
 class Router {
@@ -81,6 +81,8 @@ class Router {
   }
   // The router's weight, [E, H], accumulation type.
   [[nodiscard]] virtual ops::Parameter& weight() = 0;
+  // All that training moves by gradients; the weight comes first.
+  [[nodiscard]] virtual std::vector<ops::Parameter*> parameters() { return {&weight()}; }
   // Named fp32 CPU tensors outside the optimizer; checkpointed. Empty for stateless routers.
   [[nodiscard]] virtual std::map<std::string, at::Tensor> state() const { return {}; }
   // Takes what state() of an equally configured router returned. Throws DataError, and changes

@@ -16,10 +16,12 @@ struct RoutingRecord {
   double experts_per_token = 0.0;         // mean realised k over (token, layer) pairs
   std::int64_t experts_per_token_p5 = 0;  // nearest-rank percentiles over the same pairs
   std::int64_t experts_per_token_p95 = 0;
-  double router_entropy = 0.0;    // nats per (token, layer) pair
-  double max_violation = 0.0;     // largest load / mean load - 1; of the worst layer
-  std::int64_t dead_experts = 0;  // experts without a token in the window, over all layers
-  double dead_fraction = 0.0;     // of all experts
+  double router_entropy = 0.0;       // nats per (token, layer) pair
+  double max_violation = 0.0;        // largest load / mean load - 1; of the worst layer
+  std::int64_t dead_experts = 0;     // experts without a token in the window, over all layers
+  double dead_fraction = 0.0;        // of all experts
+  double single_expert_share = 0.0;  // of the (token, layer) pairs with exactly one expert
+  double router_grad_norm = 0.0;     // of the routers' weights, before clipping; mean over steps
   // What the router goes by, such as "p", at the last step; mean over the layers that have it.
   std::map<std::string, double> gauges = {};
 };
@@ -28,6 +30,7 @@ struct LossTerms {
   double load_balance = 0.0;
   double dynamic = 0.0;
   double z = 0.0;
+  double l1 = 0.0;  // of routing weights, where the router keeps them small
 };
 
 struct LayerRecord {

@@ -21,6 +21,8 @@ struct LayerSums {
   std::vector<std::int64_t> k_histogram_E1 = {};  // tokens with k experts
   double entropy_sum = 0.0;                       // nats
   LossTerms losses = {};                          // raw values of the step
+  double weighted_l1 = 0.0;                       // coefficient, which is the layer's own, x l1
+  double router_grad_norm = 0.0;                  // of the router's weight, before clipping
   std::map<std::string, double> gauges = {};      // of the router, as the step found them
 };
 

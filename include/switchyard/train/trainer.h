@@ -12,6 +12,7 @@
 #include "switchyard/model/model.h"
 #include "switchyard/ops/device_time.h"
 #include "switchyard/optim/adamw.h"
+#include "switchyard/optim/grad_norm.h"
 #include "switchyard/optim/schedule.h"
 #include "switchyard/parallel/gradients.h"
 #include "switchyard/parallel/rank_groups.h"
@@ -83,9 +84,11 @@ class Trainer {
   [[nodiscard]] at::Tensor objective_share(const model::MicroBatch& micro,
                                            std::int64_t num_tokens_global, const Denominators& step,
                                            StepAccumulator& sums);
+  // Into `sums`: the whole gradient's norm, and each router's.
+  void note_norms(telemetry::StepSums& sums, const optim::GradNorms& norms) const;
   // `named`: the routers' own sums, one map per layer of `sums`.
   void update(const telemetry::StepSums& sums,
-              const std::vector<std::map<std::string, double>>& named);
+              const std::vector<std::map<std::string, std::vector<double>>>& named);
 
   config::Config config_;
   Objective& objective_;
@@ -93,6 +96,7 @@ class Trainer {
   comm::Communicator& communicator_;  // all ranks
   std::vector<ops::Parameter*> parameters_;
   std::map<std::int64_t, routing::Router*> routers_;
+  std::map<const ops::Parameter*, std::int64_t> layer_of_router_weight_;
   parallel::Gradients gradients_;
   optim::AdamW optimizer_;
   optim::Schedule schedule_;

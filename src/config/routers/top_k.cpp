@@ -19,6 +19,11 @@ RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t /*n
   return {.expected = k, .untrained = k, .worst = k, .reason = "top_k gives every token k"};
 }
 
+std::vector<std::string> state(const RouterConfig& router, bool /*causal*/) {
+  if (router.options.as<TopKOptions>().bias_rate > 0.0) return {"bias"};
+  return {};
+}
+
 }  // namespace
 
 const RouterDescriptor& top_k_router() {
@@ -29,10 +34,18 @@ const RouterDescriptor& top_k_router() {
                    .default_text = "2",
                    .range = between(1, 65536),
                    .unit = "experts per token",
-                   .help = "experts of every token; at most num_experts"}},
+                   .help = "experts of every token; at most num_experts"},
+                  {.key = "bias_rate",
+                   .access = SWITCHYARD_ROUTER_OPTION(TopKOptions, bias_rate),
+                   .default_text = "0",
+                   .range = between(0, 1),
+                   .unit = "probability per step",
+                   .help = "balance the load by a bias of each expert that only the choice sees, "
+                           "moved so far toward an even load every step; 1e-3 is usual, 0 = none"}},
       .default_options = RouterOptions(TopKOptions{}),
       .renormalize = true,
       .check = &check,
+      .state = &state,
       .experts_per_token = &experts_per_token};
   return descriptor;
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "config/fields/fields.h"
+#include "config/routers/target_k.h"
 #include "switchyard/config/router.h"
 
 namespace switchyard::config {
@@ -30,13 +31,7 @@ std::vector<Field> options() {
            .unit = "probability, steps",
            .help = "{from: 1, steps: 500}: move p linearly from `from` (in (0, 1], default 1) in "
                    "`steps` steps"},
-          {.key = "target_k",
-           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, target_k),
-           .default_text = "0",
-           .range = {.minimum = 0},
-           .unit = "experts per token",
-           .help = "move p after every step so that this many is the mean; p is where it starts; "
-                   "0 = p stays"},
+          target_k_field(SWITCHYARD_ROUTER_OPTION(TopPOptions, target_k)),
           {.key = "control",
            .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, control),
            .default_text = "model",
@@ -48,7 +43,12 @@ std::vector<Field> options() {
            .range = {.minimum = 0},
            .unit = "logits of p",
            .help = "how far a mean that is e times too small moves p: while it is, and for good "
-                   "each step"}};
+                   "each step"},
+          {.key = "normalize_logits",
+           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, normalize_logits),
+           .default_text = "false",
+           .help = "standardise a token's logits over the experts and multiply them by a learned "
+                   "scale of the layer, so that one p suits every layer"}};
 }
 
 void check(const RouterConfig& router, const RouterCheck& rules) {

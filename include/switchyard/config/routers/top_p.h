@@ -19,6 +19,7 @@ struct TopPOptions {
   double target_k = 0.0;          // mean experts per token that p is moved to keep; 0 = none
   std::string control = "model";  // model | layer: whose mean
   std::vector<double> control_gains{0.25, 0.5};
+  bool normalize_logits = false;  // over a token's experts, times a learned scale
   bool operator==(const TopPOptions&) const = default;
 };
 

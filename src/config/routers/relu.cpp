@@ -1,0 +1,60 @@
+#include "switchyard/config/routers/relu.h"
+
+#include <algorithm>
+
+#include "config/fields/fields.h"
+#include "config/routers/target_k.h"
+#include "switchyard/config/router.h"
+
+namespace switchyard::config {
+namespace {
+
+std::vector<Field> options() {
+  return {target_k_field(SWITCHYARD_ROUTER_OPTION(ReluOptions, target_k)),
+          {.key = "l1_start",
+           .access = SWITCHYARD_ROUTER_OPTION(ReluOptions, l1_start),
+           .default_text = "1e-8",
+           .range = above(0),
+           .unit = "coefficient",
+           .help = "where the coefficient of the weights' L1 loss starts"},
+          {.key = "l1_factor",
+           .access = SWITCHYARD_ROUTER_OPTION(ReluOptions, l1_factor),
+           .default_text = "1.2",
+           .range = {.minimum = 1, .maximum = 10, .minimum_open = true},
+           .unit = "factor per step",
+           .help = "what the coefficient is multiplied by after a step with more experts than "
+                   "target_k, divided by after one with fewer"}};
+}
+
+void check(const RouterConfig& router, const RouterCheck& rules) {
+  require_target(router.options.as<ReluOptions>().target_k, rules);
+}
+
+std::vector<std::string> state(const RouterConfig& /*router*/, bool /*causal*/) {
+  return {"l1_coefficient"};
+}
+
+RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {
+  const double target_k = router.options.as<ReluOptions>().target_k;
+  const auto most = static_cast<double>(num_experts);
+  return {.expected = std::min(target_k, most),
+          .untrained = std::min(most, std::max(target_k, most / 2.0)),
+          .worst = most,
+          .reason = "target_k, which the L1 loss of the weights is moved to keep",
+          .untrained_reason = "the first steps: half of the logits are above 0"};
+}
+
+}  // namespace
+
+const RouterDescriptor& relu_router() {
+  static const RouterDescriptor descriptor{.name = std::string(ReluOptions::kType),
+                                           .options = options(),
+                                           .default_options = RouterOptions(ReluOptions{}),
+                                           .losses = {.load_balance = "0"},
+                                           .check = &check,
+                                           .state = &state,
+                                           .experts_per_token = &experts_per_token};
+  return descriptor;
+}
+
+}  // namespace switchyard::config
