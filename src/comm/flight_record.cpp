@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,8 +12,10 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include "switchyard/core/text.h"
 
@@ -46,7 +47,13 @@ struct Entry {
   std::array<char, 148> what{};
 };
 
-constexpr std::array<char, 8> kMagic = {'s', 'y', 'f', 'l', 'i', 'g', 'h', '1'};
+struct GroupEntry {
+  std::int64_t last = 0;  // 0 = unused
+  std::array<char, 48> name{};
+};
+constexpr std::size_t kMostGroups = 16;
+
+constexpr std::array<char, 8> kMagic = {'s', 'y', 'f', 'l', 'i', 'g', 'h', '2'};
 
 std::string host_name() {
   std::array<char, 64> name{};
@@ -73,29 +80,26 @@ std::string condition_of(std::int64_t process) {
   }
 }
 
+// The oldest.
 const Flight* pending_of(const FlightLog& log) {
-  const auto found = std::find_if(log.flights.rbegin(), log.flights.rend(), [](const Flight& each) {
+  const auto found = std::find_if(log.flights.begin(), log.flights.end(), [](const Flight& each) {
     return each.state == Flight::State::entered;
   });
-  return found == log.flights.rend() ? nullptr : &*found;
+  return found == log.flights.end() ? nullptr : &*found;
 }
 
 std::string name_of(const Flight& flight) {
   return fmt::format("{} (#{} of {})", flight.what, flight.number, flight.group);
 }
 
-// Only what is seen: a group's members are those whose records have flights of it.
-bool is_member(const FlightLog& log, const std::string& group) {
-  return std::any_of(log.flights.begin(), log.flights.end(),
-                     [&group](const Flight& each) { return each.group == group; });
-}
-
-std::int64_t last_number(const FlightLog& log, const std::string& group) {
-  std::int64_t last = 0;
-  for (const Flight& each : log.flights) {
-    if (each.group == group) last = std::max(last, each.number);
+// The last that it entered of the group; 0 when it is a member and has entered none yet; none when
+// nothing says that it is a member.
+std::optional<std::int64_t> last_number(const FlightLog& log, const std::string& group) {
+  for (const FlightLog::Group& each : log.groups) {
+    if (each.name == group) return each.last;
   }
-  return last;
+  if (group == kAllRanks) return 0;
+  return std::nullopt;
 }
 
 std::string last_seen(const FlightLog& log, const std::string& own_host) {
@@ -109,17 +113,19 @@ std::string last_seen(const FlightLog& log, const std::string& own_host) {
   }
   return log.host == own_host
              ? fmt::format("{}; its process {} {}", text, log.process, condition_of(log.process))
-             : fmt::format("{}; its process is {} on {}", text, log.process, log.host);
+             : fmt::format("{}; process {} on {}", text, log.process, log.host);
 }
 
 }  // namespace
 
+// As it is in a file.
 struct FlightPage {
   std::array<char, 8> magic = kMagic;
   std::int64_t rank = 0;
   std::int64_t num_ranks = 0;
   std::int64_t process = 0;
   std::array<char, 64> host{};
+  std::array<GroupEntry, kMostGroups> groups{};
   std::uint64_t num_flights = 0;
   std::array<Entry, FlightRecord::kMost> entries{};
 
@@ -128,7 +134,11 @@ struct FlightPage {
                     .num_ranks = num_ranks,
                     .host = text_in(host),
                     .process = process,
+                    .groups = {},
                     .flights = {}};
+    for (const GroupEntry& group : groups) {
+      if (group.last > 0) found.groups.push_back({.name = text_in(group.name), .last = group.last});
+    }
     std::map<std::uint64_t, Flight> in_order;
     for (const Entry& entry : entries) {
       if (entry.flight == 0) continue;
@@ -146,7 +156,7 @@ struct FlightPage {
 };
 
 FlightRecord::FlightRecord(std::int64_t rank, std::int64_t num_ranks)
-    : own_(std::make_unique<FlightPage>()), page_(own_.get()) {
+    : page_(std::make_unique<FlightPage>()) {
   page_->rank = rank;
   page_->num_ranks = num_ranks;
   page_->process = ::getpid();
@@ -154,41 +164,33 @@ FlightRecord::FlightRecord(std::int64_t rank, std::int64_t num_ranks)
 }
 
 FlightRecord::~FlightRecord() {
-  if (page_ != own_.get()) ::munmap(page_, sizeof(FlightPage));
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 void FlightRecord::keep_in(const fs::path& folder) {
   const std::scoped_lock lock(mutex_);
-  if (page_ != own_.get()) return;
+  if (descriptor_ >= 0) return;
   std::error_code error;
   fs::create_directories(folder, error);
-  const fs::path file = folder / std::to_string(page_->rank);
-  fs::remove(file, error);  // another process may still have it mapped
-  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (descriptor < 0) return;
-  // All of it now: a disk that is full later would end the process.
-  void* memory = MAP_FAILED;
-  if (::posix_fallocate(descriptor, 0, sizeof(FlightPage)) == 0) {
-    memory = ::mmap(nullptr, sizeof(FlightPage), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
-  }
-  ::close(descriptor);
-  if (memory == MAP_FAILED) {
-    fs::remove(file, error);
-    return;
-  }
-  page_ = new (memory) FlightPage(*own_);
-  file_ = file;
+  file_ = folder / std::to_string(page_->rank);
+  descriptor_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  write(page_.get(), sizeof(FlightPage));
 }
 
 void FlightRecord::forget() {
   const std::scoped_lock lock(mutex_);
-  if (page_ == own_.get()) return;
-  *own_ = *page_;
-  ::munmap(page_, sizeof(FlightPage));
-  page_ = own_.get();
+  if (descriptor_ < 0) return;
+  ::close(std::exchange(descriptor_, -1));
   std::error_code error;
   fs::remove(file_, error);
   fs::remove(file_.parent_path(), error);  // fails while another rank's is there
+}
+
+// What the disk does not take is lost: it is no reason to end a training.
+void FlightRecord::write(const void* part, std::size_t bytes) const {
+  if (descriptor_ < 0) return;
+  const auto place = static_cast<const char*>(part) - reinterpret_cast<const char*>(page_.get());
+  (void)!::pwrite(descriptor_, part, bytes, place);
 }
 
 std::uint64_t FlightRecord::enter(std::string_view group, std::int64_t number,
@@ -205,13 +207,23 @@ std::uint64_t FlightRecord::enter(std::string_view group, std::int64_t number,
            .what = {}};
   set(entry.group, group);
   set(entry.what, what);
+  write(&entry, sizeof(entry));
+  for (GroupEntry& each : page_->groups) {
+    if (each.last == 0) set(each.name, group);
+    if (std::string_view(each.name.data()) != std::string_view(entry.group.data())) continue;
+    each.last = number;
+    write(&each, sizeof(each));
+    break;
+  }
   return flight;
 }
 
 void FlightRecord::leave(std::uint64_t flight) {
   const std::scoped_lock lock(mutex_);
   Entry& entry = page_->entries[flight % kMost];
-  if (entry.flight == flight) entry.is_done = 1;
+  if (entry.flight != flight) return;
+  entry.is_done = 1;
+  write(&entry.is_done, sizeof(entry.is_done));
 }
 
 FlightLog FlightRecord::log() const {
@@ -222,8 +234,9 @@ FlightLog FlightRecord::log() const {
 std::vector<FlightLog> read_flight_logs(const fs::path& folder) {
   std::map<std::int64_t, FlightLog> logs;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    std::ifstream file(entry.path(), std::ios::binary);
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::ifstream file(entry->path(), std::ios::binary);
     auto page = std::make_unique<FlightPage>();
     std::array<char, sizeof(FlightPage)> bytes{};
     if (!file.read(bytes.data(), bytes.size())) continue;
@@ -247,11 +260,15 @@ std::string who_is_missing(const FlightLog& own, const std::vector<FlightLog>& o
     // What an earlier start with more ranks has left says nothing.
     if (other.rank == own.rank || other.rank >= own.num_ranks) continue;
     known.insert(other.rank);
-    if (last_number(other, pending->group) >= pending->number) {
+    const std::optional<std::int64_t> last = last_number(other, pending->group);
+    if (!last) continue;  // of another group, or not so far that it tells
+    if (*last >= pending->number) {
       waiting.push_back(other.rank);
-    } else if (is_member(other, pending->group) || pending->number == 1) {
+    } else {
       missing +=
-          fmt::format("rank {} never entered it: {}\n", other.rank, last_seen(other, own.host));
+          fmt::format("rank {} {}: {}\n", other.rank,
+                      other.host == own.host ? "never entered it" : "was not seen to enter it",
+                      last_seen(other, own.host));
     }
   }
   std::vector<std::int64_t> silent;

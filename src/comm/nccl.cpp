@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -58,25 +60,56 @@ void check(NcclResult result, NcclComm comm, const std::string& what) {
   throw PeerError(message, "NCCL_DEBUG=INFO makes NCCL say more; look at the logs of all ranks");
 }
 
+// The communicators of a rank, which another thread asks for errors.
+class Joined {
+ public:
+  void add(NcclComm comm) {
+    const std::scoped_lock lock(mutex_);
+    comms_.insert(comm);
+  }
+  void remove(NcclComm comm) {
+    const std::scoped_lock lock(mutex_);
+    comms_.erase(comm);
+  }
+  [[nodiscard]] std::string error() const {
+    const std::scoped_lock lock(mutex_);
+    for (NcclComm const comm : comms_) {
+      NcclResult error = NcclResult::success;
+      if (nccl_library().CommGetAsyncError(comm, &error) != NcclResult::success) continue;
+      if (error == NcclResult::success || error == NcclResult::in_progress) continue;
+      return nccl_library().GetErrorString(error);
+    }
+    return {};
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::set<NcclComm> comms_;
+};
+
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(NcclComm comm, std::int64_t rank, std::int64_t size, c10::Device device,
-                   bool check_agreement, std::string group)
-      : comm_(comm),
+  NcclCommunicator(std::shared_ptr<Joined> joined, NcclComm comm, std::int64_t rank,
+                   std::int64_t size, c10::Device device, bool check_agreement, std::string group)
+      : joined_(std::move(joined)),
+        comm_(comm),
         rank_(rank),
         size_(size),
         device_(device),
         check_agreement_(check_agreement),
-        group_(std::move(group)) {}
-  // To destroy means to wait for what is queued, some of which may never be done.
-  ~NcclCommunicator() override {
-    const c10::DeviceGuard guard(device_);
-    if (std::uncaught_exceptions() > 0) {
-      (void)nccl().CommAbort(comm_);
-    } else {
-      (void)nccl().CommDestroy(comm_);
-    }
+        group_(std::move(group)) {
+    joined_->add(comm_);
   }
+  // To destroy means to wait for the others, and so does to abort. Where something went wrong they
+  // may never come, and the process ends.
+  ~NcclCommunicator() override {
+    joined_->remove(comm_);
+    if (std::uncaught_exceptions() > 0) return;
+    const c10::DeviceGuard guard(device_);
+    (void)nccl().CommDestroy(comm_);
+  }
+
+  [[nodiscard]] const Joined& joined() const { return *joined_; }
 
   [[nodiscard]] std::int64_t rank() const override { return rank_; }
   [[nodiscard]] std::int64_t size() const override { return size_; }
@@ -84,13 +117,7 @@ class NcclCommunicator final : public Communicator {
   void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
     check_sendable(tensor, name);
     agree_on(describe("all_reduce_sum", name, tensor));
-    if (tensor.numel() == 0) return;
-    at::Tensor here = on_device(tensor, name);
-    queue("all_reduce_sum", name, [&](CudaStream stream) {
-      return nccl().AllReduce(here.const_data_ptr(), here.mutable_data_ptr(), count_of(here),
-                              type_of(here, name), NcclSum::sum, comm_, stream);
-    });
-    bring_back(here, tensor);
+    if (tensor.numel() > 0) sum(tensor, "all_reduce_sum", name);
   }
 
   void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
@@ -148,7 +175,7 @@ class NcclCommunicator final : public Communicator {
   void barrier(std::string_view name) override {
     agree_on(fmt::format("barrier '{}'", name));
     at::Tensor nothing = at::zeros({1}, at::kInt);
-    all_reduce_here(nothing, name);
+    sum(nothing, "barrier", name);
   }
 
   [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t group,
@@ -163,7 +190,8 @@ class NcclCommunicator final : public Communicator {
     const c10::DeviceGuard guard(device_);
     check(nccl().CommSplit(comm_, static_cast<int>(group), static_cast<int>(rank_), &part, nullptr),
           comm_, what("split", name));
-    return std::make_unique<NcclCommunicator>(part, std::count(of_rank, of_rank + rank_, group),
+    return std::make_unique<NcclCommunicator>(joined_, part,
+                                              std::count(of_rank, of_rank + rank_, group),
                                               std::count(of_rank, of_rank + size_, group), device_,
                                               check_agreement_, fmt::format("{} {}", name, group));
   }
@@ -199,9 +227,9 @@ class NcclCommunicator final : public Communicator {
     check(start(stream), comm_, what(operation, name));
   }
 
-  void all_reduce_here(at::Tensor& tensor, std::string_view name) const {
+  void sum(at::Tensor& tensor, std::string_view operation, std::string_view name) const {
     const at::Tensor here = on_device(tensor, name);
-    queue("barrier", name, [&](CudaStream stream) {
+    queue(operation, name, [&](CudaStream stream) {
       return nccl().AllReduce(here.const_data_ptr(), here.mutable_data_ptr(), count_of(here),
                               type_of(here, name), NcclSum::sum, comm_, stream);
     });
@@ -258,6 +286,7 @@ class NcclCommunicator final : public Communicator {
     if (check_agreement_) agree(description, group_, everybodys(description));
   }
 
+  std::shared_ptr<Joined> joined_;
   NcclComm comm_;
   std::int64_t rank_;
   std::int64_t size_;
@@ -288,8 +317,14 @@ std::unique_ptr<Communicator> join_nccl(const NcclOptions& options) {
         nullptr,
         fmt::format("connecting rank {} of {} on {}", options.rank, options.num_ranks,
                     options.device.str()));
-  return std::make_unique<NcclCommunicator>(comm, options.rank, options.num_ranks, options.device,
+  return std::make_unique<NcclCommunicator>(std::make_shared<Joined>(), comm, options.rank,
+                                            options.num_ranks, options.device,
                                             options.check_agreement, "all ranks");
+}
+
+std::string nccl_error(const Communicator& ranks) {
+  const auto* const own = dynamic_cast<const NcclCommunicator*>(&ranks);
+  return own == nullptr ? "" : own->joined().error();
 }
 
 }  // namespace switchyard::comm

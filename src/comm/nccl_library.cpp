@@ -29,7 +29,6 @@ NcclLibrary load() {
   }
   NcclLibrary found{};
 #define SWITCHYARD_FIND(name) find(library, "nccl" #name, found.name)
-  SWITCHYARD_FIND(GetVersion);
   SWITCHYARD_FIND(GetUniqueId);
   SWITCHYARD_FIND(CommInitRank);
   SWITCHYARD_FIND(CommSplit);

@@ -1,6 +1,7 @@
 // What is used of NCCL 2, declared here: LibTorch brings the library without its header. The calls
-// and numbers are NCCL's own (its user guide, "NCCL API"; tests/comm/cuda compares them with
-// nccl.h where that is installed) and have not changed since 2.18, the first with ncclCommSplit.
+// and numbers are NCCL's own (its user guide, "NCCL API"; tests/comm/nccl_header_test.cpp compares
+// them with nccl.h where that is installed) and have not changed since 2.18, the first with
+// ncclCommSplit.
 #pragma once
 
 #include <array>
@@ -38,7 +39,6 @@ enum class NcclSum : int { sum = 0 };  // ncclRedOp_t
 // Each member is the function of that name with "nccl" in front. Collectives are queued on the
 // stream and return before they are done.
 struct NcclLibrary {
-  NcclResult (*GetVersion)(int* version);
   NcclResult (*GetUniqueId)(NcclUniqueId* id);
   NcclResult (*CommInitRank)(NcclComm* comm, int num_ranks, NcclUniqueId id, int rank);
   NcclResult (*CommSplit)(NcclComm comm, int color, int key, NcclComm* part, void* config);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -23,11 +24,16 @@ std::int64_t bytes_of(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
 }
 
+Interference& interference() {
+  static Interference none;
+  return none;
+}
+
 // What all groups of a rank share.
 class Watch {
  public:
   Watch(std::int64_t rank, std::int64_t num_ranks, const WatchOptions& options)
-      : options_(options), record_(rank, num_ranks) {
+      : options_(options), rank_(rank), record_(rank, num_ranks) {
     if (options_.on_hang)
       thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   }
@@ -40,38 +46,40 @@ class Watch {
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
 
-  // Runs `collective`, which is about `tensor`.
+  [[nodiscard]] std::int64_t rank() const { return rank_; }  // among all
+
+  // Runs a collective of this rank.
   template <typename Collective>
-  void pass(const std::string& group, std::int64_t number, const std::string& what,
-            const at::Tensor& tensor, std::int64_t bytes, const Collective& collective) {
+  void pass(std::string_view group, std::int64_t number, const std::string& what,
+            std::int64_t bytes, const Collective& collective) {
     const std::uint64_t flight = record_.enter(group, number, what, bytes);
-    const steady_clock::time_point start = steady_clock::now();
     {
       const std::scoped_lock lock(mutex_);
+      forget_done();
       ++traffic_.calls;
       traffic_.bytes += bytes;
-      under_way_.push_back({.flight = flight, .start = start, .end = {}});
+      under_way_.push_back(
+          {.flight = flight, .entered = steady_clock::now(), .start = event_now(), .end = {}});
     }
-    changed_.notify_all();
     collective();  // what it throws leaves it as one that was never done
-    std::optional<c10::Event> end;
-    if (tensor.defined() && tensor.device().is_cuda()) {
-      end.emplace(c10::kCUDA);
-      end->record(c10::impl::VirtualGuardImpl(c10::kCUDA).getStream(tensor.device()));
-    }
+    std::optional<c10::Event> end = event_now();
     const std::scoped_lock lock(mutex_);
-    traffic_.seconds += std::chrono::duration<double>(steady_clock::now() - start).count();
-    for (UnderWay& each : under_way_) {
-      if (each.flight == flight) each.end = std::move(end);
-      if (each.flight == flight) each.has_returned = true;
-    }
-    forget_done();
+    UnderWay& own = under_way_.back();  // a rank enters one at a time
+    own.end = std::move(end);
+    own.has_returned = true;
+    own.returned = steady_clock::now();
+    if (!options_.device) forget_done();
   }
 
   void keep_in(const std::filesystem::path& folder) {
     const std::scoped_lock lock(mutex_);
     folder_ = folder;
     record_.keep_in(folder);
+  }
+  // Those that find_error is asked about; nullptr: they go away.
+  void set_ranks(const Communicator* ranks) {
+    const std::scoped_lock lock(mutex_);
+    ranks_ = ranks;
   }
   void forget() {
     const std::scoped_lock lock(mutex_);
@@ -88,45 +96,83 @@ class Watch {
   }
   [[nodiscard]] Traffic take_traffic() {
     const std::scoped_lock lock(mutex_);
+    forget_done();
     return std::exchange(traffic_, {});
   }
 
  private:
   struct UnderWay {
     std::uint64_t flight = 0;
-    steady_clock::time_point start;
-    std::optional<c10::Event> end;  // on the device
+    steady_clock::time_point entered = {};
+    std::optional<c10::Event> start = {};  // on the device
+    std::optional<c10::Event> end = {};
     bool has_returned = false;
+    steady_clock::time_point returned = {};
     [[nodiscard]] bool is_done() const { return has_returned && (!end || end->query()); }
+    [[nodiscard]] double seconds() const {
+      return end ? start->elapsedTime(*end) * 1e-3
+                 : std::chrono::duration<double>(returned - entered).count();
+    }
   };
 
-  // With the lock held. Collectives of a rank end in the order in which they began.
+  // Behind what is queued; one that measures time, which torch's own do not.
+  [[nodiscard]] std::optional<c10::Event> event_now() const {
+    if (!options_.device) return std::nullopt;
+    std::optional<c10::Event> event(std::in_place, options_.device->type(),
+                                    c10::EventFlag::BACKEND_DEFAULT);
+    event->record(c10::impl::VirtualGuardImpl(options_.device->type()).getStream(*options_.device));
+    return event;
+  }
+
+  // With the lock held, on a thread that computes: events go away on their own device. Collectives
+  // of a rank end in the order in which they began.
   void forget_done() {
     while (!under_way_.empty() && under_way_.front().is_done()) {
+      traffic_.seconds += under_way_.front().seconds();
       record_.leave(under_way_.front().flight);
       under_way_.pop_front();
     }
   }
 
-  void run(const std::stop_token& stop) {
+  // What is to be told of; empty: all is well. With the lock held.
+  [[nodiscard]] std::string trouble() {
+    if (options_.find_error && ranks_ != nullptr) {
+      const std::string error = options_.find_error(*ranks_);
+      if (!error.empty()) return error + "\n";
+    }
+    const auto late = std::find_if(under_way_.begin(), under_way_.end(),
+                                   [](const UnderWay& each) { return !each.is_done(); });
+    const bool is_late =
+        late != under_way_.end() && steady_clock::now() - late->entered >= options_.timeout;
+    return is_late ? fmt::format("a collective is not complete after {} s\n",
+                                 std::chrono::duration<double>(options_.timeout).count())
+                   : std::string();
+  }
+
+  // An error of the device is the other threads' to meet and tell; this one then ends.
+  void run(const std::stop_token& stop) try {
     constexpr std::chrono::milliseconds kMostBetweenLooks{500};
+    if (options_.device) {
+      c10::impl::VirtualGuardImpl(options_.device->type()).setDevice(*options_.device);
+    }
     std::unique_lock lock(mutex_);
     while (!stop.stop_requested()) {
       changed_.wait_for(lock, std::min(options_.timeout / 4, kMostBetweenLooks));
-      forget_done();
-      if (under_way_.empty() || steady_clock::now() - under_way_.front().start < options_.timeout) {
-        continue;
-      }
+      const std::string found = trouble();
+      if (found.empty()) continue;
       lock.unlock();
-      options_.on_hang(report());
+      options_.on_hang(found + report());
       return;
     }
+  } catch (const std::exception&) {
   }
 
   WatchOptions options_;
+  std::int64_t rank_;
   FlightRecord record_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  const Communicator* ranks_ = nullptr;
   std::deque<UnderWay> under_way_;
   std::filesystem::path folder_;
   Traffic traffic_;
@@ -137,39 +183,41 @@ class Watched final : public Communicator {
  public:
   Watched(std::shared_ptr<Watch> watch, std::unique_ptr<Communicator> inner, std::string group)
       : watch_(std::move(watch)), inner_(std::move(inner)), group_(std::move(group)) {}
+  ~Watched() override {
+    if (group_ == kAllRanks) watch_->set_ranks(nullptr);
+  }
 
   [[nodiscard]] std::int64_t rank() const override { return inner_->rank(); }
   [[nodiscard]] std::int64_t size() const override { return inner_->size(); }
 
   void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
-    pass("all_reduce_sum", name, tensor, 2 * bytes_of(tensor),
+    pass("all_reduce_sum", name, 2 * bytes_of(tensor),
          [&] { inner_->all_reduce_sum(tensor, name); });
   }
   void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
-    pass("reduce_scatter_sum", name, own, bytes_of(all) + bytes_of(own),
+    pass("reduce_scatter_sum", name, bytes_of(all) + bytes_of(own),
          [&] { inner_->reduce_scatter_sum(all, own, name); });
   }
   void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
-    pass("all_gather", name, all, bytes_of(own) + bytes_of(all),
+    pass("all_gather", name, bytes_of(own) + bytes_of(all),
          [&] { inner_->all_gather(own, all, name); });
   }
   void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
                   at::Tensor& receive, std::span<const std::int64_t> receive_rows,
                   std::string_view name) override {
-    pass("all_to_all", name, receive, bytes_of(send) + bytes_of(receive),
+    pass("all_to_all", name, bytes_of(send) + bytes_of(receive),
          [&] { inner_->all_to_all(send, send_rows, receive, receive_rows, name); });
   }
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
-    pass("broadcast", name, tensor, bytes_of(tensor),
-         [&] { inner_->broadcast(tensor, root, name); });
+    pass("broadcast", name, bytes_of(tensor), [&] { inner_->broadcast(tensor, root, name); });
   }
   void barrier(std::string_view name) override {
-    pass("barrier", name, {}, 0, [&] { inner_->barrier(name); });
+    pass("barrier", name, 0, [&] { inner_->barrier(name); });
   }
   [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t group,
                                                     std::string_view name) override {
     std::unique_ptr<Communicator> part;
-    pass("split", name, {}, 0, [&] { part = inner_->split(group, name); });
+    pass("split", name, 0, [&] { part = inner_->split(group, name); });
     return std::make_unique<Watched>(watch_, std::move(part), fmt::format("{} {}", name, group));
   }
 
@@ -177,16 +225,16 @@ class Watched final : public Communicator {
 
  private:
   template <typename Collective>
-  void pass(std::string_view operation, std::string_view name, const at::Tensor& tensor,
-            std::int64_t bytes, const Collective& collective) {
-    watch_->pass(group_, ++number_, fmt::format("{} '{}'", operation, name), tensor, bytes,
-                 collective);
+  void pass(std::string_view operation, std::string_view name, std::int64_t bytes,
+            const Collective& collective) {
+    if (interference() && !interference()(watch_->rank(), operation, name)) return;
+    watch_->pass(group_, ++number_, fmt::format("{} '{}'", operation, name), bytes, collective);
   }
 
   std::shared_ptr<Watch> watch_;
   std::unique_ptr<Communicator> inner_;
   std::string group_;
-  std::int64_t number_ = 0;
+  std::int64_t number_ = 1;  // the first was to connect
 };
 
 Watch* watch_of(Communicator& ranks) {
@@ -196,10 +244,26 @@ Watch* watch_of(Communicator& ranks) {
 
 }  // namespace
 
+std::unique_ptr<Communicator> watched(std::int64_t rank, std::int64_t num_ranks,
+                                      const std::function<std::unique_ptr<Communicator>()>& connect,
+                                      const WatchOptions& options) {
+  const auto watch = std::make_shared<Watch>(rank, num_ranks, options);
+  std::unique_ptr<Communicator> ranks;
+  watch->pass(kAllRanks, 1, "connect", 0, [&] { ranks = connect(); });
+  watch->set_ranks(ranks.get());
+  return std::make_unique<Watched>(watch, std::move(ranks), kAllRanks);
+}
+
 std::unique_ptr<Communicator> watched(std::unique_ptr<Communicator> ranks,
                                       const WatchOptions& options) {
-  auto watch = std::make_shared<Watch>(ranks->rank(), ranks->size(), options);
-  return std::make_unique<Watched>(std::move(watch), std::move(ranks), "all ranks");
+  const std::int64_t rank = ranks->rank();
+  const std::int64_t num_ranks = ranks->size();
+  return watched(
+      rank, num_ranks, [&ranks] { return std::move(ranks); }, options);
+}
+
+void interfere(Interference what) {
+  interference() = std::move(what);
 }
 
 void keep_record(Communicator& ranks, const std::filesystem::path& folder) {

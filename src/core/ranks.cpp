@@ -108,6 +108,10 @@ RankEnvironment read_rank_environment(const Environment& variable) {
   for (const Names* names : {&kTorchrun, &kOpenMpi, &kMpich}) {
     const std::optional<RankEnvironment> own = read(*names, variable);
     if (!own) continue;
+    // srun itself speaks as MPICH does, of its own tasks, one of which may have started torchrun.
+    const bool is_of_srun =
+        names == &kMpich && value_in(variable, kSlurm.rank) != nullptr && found.has_value();
+    if (is_of_srun) continue;
     if (found && (found->rank != own->rank || found->num_ranks != own->num_ranks)) {
       throw UsageError(
           fmt::format("{} says that this is rank {} of {}, {} says rank {} of {}", found->starter,

@@ -48,6 +48,7 @@ c10::Device device_of(const std::string& name) {
 c10::Device use_gpu(std::int64_t idx) {
   (void)device_of("cuda");
   const c10::impl::VirtualGuardImpl gpus(c10::kCUDA);
+  if (gpus.deviceCount() == 1) idx = 0;  // whoever started the ranks shows each its own
   if (idx >= gpus.deviceCount()) {
     throw UsageError(fmt::format("this is rank {} of this machine, where LibTorch finds {}", idx,
                                  counted(gpus.deviceCount(), "GPU")),

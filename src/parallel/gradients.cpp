@@ -106,10 +106,13 @@ std::vector<at::Tensor> Gradients::own_gradients() const {
   return gradients;
 }
 
+bool Gradients::is_shared_out() const {
+  return shares_out_ && groups_.layout().num_ranks > 1;
+}
+
 optim::GradNorms Gradients::norms() {
-  const bool has_slices = shares_out_ && groups_.world().size() > 1;
-  return has_slices ? norms_of_slices()
-                    : norms_of_whole_gradients(parameters_, groups_.expert_group());
+  return is_shared_out() ? norms_of_slices()
+                         : norms_of_whole_gradients(parameters_, groups_.expert_group());
 }
 
 // The ranks' slices are the whole model between them, experts and all. All ranks have as many
@@ -173,23 +176,18 @@ void Gradients::gather_masters() {
   for (Bucket& bucket : buckets_) {
     if (!bucket.is_shared_out()) continue;
     const std::int64_t begin = bucket.replicas->rank() * bucket.part();
-    const auto flat = [](const Member& member) {
-      return member.parameter->master.detach().view({-1});
-    };
-    const Member& first = bucket.members.front();
-    const bool is_one = bucket.members.size() == 1 && first.parameter->numel() == bucket.numel;
     at::Tensor own = at::zeros({bucket.part()}, bucket.sums.options());
-    at::Tensor all = is_one ? flat(first) : at::empty({bucket.numel}, bucket.sums.options());
     for (const Member& member : bucket.members) {
       const optim::Slice slice =
           slice_between(begin, begin + bucket.part(), *member.parameter, member.offset);
       if (slice.count == 0) continue;
       own.narrow(0, member.offset + slice.begin - begin, slice.count).copy_(slice.master());
     }
-    bucket.replicas->all_gather(own, all, "masters of " + bucket.name());
-    if (is_one) continue;  // large ones come without a copy
+    // The sums have been used.
+    bucket.replicas->all_gather(own, bucket.sums, "masters of " + bucket.name());
     for (const Member& member : bucket.members) {
-      flat(member).copy_(all.narrow(0, member.offset, member.parameter->numel()));
+      member.parameter->master.detach().view({-1}).copy_(
+          bucket.sums.narrow(0, member.offset, member.parameter->numel()));
     }
   }
 }

@@ -1,7 +1,9 @@
 #include "switchyard/train/pretrain.h"
 
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "switchyard/comm/self.h"
@@ -25,6 +27,10 @@ bool leads(comm::Communicator& world) {
   return RunRanks(world).leads();
 }
 
+std::filesystem::path records_of_ranks(const RunFolder& folder) {
+  return folder.path() / ".ranks";
+}
+
 // The leader opens the folder before the others look at it.
 template <typename Open>
 RunFolder open_on_ranks(comm::Communicator& world, const std::string& path, const Open& open) {
@@ -34,6 +40,8 @@ RunFolder open_on_ranks(comm::Communicator& world, const std::string& path, cons
   }
   RunFolder folder = open(path);
   log::add_file(folder.log_file());
+  std::error_code error;
+  std::filesystem::remove_all(records_of_ranks(folder), error);  // of an earlier start
   world.barrier("run folder");
   return folder;
 }
@@ -48,7 +56,7 @@ RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder&
               const ResumePoint* point) {
   const std::unique_ptr<Task> task = make_pretraining_task(parts);
   const StopSignal stop;
-  comm::keep_record(groups.world(), folder.path() / ".ranks");
+  comm::keep_record(groups.world(), records_of_ranks(folder));
   RunLoop loop(parts.config, *task, groups, folder, stop);
   if (point != nullptr) loop.restore(*point);
   RunResult result;

@@ -88,8 +88,7 @@ std::map<std::string, at::Tensor> gradients_of(const train::Trainer& trainer,
   std::map<std::string, at::Tensor> gradients;
   for (const optim::Slice& slice : trainer.optimizer().slices()) {
     const ops::Parameter& parameter = *slice.parameter;
-    const bool is_whole = slice.count == parameter.numel();
-    if (is_whole && !trainer.shares_out_optimizer() && !groups.writes(parameter)) continue;
+    if (!trainer.shares_out_optimizer() && !groups.writes(parameter)) continue;
     at::Tensor flat = at::zeros({parameter.numel()}, slice.gradient().options());
     flat.narrow(0, slice.begin, slice.count).copy_(slice.gradient());
     for (const ops::LogicalTensor& part : parameter.parts) {

@@ -18,6 +18,7 @@
 
 #include "support/temporary_folder.h"
 #include "switchyard/comm/flight_record.h"
+#include "switchyard/comm/self.h"
 #include "switchyard/comm/threads.h"
 
 namespace switchyard::comm {
@@ -51,7 +52,7 @@ TEST(FlightRecord, OutlivesAKilledProcess) {
   const pid_t child = ::fork();
   if (child == 0) {
     FlightRecord record(1, 2);
-    (void)record.enter("all ranks", 1, "before it is kept", 0);
+    record.leave(record.enter("all ranks", 1, "before it is kept", 0));
     record.keep_in(folder / "ranks");
     (void)record.enter("all ranks", 2, "all_reduce_sum 'x'", 64);
     ::kill(::getpid(), SIGKILL);
@@ -78,6 +79,33 @@ TEST(FlightRecord, OutlivesAKilledProcess) {
                         "ranks); its process " +
                         std::to_string(child) + " is gone"));
   EXPECT_THAT(report, HasSubstr("no record of rank 2"));
+}
+
+// 256 collectives of a group of experts may have passed since the last of all ranks.
+TEST(FlightRecord, KnowsWhereARankIsInEveryGroup) {
+  FlightRecord own(0, 3);
+  (void)own.enter("all ranks", 7, "all_reduce_sum 'losses'", 0);
+  FlightRecord busy(1, 3);
+  busy.leave(busy.enter("all ranks", 6, "all_gather 'x'", 0));
+  for (int i = 1; i <= 300; ++i) busy.leave(busy.enter("experts 1", i, "all_to_all 'rows'", 0));
+  FlightRecord new_one(2, 3);
+  const std::string report =
+      who_is_missing(own.log(), {busy.log(), new_one.log()}, milliseconds_now());
+  EXPECT_THAT(report, HasSubstr("rank 1 never entered it: the last that it left is all_to_all "
+                                "'rows' (#300 of experts 1)"));
+  EXPECT_THAT(report, HasSubstr("rank 2 never entered it: it has entered none"));
+  (void)busy.enter("experts 1", 301, "all_to_all 'rows'", 0);
+  EXPECT_THAT(who_is_missing(busy.log(), {own.log()}, milliseconds_now()),
+              Not(HasSubstr("rank 0 never")))
+      << "of another group";
+}
+
+// Where the host runs ahead of its device.
+TEST(FlightRecord, TellsOfTheOldestThatIsNotDone) {
+  FlightRecord own(0, 2);
+  (void)own.enter("all ranks", 1, "first", 0);
+  (void)own.enter("all ranks", 2, "second", 0);
+  EXPECT_THAT(who_is_missing(own.log(), {}, milliseconds_now()), HasSubstr("first (#1 of"));
 }
 
 TEST(FlightRecord, IsForgottenWithItsFolder) {
@@ -116,11 +144,12 @@ TEST(Watched, NamesWhoNeverEnteredWhat) {
   std::vector<std::string> reports;
   EXPECT_ANY_THROW(run_ranks(3, [&](Communicator& threads) {
     const std::unique_ptr<Communicator> ranks =
-        watched(threads.split(0, "run"),
-                {.timeout = milliseconds(300), .on_hang = [&](const std::string& report) {
-                   const std::scoped_lock lock(mutex);
-                   reports.push_back(report);
-                 }});
+        watched(threads.split(0, "run"), {.on_hang =
+                                              [&](const std::string& report) {
+                                                const std::scoped_lock lock(mutex);
+                                                reports.push_back(report);
+                                              },
+                                          .timeout = milliseconds(300)});
     const std::unique_ptr<Communicator> pair = ranks->split(threads.rank() == 1 ? 1 : 0, "pair");
     keep_record(*ranks, folder / "ranks");
     at::Tensor tensor = at::ones({2});
@@ -142,7 +171,7 @@ TEST(Watched, NamesWhoNeverEnteredWhat) {
   std::string all;
   for (const std::string& report : reports) all += report;
   EXPECT_THAT(all, AllOf(HasSubstr("rank 2 never entered it: the last that it left is "
-                                   "all_reduce_sum 'losses' (#2 of all ranks)"),
+                                   "all_reduce_sum 'losses' (#3 of all ranks)"),
                          HasSubstr("lives"), Not(HasSubstr("no record of"))));
 }
 
@@ -151,7 +180,7 @@ TEST(Watched, IsSilentAsLongAsCollectivesEnd) {
   run_ranks(2, [&](Communicator& threads) {
     const std::unique_ptr<Communicator> ranks = watched(
         threads.split(0, "run"),
-        {.timeout = milliseconds(100), .on_hang = [&](const std::string&) { ++num_reports; }});
+        {.on_hang = [&](const std::string&) { ++num_reports; }, .timeout = milliseconds(100)});
     for (int i = 0; i < 10; ++i) {
       ranks->barrier("x");
       std::this_thread::sleep_for(milliseconds(30));  // not in a collective
@@ -159,6 +188,53 @@ TEST(Watched, IsSilentAsLongAsCollectivesEnd) {
     EXPECT_EQ(report_of_hang(*ranks), "");
   });
   EXPECT_EQ(num_reports, 0);
+}
+
+TEST(Watched, AnErrorOfTheRanksIsToldAtOnce) {
+  std::atomic<bool> is_broken = false;
+  std::mutex mutex;
+  std::string told;
+  run_ranks(1, [&](Communicator& threads) {
+    const std::unique_ptr<Communicator> ranks =
+        watched(threads.split(0, "run"), {.on_hang =
+                                              [&](const std::string& report) {
+                                                const std::scoped_lock lock(mutex);
+                                                told = report;
+                                              },
+                                          .timeout = milliseconds(200),
+                                          .find_error =
+                                              [&](const Communicator& asked) {
+                                                EXPECT_EQ(asked.size(), 1);
+                                                return is_broken ? "a peer is gone" : "";
+                                              }});
+    std::this_thread::sleep_for(milliseconds(200));
+    is_broken = true;
+    for (int tries = 0; tries < 100; ++tries) {
+      std::this_thread::sleep_for(milliseconds(20));
+      const std::scoped_lock lock(mutex);
+      if (!told.empty()) break;
+    }
+  });
+  EXPECT_THAT(told, HasSubstr("a peer is gone"));
+}
+
+TEST(Watched, ConnectingIsWatchedAsWell) {
+  std::atomic<int> num_reports = 0;
+  const std::unique_ptr<Communicator> ranks =
+      watched(0, 1,
+              [&] {
+                for (int tries = 0; tries < 200 && num_reports == 0; ++tries) {
+                  std::this_thread::sleep_for(milliseconds(20));
+                }
+                return make_self_communicator();
+              },
+              {.on_hang =
+                   [&](const std::string& report) {
+                     EXPECT_THAT(report, HasSubstr("connect (#1 of all ranks)"));
+                     ++num_reports;
+                   },
+               .timeout = milliseconds(100)});
+  EXPECT_EQ(num_reports, 1);
 }
 
 TEST(Watched, CountsCallsBytesAndTime) {

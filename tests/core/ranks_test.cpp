@@ -71,6 +71,16 @@ TEST(RankEnvironment, SaysWhichRankOfItsMachineThisIs) {
             1);
 }
 
+// srun with PMI2 sets what MPICH sets, of the task that torchrun or `switchyard launch` is.
+TEST(RankEnvironment, TorchrunInATaskOfSrunCountsAlone) {
+  const Variables ranks{{"RANK", "1"},         {"WORLD_SIZE", "8"},
+                        {"PMI_RANK", "0"},     {"PMI_SIZE", "1"},
+                        {"SLURM_PROCID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"},
+                        {"LOCAL_RANK", "1"},   {"LOCAL_WORLD_SIZE", "8"}};
+  EXPECT_EQ(read(ranks).rank, 1);
+  EXPECT_EQ(read(ranks).num_ranks, 8);
+}
+
 TEST(RankEnvironment, NamesWhereRanksMeet) {
   const Variables ranks{{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "node-7"}};
   EXPECT_FALSE(read(ranks).meeting.is_named()) << "without a port";

@@ -29,7 +29,8 @@ class Communicator {
   [[nodiscard]] virtual std::int64_t rank() const = 0;
   [[nodiscard]] virtual std::int64_t size() const = 0;
 
-  // Replaces `tensor` by the sum over ranks, added in ascending rank in the tensor's dtype.
+  // Replaces `tensor` by the sum over ranks, added in the tensor's dtype: in ascending rank, or,
+  // over NCCL, in an order of its own, which is the same for all ranks.
   virtual void all_reduce_sum(at::Tensor& tensor, std::string_view name) = 0;
   // Each rank's block of the sum: `all` is [R n, ...], `own` [n, ...] becomes rows rank n to
   // (rank + 1) n of the sum over ranks, added as all_reduce_sum does.

@@ -13,6 +13,8 @@
 
 namespace switchyard::comm {
 
+inline constexpr const char* kAllRanks = "all ranks";
+
 // One collective of one rank. Those of a group have the same number on all ranks of it.
 struct Flight {
   enum class State { entered, done };
@@ -26,10 +28,15 @@ struct Flight {
 
 // A record as it was found.
 struct FlightLog {
+  struct Group {
+    std::string name;
+    std::int64_t last = 0;  // number of the last collective that was entered
+  };
   std::int64_t rank = 0;  // among all
   std::int64_t num_ranks = 0;
   std::string host;
   std::int64_t process = 0;
+  std::vector<Group> groups;    // those that this rank has entered a collective of
   std::vector<Flight> flights;  // oldest first
 };
 
@@ -45,8 +52,8 @@ class FlightRecord {
   FlightRecord(const FlightRecord&) = delete;
   FlightRecord& operator=(const FlightRecord&) = delete;
 
-  // From here on it is also in `folder`/RANK, mapped, so that it is there whatever becomes of the
-  // process. Where that cannot be, it stays in memory.
+  // From here on it is also in `folder`/RANK, written at every change, so that it is there whatever
+  // becomes of the process. Where that cannot be, it stays in memory.
   void keep_in(const std::filesystem::path& folder);
   // Takes the file away again, and the folder with the last one.
   void forget();
@@ -59,17 +66,20 @@ class FlightRecord {
 
  private:
   mutable std::mutex mutex_;
-  std::unique_ptr<FlightPage> own_;
-  FlightPage* page_;  // own_, or mapped
+  void write(const void* part, std::size_t bytes) const;
+
+  std::unique_ptr<FlightPage> page_;
+  int descriptor_ = -1;  // of file_
   std::filesystem::path file_;
 };
 
 // Those of all ranks that are in the folder, by rank.
 [[nodiscard]] std::vector<FlightLog> read_flight_logs(const std::filesystem::path& folder);
 
-// Given this rank's record and those of others: the collective that it waits in, since when, which
-// ranks wait there too, and who never entered it, with what they did last and whether their
-// processes live (where they are on this host). Empty when it waits in none.
+// Given this rank's record and those of others: the collective that it has waited in longest, since
+// when, which ranks are in it too, and who never entered it, with what they did last and whether
+// their processes live. Of ranks on other hosts it is what was last seen: file systems are late.
+// Empty when it waits in none.
 [[nodiscard]] std::string who_is_missing(const FlightLog& own, const std::vector<FlightLog>& others,
                                          std::int64_t now_ms);
 [[nodiscard]] std::int64_t milliseconds_now();

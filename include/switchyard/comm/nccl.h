@@ -31,4 +31,8 @@ struct NcclOptions {
 // InternalError for a tensor of another device.
 [[nodiscard]] std::unique_ptr<Communicator> join_nccl(const NcclOptions& options);
 
+// What NCCL has found wrong with these ranks or a group split off, such as a peer that is gone;
+// empty: nothing, or they are not NCCL's. May be asked from any thread.
+[[nodiscard]] std::string nccl_error(const Communicator& ranks);
+
 }  // namespace switchyard::comm

@@ -8,16 +8,24 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "switchyard/comm/communicator.h"
 
 namespace switchyard::comm {
 
 struct WatchOptions {
-  // Called once, on a thread of its own, when a collective has been under way for longer.
-  std::chrono::milliseconds timeout{1'800'000};
+  // Called once, on a thread of its own, when a collective has been under way for longer, or when
+  // `find_error` has found something.
   std::function<void(const std::string& report)> on_hang = {};  // none: nobody watches
+  std::chrono::milliseconds timeout{1'800'000};
+  // What is wrong with the ranks, empty for nothing; asked twice a second.
+  std::function<std::string(const Communicator& ranks)> find_error = {};
+  // Where the collectives are under way when their calls have returned; none: they return when they
+  // are done.
+  std::optional<c10::Device> device = {};
 };
 
 // What the calls of this rank came to.
@@ -27,10 +35,20 @@ struct Traffic {
   double seconds = 0.0;    // in calls; those on a device return before they are done
 };
 
-// Passes everything on to `ranks` and the groups that are split off. A collective on a device is
-// under way until the device has done it.
+// Passes everything on to what `connect` returns and to the groups that are split off; connecting
+// is watched as well. `rank` of `num_ranks` is what this one will be.
+[[nodiscard]] std::unique_ptr<Communicator> watched(
+    std::int64_t rank, std::int64_t num_ranks,
+    const std::function<std::unique_ptr<Communicator>()>& connect, const WatchOptions& options);
 [[nodiscard]] std::unique_ptr<Communicator> watched(std::unique_ptr<Communicator> ranks,
                                                     const WatchOptions& options);
+
+// For tests: what this process does before each of its collectives, of watched() ranks alone.
+// `operation` is as in reports, "all_to_all". False: it leaves the collective out, as a mistake
+// would.
+using Interference =
+    std::function<bool(std::int64_t rank, std::string_view operation, std::string_view name)>;
+void interfere(Interference interference);
 
 // The following are about what watched() returned, and do nothing (return nothing) for others.
 

@@ -16,8 +16,8 @@ namespace switchyard::ops {
 // Throws UsageError for another name, and where this build or this machine has no such device.
 [[nodiscard]] c10::Device device_of(const std::string& name);
 
-// Makes the GPU of that number the thread's current one: for a rank, which has one of its own.
-// Throws UsageError as device_of, and where there are not so many.
+// Makes the GPU of that number, or the only one that is visible, the thread's current one: for a
+// rank, which has one of its own. Throws UsageError as device_of, and where there are not so many.
 c10::Device use_gpu(std::int64_t idx);
 
 // For train.deterministic: from here on LibTorch's operators give the same bits every time, or

@@ -36,11 +36,13 @@ class Gradients {
   // Scales what this rank has of the sums by clip_norm / norm when norm > clip_norm > 0.
   void clip(double norm, double clip_norm) const;
 
+  // Has each of several ranks only its slices?
+  [[nodiscard]] bool is_shared_out() const;
   // What this rank updates: all of every parameter, or, shared out, its slices of them, disjoint
   // between the ranks that hold the same. Their gradients are the sums, after reduce().
   [[nodiscard]] std::vector<optim::Slice> slices() const;
-  // After an update of the slices, where they are shared out: every rank gets all masters. A
-  // collective of all ranks.
+  // After an update of the slices, where they are shared out: every rank gets all masters, and the
+  // parameters' gradient buffers are overwritten. A collective of all ranks.
   void gather_masters();
 
  private:

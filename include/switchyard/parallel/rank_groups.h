@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "switchyard/comm/communicator.h"
 #include "switchyard/ops/parameter.h"
@@ -15,6 +16,8 @@ class RankGroups {
   // A collective of all ranks of `world`, which must outlive this; `expert` is parallel.expert.
   // Throws UsageError as make_rank_layout does.
   RankGroups(comm::Communicator& world, std::int64_t expert);
+  RankGroups(const RankGroups&) = delete;
+  RankGroups& operator=(const RankGroups&) = delete;
 
   [[nodiscard]] const RankLayout& layout() const { return layout_; }
   [[nodiscard]] comm::Communicator& world() { return world_; }
@@ -30,8 +33,9 @@ class RankGroups {
  private:
   RankLayout layout_;
   comm::Communicator& world_;
-  std::unique_ptr<comm::Communicator> expert_group_;
-  std::unique_ptr<comm::Communicator> expert_replicas_;
+  std::vector<std::unique_ptr<comm::Communicator>> own_;  // groups that are neither all nor one
+  comm::Communicator* expert_group_;
+  comm::Communicator* expert_replicas_;
 };
 
 }  // namespace switchyard::parallel

@@ -62,9 +62,7 @@ class Trainer {
   void restore(const TrainerState& state);
   [[nodiscard]] const optim::AdamW& optimizer() const { return optimizer_; }
   // Has each of several ranks only its part of the optimizer's state?
-  [[nodiscard]] bool shares_out_optimizer() const {
-    return config_.parallel.shard_optimizer && communicator_.size() > 1;
-  }
+  [[nodiscard]] bool shares_out_optimizer() const { return gradients_.is_shared_out(); }
   // Time by phase since the last reset: the device's for the phases of a step, of which an update
   // of the last step may be missing; wall time for what others add.
   [[nodiscard]] SpanTimer& phases() { return phases_; }

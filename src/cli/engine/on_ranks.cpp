@@ -57,7 +57,10 @@ std::unique_ptr<comm::Communicator> connect_processes(const RankEnvironment& ran
 }
 
 // Ranks with a GPU each. They meet where the environment says, or over the MPI that started them.
-Connected connect_gpus(const RankEnvironment& ranks, std::chrono::seconds timeout) {
+Connected connect_gpus(const RankEnvironment& ranks, std::chrono::seconds timeout,
+                       bool deterministic) {
+  // The switches of a node add up in any order. Read when NCCL starts.
+  if (deterministic) ::setenv("NCCL_ALGO", "^NVLS", /*overwrite=*/0);
   const c10::Device device = ops::use_gpu(ranks.local_rank);
   const bool meets_over_mpi = !ranks.meeting.is_named();
   if (meets_over_mpi && (ranks.starter == "torchrun" || !comm::built_with_mpi())) {
@@ -82,16 +85,18 @@ Connected connect_gpus(const RankEnvironment& ranks, std::chrono::seconds timeou
     log::error("the ranks do not go on: {}", report);
     end_all_ranks(over_mpi, kExitPeer);
   };
+  const comm::NcclOptions options{
+      .id = id, .rank = ranks.rank, .num_ranks = ranks.num_ranks, .device = device};
   connected.world = comm::watched(
-      comm::join_nccl(
-          {.id = id, .rank = ranks.rank, .num_ranks = ranks.num_ranks, .device = device}),
-      {.timeout = timeout, .on_hang = on_hang});
+      ranks.rank, ranks.num_ranks, [&options] { return comm::join_nccl(options); },
+      {.on_hang = on_hang, .timeout = timeout, .find_error = &comm::nccl_error, .device = device});
   return connected;
 }
 
 Connected connect(const config::Config& config, const RankEnvironment& ranks) {
   const std::chrono::seconds timeout(config.parallel.timeout);
-  if (config.train.device == "cuda") return connect_gpus(ranks, timeout);
+  if (config.train.device == "cuda")
+    return connect_gpus(ranks, timeout, config.train.deterministic);
   if (ranks.starter == "torchrun") {
     throw UsageError("ranks on CPUs talk over MPI, which torchrun does not start",
                      "start them with mpirun, srun or `switchyard launch`");
@@ -118,9 +123,9 @@ int on_ranks(const config::Config& config, bool debug,
     code = exit_code_of(error);
     if (!is_agreed(error)) {
       const int status = report_any_error(error, debug);
-      if (dynamic_cast<const PeerError*>(&error) != nullptr) {
-        log::error("{}", comm::report_of_hang(*connected.world));
-      }
+      const bool waited = dynamic_cast<const PeerError*>(&error) != nullptr;
+      const std::string report = waited ? comm::report_of_hang(*connected.world) : "";
+      if (!report.empty()) log::error("{}", report);
       end_all_ranks(connected.over_mpi, status);
     }
     if (ranks.rank == 0) (void)report_any_error(error, debug);

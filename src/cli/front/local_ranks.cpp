@@ -67,7 +67,11 @@ void set_variables(std::int64_t rank, std::int64_t num_ranks, const Socket& sock
   set(kNumLocalRanks, num_ranks);
   ::setenv(kHost, kHere, 1);
   set(kPort, socket.port());
-  ::unsetenv("TORCHELASTIC_USE_AGENT_STORE");
+  // What another starter has said of the launcher is not about its ranks.
+  for (const char* name : {"TORCHELASTIC_USE_AGENT_STORE", "PMI_RANK", "PMI_SIZE",
+                           "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"}) {
+    ::unsetenv(name);
+  }
   if (rank == 0) {
     set(kListeningSocket, socket.descriptor());
   } else {
@@ -96,8 +100,7 @@ LocalRanks::LocalRanks(std::int64_t num_ranks, const std::function<void()>& run)
     }
     if (child < 0) {
       const int error = errno;
-      if (group_ != 0) ::kill(-group_, SIGKILL);
-      (void)wait();
+      end_all();
       throw OutOfMemoryError(fmt::format("cannot start rank {}: {}", rank, std::strerror(error)));
     }
     if (group_ == 0) group_ = child;
@@ -107,12 +110,17 @@ LocalRanks::LocalRanks(std::int64_t num_ranks, const std::function<void()>& run)
 }
 
 LocalRanks::~LocalRanks() {
+  end_all();
+}
+
+void LocalRanks::end_all() {
   const bool is_any_left =
       std::any_of(processes_.begin(), processes_.end(), [](pid_t process) { return process != 0; });
   if (!is_any_left) return;
   ::kill(-group_, SIGKILL);
-  for (const pid_t process : processes_) {
+  for (pid_t& process : processes_) {
     if (process != 0) ::waitpid(process, nullptr, 0);
+    process = 0;
   }
 }
 

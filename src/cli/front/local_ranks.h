@@ -29,6 +29,7 @@ class LocalRanks {
 
  private:
   [[nodiscard]] std::int64_t rank_of(pid_t process) const;
+  void end_all();
 
   pid_t group_ = 0;
   std::vector<pid_t> processes_;  // by rank; 0 = has ended

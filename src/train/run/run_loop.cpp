@@ -238,7 +238,7 @@ checkpoint::WritePlan RunLoop::checkpoint_plan() {
   const parallel::RankLayout& layout = groups_.layout();
   const bool is_shared_out = trainer_.shares_out_optimizer();
   checkpoint::CheckpointTensors tensors;
-  if (layout.replica_idx() == 0) tensors.weights = named_weights(task_.model(), is_ours);
+  tensors.weights = named_weights(task_.model(), is_ours);
   if (leads()) tensors.router_state = named_router_state(task_.model());
   tensors.optimizer = named_moments(trainer_.optimizer(), [&](const ops::Parameter& parameter) {
     return is_shared_out || is_ours(parameter);

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdlib>
 #include <string>
 
 #include "comm/communicator_contract.h"
@@ -156,8 +157,9 @@ TEST(NcclRanks, AreToldWhenRowsDiffer) {
               HasSubstr("'rows': rank 1 sends 0 rows to rank 0, which expects 1"));
 }
 
-// The rank that fails takes its communicator down, so that nobody waits for it for ever.
+// As when a process dies: the others find out by themselves.
 TEST(NcclRanks, EndWhenOneOfThemFails) {
+  ::setenv("SWITCHYARD_SIMULATED_NCCL_PATIENCE_MS", "500", 1);
   EXPECT_THAT(disagreement(&run_unchecked,
                            [](Communicator& comm) {
                              if (comm.rank() == 1) throw DataError("no text");
@@ -165,6 +167,7 @@ TEST(NcclRanks, EndWhenOneOfThemFails) {
                              comm.all_reduce_sum(tensor, "grad");
                            }),
               HasSubstr("no text"));
+  ::unsetenv("SWITCHYARD_SIMULATED_NCCL_PATIENCE_MS");
 }
 
 TEST(NcclRanks, RefuseAnIdThatIsNone) {

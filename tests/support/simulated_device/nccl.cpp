@@ -274,6 +274,7 @@ NcclResult init_rank(NcclComm* comm, int num_ranks, NcclUniqueId id, int rank) {
 }
 
 NcclResult split(NcclComm comm, int color, int key, NcclComm* part, void* /*config*/) {
+  if (const NcclResult bad = check(comm, nullptr, nullptr); bad != NcclResult::success) return bad;
   if (key != comm->rank) return refuse(NcclResult::invalid_usage, "ranks are to keep their order");
   const Call call{.operation = Operation::split, .color = color};
   if (const NcclResult bad = agree(comm, call); bad != NcclResult::success) return bad;
@@ -290,9 +291,11 @@ NcclResult split(NcclComm comm, int color, int key, NcclComm* part, void* /*conf
   return open(name, num_ranks, rank, part);
 }
 
+// Waits for the others, as NCCL does.
 NcclResult destroy(NcclComm comm) {
+  const bool all_here = comm->meet();
   close(comm);
-  return NcclResult::success;
+  return all_here ? NcclResult::success : refuse(NcclResult::remote_error, kLost);
 }
 
 NcclResult abort(NcclComm comm) {
@@ -322,11 +325,6 @@ const char* error_string(NcclResult result) {
 
 const NcclLibrary& nccl_library() {
   static const NcclLibrary library{
-      .GetVersion =
-          [](int* version) {
-            *version = 22809;
-            return NcclResult::success;
-          },
       .GetUniqueId = &get_unique_id,
       .CommInitRank = &init_rank,
       .CommSplit = &split,
