@@ -24,10 +24,9 @@
 namespace switchyard::plan {
 namespace {
 
+using testing::CountingAllocator;
 using testing::tiny_config;
 using testing::tiny_window;
-
-using testing::CountingAllocator;
 
 constexpr std::int64_t kSequences = 6;
 
