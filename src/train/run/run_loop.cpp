@@ -50,6 +50,7 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
       environment_(measure_environment(config, ranks_.count(), leads())),
       trainer_(config, task.model(), task.objective(), groups),
       statistics_(statistics_options(config, task, environment_.peak_flops)),
+      router_watch_(config.model),
       records_(leads() ? &folder : nullptr, side_work_),
       checkpoints_(folder.checkpoints(), config.train.keep_last) {
   const std::int64_t num_bytes = ranks_.sum(
@@ -206,6 +207,7 @@ void RunLoop::warn_of(const StepSums& sums) {
     const auto write = change.is_warning() ? log::write_warning : log::write_info;
     write(fmt::format("step {}: {}", sums.step, change.message(config_.model.moe.loss)));
   }
+  if (const auto lost = router_watch_.add(sums)) log::warning("step {}: {}", sums.step, *lost);
 }
 
 void RunLoop::log_step(const StepSums& sums) {

@@ -12,6 +12,7 @@
 #include "switchyard/config/config.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/telemetry/expert_watch.h"
+#include "switchyard/telemetry/router_watch.h"
 #include "switchyard/telemetry/step_statistics.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/run_result.h"
@@ -91,6 +92,7 @@ class RunLoop {
   Trainer trainer_;
   telemetry::StepStatistics statistics_;
   telemetry::ExpertWatch expert_watch_;
+  telemetry::RouterWatch router_watch_;
   SideProgress done_;
   SideWork side_work_;
   RunRecords records_;
