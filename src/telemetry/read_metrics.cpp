@@ -133,6 +133,11 @@ StepRecord step_record(const Object& object) {
                              .k_histogram = entry.numbers<std::int64_t>("k_histogram")});
   }
   record.phase_ms = object.named_numbers("phase_ms");
+  for (const Object& entry : object.objects("ranks")) {
+    record.ranks.push_back({.rank = entry.required_integer("rank"),
+                            .wait_ms = entry.number("wait_ms"),
+                            .exchanged_mb = entry.number("exchanged_mb")});
+  }
   return record;
 }
 

@@ -67,6 +67,11 @@ Json to_json(const StepRecord& record) {
     json["layers"].push_back(std::move(entry));
   }
   json["phase_ms"] = record.phase_ms;
+  for (const RankRecord& rank : record.ranks) {
+    json["ranks"].push_back({{"rank", rank.rank},
+                             {"wait_ms", number(rank.wait_ms)},
+                             {"exchanged_mb", number(rank.exchanged_mb)}});
+  }
   return json;
 }
 

@@ -42,6 +42,8 @@ StepRecord full_record() {
                            .load = {0.5, 0.25, 0.25, 0.0},
                            .k_histogram = {0, 8, 4, 1, 0}});
   record.phase_ms = {{"forward", 40.0}, {"backward", 80.0}};
+  record.ranks = {{.rank = 0, .wait_ms = 1.5, .exchanged_mb = 2.25},
+                  {.rank = 1, .wait_ms = 0.5, .exchanged_mb = 2.25}};
   return record;
 }
 

@@ -21,6 +21,7 @@ namespace switchyard::telemetry {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -151,6 +152,21 @@ TEST_F(Report, OnlyThePhasesThatTakeMostAreDrawn) {
   const std::string text = page();
   for (const char* phase : {"forward", "backward", "stroll"}) EXPECT_THAT(text, HasSubstr(phase));
   EXPECT_THAT(text, Not(HasSubstr("dust")));
+}
+
+TEST_F(Report, ShowsWhichRankTheOthersWaitFor) {
+  EXPECT_THAT(page(), Not(HasSubstr("Waiting for other ranks")));
+  StepRecord record = step_record(51, 2);
+  record.ranks = {{.rank = 0, .wait_ms = 20.0}, {.rank = 1, .wait_ms = 2.0}};
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  const std::string two = page();
+  EXPECT_EQ(markup_problem(two), "");
+  EXPECT_THAT(two, HasSubstr("Waiting for other ranks"));
+  EXPECT_THAT(two, HasSubstr("rank 1"));
+  record.step = 52;
+  for (std::int64_t rank = 2; rank < 40; ++rank) record.ranks.push_back({.rank = rank});
+  MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
+  EXPECT_THAT(page(), AllOf(HasSubstr("median"), Not(HasSubstr("rank 39"))));
 }
 
 TEST_F(Report, RecordsThatAResumeTookBackAreNotShown) {

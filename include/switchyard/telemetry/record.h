@@ -41,6 +41,13 @@ struct LayerRecord {
   std::vector<std::int64_t> k_histogram = {};  // [E + 1] tokens of the window with k experts
 };
 
+// What a rank of several did in the window; means per step. The slow one waits least.
+struct RankRecord {
+  std::int64_t rank = 0;
+  double wait_ms = 0.0;       // in collectives, moving and waiting
+  double exchanged_mb = 0.0;  // of its tensors in collectives, sent and received
+};
+
 // One logged step; statistics cover the steps since the last record. Non-finite numbers become
 // null in JSON.
 struct StepRecord {
@@ -60,6 +67,7 @@ struct StepRecord {
   std::int64_t skipped_steps = 0;             // since the run began
   std::vector<LayerRecord> layers = {};
   std::map<std::string, double> phase_ms = {};  // mean per step
+  std::vector<RankRecord> ranks = {};           // none where there is one
 };
 
 struct EvaluationRecord {

@@ -54,6 +54,50 @@ std::vector<std::string> longest_phases(const Metrics& metrics) {
   return phases;
 }
 
+// What each rank waited: the one that others wait for is the line at the bottom. Of many ranks the
+// least, the middle and the most.
+std::string rank_figures(const Metrics& metrics, const Figures& figures) {
+  constexpr std::size_t kMostLines = 8;
+  std::set<std::int64_t> ranks;
+  for (const StepRecord& record : metrics.steps) {
+    for (const RankRecord& rank : record.ranks) ranks.insert(rank.rank);
+  }
+  if (ranks.size() < 2) return {};
+  Chart waits = figures.chart("Waiting for other ranks",
+                              "milliseconds a step in collectives; the slowest rank waits least");
+  waits.y_from = 0.0;
+  const auto add = [&](const std::string& name, std::size_t idx, std::size_t count,
+                       const std::function<double(const StepRecord&)>& value) {
+    waits.series.push_back(
+        thinned(figures.series(name, ordered_color(idx, count), value), kMaxPoints));
+  };
+  if (ranks.size() <= kMostLines) {
+    std::size_t idx = 0;
+    for (const std::int64_t rank : ranks) {
+      add(fmt::format("rank {}", rank), idx++, ranks.size(), [rank](const StepRecord& record) {
+        for (const RankRecord& each : record.ranks) {
+          if (each.rank == rank) return each.wait_ms;
+        }
+        return kNan;
+      });
+    }
+    return draw(waits);
+  }
+  const auto quantile = [](double share) {
+    return [share](const StepRecord& record) {
+      std::vector<double> sorted;
+      for (const RankRecord& each : record.ranks) sorted.push_back(each.wait_ms);
+      if (sorted.empty()) return kNan;
+      std::sort(sorted.begin(), sorted.end());
+      return sorted[static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1))];
+    };
+  };
+  add("least", 0, 3, quantile(0.0));
+  add("median", 1, 3, quantile(0.5));
+  add("most", 2, 3, quantile(1.0));
+  return draw(waits);
+}
+
 }  // namespace
 
 std::string learning_figures(const Metrics& metrics, std::optional<std::int64_t> planned_steps) {
@@ -133,7 +177,7 @@ std::string speed_figures(const Metrics& metrics, std::optional<std::int64_t> pl
                                }),
                 kMaxPoints));
   }
-  return text + draw(step_time);
+  return text + draw(step_time) + rank_figures(metrics, figures);
 }
 
 }  // namespace switchyard::telemetry

@@ -221,8 +221,9 @@ void RunLoop::log_step(const StepSums& sums) {
 // Of the steps since the last one.
 void RunLoop::write_record() {
   if (statistics_.empty()) return;
-  const telemetry::StepRecord record =
+  telemetry::StepRecord record =
       statistics_.take_record(trainer_.phases(), ops::memory_bytes(task_.model().device()));
+  ranks_.add_traffic(record);
   trainer_.phases().reset();
   const double eta = seconds_since(start_) / static_cast<double>(record.step - first_step_) *
                      static_cast<double>(config_.train.steps - record.step);

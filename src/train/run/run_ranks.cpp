@@ -1,14 +1,18 @@
 #include "train/run/run_ranks.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
+#include <algorithm>
 #include <exception>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "switchyard/comm/text.h"
+#include "switchyard/comm/watched.h"
 #include "switchyard/core/error.h"
 #include "switchyard/format/json.h"
 
@@ -61,6 +65,27 @@ std::int64_t RunRanks::of_leader(std::int64_t number, std::string_view name) {
   at::Tensor leaders = tensor_of(number);
   world_.broadcast(leaders, 0, name);
   return number_in(leaders);
+}
+
+void RunRanks::add_traffic(telemetry::StepRecord& record) {
+  const comm::Traffic own = comm::take_traffic(world_);
+  const std::int64_t before = std::exchange(told_step_, record.step);
+  // What came before the first record is no training.
+  if (count() == 1 || before < 0) return;
+  const auto steps = static_cast<double>(std::max<std::int64_t>(1, record.step - before));
+  constexpr std::int64_t kNumbers = 3;
+  const at::Tensor here = at::empty({1, kNumbers}, at::kDouble);
+  auto* const number = here.mutable_data_ptr<double>();
+  number[0] = static_cast<double>(own.calls);
+  number[1] = 1e3 * own.seconds / steps;
+  number[2] = 1e-6 * static_cast<double>(own.bytes) / steps;
+  at::Tensor all = at::empty({count(), kNumbers}, at::kDouble);
+  world_.all_gather(here, all, "waits of ranks");
+  for (std::int64_t rank = 0; rank < count(); ++rank) {
+    const double* const of_rank = all.const_data_ptr<double>() + kNumbers * rank;
+    if (of_rank[0] == 0.0) continue;  // nobody notes it
+    record.ranks.push_back({.rank = rank, .wait_ms = of_rank[1], .exchanged_mb = of_rank[2]});
+  }
 }
 
 inference::RankShare RunRanks::share() {

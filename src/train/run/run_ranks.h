@@ -10,6 +10,7 @@
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/comm/communicator.h"
 #include "switchyard/inference/rank_share.h"
+#include "switchyard/telemetry/record.h"
 
 namespace switchyard::train {
 
@@ -27,6 +28,10 @@ class RunRanks {
   // For evaluations and samples.
   [[nodiscard]] inference::RankShare share();
 
+  // What each rank has waited and exchanged since the last call, into the leader's record of these
+  // steps. Nothing where nobody notes it (comm/watched.h).
+  void add_traffic(telemetry::StepRecord& record);
+
   // checkpoint::save with the files of all ranks: the leader saves `request` while the others write
   // their `plan`s. The leader throws the StorageError of any of them, which are all through then.
   std::filesystem::path save(const std::filesystem::path& checkpoints,
@@ -35,6 +40,7 @@ class RunRanks {
 
  private:
   comm::Communicator& world_;
+  std::int64_t told_step_ = -1;  // of the last record; -1 = none yet
 };
 
 }  // namespace switchyard::train

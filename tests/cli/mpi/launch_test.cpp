@@ -45,6 +45,10 @@ TEST_F(Launched, FourRanksTrainAsOneDoes) {
   }
   EXPECT_TRUE(
       fs::exists(folder_ / "four/checkpoints/step-000040/model-00004-of-00004.safetensors"));
+  const std::string metrics = read_file(folder_ / "four/metrics.jsonl");
+  EXPECT_THAT(metrics, HasSubstr(R"("rank":3,)")) << "who waits how long";
+  EXPECT_THAT(read_file(folder_ / "four/report.html"), HasSubstr("Waiting for other ranks"));
+  EXPECT_FALSE(fs::exists(folder_ / "four/.ranks")) << "all is well";
   EXPECT_TRUE(fs::exists(folder_ / "four/samples/step-000040.txt"));
   EXPECT_TRUE(fs::exists(folder_ / "four/report.html"));
   EXPECT_EQ(run({"evaluate", folder_ / "four", "--text", folder_ / "text.txt"}), 0) << messages();
