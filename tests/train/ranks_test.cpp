@@ -12,6 +12,9 @@
 #include <vector>
 
 #include "switchyard/comm/threads.h"
+#include "switchyard/config/routers/expert_threshold.h"
+#include "switchyard/config/routers/relu.h"
+#include "switchyard/config/routers/top_k.h"
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/train/model_files.h"
@@ -44,6 +47,25 @@ struct Layout {
   std::int64_t expert = 1;
 };
 
+config::RouterConfig router_of(const std::string& name) {
+  if (name == "top_p") {
+    return config::RouterConfig(
+        config::TopPOptions{.p_warmup = config::PWarmup{.from = 0.9, .steps = 8}});
+  }
+  if (name == "top_p_normalized") {
+    return config::RouterConfig(config::TopPOptions{.target_k = 2.0, .normalize_logits = true});
+  }
+  if (name == "top_k_biased") {
+    return config::RouterConfig(config::TopKOptions{.k = 2, .bias_rate = 0.01}, true);
+  }
+  if (name == "relu") return config::RouterConfig(config::ReluOptions{.l1_start = 1e-2});
+  if (name == "expert_threshold") {
+    return config::RouterConfig(config::ExpertThresholdOptions{.threshold_warmup = 2});
+  }
+  return name == "shared_expert" ? config::RouterConfig(config::TopPOptions{})
+                                 : config::RouterConfig(name);
+}
+
 config::Config config_of(const std::string& router, std::int64_t num_ranks,
                          std::int64_t expert = 1) {
   config::Config config = tiny_config("fp64");
@@ -51,10 +73,11 @@ config::Config config_of(const std::string& router, std::int64_t num_ranks,
   config.data.attend_across_documents = false;
   config.model.dropout = 0.1;
   config.model.moe.layers = {0, 1};
-  config.model.moe.router = router == "top_p"
-                                ? config::RouterConfig(config::TopPOptions{
-                                      .p_warmup = config::PWarmup{.from = 0.9, .steps = 8}})
-                                : config::RouterConfig(router);
+  config.model.moe.router = router_of(router);
+  if (router == "shared_expert") {
+    config.model.moe.shared_expert_size = 20;
+    config.model.moe.shared_expert_gate = true;
+  }
   config.model.moe.loss.load_balance = 0.1;
   config.model.moe.loss.dynamic = 0.01;
   config.model.moe.loss.z = 0.01;
@@ -104,6 +127,7 @@ void expect_same_losses(const telemetry::LossTerms& a, const telemetry::LossTerm
   EXPECT_NEAR(a.load_balance, b.load_balance, 1e-10);
   EXPECT_NEAR(a.dynamic, b.dynamic, 1e-10);
   EXPECT_NEAR(a.z, b.z, 1e-10);
+  EXPECT_NEAR(a.l1, b.l1, 1e-10);
 }
 
 void expect_same_training(const Trace& actual, const Trace& expected) {
@@ -124,6 +148,7 @@ void expect_same_training(const Trace& actual, const Trace& expected) {
       EXPECT_EQ(a.layers[layer].k_histogram_E1, b.layers[layer].k_histogram_E1);
       EXPECT_NEAR(a.layers[layer].entropy_sum, b.layers[layer].entropy_sum, 1e-8);  // of 128 tokens
       expect_same_losses(a.layers[layer].losses, b.layers[layer].losses);
+      EXPECT_NEAR(a.layers[layer].router_grad_norm, b.layers[layer].router_grad_norm, 1e-10);
     }
   }
   for (const auto& [name, value] : actual.weights) {
@@ -187,7 +212,9 @@ TEST_P(TrainerOnRanks, StayTheSameBitForBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TrainerOnRanks,
-                         ::testing::Values("top_k", "top_p", "attention_importance"),
+                         ::testing::Values("top_k", "top_p", "attention_importance",
+                                           "top_p_normalized", "top_k_biased", "relu",
+                                           "expert_threshold", "shared_expert"),
                          [](const auto& instance) { return instance.param; });
 
 // Only one rank sees the poison; its loss is not finite.

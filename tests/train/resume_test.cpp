@@ -12,6 +12,8 @@
 #include "switchyard/config/load.h"
 #include "switchyard/config/router.h"
 #include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/expert_threshold.h"
+#include "switchyard/config/routers/relu.h"
 #include "switchyard/config/routers/top_k.h"
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
@@ -84,6 +86,31 @@ INSTANTIATE_TEST_SUITE_P(
              [](config::Config& config) {
                config.model.moe.router = config::RouterConfig(
                    config::TopPOptions{.p_warmup = config::PWarmup{.from = 1.0, .steps = 15}});
+             }},
+        Case{"router_with_biases",
+             [](config::Config& config) {
+               config.model.moe.router =
+                   config::RouterConfig(config::TopKOptions{.bias_rate = 1e-2}, true);
+             }},
+        Case{"router_with_an_l1_coefficient",
+             [](config::Config& config) {
+               config.model.moe.router =
+                   config::RouterConfig(config::ReluOptions{.l1_start = 1e-3});
+             }},
+        Case{"router_with_thresholds",
+             [](config::Config& config) {
+               config.model.moe.router =
+                   config::RouterConfig(config::ExpertThresholdOptions{.threshold_warmup = 6});
+             }},
+        Case{"router_with_a_target_and_a_scale",
+             [](config::Config& config) {
+               config.model.moe.router = config::RouterConfig(
+                   config::TopPOptions{.target_k = 2.0, .normalize_logits = true});
+             }},
+        Case{"shared_expert",
+             [](config::Config& config) {
+               config.model.moe.shared_expert_size = 12;
+               config.model.moe.shared_expert_gate = true;
              }},
         Case{"router_with_state",
              [](config::Config& config) {

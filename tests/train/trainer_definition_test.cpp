@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "switchyard/config/routers/expert_threshold.h"
+#include "switchyard/config/routers/relu.h"
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/inference/batching.h"
 #include "switchyard/train/trainer.h"
@@ -68,6 +70,62 @@ TEST(Trainer, TellsRoutersTheStepThatWasMade) {
   (void)run.train(3);
   const double p = run.decoder->routers().at(1)->state().at("p").item<double>();
   EXPECT_NEAR(p, 1.0 - 0.6 * 3 / 10, 1e-6);
+}
+
+TEST(Trainer, TellsTheNormOfEachRoutersGradient) {
+  config::Config config = tiny_config("fp64");
+  config.model.moe.layers = {0, 1};
+  config.optim.clip_norm = 0.0;
+  const TinyRun run(config);
+  const StepSums sums = run.trainer->train_step();
+  ASSERT_EQ(sums.layers.size(), 2U);
+  for (const telemetry::LayerSums& layer : sums.layers) {
+    const ops::Parameter& weight = run.decoder->routers().at(layer.layer)->weight();
+    EXPECT_GT(layer.router_grad_norm, 0.0);
+    EXPECT_NEAR(layer.router_grad_norm, weight.grad.norm().item<double>(), 1e-12);
+  }
+  EXPECT_NE(sums.layers[0].router_grad_norm, sums.layers[1].router_grad_norm);
+}
+
+// A small step against the gradient takes the coefficient's share of the loss down.
+TEST(Trainer, AddsTheL1LossThatARouterAsksFor) {
+  config::Config config = tiny_config("fp64");
+  config.model.moe.loss = {.load_balance = 0.0, .dynamic = 0.0};
+  config.schedule.warmup_steps = 0;
+  const auto weights_after_a_step = [&config](double l1_start) {
+    config.model.moe.router = config::RouterConfig(config::ReluOptions{.l1_start = l1_start});
+    const TinyRun run(config);
+    const StepSums sums = run.trainer->train_step();
+    EXPECT_GT(sums.layers[0].losses.l1, 0.0);
+    EXPECT_NEAR(sums.layers[0].weighted_l1, l1_start / 2.0 * sums.layers[0].losses.l1, 1e-9);
+    return run.decoder->routers().at(1)->weight().grad.clone();
+  };
+  const at::Tensor without = weights_after_a_step(1e-12);
+  const at::Tensor with = weights_after_a_step(1.0);
+  EXPECT_GT(with.sub(without).norm().item<double>(), 10.0 * without.norm().item<double>());
+}
+
+double mean_experts_of_last(const config::RouterConfig& router, std::int64_t num_steps) {
+  config::Config config = tiny_config();
+  config.model.moe.num_experts = 8;
+  config.model.moe.loss = {.load_balance = 0.0};
+  config.model.moe.router = router;
+  config.train.steps = num_steps;
+  const TinyRun run(config);
+  const std::vector<StepSums> steps = run.train(num_steps);
+  double mean = 0.0;
+  for (std::size_t i = steps.size() - 50; i < steps.size(); ++i) {
+    mean += telemetry::experts_per_token(steps[i]) / 50.0;
+  }
+  return mean;
+}
+
+TEST(Trainer, RoutersWithABudgetComeToIt) {
+  EXPECT_NEAR(
+      mean_experts_of_last(config::RouterConfig(config::ReluOptions{.l1_start = 1e-4}), 300), 2.0,
+      0.2);
+  const config::ExpertThresholdOptions thresholds{.threshold_decay = 0.9, .threshold_warmup = 20};
+  EXPECT_NEAR(mean_experts_of_last(config::RouterConfig(thresholds), 150), 2.0, 0.2);
 }
 
 }  // namespace
