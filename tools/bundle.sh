@@ -50,7 +50,13 @@ partial="$target.partial"
 rm -rf "$partial"
 trap 'rm -rf "$partial"' EXIT
 mkdir -p "$partial/bin" "$partial/lib"
-cp -L "$build/switchyard" "$build/switchyard-engine" "$partial/bin/" # the one looks beside itself
+for program in switchyard switchyard-engine; do # the one looks beside itself for the other
+  cp -L "$build/$program" "$partial/bin/"
+  # Their own search path is this machine's, and would come first.
+  printf 'file(RPATH_REMOVE FILE "%s")\n' "$(realpath "$partial/bin/$program")" > "$partial/rpath.cmake"
+  cmake -P "$partial/rpath.cmake" > /dev/null || die "cannot take the search path out of $program"
+done
+rm "$partial/rpath.cmake"
 for library in "${libraries[@]}"; do
   "${copy[@]}" "$library" "$partial/lib/$(basename "$library")"
   # Parts of these are loaded by name, when they are first needed.

@@ -3,9 +3,9 @@
 # refuses. Links stand for copies, which would be gigabytes.
 #   bundle_test.sh BUILD_FOLDER
 set -euo pipefail
-build=$1
+build=$(realpath "$1")
 [[ -x $build/switchyard-engine ]] || exit 77 # built without LibTorch
-bundle="$(dirname "${BASH_SOURCE[0]}")/../../tools/bundle.sh"
+bundle="$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../tools/bundle.sh")"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 fail() {
