@@ -3,7 +3,8 @@
 // are is left to an L1 loss of the weights,
 //   lambda E / (k T^2) sum_e n_e sum_t w_te,
 // which makes the weights of full experts dearer, with k the target. After every step lambda is
-// multiplied by a rate when tokens got more experts than that, divided when fewer.
+// multiplied by a factor when tokens got more experts than that in the mean, divided when fewer; as
+// in the paper the mean is of all layers, which share the budget as the language model wants.
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scalar_tensor.h>
 
@@ -81,16 +82,21 @@ class ReluRouter final : public LinearRouter {
 
   void after_step(const GlobalSums& sums) override {
     if (sums.num_tokens == 0) return;
-    const std::int64_t num_rows =
-        std::accumulate(sums.count_E.begin(), sums.count_E.end(), std::int64_t{0});
-    const double target = options_.target_k * static_cast<double>(sums.num_tokens);
-    const auto rate = static_cast<float>(options_.l1_factor);
-    if (static_cast<double>(num_rows) > target) coefficient_ *= rate;
-    if (static_cast<double>(num_rows) < target) coefficient_ /= rate;
+    const double mean_k = mean_experts(sums);
+    const auto factor = static_cast<float>(options_.l1_factor);
+    if (mean_k > options_.target_k) coefficient_ *= factor;
+    if (mean_k < options_.target_k) coefficient_ /= factor;
     coefficient_ = std::clamp(coefficient_, kLeast, kMost);
   }
 
  private:
+  [[nodiscard]] double mean_experts(const GlobalSums& sums) const {
+    if (options_.control == "model") return sums.model_experts_per_token;
+    const std::int64_t num_rows =
+        std::accumulate(sums.count_E.begin(), sums.count_E.end(), std::int64_t{0});
+    return static_cast<double>(num_rows) / static_cast<double>(sums.num_tokens);
+  }
+
   config::ReluOptions options_;
   float coefficient_;
 };
@@ -103,6 +109,10 @@ std::unique_ptr<Router> make_relu(const config::RouterConfig& config, const Rout
     throw UsageError(fmt::format(
         "model.moe.router.target_k must be above 0 and at most {} (the experts), got {}",
         build.num_experts, options.target_k));
+  }
+  if (options.control != "model" && options.control != "layer") {
+    throw UsageError(
+        fmt::format("model.moe.router.control must be model or layer, got '{}'", options.control));
   }
   if (!(options.l1_start > 0.0 && options.l1_factor > 1.0)) {
     throw UsageError(

@@ -15,6 +15,8 @@ namespace {
 // Of the way from an even load to that of a layer whose fullest m experts take everything.
 constexpr double kCollapsedFrom = 0.75;
 constexpr double kSpreadBelow = 0.5;
+// Tokens that use more of the experts than this cannot crowd a few of them.
+constexpr double kNearlyAll = 0.75;
 
 // "expert 5", "experts 5 and 7", "experts 1, 2, 3 and 12 more".
 std::string name_experts(const std::vector<std::int64_t>& experts) {
@@ -132,7 +134,7 @@ void ExpertWatch::watch_load(const LayerSums& sums, Layer& layer,
   const double k = static_cast<double>(num_rows) / static_cast<double>(num_tokens);
   const auto num_fullest = static_cast<std::size_t>(std::ceil(std::min(k, num_experts)));
   const double even = static_cast<double>(num_fullest) / num_experts;
-  if (even >= 1.0) return;  // every token uses about all of them
+  if (even > kNearlyAll) return;
   FullestExperts fullest = fullest_experts(count_E, num_fullest, num_rows);
   const double way = (fullest.share - even) / (1.0 - even);
   const bool collapsed = layer.collapsed ? way >= kSpreadBelow : way > kCollapsedFrom;

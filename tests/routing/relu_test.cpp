@@ -38,7 +38,7 @@ TEST(Relu, TakesTheExpertsWhoseLogitIsAboveZeroWeightedByIt) {
 }
 
 TEST(Relu, MovesTheCoefficientTowardTheTarget) {
-  const auto router = build_router(relu_config(2.0));
+  const auto router = build_router(relu_config(2.0, "layer"));
   const float start = coefficient(*router);
   EXPECT_FLOAT_EQ(start, 1e-8F);
   router->after_step({.num_tokens = 10, .count_E = {10, 10, 1, 0, 0, 0}});
@@ -54,8 +54,21 @@ TEST(Relu, MovesTheCoefficientTowardTheTarget) {
   EXPECT_FLOAT_EQ(static_cast<float>(router->gauges().at("l1_coefficient")), 1e-8F / 1.2F);
 }
 
+TEST(Relu, OfTheModelIsTheMeanOfAllLayers) {
+  for (const char* control : {"model", "layer"}) {
+    const auto router = build_router(relu_config(2.0, control));
+    const float before = coefficient(*router);
+    // This layer gives 3 experts to a token, all layers together 1.
+    router->after_step({.num_tokens = 10,
+                        .count_E = std::vector<std::int64_t>(kExperts, 30 / kExperts),
+                        .model_experts_per_token = 1.0});
+    EXPECT_EQ(coefficient(*router) > before, control == std::string("layer")) << control;
+  }
+  EXPECT_THROW((void)build_router(relu_config(2.0, "head")), UsageError);
+}
+
 TEST(Relu, DoesNotWindTheCoefficientUp) {
-  const auto router = build_router(relu_config(2.0));
+  const auto router = build_router(relu_config(2.0, "layer"));
   const GlobalSums too_few{.num_tokens = 10, .count_E = {0, 0, 0, 0, 0, 0}};
   const GlobalSums too_many{.num_tokens = 10, .count_E = {10, 10, 10, 10, 10, 10}};
   for (int step = 0; step < 1000; ++step) router->after_step(too_few);

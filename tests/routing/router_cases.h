@@ -60,8 +60,8 @@ inline config::RouterConfig normalized_top_p_config(double p) {
   return config::RouterConfig(config::TopPOptions{.p = p, .normalize_logits = true});
 }
 
-inline config::RouterConfig relu_config(double target_k) {
-  return config::RouterConfig(config::ReluOptions{.target_k = target_k});
+inline config::RouterConfig relu_config(double target_k, const std::string& control = "model") {
+  return config::RouterConfig(config::ReluOptions{.target_k = target_k, .control = control});
 }
 
 inline config::RouterConfig expert_threshold_config(double target_k,
@@ -108,6 +108,7 @@ inline std::vector<RouterCase> router_cases() {
        config::RouterConfig(config::AttentionImportanceOptions{}), false},
       {"importance_entropy_budget", importance_config("attention_entropy", "budget"), false},
       {.name = "relu", .config = relu_config(2.5), .weights_are_shares = false},
+      {.name = "relu_by_layer", .config = relu_config(2.5, "layer"), .weights_are_shares = false},
       {.name = "expert_threshold_warming_up",
        .config = expert_threshold_config(2.2, 100),
        .weights_are_shares = false},

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "support/tiny_model.h"
+#include "switchyard/config/field_table.h"
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 
@@ -67,8 +68,7 @@ TEST_P(VerifyRouters, EveryLayoutTrainsAsOneRankDoes) {
   EXPECT_EQ(alone.layouts[0].parameter.relative, 0.0);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, VerifyRouters,
-                         ::testing::Values("top_k", "top_p", "attention_importance"),
+INSTANTIATE_TEST_SUITE_P(All, VerifyRouters, ::testing::ValuesIn(config::router_types()),
                          [](const auto& instance) { return instance.param; });
 
 TEST(VerifyLayouts, AnEncoderTrainsAsOneRankDoes) {

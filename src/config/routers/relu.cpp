@@ -11,6 +11,7 @@ namespace {
 
 std::vector<Field> options() {
   return {target_k_field(SWITCHYARD_ROUTER_OPTION(ReluOptions, target_k)),
+          control_field(SWITCHYARD_ROUTER_OPTION(ReluOptions, control)),
           {.key = "l1_start",
            .access = SWITCHYARD_ROUTER_OPTION(ReluOptions, l1_start),
            .default_text = "1e-8",

@@ -1,4 +1,4 @@
-// The row of `target_k`, which is the same in all routers that have a budget of experts per token.
+// Rows that are the same in all routers that have a budget of experts per token.
 #pragma once
 
 #include <fmt/format.h>
@@ -18,6 +18,14 @@ namespace switchyard::config {
           .help =
               "mean that the router is steered to; top_p: by moving p, which starts at `p`, and "
               "0 = p stays"};
+}
+
+[[nodiscard]] inline Field control_field(Access access) {
+  return {.key = "control",
+          .access = access,
+          .default_text = "model",
+          .choices = {"model", "layer"},
+          .help = "the mean that target_k is of: all MoE layers together, or each by itself"};
 }
 
 // Of a router that always has a budget.

@@ -32,11 +32,7 @@ std::vector<Field> options() {
            .help = "{from: 1, steps: 500}: move p linearly from `from` (in (0, 1], default 1) in "
                    "`steps` steps"},
           target_k_field(SWITCHYARD_ROUTER_OPTION(TopPOptions, target_k)),
-          {.key = "control",
-           .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, control),
-           .default_text = "model",
-           .choices = {"model", "layer"},
-           .help = "the mean that target_k is of: all MoE layers together, or each by itself"},
+          control_field(SWITCHYARD_ROUTER_OPTION(TopPOptions, control)),
           {.key = "control_gains",
            .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, control_gains),
            .default_text = "[0.25, 0.5]",

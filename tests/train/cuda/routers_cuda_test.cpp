@@ -12,6 +12,8 @@
 
 #include "support/near_in_norm.h"
 #include "switchyard/config/routers/attention_importance.h"
+#include "switchyard/config/routers/expert_threshold.h"
+#include "switchyard/config/routers/relu.h"
 #include "switchyard/config/routers/top_k.h"
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/model/trunk.h"
@@ -28,6 +30,7 @@ struct Case {
   config::RouterConfig router;
   bool causal = true;
   bool varies = true;  // tokens get different numbers of experts
+  std::int64_t shared_expert_size = 0;
 };
 
 std::vector<Case> cases() {
@@ -46,7 +49,20 @@ std::vector<Case> cases() {
       {.name = "attention_received",
        .router = config::RouterConfig(Importance{
            .importance = "attention_received", .k_mean = 2.5, .k_min = 0, .allocation = "budget"}),
-       .causal = false}};
+       .causal = false},
+      {.name = "top_p_normalized",
+       .router = config::RouterConfig(config::TopPOptions{.p = 0.6, .normalize_logits = true})},
+      {.name = "top_k_biased",
+       .router = config::RouterConfig(config::TopKOptions{.k = 3, .bias_rate = 1e-3}, true),
+       .varies = false},
+      {.name = "relu",
+       .router = config::RouterConfig(config::ReluOptions{.target_k = 3.0, .l1_start = 1e-3})},
+      {.name = "expert_threshold",
+       .router = config::RouterConfig(config::ExpertThresholdOptions{.target_k = 3.0}),
+       .varies = false},
+      {.name = "shared_expert",
+       .router = config::RouterConfig(config::TopPOptions{.p = 0.6}),
+       .shared_expert_size = 24}};
 }
 
 // 8 experts in both blocks, and weights large enough that attention and routers tell tokens apart.
@@ -56,6 +72,8 @@ config::Config config_of(const Case& instance) {
   config.model.moe.num_experts = 8;
   config.model.moe.layers = {0, 1};
   config.model.moe.router = instance.router;
+  config.model.moe.shared_expert_size = instance.shared_expert_size;
+  config.model.moe.shared_expert_gate = instance.shared_expert_size > 0;
   config.model.moe.loss.load_balance = 0.1;
   config.model.moe.loss.z = 0.01;
   return config;

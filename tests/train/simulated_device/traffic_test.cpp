@@ -45,8 +45,9 @@ TEST_P(StepTraffic, IsOneWaitPerRouteAndThreeMore) {
 
 INSTANTIATE_TEST_SUITE_P(All, StepTraffic,
                          ::testing::Values(Case{"top_p", false}, Case{"top_k", false},
-                                           Case{"attention_importance", false},
-                                           Case{"top_p", true}),
+                                           Case{"attention_importance", false}, Case{"relu", false},
+                                           Case{"expert_threshold", false}, Case{"top_p", true},
+                                           Case{"relu", true}),
                          [](const auto& instance) {
                            return std::string(instance.param.router) +
                                   (instance.param.recompute ? "_recomputed" : "");
