@@ -141,23 +141,27 @@ class TensorCoreInputs {
     return defined;
   }
 
-  [[nodiscard]] std::vector<float> on_cpu(AttentionStatistic statistic) const {
+  // A number for each key, 0: hidden. None: no mask.
+  using Mask = std::vector<char>;
+  [[nodiscard]] std::vector<float> on_cpu(AttentionStatistic statistic,
+                                          const Mask& mask = {}) const {
     std::vector<float> importance(static_cast<std::size_t>(inputs_.shape.num_queries),
                                   not_a_number<float>());
-    cpu::attention_importance(
-        AttentionImportanceParams<BFloat16>{.shape = inputs_.shape,
-                                            .lse_AT = lse_.data(),
-                                            .statistic = statistic,
-                                            .importance_T = importance.data()});
+    AttentionImportanceParams<BFloat16> params{.shape = inputs_.shape,
+                                               .lse_AT = lse_.data(),
+                                               .statistic = statistic,
+                                               .importance_T = importance.data()};
+    if (!mask.empty()) params.shape.key_valid = reinterpret_cast<const bool*>(mask.data());
+    cpu::attention_importance(params);
     return importance;
   }
 
-  // With a mask that hides nothing it is the pass on ordinary cores.
-  [[nodiscard]] std::vector<float> on_gpu(AttentionStatistic statistic, bool with_mask) const {
+  [[nodiscard]] std::vector<float> on_gpu(AttentionStatistic statistic,
+                                          const Mask& mask = {}) const {
     const DeviceBuffer<BFloat16> q(wide_q_);
     const DeviceBuffer<BFloat16> k(inputs_.k);
     const DeviceBuffer<float> lse(lse_);
-    const DeviceBuffer<bool> valid(std::vector<char>(inputs_.k.size(), 1));
+    const DeviceBuffer<bool> valid(mask);
     const DeviceBuffer<float> importance(inputs_.shape.num_queries, not_a_number<float>());
     AttentionImportanceParams<BFloat16> params{.shape = inputs_.shape,
                                                .lse_AT = lse.data(),
@@ -165,7 +169,7 @@ class TensorCoreInputs {
                                                .importance_T = importance.data()};
     params.shape.q.data = q.data();
     params.shape.k.data = k.data();
-    if (with_mask) params.shape.key_valid = valid.data();
+    if (!mask.empty()) params.shape.key_valid = valid.data();
     cuda::attention_importance(params, test_stream());
     return importance.host();
   }
@@ -198,21 +202,30 @@ TEST(AttentionImportanceOnTensorCores, GivesWhatTheCpuGives) {
     const TensorCoreInputs inputs(c);
     for (const AttentionStatistic statistic : inputs.statistics()) {
       const std::string what = c.name + ", measure " + std::to_string(static_cast<int>(statistic));
-      const std::vector<float> first = inputs.on_gpu(statistic, /*with_mask=*/false);
+      const std::vector<float> first = inputs.on_gpu(statistic);
       expect_close_to_itself(first, inputs.on_cpu(statistic), what);
-      EXPECT_TRUE(same_bits(inputs.on_gpu(statistic, /*with_mask=*/false), first)) << what;
+      EXPECT_TRUE(same_bits(inputs.on_gpu(statistic), first)) << what;
     }
   }
 }
 
 // Another way to the same numbers rounds otherwise: equal bits would mean that both took one way.
 TEST(AttentionImportanceOnTensorCores, AreTakenWhereThereIsNoMask) {
-  const TensorCoreInputs inputs(tensor_core_cases().at(3));
-  for (const AttentionStatistic statistic : inputs.statistics()) {
-    const std::vector<float> with_mask = inputs.on_gpu(statistic, /*with_mask=*/true);
-    const std::vector<float> without = inputs.on_gpu(statistic, /*with_mask=*/false);
-    expect_close_to_itself(without, with_mask, "with and without a mask");
-    EXPECT_FALSE(same_bits(without, with_mask));
+  for (const AttentionCase& c : tensor_core_cases()) {
+    if (!c.name.starts_with("more than a block's rows")) continue;
+    const TensorCoreInputs inputs(c);
+    TensorCoreInputs::Mask mask(static_cast<std::size_t>(c.num_key_rows), 1);
+    for (const AttentionStatistic statistic : inputs.statistics()) {
+      const std::vector<float> without = inputs.on_gpu(statistic);
+      const std::vector<float> with_mask = inputs.on_gpu(statistic, mask);
+      expect_close_to_itself(without, with_mask, c.name + ", with a mask that hides nothing");
+      EXPECT_FALSE(same_bits(without, with_mask));
+    }
+    mask[7] = 0;
+    for (const AttentionStatistic statistic : inputs.statistics()) {
+      expect_close_to_itself(inputs.on_gpu(statistic, mask), inputs.on_cpu(statistic, mask),
+                             c.name + ", with a mask that hides a key");
+    }
   }
 }
 
