@@ -91,7 +91,10 @@ class Page {
         config_.model.tie_embeddings ? "is the output head as well" : "");
     if (!config_.model.tie_embeddings) row("  output head", count(counts.head));
     row("  dense", count(counts.total - counts.embedding - counts.head - experts),
-        has_experts() ? "attention, norms, routers, dense MLPs" : "attention, norms, MLPs");
+        !has_experts() ? "attention, norms, MLPs"
+        : config_.model.moe.shared_expert_size > 0
+            ? "attention, routers, dense MLPs, shared experts"
+            : "attention, norms, routers, dense MLPs");
     if (!has_experts()) return;
     row("  experts", count(experts),
         fmt::format("{} of {}; one expert has {}", counted(counts.num_moe_layers, "layer"),

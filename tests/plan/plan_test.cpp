@@ -90,6 +90,15 @@ TEST(ExpertsPerToken, OfOtherRoutersAreTheirOptions) {
   EXPECT_THAT(names(importance), ElementsAre("expected", "worst case"));
   EXPECT_EQ(importance[0].mean, 2.5);
   EXPECT_EQ(importance[1].mean, 5.0);
+  model.moe.router = config::RouterConfig("relu");  // begins with half of the 16
+  const auto relu = suppose_experts_per_token(model, {});
+  EXPECT_THAT(names(relu), ElementsAre("expected", "untrained", "worst case"));
+  EXPECT_EQ(relu[0].mean, 2.0);
+  EXPECT_EQ(relu[1].mean, 8.0);
+  model.moe.router = config::RouterConfig("expert_threshold");
+  const auto threshold = suppose_experts_per_token(model, {});
+  EXPECT_EQ(threshold[0].mean, 2.0);
+  EXPECT_EQ(threshold.back().mean, 16.0);
 }
 
 TEST(ExpertsPerToken, OfLayersWithTheirOwnRouterAreTheirs) {
@@ -232,6 +241,17 @@ TEST(PlanPage, SaysWhatARunNeedsWithinAHundredColumns) {
     std::istringstream lines(page);
     for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100U) << line;
   }
+}
+
+TEST(PlanPage, NamesSharedExpertsAmongWhatEveryTokenUses) {
+  config::Config config = huang();
+  const std::string shared = "dense MLPs, shared experts";
+  EXPECT_THAT(plan_page(make_plan(config, {})), Not(HasSubstr(shared)));
+  config.model.moe.shared_expert_size = 2816;
+  const std::string page = plan_page(make_plan(config, {}));
+  EXPECT_THAT(page, HasSubstr(shared));
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100U) << line;
 }
 
 // Wherever the plan is made: the machine it is for has the GPU.

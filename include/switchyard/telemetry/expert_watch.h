@@ -40,8 +40,8 @@ class ExpertWatch {
   //
   // Collapse: with k experts per token, m = ceil(k) experts can take all rows of a layer, and would
   // take m / E of them if the load were even. The load has collapsed when the fullest m take more
-  // than 3/4 of the way from there to all; it has spread again below 1/2 of the way. Of a layer whose
-  // tokens use more than 3/4 of the experts nothing is said.
+  // than 3/4 of the way from there to all; it has spread again below 1/2 of the way. Of a layer
+  // whose tokens use more than 3/4 of the experts nothing is said.
   [[nodiscard]] std::vector<ExpertChange> add(const StepSums& sums);
 
  private:
