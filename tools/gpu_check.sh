@@ -53,13 +53,13 @@ done
 # ---------------------------------------------------------------- pack
 
 pack() {
-  local file=$1 build="$repository/build/gpu" root programs
+  local file=$1 build="$repository/build/gpu" programs
   set -e
   configure release -B "$build" -DSWITCHYARD_CUDA=ON -DSWITCHYARD_BENCHMARKS=ON \
     -DSWITCHYARD_CUDA_ARCHITECTURES="$architectures" ${SWITCHYARD_CUTLASS:+-DSWITCHYARD_CUTLASS="$SWITCHYARD_CUTLASS"}
   cmake --build "$build" --parallel "$(build_jobs)" --target \
     switchyard switchyard-engine kernels_cuda_test train_cuda_test benchmarks
-  root=$(mktemp -d)
+  root=$(mktemp -d) # not local: the trap runs outside
   trap 'rm -rf "$root"' EXIT
   mkdir -p "$root"/switchyard-gpu/{build/src,build/tests,build/lib}
   cp -r "$repository"/{tools,configs} "$root/switchyard-gpu/"
@@ -157,7 +157,7 @@ tests() {
         ! grep -q 'no GPU' "$out/$name.${suite//\//_}log" && continue
       failed+=("$name:$suite")
       grep -aE 'FAILED|no GPU|Failure|rror|Expected|actual' "$out/$name.${suite//\//_}log" | head -n 6
-    done < <("$program" --gtest_list_tests | grep -v '^ ' | sed 's/ *#.*//')
+    done < <("$program" --gtest_list_tests | sed -nE 's|^([A-Za-z0-9_/]+\.)( .*)?$|\1|p')
   done
   note ${#failed[@]} tests $((SECONDS - start)) "$total suites; failed: ${failed[*]:-none}"
 }
