@@ -36,9 +36,7 @@ class GradNorm : public ::testing::Test {
     return std::sqrt(sum);
   }
 
-  [[nodiscard]] std::vector<at::Tensor> gradients() const {
-    return {small_->grad, large_->grad};
-  }
+  [[nodiscard]] std::vector<at::Tensor> gradients() const { return {small_->grad, large_->grad}; }
 
   std::unique_ptr<ops::Parameter> small_;
   std::unique_ptr<ops::Parameter> large_;

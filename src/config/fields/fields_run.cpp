@@ -248,8 +248,9 @@ std::vector<Field> training_fields() {
       {.key = "parallel.shard_optimizer",
        .access = SWITCHYARD_AT(parallel.shard_optimizer),
        .default_text = "true",
-       .help = "of several ranks each keeps its part of Adam's moments and updates that part of the "
-               "parameters (ZeRO stage 1)",
+       .help =
+           "of several ranks each keeps its part of Adam's moments and updates that part of the "
+           "parameters (ZeRO stage 1)",
        .free_on_resume = true},
 
       {.key = "finetune.epochs",

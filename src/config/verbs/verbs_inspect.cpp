@@ -33,8 +33,8 @@ void check_plan(const ParsedArguments& arguments, std::vector<std::string>& prob
   if (arguments.has("--mfu") && !arguments.has("--measure") && !has_layout) {
     problems.emplace_back("--mfu: a share of what --measure finds; add --measure, or --layout");
   }
-  for (const char* flag : {"--load", "--ranks-per-node", "--node-bandwidth", "--network-bandwidth",
-                           "--rank-tflops"}) {
+  for (const char* flag :
+       {"--load", "--ranks-per-node", "--node-bandwidth", "--network-bandwidth", "--rank-tflops"}) {
     if (arguments.has(flag) && !has_layout) {
       problems.push_back(std::string(flag) + ": about the ranks of a layout; add --layout 8x8");
     }
