@@ -60,6 +60,8 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : "?";
 }
 
+constexpr const char* kLives = "lives";
+
 // Of a process of this host.
 std::string condition_of(std::int64_t process) {
   if (::kill(static_cast<pid_t>(process), 0) != 0 && errno == ESRCH) return "is gone";
@@ -76,7 +78,7 @@ std::string condition_of(std::int64_t process) {
     case 'X':
       return "is gone";
     default:
-      return "lives";
+      return kLives;
   }
 }
 
@@ -264,6 +266,12 @@ std::string who_is_missing(const FlightLog& own, const std::vector<FlightLog>& o
     if (!last) continue;  // of another group, or not so far that it tells
     if (*last >= pending->number) {
       waiting.push_back(other.rank);
+      const std::string condition =
+          other.host == own.host ? condition_of(other.process) : std::string(kLives);
+      if (condition != kLives) {
+        missing += fmt::format("rank {} has entered it, but its process {} {}\n", other.rank,
+                               other.process, condition);
+      }
     } else {
       missing +=
           fmt::format("rank {} {}: {}\n", other.rank,

@@ -108,6 +108,25 @@ TEST(FlightRecord, TellsOfTheOldestThatIsNotDone) {
   EXPECT_THAT(who_is_missing(own.log(), {}, milliseconds_now()), HasSubstr("first (#1 of"));
 }
 
+TEST(FlightRecord, TellsWhoDiedInside) {
+  const testing::TemporaryFolder folder;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    FlightRecord record(1, 2);
+    record.keep_in(folder / "ranks");
+    (void)record.enter("all ranks", 1, "all_reduce_sum 'x'", 64);
+    ::kill(::getpid(), SIGKILL);
+  }
+  ::waitpid(child, nullptr, 0);
+  FlightRecord own(0, 2);
+  (void)own.enter("all ranks", 1, "all_reduce_sum 'x'", 64);
+  const std::string report =
+      who_is_missing(own.log(), read_flight_logs(folder / "ranks"), milliseconds_now());
+  EXPECT_THAT(report, AllOf(HasSubstr("in it: ranks 0, 1"),
+                            HasSubstr("rank 1 has entered it, but its process " +
+                                      std::to_string(child) + " is gone")));
+}
+
 TEST(FlightRecord, IsForgottenWithItsFolder) {
   const testing::TemporaryFolder folder;
   FlightRecord first(0, 2);
