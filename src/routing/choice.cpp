@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <limits>
+#include <numeric>
 #include <tuple>
 
 namespace switchyard::routing {
@@ -31,6 +32,30 @@ ChosenWeights with_lost_tokens(const ChosenWeights& chosen, const at::Tensor& lo
   return {
       .chosen_TE = chosen.chosen_TE.logical_and(is_found_T1).logical_or(lost_TE),
       .weight_TE = at::where(lost_TE, std::numeric_limits<double>::quiet_NaN(), chosen.weight_TE)};
+}
+
+void StateTensor::set(at::Tensor host) {
+  host_ = std::move(host);
+  copy_.reset();
+}
+
+const at::Tensor& StateTensor::as(const at::TensorOptions& options) const {
+  if (!copy_.defined() || copy_.device() != options.device() ||
+      copy_.scalar_type() != c10::typeMetaToScalarType(options.dtype())) {
+    const at::Tensor converted = host_.to(options.dtype());
+    copy_ = options.device().is_cpu()
+                ? converted
+                : converted.pin_memory().to(options.device(), /*non_blocking=*/true);
+  }
+  return copy_;
+}
+
+double mean_experts(const GlobalSums& sums, std::string_view control) {
+  if (sums.num_tokens == 0) return 0.0;
+  if (control == "model") return sums.model_experts_per_token;
+  const std::int64_t num_rows =
+      std::accumulate(sums.count_E.begin(), sums.count_E.end(), std::int64_t{0});
+  return static_cast<double>(num_rows) / static_cast<double>(sums.num_tokens);
 }
 
 at::Tensor without_padding(const at::Tensor& value_TE, const at::Tensor& valid_T) {

@@ -4,6 +4,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string_view>
+#include <utility>
+
+#include "switchyard/routing/router.h"
 
 namespace switchyard::routing {
 
@@ -19,6 +23,26 @@ struct ChosenWeights {
 };
 [[nodiscard]] ChosenWeights with_lost_tokens(const ChosenWeights& chosen,
                                              const at::Tensor& logits_TE);
+
+// A small tensor that changes once a step on the host and is read by every route: the copy on a
+// device is made once, and nobody waits for it.
+class StateTensor {
+ public:
+  explicit StateTensor(at::Tensor host) : host_(std::move(host)) {}
+
+  [[nodiscard]] const at::Tensor& host() const { return host_; }
+  void set(at::Tensor host);
+  // As a tensor of these options.
+  [[nodiscard]] const at::Tensor& as(const at::TensorOptions& options) const;
+
+ private:
+  at::Tensor host_;
+  mutable at::Tensor copy_;
+};
+
+// Mean rows per token that a budget is held by: over all layers for `control: model`, else of this
+// one. 0 for a step without tokens.
+[[nodiscard]] double mean_experts(const GlobalSums& sums, std::string_view control);
 
 // Zeros where valid_T says so (undefined: nowhere): what padding holds reaches neither a sum nor,
 // as NaN times zero, a gradient.

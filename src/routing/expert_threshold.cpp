@@ -3,8 +3,8 @@
 // expert at which its logit exceeds the expert's threshold. A threshold is a running mean of the
 // step's r-th largest logit there, r = ceil(target_k T / E) with the T tokens of all ranks: what an
 // expert that chose its r best tokens would ask for, known without looking at other tokens. Ours:
-// the weight is the sigmoid of the logit, since experts decide by themselves; the running mean is a
-// plain one in the first steps; and while thresholds fill a token gets its best experts.
+// the weight is the sigmoid of the logit, since experts decide by themselves; the running mean
+// forgets faster in the first steps; and while thresholds fill a token gets its best experts.
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/zeros.h>
@@ -60,7 +60,7 @@ class ExpertThresholdRouter final : public LinearRouter {
 
   [[nodiscard]] std::map<std::string, at::Tensor> state() const override {
     return {{"num_updates", at::scalar_tensor(num_updates_, at::kFloat)},
-            {"threshold", threshold_E_}};
+            {"threshold", threshold_E_.host()}};
   }
 
   void load_state(const std::map<std::string, at::Tensor>& state) override {
@@ -71,16 +71,16 @@ class ExpertThresholdRouter final : public LinearRouter {
                                   weight().name, num_updates));
     }
     num_updates_ = num_updates;
-    threshold_E_ = state.at("threshold").clone();
+    threshold_E_.set(state.at("threshold").clone());
   }
 
   [[nodiscard]] std::map<std::string, double> gauges() const override {
-    return {{"threshold", threshold_E_.mean().item<double>()}};
+    return {{"threshold", threshold_E_.host().mean().item<double>()}};
   }
 
   void after_step(const GlobalSums& sums) override {
     if (sums.num_tokens == 0) return;
-    const std::int64_t num_experts = threshold_E_.numel();
+    const std::int64_t num_experts = threshold_E_.host().numel();
     const auto found = sums.named.find(kSumName);
     SWITCHYARD_CHECK(
         found != sums.named.end() && std::ssize(found->second) == num_experts * kLogitBins,
@@ -88,14 +88,14 @@ class ExpertThresholdRouter final : public LinearRouter {
     const double rank = std::ceil(options_.target_k * static_cast<double>(sums.num_tokens) /
                                   static_cast<double>(num_experts));
     const double decay = decay_now();
-    at::Tensor moved_E = threshold_E_.clone();
+    at::Tensor moved_E = threshold_E_.host().clone();
     auto* threshold = moved_E.mutable_data_ptr<float>();
     for (std::int64_t expert = 0; expert < num_experts; ++expert) {
       const double now = largest_logit(found->second.data() + expert * kLogitBins, rank);
       threshold[expert] =
           static_cast<float>(decay * static_cast<double>(threshold[expert]) + (1.0 - decay) * now);
     }
-    threshold_E_ = std::move(moved_E);
+    threshold_E_.set(std::move(moved_E));
     num_updates_ += 1.0F;
   }
 
@@ -104,7 +104,7 @@ class ExpertThresholdRouter final : public LinearRouter {
     if (static_cast<double>(num_updates_) < static_cast<double>(options_.threshold_warmup)) {
       return k_largest(logits_TE, options_.num_warmup_experts());
     }
-    return logits_TE.detach().gt(threshold_E_.to(logits_TE.options()));
+    return logits_TE.detach().gt(threshold_E_.as(logits_TE.options()));
   }
 
   // The first steps weigh about the same; they would otherwise have to be forgotten first.
@@ -115,7 +115,7 @@ class ExpertThresholdRouter final : public LinearRouter {
 
   config::ExpertThresholdOptions options_;
   float num_updates_ = 0.0F;
-  at::Tensor threshold_E_;  // fp32, on the host
+  StateTensor threshold_E_;  // fp32
 };
 
 }  // namespace

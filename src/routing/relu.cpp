@@ -82,7 +82,7 @@ class ReluRouter final : public LinearRouter {
 
   void after_step(const GlobalSums& sums) override {
     if (sums.num_tokens == 0) return;
-    const double mean_k = mean_experts(sums);
+    const double mean_k = mean_experts(sums, options_.control);
     const auto factor = static_cast<float>(options_.l1_factor);
     if (mean_k > options_.target_k) coefficient_ *= factor;
     if (mean_k < options_.target_k) coefficient_ /= factor;
@@ -90,13 +90,6 @@ class ReluRouter final : public LinearRouter {
   }
 
  private:
-  [[nodiscard]] double mean_experts(const GlobalSums& sums) const {
-    if (options_.control == "model") return sums.model_experts_per_token;
-    const std::int64_t num_rows =
-        std::accumulate(sums.count_E.begin(), sums.count_E.end(), std::int64_t{0});
-    return static_cast<double>(num_rows) / static_cast<double>(sums.num_tokens);
-  }
-
   config::ReluOptions options_;
   float coefficient_;
 };

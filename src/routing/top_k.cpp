@@ -52,17 +52,18 @@ class BiasedTopKRouter final : public LinearRouter {
   }
 
   [[nodiscard]] std::map<std::string, at::Tensor> state() const override {
-    return {{kStateName, bias_E_}};
+    return {{kStateName, bias_E_.host()}};
   }
 
   void load_state(const std::map<std::string, at::Tensor>& state) override {
     check_state(state);
-    bias_E_ = state.at(kStateName).clone();
+    bias_E_.set(state.at(kStateName).clone());
   }
 
   // How far the biases are apart: probabilities that much smaller may be chosen.
   [[nodiscard]] std::map<std::string, double> gauges() const override {
-    return {{"bias_range", bias_E_.max().item<double>() - bias_E_.min().item<double>()}};
+    return {
+        {"bias_range", bias_E_.host().max().item<double>() - bias_E_.host().min().item<double>()}};
   }
 
   void after_step(const GlobalSums& sums) override {
@@ -70,9 +71,9 @@ class BiasedTopKRouter final : public LinearRouter {
         std::accumulate(sums.count_E.begin(), sums.count_E.end(), std::int64_t{0});
     if (num_rows == 0) return;
     const auto num_experts = static_cast<std::int64_t>(sums.count_E.size());
-    SWITCHYARD_CHECK(num_experts == bias_E_.numel(), "router '{}' got the load of {} experts",
-                     weight().name, num_experts);
-    at::Tensor moved_E = bias_E_.to(at::kDouble);
+    SWITCHYARD_CHECK(num_experts == bias_E_.host().numel(),
+                     "router '{}' got the load of {} experts", weight().name, num_experts);
+    at::Tensor moved_E = bias_E_.host().to(at::kDouble);
     auto* bias = moved_E.mutable_data_ptr<double>();
     double mean = 0.0;
     bool is_even = true;
@@ -86,7 +87,7 @@ class BiasedTopKRouter final : public LinearRouter {
     }
     if (is_even) return;
     // What all have in common chooses nobody, and would only cost digits.
-    bias_E_ = moved_E.sub(mean).to(at::kFloat);
+    bias_E_.set(moved_E.sub(mean).to(at::kFloat));
   }
 
  private:
@@ -96,7 +97,7 @@ class BiasedTopKRouter final : public LinearRouter {
     const at::NoGradGuard no_grad;
     const at::Tensor logits_TE = logits(input.x_TH);
     const at::Tensor probs_TE = at::softmax(logits_TE, 1);
-    const at::Tensor bias_E = bias_E_.to(probs_TE.options());
+    const at::Tensor& bias_E = bias_E_.as(probs_TE.options());
     ChosenWeights chosen{.chosen_TE = k_largest(probs_TE.add(bias_E), options_.k),
                          .weight_TE = probs_TE};
     if (options_.renormalize) {
@@ -111,7 +112,7 @@ class BiasedTopKRouter final : public LinearRouter {
 
   ops::TopKOptions options_;
   double bias_rate_;
-  at::Tensor bias_E_;  // fp32, on the host
+  StateTensor bias_E_;  // fp32
 };
 
 }  // namespace

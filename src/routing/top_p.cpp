@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "routing/choice.h"
 #include "routing/linear_router.h"
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
@@ -133,7 +134,7 @@ class TopPRouter final : public LinearRouter {
   // as the router grows sure, and the nearer it is the more a step of p itself would change k. At a
   // bound the sum stands still rather than wind up.
   void steer(const GlobalSums& sums) {
-    const double mean_k = mean_experts(sums);
+    const double mean_k = mean_experts(sums, options_.control);
     if (mean_k == 0.0) return;
     const double error = std::log(options_.target_k / mean_k);
     const double least = logit(kLeastP);
@@ -144,15 +145,6 @@ class TopPRouter final : public LinearRouter {
     const bool winds_up = (wanted >= most && error > 0.0) || (wanted <= least && error < 0.0);
     if (!winds_up) error_sum_ = static_cast<float>(sum);
     p_ = static_cast<float>(1.0 / (1.0 + std::exp(-std::clamp(wanted, least, most))));
-  }
-
-  // 0 for a step without tokens.
-  [[nodiscard]] double mean_experts(const GlobalSums& sums) const {
-    if (sums.num_tokens == 0) return 0.0;
-    if (options_.control == "model") return sums.model_experts_per_token;
-    const std::int64_t num_rows =
-        std::accumulate(sums.count_E.begin(), sums.count_E.end(), std::int64_t{0});
-    return static_cast<double>(num_rows) / static_cast<double>(sums.num_tokens);
   }
 
   static constexpr double kLeastP = 1e-3;  // one expert per token, whatever E is

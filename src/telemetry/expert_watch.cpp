@@ -83,9 +83,7 @@ std::vector<ExpertChange> ExpertWatch::add(const StepSums& sums) {
   if (sums.skipped) return changes;
   for (const LayerSums& layer_sums : sums.layers) {
     const auto& count_E = layer_sums.count_E;
-    if (std::all_of(count_E.begin(), count_E.end(), [](auto count) { return count == 0; })) {
-      continue;
-    }
+    if (layer_sums.num_tokens == 0) continue;  // none of the experts could have one
     Layer& layer = layers_[layer_sums.layer];
     layer.num_idle_steps_E.resize(count_E.size());
     layer.window_count_E.resize(count_E.size());
@@ -129,6 +127,7 @@ void ExpertWatch::watch_load(const LayerSums& sums, Layer& layer,
   const std::int64_t num_tokens = std::exchange(layer.window_tokens, 0);
   const std::int64_t num_steps = std::exchange(layer.window_steps, 0);
   const std::int64_t num_rows = std::accumulate(count_E.begin(), count_E.end(), std::int64_t{0});
+  if (num_rows == 0) return;  // no load that could be uneven
   const auto num_experts = static_cast<double>(count_E.size());
   // Even less than one expert per token needs one.
   const double k = static_cast<double>(num_rows) / static_cast<double>(num_tokens);

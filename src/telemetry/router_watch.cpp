@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "switchyard/config/field_table.h"
+#include "switchyard/config/router.h"
 
 namespace switchyard::telemetry {
 namespace {
@@ -16,7 +17,9 @@ std::string advice(const config::RouterConfig& router) {
   std::vector<std::string> ways;
   if (router.renormalize) ways.emplace_back("model.moe.router.renormalize=false");
   constexpr const char* kTarget = "model.moe.router.target_k";
-  if (config::find_field(kTarget)->known_to(router.type)) {
+  // One that is held already, or p_warmup, which goes with none, shows as state.
+  const bool has_target = !config::descriptor_of(router).state(router, true).empty();
+  if (config::find_field(kTarget)->known_to(router.type) && !has_target) {
     ways.push_back(fmt::format("{}=2, which holds the mean number of experts", kTarget));
   }
   ways.emplace_back("a lower model.moe.loss.dynamic");
@@ -26,9 +29,11 @@ std::string advice(const config::RouterConfig& router) {
 }  // namespace
 
 bool RouterWatch::is_lost(std::int64_t layer, const Layer& window) const {
-  const double share =
-      static_cast<double>(window.num_with_one) / static_cast<double>(window.num_tokens);
-  if (share < kNearlyAll) return false;
+  const auto share_of = [&window](std::int64_t num_tokens) {
+    return static_cast<double>(num_tokens) / static_cast<double>(window.num_tokens);
+  };
+  if (share_of(window.num_with_none) >= kNearlyAll) return true;
+  if (share_of(window.num_with_none + window.num_with_one) < kNearlyAll) return false;
   return model_.router_at(layer).renormalize || window.router_norm < kNothing * window.model_norm;
 }
 
@@ -39,6 +44,7 @@ std::optional<std::string> RouterWatch::add(const StepSums& sums) {
     if (step.num_tokens == 0 || step.k_histogram_E1.size() < 2) continue;
     Layer& window = layers_[step.layer];
     window.num_tokens += step.num_tokens;
+    window.num_with_none += step.k_histogram_E1[0];
     window.num_with_one += step.k_histogram_E1[1];
     window.router_norm += step.router_grad_norm;
     window.model_norm += sums.grad_norm;
@@ -49,7 +55,8 @@ std::optional<std::string> RouterWatch::add(const StepSums& sums) {
   if (lost.empty()) return std::nullopt;
   const config::RouterConfig& router = model_.router_at(lost.front());
   return fmt::format(
-      "layer{} {}: nearly all tokens have one expert, {}: the language model no longer teaches the "
+      "layer{} {}: nearly all tokens have at most one expert, {}: the language model no longer "
+      "teaches the "
       "router which one; try {}",
       lost.size() == 1 ? "" : "s", fmt::join(lost, ", "),
       router.renormalize ? "whose weight is then the constant 1"

@@ -90,11 +90,11 @@ TEST(ExpertsPerToken, OfOtherRoutersAreTheirOptions) {
   EXPECT_THAT(names(importance), ElementsAre("expected", "worst case"));
   EXPECT_EQ(importance[0].mean, 2.5);
   EXPECT_EQ(importance[1].mean, 5.0);
-  model.moe.router = config::RouterConfig("relu");  // begins with half of the 16
+  model.moe.router = config::RouterConfig("relu");  // begins with up to all of the 16
   const auto relu = suppose_experts_per_token(model, {});
-  EXPECT_THAT(names(relu), ElementsAre("expected", "untrained", "worst case"));
+  EXPECT_THAT(names(relu), ElementsAre("expected", "untrained"));
   EXPECT_EQ(relu[0].mean, 2.0);
-  EXPECT_EQ(relu[1].mean, 8.0);
+  EXPECT_EQ(relu[1].mean, 16.0);
   model.moe.router = config::RouterConfig("expert_threshold");
   const auto threshold = suppose_experts_per_token(model, {});
   EXPECT_EQ(threshold[0].mean, 2.0);

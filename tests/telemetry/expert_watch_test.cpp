@@ -75,8 +75,19 @@ TEST(ExpertWatch, SkippedAndEmptyStepsAreNotCounted) {
   StepSums skipped = step_of({4, 0, 4, 4});
   skipped.skipped = true;
   EXPECT_THAT(watch.add(skipped), IsEmpty());
-  EXPECT_THAT(add(watch, 10, {0, 0, 0, 0}).changes, IsEmpty());
+  StepSums empty = step_of({0, 0, 0, 0});
+  for (auto& layer : empty.layers) layer.num_tokens = 0;
+  for (int i = 0; i < 10; ++i) EXPECT_THAT(watch.add(empty), IsEmpty());
   EXPECT_THAT(add(watch, 1, {4, 0, 4, 4}).at, ElementsAre(1));  // the third that counts
+}
+
+// Where tokens may have no expert, all of a layer's may die at once.
+TEST(ExpertWatch, ALayerWhoseTokensGetNoExpertIsDead) {
+  ExpertWatch watch({.dead_steps = 3, .collapse_window = 5});
+  const Seen died = add(watch, 20, {0, 0, 0});
+  ASSERT_EQ(died.changes.size(), 1U);
+  EXPECT_EQ(died.changes[0].kind, Kind::kDead);
+  EXPECT_THAT(died.changes[0].experts, ElementsAre(0, 1, 2));
 }
 
 TEST(ExpertWatch, LayersAreToldApart) {

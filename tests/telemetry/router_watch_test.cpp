@@ -82,6 +82,18 @@ TEST(RouterWatch, AdviceIsOfTheRouterThatTheLayerHas) {
   EXPECT_THAT(*told, Not(HasSubstr("target_k")));
 }
 
+// Without an expert a token teaches the router nothing either, whatever other losses push.
+TEST(RouterWatch, TokensWithoutAnExpertTeachNothing) {
+  RouterWatch watch(model_with(config::RouterConfig("relu")));
+  StepSums step = step_with(0);
+  step.layers[1].k_histogram_E1 = {99, 1, 0};
+  const std::optional<std::string> told = told_in_window(watch, step);
+  ASSERT_TRUE(told);
+  EXPECT_THAT(*told, AllOf(HasSubstr("layer 3:"), HasSubstr("at most one expert"),
+                           Not(HasSubstr("target_k=2"))))
+      << "which it has already";
+}
+
 TEST(RouterWatch, SkippedAndEmptyStepsDoNotCount) {
   RouterWatch watch(model_with(top_p(true)));
   StepSums skipped = step_with(0);

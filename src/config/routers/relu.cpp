@@ -15,7 +15,7 @@ std::vector<Field> options() {
           {.key = "l1_start",
            .access = SWITCHYARD_ROUTER_OPTION(ReluOptions, l1_start),
            .default_text = "1e-8",
-           .range = above(0),
+           .range = between(1e-12, 1e4),
            .unit = "coefficient",
            .help = "where the coefficient of the weights' L1 loss starts"},
           {.key = "l1_factor",
@@ -39,10 +39,11 @@ RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num
   const double target_k = router.options.as<ReluOptions>().target_k;
   const auto most = static_cast<double>(num_experts);
   return {.expected = std::min(target_k, most),
-          .untrained = std::min(most, std::max(target_k, most / 2.0)),
+          .untrained = most,
           .worst = most,
           .reason = "target_k, which the L1 loss of the weights is moved to keep",
-          .untrained_reason = "the first steps: half of the logits are above 0"};
+          .untrained_reason =
+              "the first hundred steps: most logits may be above 0 until the L1 loss has grown"};
 }
 
 }  // namespace

@@ -52,6 +52,9 @@ void check(const RouterConfig& router, const RouterCheck& rules) {
   if (options.max_experts) rules.require_at_most_experts(*options.max_experts, "max_experts");
   rules.require(!options.p_warmup || options.p_warmup->steps > 0, "p_warmup", "p_warmup",
                 "steps is required");
+  rules.require(options.max_experts != 1 || !router.renormalize, "renormalize", "max_experts",
+                "with one expert per token every weight would be the constant 1, and the router "
+                "would get no gradient; set renormalize: false");
   rules.require(options.control_gains.size() == 2, "control_gains", "control_gains",
                 "expected two numbers");
   if (options.target_k == 0.0) return;

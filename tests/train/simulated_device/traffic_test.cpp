@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "support/simulated_device/simulated_device.h"
+#include "switchyard/config/routers/expert_threshold.h"
+#include "switchyard/config/routers/top_k.h"
 #include "train/tiny.h"
 
 namespace switchyard::train {
@@ -15,8 +18,9 @@ constexpr std::int64_t kMoeLayers = 2;
 constexpr std::int64_t kMicroBatches = 4;
 
 struct Case {
-  const char* router;
-  bool recompute;
+  std::string name;
+  config::RouterConfig router;
+  bool recompute = false;
 };
 
 class StepTraffic : public ::testing::TestWithParam<Case> {};
@@ -24,7 +28,7 @@ class StepTraffic : public ::testing::TestWithParam<Case> {};
 // The number of rows of each route; at the end of the step the losses, the counts and the norm.
 TEST_P(StepTraffic, IsOneWaitPerRouteAndThreeMore) {
   config::Config config = tiny_config("bf16");
-  config.model.moe.router = config::RouterConfig(GetParam().router);
+  config.model.moe.router = GetParam().router;
   config.model.moe.layers = {0, 1};
   config.model.dropout = 0.1;
   config.optim.clip_norm = 0.01;
@@ -43,15 +47,28 @@ TEST_P(StepTraffic, IsOneWaitPerRouteAndThreeMore) {
       << to_string(traffic);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, StepTraffic,
-                         ::testing::Values(Case{"top_p", false}, Case{"top_k", false},
-                                           Case{"attention_importance", false}, Case{"relu", false},
-                                           Case{"expert_threshold", false}, Case{"top_p", true},
-                                           Case{"relu", true}),
-                         [](const auto& instance) {
-                           return std::string(instance.param.router) +
-                                  (instance.param.recompute ? "_recomputed" : "");
-                         });
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const char* router :
+       {"top_p", "top_k", "attention_importance", "relu", "expert_threshold"}) {
+    all.push_back({.name = router, .router = config::RouterConfig(router)});
+  }
+  for (const char* router : {"top_p", "relu"}) {
+    all.push_back({.name = std::string(router) + "_recomputed",
+                   .router = config::RouterConfig(router),
+                   .recompute = true});
+  }
+  // Those with numbers of the host that every route reads.
+  all.push_back({.name = "top_k_biased",
+                 .router = config::RouterConfig(config::TopKOptions{.bias_rate = 1e-2})});
+  all.push_back(
+      {.name = "expert_threshold_filled",
+       .router = config::RouterConfig(config::ExpertThresholdOptions{.threshold_warmup = 1})});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, StepTraffic, ::testing::ValuesIn(cases()),
+                         [](const auto& instance) { return instance.param.name; });
 
 }  // namespace
 }  // namespace switchyard::train
