@@ -50,7 +50,7 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
       environment_(measure_environment(config, ranks_.count(), leads())),
       trainer_(config, task.model(), task.objective(), groups),
       statistics_(statistics_options(config, task, environment_.peak_flops)),
-      router_watch_(config.model),
+      warnings_(config, ranks_.count()),
       records_(leads() ? &folder : nullptr, side_work_),
       checkpoints_(folder.checkpoints(), config.train.keep_last) {
   const std::int64_t num_bytes = ranks_.sum(
@@ -133,6 +133,7 @@ bool RunLoop::is_due(std::int64_t every) const {
 void RunLoop::train_and_log_step() {
   try {
     // 1 fetch, 2 forward, 3 backward, 4 reduce gradients, 5 check and clip, 6 update
+    warnings_.begin_step();
     const StepSums sums = trainer_.train_step();
     // 7 log
     const Phase phase(trainer_.phases(), "log");
@@ -198,22 +199,10 @@ void RunLoop::attempt(const std::string& kind, const std::function<void()>& work
   side_work_.attempt(kind, trainer_.step(), work);
 }
 
-void RunLoop::warn_of(const StepSums& sums) {
-  if (sums.skipped) {
-    log::warning("step {}: loss or gradient is not finite: step skipped ({} in a row)", sums.step,
-                 trainer_.num_skipped_in_a_row());
-  }
-  for (const telemetry::ExpertChange& change : expert_watch_.add(sums)) {
-    const auto write = change.is_warning() ? log::write_warning : log::write_info;
-    write(fmt::format("step {}: {}", sums.step, change.message(config_.model.moe.loss)));
-  }
-  if (const auto lost = router_watch_.add(sums)) log::warning("step {}: {}", sums.step, *lost);
-}
-
 void RunLoop::log_step(const StepSums& sums) {
   statistics_.add(sums);
   if (leads() && !sums.skipped) checkpoints_.confirm();
-  if (leads()) warn_of(sums);
+  if (leads()) warnings_.tell(sums, trainer_.num_skipped_in_a_row());
   // The first step is always logged: it tells that all is well, and how fast.
   if (sums.step == first_step_ + 1 || is_due(config_.train.log_every)) write_record();
 }

@@ -11,8 +11,6 @@
 
 #include "switchyard/config/config.h"
 #include "switchyard/parallel/rank_groups.h"
-#include "switchyard/telemetry/expert_watch.h"
-#include "switchyard/telemetry/router_watch.h"
 #include "switchyard/telemetry/step_statistics.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/run_result.h"
@@ -26,6 +24,7 @@
 #include "train/run/run_records.h"
 #include "train/run/side_progress.h"
 #include "train/run/side_work.h"
+#include "train/run/step_warnings.h"
 
 namespace switchyard::train {
 
@@ -59,7 +58,6 @@ class RunLoop {
 
   void restore_from(const ResumePoint& point);
   void begin();
-  void warn_of(const telemetry::StepSums& sums);
   void log_step(const telemetry::StepSums& sums);
   void write_record();
   void train_and_log_step();
@@ -91,8 +89,7 @@ class RunLoop {
   Environment environment_;
   Trainer trainer_;
   telemetry::StepStatistics statistics_;
-  telemetry::ExpertWatch expert_watch_;
-  telemetry::RouterWatch router_watch_;
+  StepWarnings warnings_;
   SideProgress done_;
   SideWork side_work_;
   RunRecords records_;
