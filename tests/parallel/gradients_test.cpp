@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "switchyard/comm/self.h"
@@ -115,21 +116,24 @@ TEST_P(GradientsOfRanks, StayTheParametersOwnBuffers) {
 
 // Each rank moves its slices; then all have what one rank alone would have.
 TEST_P(GradientsOfRanks, MastersAreGatheredFromWhoUpdatedThem) {
-  comm::run_ranks(4, [](comm::Communicator& world) {
-    RankGroups groups(world, 2);
-    Model model;
-    Gradients gradients(model.parameters, groups, shares_out());
-    for (ops::Parameter* each : model.parameters) each->master.fill_(-1.0);
-    for (const optim::Slice& slice : gradients.slices()) {
-      slice.master().copy_(at::arange(slice.begin, slice.begin + slice.count, at::kDouble));
-    }
-    gradients.gather_masters();
-    for (const ops::Parameter* each : model.parameters) {
-      EXPECT_TRUE(
-          at::equal(each->master.detach().view({-1}), at::arange(each->numel(), at::kDouble)))
-          << each->name;
-    }
-  });
+  // With two ranks a part holds several parameters, and the end of one.
+  for (const auto& [num_ranks, expert] : {std::pair{4, 2}, std::pair{2, 1}, std::pair{3, 3}}) {
+    comm::run_ranks(num_ranks, [expert = expert](comm::Communicator& world) {
+      RankGroups groups(world, expert);
+      Model model;
+      Gradients gradients(model.parameters, groups, shares_out());
+      for (ops::Parameter* each : model.parameters) each->master.fill_(-1.0);
+      for (const optim::Slice& slice : gradients.slices()) {
+        slice.master().copy_(at::arange(slice.begin, slice.begin + slice.count, at::kDouble));
+      }
+      gradients.gather_masters();
+      for (const ops::Parameter* each : model.parameters) {
+        EXPECT_TRUE(
+            at::equal(each->master.detach().view({-1}), at::arange(each->numel(), at::kDouble)))
+            << each->name << " on " << world.size() << " ranks";
+      }
+    });
+  }
 }
 
 // Two ranks to an expert group: the model's gradient is the dense one once and both halves of the
