@@ -17,6 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::Answer;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 class RanksOnSimulatedDevices : public ::testing::Test {
@@ -96,7 +97,7 @@ TEST_F(RanksOnSimulatedDevices, AKilledRankEndsAllAndIsNamed) {
 }
 
 // NCCL itself would wait for ever.
-TEST_F(RanksOnSimulatedDevices, AStoppedRankIsNamedWithTheCollectiveThatItNeverEntered) {
+TEST_F(RanksOnSimulatedDevices, AStoppedRankIsNamedWithTheCollective) {
   const std::string command = "sh -c './switchyard launch --nproc 2 -- " +
                               pretrain("stopped", "train.steps=100000 parallel.timeout=3") +
                               " & launcher=$!; until grep -qs step.:3, stopped/metrics.jsonl; do "
@@ -106,7 +107,9 @@ TEST_F(RanksOnSimulatedDevices, AStoppedRankIsNamedWithTheCollectiveThatItNeverE
       testing::run_in(folder_.path(), "env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE " + command);
   EXPECT_EQ(answer.code, 77) << answer.errors;
   EXPECT_THAT(answer.errors, HasSubstr("the ranks do not go on"));
-  EXPECT_THAT(answer.errors, HasSubstr("rank 1 never entered it"));
+  EXPECT_THAT(answer.errors, AnyOf(HasSubstr("rank 1 never entered it"),
+                                   HasSubstr("rank 1 has entered it, but its process")))
+      << "wherever it was stopped";
   EXPECT_THAT(answer.errors, HasSubstr("is stopped"));
 }
 
