@@ -121,10 +121,12 @@ optim::GradNorms Gradients::norms_of_slices() {
   const std::vector<double> squares = optim::sums_of_squares(own_gradients());
   const auto num_parameters = static_cast<std::int64_t>(parameters_.size());
   const at::Tensor own_P = at::zeros({num_parameters}, at::kDouble);
-  std::size_t next = 0;
+  // Slices are in the order of their parameters, some of which have none here.
+  auto parameter = parameters_.begin();
+  auto square = squares.begin();
   for (const optim::Slice& slice : slices()) {
-    const auto idx = std::find(parameters_.begin(), parameters_.end(), slice.parameter);
-    own_P.mutable_data_ptr<double>()[idx - parameters_.begin()] = squares[next++];
+    parameter = std::find(parameter, parameters_.end(), slice.parameter);
+    own_P.mutable_data_ptr<double>()[parameter - parameters_.begin()] = *square++;
   }
   const RankLayout& layout = groups_.layout();
   at::Tensor all_RP = at::empty({layout.num_ranks * num_parameters}, at::kDouble);
@@ -137,10 +139,10 @@ optim::GradNorms Gradients::norms_of_slices() {
         parameters_[static_cast<std::size_t>(idx)]->replicas == ops::ReplicaGroup::all_ranks;
     double held = 0.0;
     for (std::int64_t rank = 0; rank < layout.num_ranks; ++rank) {
-      const double square = square_RP[rank * num_parameters + idx];
-      total += square;
+      const double of_rank = square_RP[rank * num_parameters + idx];
+      total += of_rank;
       const bool holds_the_same = is_on_all || rank % layout.expert == layout.rank % layout.expert;
-      if (holds_the_same) held += square;
+      if (holds_the_same) held += of_rank;
     }
     norms.of_parameter.push_back(std::sqrt(held));
   }

@@ -11,6 +11,8 @@
 #include <numeric>
 #include <tuple>
 
+#include "switchyard/core/error.h"
+
 namespace switchyard::routing {
 
 at::Tensor k_largest(const at::Tensor& score_TE, std::int64_t k) {
@@ -56,6 +58,13 @@ double mean_experts(const GlobalSums& sums, std::string_view control) {
   const std::int64_t num_rows =
       std::accumulate(sums.count_E.begin(), sums.count_E.end(), std::int64_t{0});
   return static_cast<double>(num_rows) / static_cast<double>(sums.num_tokens);
+}
+
+void check_target_k(double target_k, std::int64_t num_experts) {
+  if (target_k > 0.0 && target_k <= static_cast<double>(num_experts)) return;
+  throw UsageError(
+      fmt::format("model.moe.router.target_k must be above 0 and at most {} (the experts), got {}",
+                  num_experts, target_k));
 }
 
 at::Tensor without_padding(const at::Tensor& value_TE, const at::Tensor& valid_T) {

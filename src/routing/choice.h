@@ -44,6 +44,9 @@ class StateTensor {
 // one. 0 for a step without tokens.
 [[nodiscard]] double mean_experts(const GlobalSums& sums, std::string_view control);
 
+// Throws UsageError for a budget that no choice of these experts can have.
+void check_target_k(double target_k, std::int64_t num_experts);
+
 // Zeros where valid_T says so (undefined: nowhere): what padding holds reaches neither a sum nor,
 // as NaN times zero, a gradient.
 [[nodiscard]] at::Tensor without_padding(const at::Tensor& value_TE, const at::Tensor& valid_T);

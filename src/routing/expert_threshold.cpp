@@ -123,11 +123,7 @@ class ExpertThresholdRouter final : public LinearRouter {
 std::unique_ptr<Router> make_expert_threshold(const config::RouterConfig& config,
                                               const RouterBuild& build) {
   const auto& options = config.options.as<config::ExpertThresholdOptions>();
-  if (!(options.target_k > 0.0 && options.target_k <= static_cast<double>(build.num_experts))) {
-    throw UsageError(fmt::format(
-        "model.moe.router.target_k must be above 0 and at most {} (the experts), got {}",
-        build.num_experts, options.target_k));
-  }
+  check_target_k(options.target_k, build.num_experts);
   if (!(options.threshold_decay >= 0.0 && options.threshold_decay < 1.0 &&
         options.threshold_warmup >= 1)) {
     throw UsageError(

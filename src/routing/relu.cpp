@@ -98,11 +98,7 @@ class ReluRouter final : public LinearRouter {
 
 std::unique_ptr<Router> make_relu(const config::RouterConfig& config, const RouterBuild& build) {
   const auto& options = config.options.as<config::ReluOptions>();
-  if (!(options.target_k > 0.0 && options.target_k <= static_cast<double>(build.num_experts))) {
-    throw UsageError(fmt::format(
-        "model.moe.router.target_k must be above 0 and at most {} (the experts), got {}",
-        build.num_experts, options.target_k));
-  }
+  check_target_k(options.target_k, build.num_experts);
   if (options.control != "model" && options.control != "layer") {
     throw UsageError(
         fmt::format("model.moe.router.control must be model or layer, got '{}'", options.control));

@@ -48,6 +48,19 @@ class RanksOnSimulatedDevices : public ::testing::Test {
            more;
   }
 
+  // Two ranks, of which the second gets the signal once they train.
+  [[nodiscard]] Answer launch_and_signal(const std::string& name, const std::string& more,
+                                         const std::string& signal) const {
+    return testing::run_in(folder_.path(),
+                           "env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE sh -c './switchyard "
+                           "launch --nproc 2 -- " +
+                               pretrain(name, more) + " & launcher=$!; until grep -qs step.:3, " +
+                               name +
+                               "/metrics.jsonl; do kill -0 $launcher || break; sleep 0.05; done; "
+                               "kill -" +
+                               signal + " $(pgrep -P $launcher | tail -1); wait $launcher'");
+  }
+
   [[nodiscard]] double last_loss(const std::string& name) const {
     std::ifstream metrics(folder_ / name / "metrics.jsonl");
     double loss = -1.0;
@@ -85,26 +98,15 @@ TEST_F(RanksOnSimulatedDevices, OneThatFailsEndsAllWithItsCode) {
 }
 
 TEST_F(RanksOnSimulatedDevices, AKilledRankEndsAllAndIsNamed) {
-  const std::string command = "sh -c './switchyard launch --nproc 2 -- " +
-                              pretrain("killed", "train.steps=100000") +
-                              " & launcher=$!; until grep -qs step.:3, killed/metrics.jsonl; do "
-                              "kill -0 $launcher || break; sleep 0.05; done; "
-                              "kill -KILL $(pgrep -P $launcher | tail -1); wait $launcher'";
-  const Answer answer =
-      testing::run_in(folder_.path(), "env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE " + command);
+  const Answer answer = launch_and_signal("killed", "train.steps=100000", "KILL");
   EXPECT_EQ(answer.code, 77) << answer.errors;
   EXPECT_THAT(answer.errors, HasSubstr("rank 1 was ended by signal 9"));
 }
 
 // NCCL itself would wait for ever.
 TEST_F(RanksOnSimulatedDevices, AStoppedRankIsNamedWithTheCollective) {
-  const std::string command = "sh -c './switchyard launch --nproc 2 -- " +
-                              pretrain("stopped", "train.steps=100000 parallel.timeout=3") +
-                              " & launcher=$!; until grep -qs step.:3, stopped/metrics.jsonl; do "
-                              "kill -0 $launcher || break; sleep 0.05; done; "
-                              "kill -STOP $(pgrep -P $launcher | tail -1); wait $launcher'";
   const Answer answer =
-      testing::run_in(folder_.path(), "env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE " + command);
+      launch_and_signal("stopped", "train.steps=100000 parallel.timeout=3", "STOP");
   EXPECT_EQ(answer.code, 77) << answer.errors;
   EXPECT_THAT(answer.errors, HasSubstr("the ranks do not go on"));
   EXPECT_THAT(answer.errors, AnyOf(HasSubstr("rank 1 never entered it"),
