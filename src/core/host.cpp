@@ -208,6 +208,15 @@ void read_nvidia(const fs::path& root, HostFacts& facts) {
   }
 }
 
+// "ran waited slices", the first two in nanoseconds.
+std::optional<double> waiting_seconds_in(const fs::path& schedstat) {
+  std::uint64_t ran = 0;
+  std::uint64_t waited = 0;
+  std::ifstream file(schedstat);
+  if (!(file >> ran >> waited)) return std::nullopt;
+  return 1e-9 * static_cast<double>(waited);
+}
+
 }  // namespace
 
 int HostFacts::num_available_cores() const {
@@ -244,6 +253,22 @@ std::uint64_t resident_bytes() {
   std::uint64_t resident_pages = 0;
   std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
   return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::optional<double> seconds_waiting_for_cores(const fs::path& threads) {
+  std::optional<double> seconds;
+  std::error_code error;
+  for (const auto& thread : fs::directory_iterator(threads, error)) {
+    // A thread may have ended meanwhile.
+    if (const auto its = waiting_seconds_in(thread.path() / "schedstat")) {
+      seconds = seconds.value_or(0.0) + *its;
+    }
+  }
+  return seconds;
+}
+
+std::optional<double> seconds_this_thread_waited_for_a_core() {
+  return waiting_seconds_in("/proc/thread-self/schedstat");
 }
 
 HostFacts read_host_facts(const fs::path& root) {

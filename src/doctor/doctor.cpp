@@ -96,7 +96,8 @@ DoctorLine check_openmp(const DoctorFacts& facts) {
     }
   }
   DoctorLine line{.topic = "openmp"};
-  line.finding = settings.empty() ? "no settings" : join(settings, " ");
+  line.finding = settings.empty() ? "no settings: how threads wait follows the load of the machine"
+                                  : join(settings, " ");
   std::string folded = policy;
   std::transform(folded.begin(), folded.end(), folded.begin(),
                  [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
@@ -104,11 +105,12 @@ DoctorLine check_openmp(const DoctorFacts& facts) {
   const bool spins_briefly =
       !rounds.empty() && rounds.size() <= 5 &&  // a number below 100,000
       std::all_of(rounds.begin(), rounds.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (rounds.empty() ? folded != "PASSIVE" : !spins_briefly) {
+  const bool sleeps = folded.empty() || folded == "PASSIVE";
+  if (rounds.empty() ? !sleeps : !spins_briefly) {
     line.verdict = Verdict::kWarning;
     line.advice =
         "waiting threads spin for long, which slows every step while anything else runs: "
-        "GOMP_SPINCOUNT=10000 (`switchyard` sets it when neither it nor OMP_WAIT_POLICY is set)";
+        "unset OMP_WAIT_POLICY and GOMP_SPINCOUNT, and `switchyard` chooses while it runs";
   }
   return line;
 }

@@ -43,7 +43,8 @@ void run_on_torch_threads(std::int64_t num_blocks,
       /*grain_size=*/1);
 }
 
-// Throws std::system_error when so many cannot run at a time.
+}  // namespace
+
 void check_that_threads_start(int num_threads) {
   std::promise<void> end;
   const std::shared_future<void> ended = end.get_future().share();
@@ -56,8 +57,6 @@ void check_that_threads_start(int num_threads) {
   }
   end.set_value();
 }
-
-}  // namespace
 
 void install_parallel_backend() {
   set_parallel_backend(&run_on_torch_threads);

@@ -177,5 +177,19 @@ TEST(ThisHost, ResidentMemoryGrowsWithWhatIsTouched) {
   EXPECT_EQ(touched.back(), 1);
 }
 
+TEST_F(Host, WaitingForCoresIsTheSumOverThreads) {
+  EXPECT_FALSE(seconds_waiting_for_cores(root_ / "none"));
+  fs::create_directories(root_ / "task/3");  // a thread that ended meanwhile
+  EXPECT_FALSE(seconds_waiting_for_cores(root_ / "task"));
+  file("task/1/schedstat", "7000000000 1500000000 12\n");
+  file("task/2/schedstat", "9 250000000 1\n");
+  file("task/4/schedstat", "no numbers\n");
+  EXPECT_DOUBLE_EQ(seconds_waiting_for_cores(root_ / "task").value_or(0.0), 1.75);
+  if (fs::exists("/proc/thread-self/schedstat")) {
+    EXPECT_GE(seconds_waiting_for_cores().value_or(-1.0),
+              seconds_this_thread_waited_for_a_core().value_or(1e9));
+  }
+}
+
 }  // namespace
 }  // namespace switchyard

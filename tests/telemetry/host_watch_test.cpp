@@ -20,10 +20,10 @@ struct Told {
   int times = 0;
 };
 
-Told add(HostWatch& watch, int num_steps, double wall_seconds, double thread_seconds) {
+Told add(HostWatch& watch, int num_steps, double wall_seconds, double waiting_seconds) {
   Told told;
   for (int i = 1; i <= num_steps; ++i) {
-    if (const std::optional<std::string> text = watch.add(wall_seconds, thread_seconds)) {
+    if (const std::optional<std::string> text = watch.add(wall_seconds, waiting_seconds)) {
       told = {.text = *text, .at = i, .times = told.times + 1};
     }
   }
@@ -32,7 +32,7 @@ Told add(HostWatch& watch, int num_steps, double wall_seconds, double thread_sec
 
 TEST(HostWatch, TellsOnceThatOthersTakeTheCores) {
   HostWatch watch(4);
-  EXPECT_EQ(add(watch, 200, 1.0, 0.95).times, 0) << "an idle machine";
+  EXPECT_EQ(add(watch, 200, 1.0, 0.05).times, 0) << "an idle machine";
   const Told told = add(watch, 200, 1.0, 0.5);
   EXPECT_EQ(told.times, 1);
   EXPECT_EQ(told.at, HostWatch::kFewestSteps);
@@ -41,10 +41,10 @@ TEST(HostWatch, TellsOnceThatOthersTakeTheCores) {
 
 TEST(HostWatch, JudgesNoMoment) {
   HostWatch watch(1);
-  EXPECT_EQ(add(watch, 90, 0.1, 0.01).times, 0) << "nine seconds";
+  EXPECT_EQ(add(watch, 90, 0.1, 0.09).times, 0) << "nine seconds";
   HostWatch few(1);
-  EXPECT_EQ(add(few, 19, 100.0, 1.0).times, 0) << "a few steps";
-  const Told told = add(few, 1, 100.0, 1.0);
+  EXPECT_EQ(add(few, 19, 100.0, 99.0).times, 0) << "a few steps";
+  const Told told = add(few, 1, 100.0, 99.0);
   EXPECT_EQ(told.times, 1);
   EXPECT_THAT(told.text, Not(HasSubstr("OMP_NUM_THREADS"))) << "there is one thread";
 }
@@ -52,8 +52,8 @@ TEST(HostWatch, JudgesNoMoment) {
 TEST(HostWatch, AFewSlowStepsInAGoodWindowAreNone) {
   HostWatch watch(2);
   for (int window = 0; window < 5; ++window) {
-    EXPECT_EQ(add(watch, 15, 1.0, 1.0).times, 0);
-    EXPECT_EQ(add(watch, 5, 1.0, 0.2).times, 0);
+    EXPECT_EQ(add(watch, 15, 1.0, 0.0).times, 0);
+    EXPECT_EQ(add(watch, 5, 1.0, 0.8).times, 0);
   }
 }
 

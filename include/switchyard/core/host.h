@@ -63,6 +63,13 @@ struct HostFacts {
 // Resident memory of this process; 0 when the kernel does not tell.
 [[nodiscard]] std::uint64_t resident_bytes();
 
+// Seconds in which threads could have run and waited for a core, in all since they began, as the
+// kernel counts: of all threads that this process has now, and of the one that calls. None where it
+// does not tell.
+[[nodiscard]] std::optional<double> seconds_waiting_for_cores(
+    const std::filesystem::path& threads = "/proc/self/task");
+[[nodiscard]] std::optional<double> seconds_this_thread_waited_for_a_core();
+
 // The folders of the variable PATH in which a program of this name can be started; the first one.
 [[nodiscard]] std::optional<std::filesystem::path> find_program(std::string_view name,
                                                                 std::string_view path_variable);

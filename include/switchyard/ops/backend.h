@@ -5,6 +5,9 @@
 
 namespace switchyard::ops {
 
+// Throws std::system_error when so many threads cannot run at a time.
+void check_that_threads_start(int num_threads);
+
 // Makes torch's thread pool serve core's parallel_for.
 void install_parallel_backend();
 

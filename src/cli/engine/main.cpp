@@ -15,6 +15,7 @@
 #include "switchyard/core/process.h"
 #include "switchyard/core/ranks.h"
 #include "switchyard/ops/backend.h"
+#include "switchyard/ops/thread_waiting.h"
 
 namespace {
 
@@ -28,6 +29,7 @@ int run(const std::vector<std::string>& command_line) {
   if (switchyard::config::trains(*command.verb)) ranks = switchyard::read_rank_environment();
   switchyard::log::speak_as_rank(ranks.rank);
   switchyard::ops::set_up_threads(ranks.num_local_ranks);
+  const switchyard::ops::ThreadWaiting waiting;
   const std::string& verb = command.verb->name;
   if (verb == "prepare") return switchyard::cli::run_prepare(arguments);
   if (verb == "pretrain") return switchyard::cli::run_pretrain(arguments);

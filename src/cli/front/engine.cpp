@@ -16,6 +16,7 @@
 #include <system_error>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/host.h"
 
 namespace switchyard::cli {
 namespace {
@@ -71,12 +72,15 @@ void exec_engine(char* const* argv) {
                      "build the target switchyard-engine, or keep both programs in one folder");
   }
   check_that_it_loads(engine.string());
-  // OpenMP reads this when it is loaded, hence here. Threads that spin for long while they wait
-  // slow everything on a shared machine down by an order of magnitude; threads that sleep at once
-  // are woken late. About 0.1 ms of spinning was best of 0 to 300,000 rounds (two cores of a Zen
-  // 4): 1.3 times as fast as sleeping at once on an idle machine, 1.1 times beside two busy
-  // processes.
-  if (std::getenv("OMP_WAIT_POLICY") == nullptr) ::setenv("GOMP_SPINCOUNT", "10000", 0);
+  // OpenMP reads this when it is loaded, hence here. Where the kernel tells how long threads wait
+  // for cores the engine chooses for itself, and again when it changes (ops/thread_waiting.h).
+  // Where it does not: threads that spin for long while they wait slow everything on a shared
+  // machine down by an order of magnitude; threads that sleep at once are woken late. About 0.1 ms
+  // of spinning is between.
+  const bool chooses = seconds_this_thread_waited_for_a_core().has_value();
+  if (!chooses && std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    ::setenv("GOMP_SPINCOUNT", "10000", 0);
+  }
   ::execv(engine.c_str(), argv);
   throw StorageError(fmt::format("cannot run {}: {}", engine.string(), std::strerror(errno)));
 }

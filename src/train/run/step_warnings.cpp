@@ -2,30 +2,21 @@
 
 #include <ATen/Parallel.h>
 
-#include <ctime>
 #include <string>
 
+#include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
 
 namespace switchyard::train {
-namespace {
-
-// That this thread has run.
-double thread_seconds() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-}  // namespace
-
 StepWarnings::StepWarnings(const config::Config& config, std::int64_t num_ranks)
     : loss_(config.model.moe.loss), routers_(config.model) {
-  if (config.train.device == "cpu" && num_ranks == 1) host_.emplace(at::get_num_threads());
+  if (config.train.device == "cpu" && num_ranks == 1 && seconds_this_thread_waited_for_a_core()) {
+    host_.emplace(at::get_num_threads());
+  }
 }
 
 void StepWarnings::begin_step() {
-  thread_seconds_ = thread_seconds();
+  if (host_) waited_seconds_ = seconds_this_thread_waited_for_a_core().value_or(0.0);
 }
 
 void StepWarnings::tell(const telemetry::StepSums& sums, std::int64_t num_skipped_in_a_row) {
@@ -39,7 +30,8 @@ void StepWarnings::tell(const telemetry::StepSums& sums, std::int64_t num_skippe
   }
   if (const auto lost = routers_.add(sums)) log::warning("step {}: {}", sums.step, *lost);
   if (!host_) return;
-  if (const auto busy = host_->add(sums.seconds, thread_seconds() - thread_seconds_)) {
+  const double waited = seconds_this_thread_waited_for_a_core().value_or(waited_seconds_);
+  if (const auto busy = host_->add(sums.seconds, waited - waited_seconds_)) {
     log::warning("step {}: {}", sums.step, *busy);
   }
 }

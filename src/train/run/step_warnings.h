@@ -27,7 +27,7 @@ class StepWarnings {
   telemetry::ExpertWatch experts_;
   telemetry::RouterWatch routers_;
   std::optional<telemetry::HostWatch> host_;  // none where it says nothing
-  double thread_seconds_ = 0.0;               // at the beginning of the step
+  double waited_seconds_ = 0.0;               // for a core, until the beginning of the step
 };
 
 }  // namespace switchyard::train

@@ -1,0 +1,72 @@
+// How the threads that compute wait for each other. Spinning is fast where every thread has a core;
+// on a machine that others use too it burns the very core that the awaited thread needs, and makes
+// training ten times slower. OpenMP's library reads once, at the start, which of the two it shall
+// do, and a machine gets busy later. It sleeps instead of spinning, however, while a process has
+// more threads of OpenMP than cores: so a team of idle threads, held while cores are short, is the
+// switch.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+
+namespace switchyard::ops {
+
+// Decides by how long threads that could have run waited for a core.
+class CoreShortage {
+ public:
+  static constexpr double kShortAbove = 0.15;  // cores, over one look
+  static constexpr double kEnoughBelow = 0.03;
+  static constexpr int kLooksUntilEnough = 10;
+
+  // In the last `wall_seconds` the threads of this process waited `waiting_seconds` in all. True
+  // while cores are short: from the first look above kShortAbove until kLooksUntilEnough in a row
+  // were below kEnoughBelow.
+  bool add(double wall_seconds, double waiting_seconds);
+
+ private:
+  bool short_ = false;
+  int num_looks_with_enough_ = 0;
+};
+
+// While it lives, the threads of OpenMP sleep soon when they wait: holds a team of its own, whose
+// threads sleep, with which there are more than cores. Does nothing where that is impossible (an
+// OpenMP without GOMP_parallel, a system that refuses threads) or the case anyway.
+class SleepingWaits {
+ public:
+  // `num_threads`: those that compute.
+  explicit SleepingWaits(int num_threads);
+  SleepingWaits(const SleepingWaits&) = delete;
+  SleepingWaits& operator=(const SleepingWaits&) = delete;
+  ~SleepingWaits();
+
+  [[nodiscard]] bool works() const { return thread_.joinable(); }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool holds_ = false;
+  bool ends_ = false;
+  std::thread thread_;  // a team goes away with the thread that began it
+};
+
+// Looks five times a second, from a thread of its own, whether cores are short, and chooses. For
+// the whole program, after set_up_threads. It leaves alone what OMP_WAIT_POLICY or GOMP_SPINCOUNT
+// chose, a single thread, and systems that do not tell how long threads wait.
+class ThreadWaiting {
+ public:
+  ThreadWaiting();
+  ThreadWaiting(const ThreadWaiting&) = delete;
+  ThreadWaiting& operator=(const ThreadWaiting&) = delete;
+  ~ThreadWaiting() = default;
+
+ private:
+  void watch(const std::stop_token& stop, int num_threads);
+
+  std::mutex mutex_;
+  std::condition_variable_any stopped_;
+  std::jthread thread_;  // last: it uses the others
+};
+
+}  // namespace switchyard::ops

@@ -1,0 +1,82 @@
+#include "switchyard/ops/thread_waiting.h"
+
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <iterator>
+#include <string>
+
+#include "support/tensors.h"
+
+namespace switchyard::ops {
+namespace {
+
+std::int64_t num_threads_of_this_process() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+}
+
+int num_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+}
+
+TEST(CoreShortage, BeginsAtOnceAndEndsWhenThereWereEnoughForAWhile) {
+  CoreShortage shortage;
+  EXPECT_FALSE(shortage.add(0.2, 0.0));
+  EXPECT_FALSE(shortage.add(0.2, 0.02)) << "a tenth of a core: what any machine does beside";
+  EXPECT_TRUE(shortage.add(0.2, 0.1));
+  for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) EXPECT_TRUE(shortage.add(0.2, 0.0));
+  EXPECT_TRUE(shortage.add(0.2, 0.01)) << "not quite enough: counts anew";
+  for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) EXPECT_TRUE(shortage.add(0.2, 0.001));
+  EXPECT_FALSE(shortage.add(0.2, 0.0));
+  EXPECT_FALSE(shortage.add(0.0, 1.0)) << "no time has passed";
+}
+
+TEST(SleepingWaits, HoldMoreThreadsThanThereAreCores) {
+  if (::dlsym(RTLD_DEFAULT, "GOMP_parallel") == nullptr) GTEST_SKIP() << "no libgomp";
+  const int num_threads = at::get_num_threads();
+  (void)testing::random_normal({1000, 1000}, 1, at::kFloat).sum();  // the threads that compute
+  const std::int64_t before = num_threads_of_this_process();
+  for (int round = 0; round < 3; ++round) {
+    const SleepingWaits waits(num_threads);
+    ASSERT_EQ(waits.works(), num_threads <= num_cores());
+    if (!waits.works()) continue;
+    // One of the team began it and is none of OpenMP's own.
+    const std::int64_t added = num_threads_of_this_process() - before - 1;
+    EXPECT_EQ(num_threads + added, num_cores() + 1);
+  }
+  EXPECT_EQ(num_threads_of_this_process(), before);
+}
+
+TEST(ThreadWaiting, LeavesAloneWhatTheEnvironmentChose) {
+  const std::int64_t before = num_threads_of_this_process();
+  const char* const policy = std::getenv("OMP_WAIT_POLICY");
+  const std::string kept = policy == nullptr ? "" : policy;
+  ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
+  {
+    const ThreadWaiting waiting;
+    EXPECT_EQ(num_threads_of_this_process(), before);
+  }
+  ::unsetenv("OMP_WAIT_POLICY");
+  ::setenv("GOMP_SPINCOUNT", "10000", 1);
+  {
+    const ThreadWaiting waiting;
+    EXPECT_EQ(num_threads_of_this_process(), before);
+  }
+  ::unsetenv("GOMP_SPINCOUNT");
+  if (at::get_num_threads() > 1 && std::filesystem::exists("/proc/self/schedstat")) {
+    const ThreadWaiting waiting;
+    EXPECT_GE(num_threads_of_this_process(), before + 1);
+  }
+  EXPECT_EQ(num_threads_of_this_process(), before);
+  if (policy != nullptr) ::setenv("OMP_WAIT_POLICY", kept.c_str(), 1);
+}
+
+}  // namespace
+}  // namespace switchyard::ops
