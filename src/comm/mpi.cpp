@@ -47,6 +47,7 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   [[nodiscard]] const MpiOptions& options() const { return options_; }
+  void set_timeout(std::chrono::seconds timeout) { options_.timeout = timeout; }
   void give_up() { gave_up_ = true; }
   [[nodiscard]] bool is_sound() const { return !gave_up_ && std::uncaught_exceptions() == 0; }
 
@@ -199,6 +200,8 @@ class MpiCommunicator final : public Communicator {
     check(MPI_Comm_split(comm_, static_cast<int>(group), rank_, &part), name);
     return std::make_unique<MpiCommunicator>(session_, part, fmt::format("{} {}", name, group));
   }
+
+  void set_timeout(std::chrono::seconds timeout) override { session_->set_timeout(timeout); }
 
  private:
   static std::string describe(std::string_view operation, std::string_view name,

@@ -4,12 +4,16 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -60,9 +64,44 @@ void check(NcclResult result, NcclComm comm, const std::string& what) {
   throw PeerError(message, "NCCL_DEBUG=INFO makes NCCL say more; look at the logs of all ranks");
 }
 
-// The communicators of a rank, which another thread asks for errors.
+// What was begun on another stream of the device.
+class StreamWork final : public Work {
+ public:
+  StreamWork(c10::Event done, c10::Device device, std::function<void()> collectives)
+      : done_(std::move(done)), device_(device), collectives_(std::move(collectives)) {}
+  ~StreamWork() override {
+    if (!is_waited_for_ && std::uncaught_exceptions() == 0) come_after();
+  }
+  void wait() override {
+    SWITCHYARD_CHECK(!std::exchange(is_waited_for_, true), "waited twice");
+    come_after();
+  }
+
+ private:
+  // The memory of its tensors is given back only to what is queued after them.
+  void come_after() {
+    done_.block(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+    collectives_ = nullptr;
+  }
+
+  c10::Event done_;
+  c10::Device device_;
+  std::function<void()> collectives_;
+  bool is_waited_for_ = false;
+};
+
+// The communicators of a rank, which another thread asks for errors, and the stream for what goes
+// on beside.
 class Joined {
  public:
+  // By the thread that trains.
+  [[nodiscard]] c10::Stream stream_beside(c10::Device device) {
+    if (!beside_) {
+      beside_ = c10::impl::VirtualGuardImpl(device.type())
+                    .getStreamFromGlobalPool(device, /*isHighPriority=*/true);
+    }
+    return *beside_;
+  }
   void add(NcclComm comm) {
     const std::scoped_lock lock(mutex_);
     comms_.insert(comm);
@@ -85,6 +124,7 @@ class Joined {
  private:
   mutable std::mutex mutex_;
   std::set<NcclComm> comms_;
+  std::optional<c10::Stream> beside_;
 };
 
 class NcclCommunicator final : public Communicator {
@@ -194,6 +234,22 @@ class NcclCommunicator final : public Communicator {
                                               std::count(of_rank, of_rank + rank_, group),
                                               std::count(of_rank, of_rank + size_, group), device_,
                                               check_agreement_, fmt::format("{} {}", name, group));
+  }
+
+  // The stream is a rank's, not a group's: what it begins is in one order for all ranks.
+  [[nodiscard]] std::unique_ptr<Work> begin(std::function<void()> collectives) override {
+    const c10::Stream computes = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
+    const c10::Stream beside = joined_->stream_beside(device_);
+    c10::Event computed(device_.type());
+    computed.record(computes);
+    computed.block(beside);
+    c10::Event done(device_.type());
+    {
+      const c10::StreamGuard guard(beside);
+      collectives();
+      done.record(beside);
+    }
+    return std::make_unique<StreamWork>(std::move(done), device_, std::move(collectives));
   }
 
  private:

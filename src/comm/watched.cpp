@@ -81,6 +81,10 @@ class Watch {
     const std::scoped_lock lock(mutex_);
     ranks_ = ranks;
   }
+  void set_timeout(std::chrono::seconds timeout) {
+    const std::scoped_lock lock(mutex_);
+    options_.timeout = timeout;
+  }
   void forget() {
     const std::scoped_lock lock(mutex_);
     folder_.clear();
@@ -221,6 +225,15 @@ class Watched final : public Communicator {
     return std::make_unique<Watched>(watch_, std::move(part), fmt::format("{} {}", name, group));
   }
 
+  [[nodiscard]] std::unique_ptr<Work> begin(std::function<void()> collectives) override {
+    return inner_->begin(std::move(collectives));
+  }
+  [[nodiscard]] Communicator* beneath() override { return inner_.get(); }
+  void set_timeout(std::chrono::seconds timeout) override {
+    watch_->set_timeout(timeout);
+    inner_->set_timeout(timeout);
+  }
+
   [[nodiscard]] Watch& watch() { return *watch_; }
 
  private:
@@ -238,8 +251,10 @@ class Watched final : public Communicator {
 };
 
 Watch* watch_of(Communicator& ranks) {
-  auto* const found = dynamic_cast<Watched*>(&ranks);
-  return found == nullptr ? nullptr : &found->watch();
+  for (Communicator* each = &ranks; each != nullptr; each = each->beneath()) {
+    if (auto* const found = dynamic_cast<Watched*>(each)) return &found->watch();
+  }
+  return nullptr;
 }
 
 }  // namespace

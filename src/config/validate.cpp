@@ -257,6 +257,12 @@ void check_run(const Config& config, Rules& rules) {
   rules.require(expert == 1 || (num_experts > 0 && num_experts % expert == 0),
                 {"parallel.expert", "model.moe.num_experts"},
                 fmt::format("must divide the number of experts {}, got {}", num_experts, expert));
+  const std::int64_t experts_of_rank = std::max<std::int64_t>(1, num_experts / expert);
+  const std::int64_t chunks = config.parallel.exchange_chunks;
+  rules.require(
+      experts_of_rank % chunks == 0,
+      {"parallel.exchange_chunks", "parallel.expert", "model.moe.num_experts"},
+      fmt::format("must divide the {} experts of a rank, got {}", experts_of_rank, chunks));
 }
 
 void check_schedule(const Config& config, Rules& rules) {

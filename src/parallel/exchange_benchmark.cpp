@@ -4,18 +4,28 @@
 //   exchange_benchmark [TOKENS [RANKS [ROUNDS]]]       default: 4096 4 15
 // The two alternate; the last line has the median of their ratio. OMP_NUM_THREADS=1 keeps other
 // threads out of it.
+//   exchange_benchmark slow [TOKENS [RANKS [ROUNDS]]]  default: 4096 2 9
+// How much of the time on slow links is hidden behind the experts: rows are held up in proportion
+// to their bytes, in all for half as long as the layer computes, and travel in 1, 2 and 4 chunks;
+// wall time, of which every rank needs a core.
 #include <ATen/Parallel.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <ctime>
+#include <functional>
 #include <iostream>
 #include <memory>
+#include <span>
+#include <string_view>
+#include <thread>
 #include <vector>
 
+#include "switchyard/comm/beside.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/comm/threads.h"
 #include "switchyard/config/router_config.h"
@@ -32,7 +42,7 @@ constexpr std::int64_t kHidden = 192;
 constexpr std::int64_t kExperts = 8;
 
 struct Layer {
-  Layer(RankGroups& groups, std::int64_t num_tokens) {
+  Layer(RankGroups& groups, std::int64_t num_tokens, std::int64_t num_chunks = 1) {
     config::MoeConfig config;
     config.num_experts = kExperts;
     config.expert_size = 192;
@@ -43,7 +53,7 @@ struct Layer {
                       .hidden_size = kHidden,
                       .sequence_length = num_tokens,
                       .precision = {.compute = at::kFloat},
-                      .placement = expert_placement(groups, kExperts)});
+                      .placement = expert_placement(groups, kExperts, num_chunks)});
     for (ops::Parameter* parameter : layer->parameters()) {
       ops::initialize(*parameter, 1);
       ops::zero_grad(*parameter);
@@ -98,6 +108,94 @@ std::vector<double> seconds_on_ranks(std::int64_t num_ranks, std::int64_t expert
   return seconds;
 }
 
+// Links on which a byte takes `seconds_per_byte`, there and here, while the rank may compute.
+class SlowRanks final : public comm::Communicator {
+ public:
+  SlowRanks(std::unique_ptr<comm::Communicator> ranks, double seconds_per_byte)
+      : ranks_(std::move(ranks)), seconds_per_byte_(seconds_per_byte) {}
+
+  [[nodiscard]] std::int64_t rank() const override { return ranks_->rank(); }
+  [[nodiscard]] std::int64_t size() const override { return ranks_->size(); }
+  void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
+    ranks_->all_reduce_sum(tensor, name);
+  }
+  void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
+    ranks_->reduce_scatter_sum(all, own, name);
+  }
+  void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
+    ranks_->all_gather(own, all, name);
+  }
+  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
+                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
+                  std::string_view name) override {
+    const double bytes = static_cast<double>(send.nbytes() + receive.nbytes());
+    std::this_thread::sleep_for(std::chrono::duration<double>(bytes * seconds_per_byte_));
+    ranks_->all_to_all(send, send_rows, receive, receive_rows, name);
+  }
+  void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
+    ranks_->broadcast(tensor, root, name);
+  }
+  void barrier(std::string_view name) override { ranks_->barrier(name); }
+  [[nodiscard]] std::unique_ptr<comm::Communicator> split(std::int64_t group,
+                                                          std::string_view name) override {
+    return std::make_unique<SlowRanks>(ranks_->split(group, name), seconds_per_byte_);
+  }
+
+ private:
+  std::unique_ptr<comm::Communicator> ranks_;
+  double seconds_per_byte_;
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Wall time of a pass.
+double seconds_on_slow_links(std::int64_t num_ranks, std::int64_t num_tokens, int rounds,
+                             std::int64_t num_chunks, double seconds_per_byte) {
+  std::vector<double> seconds;
+  comm::run_ranks(num_ranks, [&](comm::Communicator& ranks) {
+    SlowRanks slow(ranks.split(0, "slow"), seconds_per_byte);
+    const std::unique_ptr<comm::Communicator> world = comm::beside(slow);
+    RankGroups groups(*world, num_ranks);
+    Layer layer(groups, num_tokens, num_chunks);
+    for (int round = 0; round <= rounds; ++round) {
+      world->barrier("begin");
+      const auto start = std::chrono::steady_clock::now();
+      layer.run();
+      world->barrier("end");
+      if (world->rank() == 0 && round > 0) {
+        seconds.push_back(
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      }
+    }
+  });
+  return median(seconds);
+}
+
+void measure_slow_links(std::int64_t num_tokens, std::int64_t num_ranks, int rounds) {
+  at::set_num_threads(1);
+  const double fast = seconds_on_slow_links(num_ranks, num_tokens, rounds, 1, 0.0);
+  // Of k = 2 rows a token: to the experts and back, forward and backward, sent and received.
+  const double bytes = 4.0 * 2.0 * 2.0 * static_cast<double>(num_tokens * kHidden) * sizeof(float);
+  const double seconds_per_byte = 0.5 * fast / bytes;
+  std::cout << fmt::format("{} tokens a rank, {} ranks, {:.2f} ms without waiting\n", num_tokens,
+                           num_ranks, 1e3 * fast);
+  double in_one = 0.0;
+  for (const std::int64_t num_chunks : {1, 2, 4}) {
+    if (kExperts / num_ranks % num_chunks != 0) continue;
+    const double alone = seconds_on_slow_links(num_ranks, num_tokens, rounds, num_chunks, 0.0);
+    const double slow =
+        seconds_on_slow_links(num_ranks, num_tokens, rounds, num_chunks, seconds_per_byte);
+    if (num_chunks == 1) in_one = slow - alone;
+    std::cout << fmt::format(
+        "{} chunks: {:.2f} ms, on slow links {:.2f} ms; hidden {:.0f} % of the {:.2f} ms that one "
+        "chunk waits\n",
+        num_chunks, 1e3 * alone, 1e3 * slow, 100.0 * (1.0 - (slow - alone) / in_one), 1e3 * in_one);
+  }
+}
+
 std::int64_t argument(int argc, char** argv, int idx, std::int64_t otherwise) {
   return idx < argc ? std::atoll(argv[idx]) : otherwise;
 }
@@ -128,6 +226,12 @@ void measure(std::int64_t num_tokens, std::int64_t num_ranks, int rounds) {
 
 int main(int argc, char** argv) {
   using switchyard::parallel::argument;
+  if (argc > 1 && std::string_view(argv[1]) == "slow") {
+    switchyard::parallel::measure_slow_links(argument(argc, argv, 2, 4096),
+                                             argument(argc, argv, 3, 2),
+                                             static_cast<int>(argument(argc, argv, 4, 9)));
+    return 0;
+  }
   switchyard::parallel::measure(argument(argc, argv, 1, 4096), argument(argc, argv, 2, 4),
                                 static_cast<int>(argument(argc, argv, 3, 15)));
   return 0;

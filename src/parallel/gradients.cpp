@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "switchyard/core/error.h"
 
@@ -87,17 +88,85 @@ Gradients::Gradients(std::span<ops::Parameter* const> parameters, RankGroups& gr
       bucket.own_sums = at::zeros({bucket.part()}, options);
     }
   }
+  if (groups.layout().num_ranks > 1) watch_arrivals();
 }
 
-void Gradients::reduce() {
+Gradients::~Gradients() {
+  for (std::size_t idx = 0; idx < arrivals_.size(); ++idx) {
+    parameters_[idx]->value.remove_hook(arrivals_[idx].hook);
+  }
+}
+
+// Autograd calls the hook of a leaf just before it adds the leaf's gradient, one leaf at a time,
+// also where the gradient is undefined because it went into the buffer by itself.
+void Gradients::watch_arrivals() {
+  arrivals_.resize(parameters_.size());
+  for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+    for (const Member& member : buckets_[bucket].members) {
+      arrivals_[member.idx].bucket = bucket;
+      arrivals_[member.idx].hook = member.parameter->value.register_hook(
+          [this, idx = member.idx](const at::Tensor& /*gradient*/) { note_arrival(idx); });
+    }
+  }
+}
+
+void Gradients::note_arrival(std::size_t idx) {
+  if (!is_last_backward_) return;
+  settle_arrival();
+  Arrivals& arrivals = arrivals_[idx];
+  ++arrivals.seen;
+  if (arrivals.bucket < next_) late_ = parameters_[idx]->name;
+  arriving_ = idx;
+}
+
+void Gradients::settle_arrival() {
+  if (!arriving_) return;
+  const Arrivals& arrivals = arrivals_[*std::exchange(arriving_, std::nullopt)];
+  if (!knows_arrivals_ || arrivals.seen != arrivals.expected) return;
+  --buckets_[arrivals.bucket].num_missing;
+  while (next_ < buckets_.size() && buckets_[next_].num_missing == 0) begin_next();
+}
+
+void Gradients::begin_last_backward() {
+  is_last_backward_ = !arrivals_.empty();
+  arriving_.reset();
+  next_ = 0;
+  late_.clear();
   for (Bucket& bucket : buckets_) {
-    if (bucket.replicas->size() == 1) continue;
+    bucket.num_missing = std::ssize(bucket.members);  // one that may not come holds the others up
+    bucket.work.reset();
+  }
+  for (Arrivals& arrivals : arrivals_) arrivals.seen = 0;
+}
+
+void Gradients::begin_next() {
+  Bucket& bucket = buckets_[next_++];
+  if (bucket.replicas->size() == 1) return;
+  for (const Member& member : bucket.members) ops::collect_grad(*member.parameter);
+  bucket.work = bucket.replicas->begin([&bucket] {
     if (bucket.is_shared_out()) {
       bucket.replicas->reduce_scatter_sum(bucket.sums, bucket.own_sums, bucket.name());
     } else {
       bucket.replicas->all_reduce_sum(bucket.sums, bucket.name());
     }
+  });
+}
+
+void Gradients::reduce() {
+  settle_arrival();
+  if (std::exchange(is_last_backward_, false)) {
+    for (Arrivals& arrivals : arrivals_) arrivals.expected = arrivals.seen;
+    knows_arrivals_ = true;
+  } else {
+    next_ = 0;
   }
+  while (next_ < buckets_.size()) begin_next();
+  for (Bucket& bucket : buckets_) {
+    if (const std::unique_ptr<comm::Work> work = std::exchange(bucket.work, nullptr)) work->wait();
+  }
+  next_ = 0;
+  SWITCHYARD_CHECK(late_.empty(), "a gradient of {} came after it was added up over the ranks",
+                   late_);
 }
 
 std::vector<at::Tensor> Gradients::own_gradients() const {

@@ -48,7 +48,8 @@ RunFolder open_on_ranks(comm::Communicator& world, const std::string& path, cons
 
 // With this rank's share of the experts.
 Build build_share(const config::Config& config, parallel::RankGroups& groups) {
-  return build(config, parallel::expert_placement(groups, config.model.moe.num_experts));
+  return build(config, parallel::expert_placement(groups, config.model.moe.num_experts,
+                                                  config.parallel.exchange_chunks));
 }
 
 // `point`: where to go on from; nullptr = a new run.

@@ -127,6 +127,7 @@ StepSums Trainer::compute_step() {
     // 3 backward
     {
       const Phase phase(device_phases_, "backward");
+      if (m + 1 == micro_batches.size()) gradients_.begin_last_backward();
       objective.backward();
       for (ops::Parameter* parameter : parameters_) ops::collect_grad(*parameter);
     }

@@ -11,9 +11,11 @@
 #include <iterator>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <utility>
 
+#include "switchyard/comm/beside.h"
 #include "switchyard/comm/threads.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"
@@ -117,7 +119,8 @@ Training make_training(const config::Config& config, const ops::PrecisionPolicy&
                        std::function<data::Sample(std::int64_t)> window,
                        const data::Tokenizer* tokenizer) {
   const std::int64_t length = config.data.sequence_length;
-  moe::ExpertPlacement placement = parallel::expert_placement(groups, config.model.moe.num_experts);
+  moe::ExpertPlacement placement = parallel::expert_placement(groups, config.model.moe.num_experts,
+                                                              config.parallel.exchange_chunks);
   Training training;
   if (config.model.is_causal()) {
     train::NextTokenData data{.window = std::move(window),
@@ -256,12 +259,15 @@ Trace train_in_layout(const config::Config& config, const Layout& layout,
   config::Config of_rank = config;
   of_rank.parallel.expert = layout.expert;
   of_rank.train.micro_batch_size = config.train.micro_batch_size / layout.num_ranks;
+  of_rank.parallel.exchange_chunks = std::gcd(
+      config.parallel.exchange_chunks, config.model.moe.num_experts / of_rank.parallel.expert);
   std::vector<Trace> traces(static_cast<std::size_t>(layout.num_ranks));
   const ThreadShare share(layout.num_ranks);
   comm::run_ranks(layout.num_ranks, [&](comm::Communicator& ranks) {
     std::unique_ptr<comm::Communicator> world = ranks.split(0, "layout " + layout.name());
     if (options.wrap) world = options.wrap(std::move(world));
-    train_rank(of_rank, *world, options.steps, random_tokens,
+    const std::unique_ptr<comm::Communicator> overlapping = comm::beside(*world);
+    train_rank(of_rank, *overlapping, options.steps, random_tokens,
                traces[static_cast<std::size_t>(ranks.rank())]);
   });
   // Every rank knows the sums and the routers; each has parameters and tokens of its own.

@@ -68,6 +68,34 @@ TEST_P(CommunicatorContract, NumbersItsRanksFromZero) {
   });
 }
 
+// What was begun is done when it was waited for, and before what is entered later.
+TEST_P(CommunicatorContract, BeginsCollectivesBeside) {
+  run([&](Communicator& comm) {
+    const std::unique_ptr<Communicator> group = comm.split(0, "group");
+    at::Tensor sum = payload(comm.rank(), at::kDouble);
+    const at::Tensor own = payload(comm.rank(), at::kDouble, 2);
+    at::Tensor all = at::zeros({2 * num_ranks()}, at::kDouble);
+    const auto first = comm.begin([&] { comm.all_reduce_sum(sum, "first"); });
+    const auto second = group->begin([&] {
+      group->all_reduce_sum(sum, "second");
+      group->all_gather(own, all, "gathered");
+    });
+    second->wait();
+    const auto both = static_cast<double>(num_ranks());
+    EXPECT_TRUE(at::equal(sum, sum_of_payloads(num_ranks(), at::kDouble).mul_(both)));
+    for (std::int64_t rank = 0; rank < num_ranks(); ++rank) {
+      EXPECT_TRUE(at::equal(all.narrow(0, 2 * rank, 2), payload(rank, at::kDouble, 2)));
+    }
+    first->wait();
+    at::Tensor later = payload(comm.rank(), at::kLong);
+    const auto third = comm.begin([&] { comm.all_reduce_sum(sum, "third"); });
+    comm.all_reduce_sum(later, "later");
+    EXPECT_TRUE(at::equal(sum, sum_of_payloads(num_ranks(), at::kDouble).mul_(both * both)));
+    EXPECT_TRUE(at::equal(later, sum_of_payloads(num_ranks(), at::kLong)));
+    third->wait();
+  });
+}
+
 TEST_P(CommunicatorContract, AddsUpTheTensorsOfAllRanksInPlace) {
   for (const at::ScalarType dtype : kDtypes) {
     SCOPED_TRACE(at::toString(dtype));

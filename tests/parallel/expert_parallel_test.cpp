@@ -1,6 +1,7 @@
 // Experts on several ranks compute what they compute on one: results, and every gradient.
 #include "switchyard/parallel/expert_parallel.h"
 
+#include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -8,13 +9,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "moe/moe_reference.h"
+#include "parallel/expert_scenes.h"
+#include "switchyard/comm/beside.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/comm/threads.h"
 #include "switchyard/config/field_table.h"
@@ -28,99 +31,35 @@ namespace switchyard::parallel {
 namespace {
 
 using moe::testing::expect_near_in_norm;
-using moe::testing::random_normal;
-using moe::testing::with_grad;
-
-constexpr std::int64_t kExperts = 8;
-constexpr std::int64_t kHidden = 6;
-constexpr std::int64_t kSize = 4;
-
-// How many experts each token of each rank gets, and by how much every token prefers expert 0.
-struct Scene {
-  std::string name;
-  std::vector<std::vector<std::int32_t>> k_RT;
-  double preference = 0.0;
-};
-
-std::vector<Scene> scenes() {
-  return {
-      {.name = "variable", .k_RT = {{1, 3, 0, 8, 2}, {2, 2, 1}, {4, 0, 1, 1, 1, 5, 2}, {3}}},
-      {.name = "a_rank_without_tokens", .k_RT = {{2, 1, 3}, {}, {1, 1}, {}}},
-      {.name = "a_rank_whose_tokens_get_no_expert", .k_RT = {{2, 1}, {0, 0, 0}, {1}, {8, 0}}},
-      {.name = "all_rows_on_one_expert",
-       .k_RT = {{1, 1, 1}, {1}, {1, 1}, {1, 1, 1, 1}},
-       .preference = 100.0},
-      {.name = "no_rows_at_all", .k_RT = {{0, 0}, {0}, {}, {0}}},
-  };
-}
-
-struct Inputs {
-  at::Tensor x_TH;
-  ops::Routing routing;  // its weights are a leaf
-  at::Tensor dy_TH;
-};
-
-Inputs inputs_of(const Scene& scene, std::int64_t rank, at::ScalarType dtype) {
-  const std::vector<std::int32_t>& k_T = scene.k_RT[static_cast<std::size_t>(rank)];
-  const auto num_tokens = static_cast<std::int64_t>(k_T.size());
-  const auto seed = static_cast<std::uint64_t>(10 * rank);
-  at::Tensor logits_TE = random_normal({num_tokens, kExperts}, seed + 1);
-  logits_TE.select(1, 0).add_(scene.preference);
-  Inputs inputs;
-  inputs.routing =
-      ops::top_k_route(logits_TE, {},
-                       at::tensor({0, static_cast<std::int32_t>(num_tokens)}, at::kInt),
-                       {.k_T = at::tensor(k_T, at::kInt)})
-          .routing;
-  inputs.routing.row_weight_N = with_grad(
-      random_normal({inputs.routing.num_rows()}, seed + 2, ops::accumulation_type(dtype)).abs());
-  inputs.x_TH = with_grad(random_normal({num_tokens, kHidden}, seed + 3, dtype));
-  inputs.dy_TH = random_normal({num_tokens, kHidden}, seed + 4, dtype);
-  return inputs;
-}
-
-// Of experts first .. first + count.
-moe::ExpertWeights weights_of(std::int64_t first, std::int64_t count, at::ScalarType dtype) {
-  const auto part = [&](const at::Tensor& all) {
-    return with_grad(all.mul(0.3).narrow(0, first, count).contiguous().to(dtype));
-  };
-  return {.w1_E2FH = part(random_normal({kExperts, 2 * kSize, kHidden}, 5)),
-          .w2_EHF = part(random_normal({kExperts, kHidden, kSize}, 6)),
-          .sink = {}};
-}
-
-struct Results {
-  at::Tensor y_TH, dx_TH, dweight_N;
-  at::Tensor dw1, dw2;  // of the experts here
-};
-
-Results compute(moe::Dispatcher& dispatcher, const Inputs& inputs,
-                const moe::ExpertWeights& weights) {
-  const at::Tensor y_TH = dispatcher.finish(dispatcher.begin(inputs.x_TH, inputs.routing), weights);
-  y_TH.backward(inputs.dy_TH);
-  const auto grad_of = [](const at::Tensor& leaf) {
-    return leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
-  };
-  return {.y_TH = y_TH.detach(),
-          .dx_TH = grad_of(inputs.x_TH),
-          .dweight_N = grad_of(inputs.routing.row_weight_N),
-          .dw1 = grad_of(weights.w1_E2FH),
-          .dw2 = grad_of(weights.w2_EHF)};
-}
-
-std::shared_ptr<moe::ExpertCompute> loop(at::ScalarType dtype) {
-  return moe::make_expert_compute("loop", {.dtype = dtype});
-}
+using testing::compute;
+using testing::inputs_of;
+using testing::kExperts;
+using testing::kHidden;
+using testing::kSize;
+using testing::loop;
+using testing::random_normal;
+using testing::Results;
+using testing::Scene;
+using testing::scenes;
+using testing::weights_of;
+using testing::with_grad;
 
 class ExpertsOnRanks : public ::testing::TestWithParam<Scene> {
  protected:
   // On `num_ranks` ranks, `expert` to a group, compared with one rank that holds all experts.
   static void expect_same_as_alone(std::int64_t num_ranks, std::int64_t expert,
                                    at::ScalarType dtype, double tolerance) {
+    expect_same_as_alone(on_ranks_of(num_ranks, expert, dtype, 1), expert, dtype, tolerance);
+  }
+
+  static std::vector<Results> on_ranks_of(std::int64_t num_ranks, std::int64_t expert,
+                                          at::ScalarType dtype, std::int64_t num_chunks) {
     std::vector<Results> on_ranks(static_cast<std::size_t>(num_ranks));
-    comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+    comm::run_ranks(num_ranks, [&](comm::Communicator& ranks) {
+      const std::unique_ptr<comm::Communicator> world_beside = comm::beside(ranks);
+      comm::Communicator& world = num_chunks == 1 ? ranks : *world_beside;
       RankGroups groups(world, expert);
-      const moe::ExpertPlacement placement = expert_placement(groups, kExperts);
+      const moe::ExpertPlacement placement = expert_placement(groups, kExperts, num_chunks);
       const auto dispatcher = placement.make_dispatcher({.name = "layer",
                                                          .num_experts = kExperts,
                                                          .experts = *placement.experts,
@@ -129,6 +68,12 @@ class ExpertsOnRanks : public ::testing::TestWithParam<Scene> {
           compute(*dispatcher, inputs_of(GetParam(), world.rank(), dtype),
                   weights_of(placement.experts->first, placement.experts->count, dtype));
     });
+    return on_ranks;
+  }
+
+  static void expect_same_as_alone(const std::vector<Results>& on_ranks, std::int64_t expert,
+                                   at::ScalarType dtype, double tolerance) {
+    const auto num_ranks = static_cast<std::int64_t>(on_ranks.size());
     const auto local = moe::make_local_dispatcher(loop(dtype));
     for (std::int64_t group = 0; group < num_ranks / expert; ++group) {
       std::vector<Results> shards;
@@ -165,6 +110,27 @@ TEST_P(ExpertsOnRanks, ComputeWhatTheyComputeOnOne) {
     expect_same_as_alone(num_ranks, expert, at::kDouble, 1e-13);
     expect_same_as_alone(num_ranks, expert, at::kFloat, 1e-5);
     expect_same_as_alone(num_ranks, expert, at::kBFloat16, 3e-2);
+  }
+}
+
+// Rows that travel in pieces, while others are computed.
+TEST_P(ExpertsOnRanks, ChunksChangeNoBit) {
+  for (const auto& [num_ranks, expert] : {std::pair{2, 2}, {4, 2}, {4, 4}}) {
+    for (const std::int64_t num_chunks : {2, 4}) {
+      if (kExperts / expert % num_chunks != 0) continue;
+      for (const at::ScalarType dtype : {at::kDouble, at::kBFloat16}) {
+        SCOPED_TRACE(fmt::format("{}x{} in {} chunks", num_ranks, expert, num_chunks));
+        const std::vector<Results> whole = on_ranks_of(num_ranks, expert, dtype, 1);
+        const std::vector<Results> chunks = on_ranks_of(num_ranks, expert, dtype, num_chunks);
+        for (std::size_t rank = 0; rank < whole.size(); ++rank) {
+          EXPECT_TRUE(at::equal(chunks[rank].y_TH, whole[rank].y_TH)) << rank;
+          EXPECT_TRUE(at::equal(chunks[rank].dx_TH, whole[rank].dx_TH)) << rank;
+          EXPECT_TRUE(at::equal(chunks[rank].dweight_N, whole[rank].dweight_N)) << rank;
+          EXPECT_TRUE(at::equal(chunks[rank].dw1, whole[rank].dw1)) << rank;
+          EXPECT_TRUE(at::equal(chunks[rank].dw2, whole[rank].dw2)) << rank;
+        }
+      }
+    }
   }
 }
 
@@ -293,6 +259,7 @@ TEST(ExpertPlacement, RefusesExpertsThatCannotBeSharedOut) {
   comm::run_ranks(4, [](comm::Communicator& world) {
     RankGroups groups(world, 4);
     EXPECT_THROW((void)expert_placement(groups, 6), UsageError);
+    EXPECT_THROW((void)expert_placement(groups, kExperts, 3), InternalError);
     const moe::ExpertPlacement placement = expert_placement(groups, kExperts);
     EXPECT_THROW((void)placement.make_dispatcher({.name = "layer",
                                                   .num_experts = kExperts,

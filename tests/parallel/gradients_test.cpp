@@ -7,6 +7,7 @@
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
 #include <cmath>
@@ -95,6 +96,111 @@ TEST_P(GradientsOfRanks, AreAddedUpOverTheRanksThatHoldTheSame) {
       replicas.all_reduce_sum(count, "updates");
       const std::int64_t expected = shares_out() ? 1 : replicas.size();
       EXPECT_TRUE(at::equal(count, at::full_like(count, expected))) << parameter->name;
+    }
+  });
+}
+
+// Adds its gradient into the weight's buffer, not through autograd, as experts do.
+class IntoBuffer : public torch::autograd::Function<IntoBuffer> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
+                            const at::Tensor& weight, const at::Tensor& buffer) {
+    ctx->saved_data["buffer"] = buffer;
+    return x.add(weight.detach().sum());
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& grads) {
+    ctx->saved_data["buffer"].toTensor().add_(grads[0]);
+    return {grads[0], {}, {}};
+  }
+};
+
+// First the dense parameter, then the experts, hence backward the other way round; both get
+// gradients of `factor`.
+struct TwoBuffers {
+  ops::Parameter dense = Model::parameter("dense", {3, 5}, ops::ReplicaGroup::all_ranks);
+  ops::Parameter experts = Model::parameter("experts", {70}, ops::ReplicaGroup::expert_replicas);
+  std::vector<ops::Parameter*> parameters{&dense, &experts};
+
+  TwoBuffers() {
+    for (ops::Parameter* each : parameters) each->master.fill_(1.0);
+  }
+  void backward(double factor) {
+    const at::Tensor x = dense.value.sum();
+    IntoBuffer::apply(x, experts.value, experts.grad).mul(factor).backward();
+  }
+};
+
+void expect_gradients(const Gradients& gradients, const ops::Parameter& of, double value) {
+  for (const optim::Slice& slice : gradients.slices()) {
+    if (slice.parameter != &of) continue;
+    EXPECT_TRUE(at::equal(slice.gradient(), at::full_like(slice.gradient(), value))) << of.name;
+  }
+}
+
+TEST_P(GradientsOfRanks, AreAddedUpWhileBackwardGoesOn) {
+  comm::run_ranks(4, [](comm::Communicator& world) {
+    RankGroups groups(world, 2);
+    TwoBuffers model;
+    Gradients gradients(model.parameters, groups, shares_out());
+    const auto rank = static_cast<double>(world.rank());
+    const double of_experts = 2.0 * static_cast<double>(world.rank() % 2) + 2.0 + 2.0;
+    for (int step = 0; step < 3; ++step) {
+      SCOPED_TRACE(step);
+      for (ops::Parameter* each : model.parameters) ops::zero_grad(*each);
+      // Two micro-steps; the first adds up nothing.
+      model.backward(0.25 * (1.0 + rank));
+      for (ops::Parameter* each : model.parameters) ops::collect_grad(*each);
+      gradients.begin_last_backward();
+      model.backward(0.75 * (1.0 + rank));
+      // The first pass shows what comes.
+      if (step > 0) expect_gradients(gradients, model.experts, of_experts);
+      for (ops::Parameter* each : model.parameters) ops::collect_grad(*each);
+      gradients.reduce();
+      expect_gradients(gradients, model.experts, of_experts);
+      expect_gradients(gradients, model.dense, 1.0 + 2.0 + 3.0 + 4.0);
+    }
+  });
+}
+
+TEST_P(GradientsOfRanks, AreNotLostWhereTheyComeLate) {
+  comm::run_ranks(4, [](comm::Communicator& world) {
+    RankGroups groups(world, 2);
+    TwoBuffers model;
+    Gradients gradients(model.parameters, groups, shares_out());
+    const auto step = [&](int num_passes) {
+      for (ops::Parameter* each : model.parameters) ops::zero_grad(*each);
+      gradients.begin_last_backward();
+      for (int pass = 0; pass < num_passes; ++pass) model.backward(1.0);
+      gradients.reduce();
+    };
+    step(1);
+    EXPECT_THROW(step(2), InternalError) << "the experts' were added up after the first";
+    step(2);  // what came last time is what comes
+    expect_gradients(gradients, model.experts, 4.0);
+    expect_gradients(gradients, model.dense, 8.0);
+  });
+}
+
+// A parameter that nothing came for is added up all the same, and so is one that had nothing
+// before.
+TEST_P(GradientsOfRanks, MayComeInOneStepAndNotInAnother) {
+  comm::run_ranks(4, [](comm::Communicator& world) {
+    RankGroups groups(world, 2);
+    TwoBuffers model;
+    Gradients gradients(model.parameters, groups, shares_out());
+    for (const bool with_experts : {false, true, true, false, true}) {
+      for (ops::Parameter* each : model.parameters) ops::zero_grad(*each);
+      gradients.begin_last_backward();
+      if (with_experts) {
+        model.backward(1.0);
+      } else {
+        model.dense.value.sum().backward();
+      }
+      for (ops::Parameter* each : model.parameters) ops::collect_grad(*each);
+      gradients.reduce();
+      expect_gradients(gradients, model.experts, with_experts ? 2.0 : 0.0);
+      expect_gradients(gradients, model.dense, 4.0);
     }
   });
 }

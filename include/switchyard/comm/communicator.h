@@ -4,12 +4,27 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
 
 namespace switchyard::comm {
+
+// What was begun and goes on beside. One that is never waited for is waited for when it goes away,
+// unless that is because something was thrown.
+class Work {
+ public:
+  virtual ~Work() = default;
+  Work() = default;
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+  // Returns when it is done; on a device, when what the caller queues from here on comes after it.
+  // Throws what it threw. Once.
+  virtual void wait() = 0;
+};
 
 // Every collective is entered by all ranks in the same order; `name` is what a report of a hang or
 // a mismatch says. Tensors are contiguous, need no gradient and are of equal shape and dtype on all
@@ -52,6 +67,17 @@ class Communicator {
   // The ranks that gave the same `group` (0 or more), numbered in the order that they have here.
   [[nodiscard]] virtual std::unique_ptr<Communicator> split(std::int64_t group,
                                                             std::string_view name) = 0;
+  // Runs `collectives`, which enters some of these ranks or of groups split off from them, while
+  // the caller computes: on a thread of its own (comm/beside.h) or on another stream of the device
+  // (comm/nccl.h); everywhere else at once. All that a rank begins happens in that order, and
+  // before what it enters later. Until wait() its tensors are left alone, and kept by `collectives`
+  // itself.
+  [[nodiscard]] virtual std::unique_ptr<Work> begin(std::function<void()> collectives);
+  // From here on a rank that has waited for the others so long takes them for dead. For all groups
+  // of these ranks; nothing where they are never waited for in vain.
+  virtual void set_timeout(std::chrono::seconds /*timeout*/) {}
+  // What this one passes everything on to; none: it does it itself.
+  [[nodiscard]] virtual Communicator* beneath() { return nullptr; }
 };
 
 // What every implementation asks of its arguments; all throw InternalError.

@@ -136,7 +136,9 @@ struct TrainConfig {
 
 struct ParallelConfig {
   std::int64_t expert = 1;
-  std::int64_t timeout = 1800;  // seconds
+  std::int64_t exchange_chunks = 1;
+  std::int64_t start_timeout = 1800;  // seconds, until the first step is done
+  std::int64_t timeout = 600;         // seconds, afterwards
   bool shard_optimizer = true;
   bool operator==(const ParallelConfig&) const = default;
 };

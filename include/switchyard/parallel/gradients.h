@@ -8,7 +8,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,9 +28,18 @@ class Gradients {
   // The parameters' gradient buffers are parts of these buffers from here on. All ranks give the
   // same parameters, but for the experts that each holds; they, and `groups`, must outlive this.
   Gradients(std::span<ops::Parameter* const> parameters, RankGroups& groups, bool shares_out);
+  Gradients(const Gradients&) = delete;
+  Gradients& operator=(const Gradients&) = delete;
+  ~Gradients();
 
-  // Adds up over the replicas of each parameter. A collective of all ranks: a parameter that got no
-  // gradient takes part with zeros.
+  // The next backward pass is the last before reduce(): where ranks can do that beside computing
+  // (Communicator::begin), a buffer is added up as soon as backward is through with its parameters,
+  // in the order of the buffers. Which gradients come, and how often, is what came in the last such
+  // pass; the first one adds up nothing.
+  void begin_last_backward();
+  // Adds up over the replicas of each parameter what is not yet. A collective of all ranks: a
+  // parameter that got no gradient takes part with zeros. Throws InternalError when a gradient came
+  // after its buffer was added up.
   void reduce();
   // After reduce(): the Euclidean norm over the gradients of the whole model, every element once
   // whatever the layout, the same bits on all ranks, not finite when any element is not; and those
@@ -60,8 +72,21 @@ class Gradients {
     at::Tensor own_sums = {};  // this rank's part, where they are shared out
     [[nodiscard]] bool is_shared_out() const { return own_sums.defined(); }
     [[nodiscard]] std::int64_t part() const { return numel / replicas->size(); }
+    std::int64_t num_missing = 0;           // members whose gradients are to come
+    std::unique_ptr<comm::Work> work = {};  // that adds up
     [[nodiscard]] std::string name() const;
   };
+  // Of a parameter, in the last backward pass.
+  struct Arrivals {
+    std::size_t bucket = 0;
+    unsigned hook = 0;
+    std::int64_t expected = 0;
+    std::int64_t seen = 0;
+  };
+  void watch_arrivals();
+  void note_arrival(std::size_t idx);
+  void settle_arrival();
+  void begin_next();
   [[nodiscard]] std::vector<at::Tensor> own_gradients() const;
   [[nodiscard]] optim::GradNorms norms_of_slices();
 
@@ -69,6 +94,13 @@ class Gradients {
   RankGroups& groups_;
   bool shares_out_;
   std::vector<Bucket> buckets_;
+
+  std::vector<Arrivals> arrivals_;  // by parameter; empty where nothing is added up
+  bool is_last_backward_ = false;
+  bool knows_arrivals_ = false;
+  std::optional<std::size_t> arriving_;  // its gradient is added when the next one comes
+  std::size_t next_ = 0;                 // bucket to be added up
+  std::string late_;                     // a parameter whose gradient came too late
 };
 
 }  // namespace switchyard::parallel

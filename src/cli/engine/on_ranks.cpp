@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/engine/report_error.h"
+#include "switchyard/comm/beside.h"
 #include "switchyard/comm/meeting.h"
 #include "switchyard/comm/mpi.h"
 #include "switchyard/comm/nccl.h"
@@ -33,6 +34,7 @@ bool is_agreed(const std::exception& error) {
 // The last to go ends what connects the ranks.
 struct Connected {
   std::unique_ptr<comm::Communicator> processes = {};  // over MPI, if they only meet there
+  std::unique_ptr<comm::Communicator> watched = {};    // whose calls return when they are done
   std::unique_ptr<comm::Communicator> world = {};      // those that train
   bool over_mpi = false;
 };
@@ -94,14 +96,17 @@ Connected connect_gpus(const RankEnvironment& ranks, std::chrono::seconds timeou
 }
 
 Connected connect(const config::Config& config, const RankEnvironment& ranks) {
-  const std::chrono::seconds timeout(config.parallel.timeout);
+  const std::chrono::seconds timeout(config.parallel.start_timeout);
   if (config.train.device == "cuda")
     return connect_gpus(ranks, timeout, config.train.deterministic);
   if (ranks.starter == "torchrun") {
     throw UsageError("ranks on CPUs talk over MPI, which torchrun does not start",
                      "start them with mpirun, srun or `switchyard launch`");
   }
-  return {.world = comm::watched(connect_processes(ranks, timeout), {}), .over_mpi = true};
+  Connected connected{.watched = comm::watched(connect_processes(ranks, timeout), {}),
+                      .over_mpi = true};
+  connected.world = comm::beside(*connected.watched);
+  return connected;
 }
 
 }  // namespace

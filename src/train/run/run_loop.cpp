@@ -135,6 +135,9 @@ void RunLoop::train_and_log_step() {
     // 1 fetch, 2 forward, 3 backward, 4 reduce gradients, 5 check and clip, 6 update
     warnings_.begin_step();
     const StepSums sums = trainer_.train_step();
+    if (sums.step == first_step_ + 1) {
+      groups_.world().set_timeout(std::chrono::seconds(config_.parallel.timeout));
+    }
     // 7 log
     const Phase phase(trainer_.phases(), "log");
     log_step(sums);

@@ -47,7 +47,8 @@ class FaultyRanks : public LaunchedRanks {
     const std::string name = "run" + std::to_string(num_runs_++);
     fs::remove(folder_ / "messages.txt");
     ::setenv("SWITCHYARD_FAULT", fault.c_str(), 1);
-    Strings settings{"parallel.expert=2", "parallel.timeout=4", "train.log_every=1"};
+    Strings settings{"parallel.expert=2", "parallel.timeout=4", "parallel.start_timeout=4",
+                     "train.log_every=1"};
     settings.insert(settings.end(), more.begin(), more.end());
     Program program(program_, launch(name, kNumRanks, settings), folder_ / "messages.txt");
     EXPECT_TRUE(program.ends_within(seconds(60))) << fault << "\n" << messages();

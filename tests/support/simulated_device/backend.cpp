@@ -183,6 +183,11 @@ struct Devices final : c10::impl::DeviceGuardImplInterface {
   [[nodiscard]] c10::Stream getStream(c10::Device device) const override {
     return c10::Stream(c10::Stream::DEFAULT, on(device.index()));
   }
+  // One stream does everything at once, so that all are the same.
+  [[nodiscard]] c10::Stream getStreamFromGlobalPool(c10::Device device,
+                                                    bool /*isHighPriority*/) const override {
+    return getStream(device);
+  }
   [[nodiscard]] c10::Stream getDefaultStream(c10::Device device) const override {
     return getStream(device);
   }
