@@ -149,6 +149,7 @@ fs::path StartedSave::finish(const SaveRequest& request,
   const auto write = [&](const std::string& file, const std::string& text) {
     write_file_atomically(folder_ / file, text);
     written[file] = digest_of(text);
+    check_reads_back(folder_ / file, written[file]);
   };
   if (!request.training_state.empty()) write(kTrainingState, request.training_state);
   write(kConfig, request.resolved_config);
@@ -164,10 +165,9 @@ fs::path StartedSave::finish(const SaveRequest& request,
   }
   write_file_atomically(folder_ / kManifest, manifest_text(manifest));
   try {
-    (void)verify(folder_);
-  } catch (const DataError& error) {
-    throw StorageError(fmt::format("what was written does not read back: {}", error.what()),
-                       "the disk may be failing");
+    (void)verify(folder_, Check::sizes);  // every writer has read its files back
+  } catch (const Damaged& damaged) {
+    throw does_not_read_back(damaged);
   }
 
   if (!request.is_sound) {

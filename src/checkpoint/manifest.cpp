@@ -98,6 +98,19 @@ Damaged::Damaged(const fs::path& file, const std::string& reason)
     : DataError(fmt::format("{}: {}", file.string(), reason),
                 "the checkpoint is incomplete or damaged; use another step of the run") {}
 
+void check_reads_back(const fs::path& file, const FileDigest& written) {
+  try {
+    verify_file(file, {{"bytes", written.bytes}, {"xxh3", written.xxh3}}, Check::contents);
+  } catch (const Damaged& damaged) {
+    throw does_not_read_back(damaged);
+  }
+}
+
+StorageError does_not_read_back(const Damaged& damaged) {
+  return StorageError(fmt::format("what was written does not read back: {}", damaged.what()),
+                      "the disk may be failing");
+}
+
 std::vector<std::string> files_of_kind(const std::string& kind,
                                        const std::set<std::string>& files) {
   std::vector<std::string> found;

@@ -11,6 +11,7 @@
 
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/hash.h"
 #include "switchyard/format/json.h"
 
 namespace switchyard::checkpoint {
@@ -54,6 +55,11 @@ struct Manifest {
 // The file's text: the members with a checksum over them, so that damage to the manifest itself is
 // told from another version.
 [[nodiscard]] std::string manifest_text(format::Json members);
+
+// What to say of a file that was just written and is not what was.
+[[nodiscard]] StorageError does_not_read_back(const Damaged& damaged);
+// Reads a file that was just written. Throws that when it is not what was written.
+void check_reads_back(const std::filesystem::path& file, const FileDigest& written);
 
 enum class Check {
   contents,  // reads every file

@@ -114,7 +114,8 @@ std::map<std::string, FileDigest> write_files_of(int writer, const WritePlan& pl
   for (const PlannedFile& file : plan) {
     if (file.writer != writer) continue;
     SWITCHYARD_CHECK(!written.contains(file.name), "{} is planned twice", file.name);
-    written.emplace(file.name, write(file, folder));
+    const auto [entry, is_new] = written.emplace(file.name, write(file, folder));
+    check_reads_back(folder / file.name, entry->second);
   }
   return written;
 }

@@ -56,8 +56,8 @@ struct NumWriters {
 [[nodiscard]] std::uint64_t bytes_of(const WritePlan& plan);
 
 // Writes the files of one writer into `folder`; returns what the manifest is to say of each, by
-// name: the hashes are of the bytes as they were handed to the system, so that reading a file back
-// compares it with memory. What is on a device comes through a buffer of kStagingBytes
+// name: the hashes are of the bytes as they were handed to the system, so that the files, which are
+// read back, are compared with memory. What is on a device comes through a buffer of kStagingBytes
 // (tensor_files.h); a tensor that is not contiguous is copied as a whole. Throws StorageError.
 [[nodiscard]] std::map<std::string, FileDigest> write_files_of(int writer, const WritePlan& plan,
                                                                const std::filesystem::path& folder);

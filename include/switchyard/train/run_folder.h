@@ -3,20 +3,23 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 
 namespace switchyard::train {
 
+class RunLock;
+
 class RunFolder {
  public:
   // Makes a new run of `path`: creates and locks the folder. Throws UsageError when it holds a run
-  // or anything that is no part of one (config::problem_of_run_folder), or another process (named
-  // by its pid) works in it; StorageError when it cannot be made. What was made is removed again
-  // with the object, unless write_config() was reached.
+  // or anything that is no part of one (config::problem_of_run_folder), or another process, of this
+  // machine or another, works in it (named); StorageError when it cannot be made. What was made is
+  // removed again with the object, unless write_config() was reached.
   [[nodiscard]] static RunFolder create(const std::filesystem::path& path);
   // Goes on with the run in `path`: locks it and removes what killed writes left behind. When the
-  // process that worked in it last ended without letting go, `left_by` is its pid. Throws
+  // process that worked in it last ended without letting go, `left_by` names it. Throws
   // UsageError when there is no run or another process works in it; StorageError.
   [[nodiscard]] static RunFolder reopen(const std::filesystem::path& path);
   // The folder of a run whose lock another rank holds. Throws StorageError when it is not there:
@@ -29,7 +32,7 @@ class RunFolder {
   RunFolder& operator=(const RunFolder&) = delete;
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  [[nodiscard]] const std::string& left_by() const { return left_by_; }  // empty = nobody
+  [[nodiscard]] std::string left_by() const;  // empty = nobody
   [[nodiscard]] std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   [[nodiscard]] std::filesystem::path samples() const { return path_ / "samples"; }
   [[nodiscard]] std::filesystem::path config_file() const;
@@ -49,11 +52,10 @@ class RunFolder {
   void write_sample(std::int64_t step, std::string_view text) const;
 
  private:
-  RunFolder() = default;
+  RunFolder();
   explicit RunFolder(std::filesystem::path path);
   std::filesystem::path path_;
-  int lock_ = -1;
-  std::string left_by_;
+  std::unique_ptr<RunLock> lock_;      // none for another rank
   std::filesystem::path topmost_new_;  // of the folders that create() made; may be empty
   bool started_here_ = false;
 };

@@ -1,11 +1,5 @@
 #include "switchyard/train/run_folder.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "switchyard/config/data_folders.h"
@@ -13,20 +7,11 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
+#include "train/run/run_lock.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
 namespace {
-
-// Empty when the file does not tell.
-std::string pid_in(const fs::path& lock) {
-  try {
-    const std::string text = read_file(lock);
-    return text.substr(0, text.find_first_not_of("0123456789"));
-  } catch (const StorageError&) {
-    return {};
-  }
-}
 
 // Temporary files of writes that were killed (core/file.h names them).
 void remove_temporary_files(const fs::path& folder) {
@@ -35,36 +20,6 @@ void remove_temporary_files(const fs::path& folder) {
     if (entry.path().filename().string().find(".tmp-") == std::string::npos) continue;
     if (entry.is_regular_file(error)) fs::remove(entry.path(), error);
   }
-}
-
-// The kernel drops the lock when the process ends, however it ends: no lock is ever stale. The pid
-// in the file is for people; a process that ends in order takes it out. `left_by` is the pid found.
-int take_lock(const fs::path& folder, std::string& left_by) {
-  const fs::path file = folder / config::kRunLockName;
-  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor < 0) {
-    throw StorageError(fmt::format("cannot open {}: {}", file.string(), std::strerror(errno)));
-  }
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-    const int reason = errno;
-    ::close(descriptor);
-    if (reason != EWOULDBLOCK) {
-      throw StorageError(fmt::format("cannot lock {}: {}", file.string(), std::strerror(reason)));
-    }
-    const std::string pid = pid_in(file);
-    throw UsageError(fmt::format("process {} is working in the run folder {}",
-                                 pid.empty() ? "(unknown)" : pid, folder.string()),
-                     "wait for it, or choose another folder with run.dir=...");
-  }
-  left_by = pid_in(file);
-  const std::string pid = std::to_string(::getpid()) + "\n";
-  if (::ftruncate(descriptor, 0) != 0 ||
-      ::pwrite(descriptor, pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
-    const int reason = errno;
-    ::close(descriptor);
-    throw StorageError(fmt::format("cannot write {}: {}", file.string(), std::strerror(reason)));
-  }
-  return descriptor;
 }
 
 void make_folder(const fs::path& path) {
@@ -121,8 +76,10 @@ std::string with_checksum(std::string_view yaml) {
 
 }  // namespace
 
+RunFolder::RunFolder() = default;
+
 RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
-  lock_ = take_lock(path_, left_by_);
+  lock_ = std::make_unique<RunLock>(path_);
 }
 
 RunFolder RunFolder::create(const fs::path& path) {
@@ -168,17 +125,16 @@ RunFolder RunFolder::of_another_rank(const fs::path& path) {
 
 RunFolder::RunFolder(RunFolder&& other) noexcept
     : path_(std::move(other.path_)),
-      lock_(std::exchange(other.lock_, -1)),
-      left_by_(std::move(other.left_by_)),
+      lock_(std::move(other.lock_)),
       topmost_new_(std::move(other.topmost_new_)),
       started_here_(other.started_here_) {}
 
 RunFolder::~RunFolder() {
-  if (lock_ < 0) return;
-  if (started_here_ && !config::holds_run(path_)) remove_start(path_, topmost_new_);
-  if (::ftruncate(lock_, 0) != 0) {  // the pid then stays, which only costs a note
-  }
-  ::close(lock_);
+  if (lock_ && started_here_ && !config::holds_run(path_)) remove_start(path_, topmost_new_);
+}
+
+std::string RunFolder::left_by() const {
+  return lock_ ? lock_->left_by() : std::string();
 }
 
 fs::path RunFolder::config_file() const {
