@@ -57,8 +57,10 @@ struct VerbSpec {
   void (*check)(const ParsedArguments& arguments, std::vector<std::string>& problems) = nullptr;
 };
 
-// A verb that may run as one of several ranks.
+// Pretrain and resume.
 [[nodiscard]] bool trains(const VerbSpec& verb);
+// A verb that may run as one of several ranks: those, and doctor.
+[[nodiscard]] bool runs_on_ranks(const VerbSpec& verb);
 // The verb whose arguments end at `--`, behind which is the command of a rank.
 inline constexpr std::string_view kLaunch = "launch";
 

@@ -6,11 +6,15 @@
 #include <optional>
 #include <string>
 
+#include "cli/engine/on_ranks.h"
 #include "cli/engine/verbs.h"
 #include "switchyard/core/exit_code.h"
+#include "switchyard/core/ranks.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
+#include "switchyard/doctor/links.h"
 #include "switchyard/format/json.h"
+#include "switchyard/ops/device.h"
 
 namespace switchyard::cli {
 namespace {
@@ -82,7 +86,8 @@ Json facts_as_json(const doctor::DoctorFacts& facts) {
   return json;
 }
 
-std::string as_json(const doctor::DoctorFacts& facts, const doctor::Diagnosis& diagnosis) {
+std::string as_json(const doctor::DoctorFacts& facts, const doctor::Diagnosis& diagnosis,
+                    const std::optional<doctor::LinkFacts>& links) {
   Json json;
   json["usable"] = diagnosis.exit_code() == kExitDone;
   json["precision"] = diagnosis.precision;
@@ -94,16 +99,49 @@ std::string as_json(const doctor::DoctorFacts& facts, const doctor::Diagnosis& d
                               {"advice", line.advice}});
   }
   json["facts"] = facts_as_json(facts);
+  if (links) {
+    json["links"] = {{"ranks", links->num_ranks},
+                     {"sum_bytes_per_second", links->reduce_bytes_per_second},
+                     {"between_two", Json::array()}};
+    for (const doctor::LinkFacts::Link& link : links->links) {
+      json["links"]["between_two"].push_back({{"from", link.from},
+                                              {"to", link.to},
+                                              {"bytes_per_second", link.bytes_per_second},
+                                              {"seconds", link.seconds}});
+    }
+  }
   return format::json_text(json, 2) + "\n";
+}
+
+int tell(const doctor::DoctorFacts& facts, const std::optional<doctor::LinkFacts>& links,
+         bool as_object) {
+  doctor::Diagnosis diagnosis = doctor::diagnose(facts);
+  if (links) diagnosis.lines.push_back(doctor::check_links(*links));
+  write_stdout(as_object ? as_json(facts, diagnosis, links) : as_lines(diagnosis));
+  return diagnosis.exit_code();
 }
 
 }  // namespace
 
 int run_doctor(const config::ParsedArguments& arguments) {
-  const doctor::DoctorFacts facts = doctor::gather_doctor_facts();
-  const doctor::Diagnosis diagnosis = doctor::diagnose(facts);
-  write_stdout(arguments.has("--json") ? as_json(facts, diagnosis) : as_lines(diagnosis));
-  return diagnosis.exit_code();
+  if (!arguments.has("--links")) {
+    return tell(doctor::gather_doctor_facts(), std::nullopt, arguments.has("--json"));
+  }
+  config::Config config;
+  config.train.device = arguments.text("--device");
+  config.train.micro_batch_size = 1;
+  config.train.global_batch_size = read_rank_environment().num_ranks;
+  int code = kExitDone;
+  const int of_ranks = on_ranks(config, arguments.has("--debug"), [&](comm::Communicator& world) {
+    const doctor::LinkFacts links = doctor::measure_links(
+        world, config.train.device == "cuda" ? ops::use_gpu(read_rank_environment().local_rank)
+                                             : c10::Device(c10::kCPU));
+    if (world.rank() == 0) {
+      code = tell(doctor::gather_doctor_facts(), links, arguments.has("--json"));
+    }
+    world.barrier("doctor");
+  });
+  return of_ranks == kExitDone ? code : of_ranks;
 }
 
 }  // namespace switchyard::cli

@@ -26,7 +26,7 @@ int run(const std::vector<std::string>& command_line) {
   const ParsedArguments arguments =
       switchyard::config::parse_arguments(*command.verb, command.arguments);
   switchyard::RankEnvironment ranks;
-  if (switchyard::config::trains(*command.verb)) ranks = switchyard::read_rank_environment();
+  if (switchyard::config::runs_on_ranks(*command.verb)) ranks = switchyard::read_rank_environment();
   switchyard::log::speak_as_rank(ranks.rank);
   switchyard::ops::set_up_threads(ranks.num_local_ranks);
   const switchyard::ops::ThreadWaiting waiting;

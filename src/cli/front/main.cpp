@@ -69,6 +69,22 @@ std::vector<std::string> again(std::vector<std::string> command, const std::stri
   return command;
 }
 
+// It has no run that could be gone on with.
+int launch_doctor(const ParsedArguments& arguments, std::int64_t num_ranks,
+                  const std::vector<std::string>& command) {
+  if (!arguments.has("--links")) {
+    throw switchyard::UsageError(
+        "launch: doctor is about one machine, and its ranks would all say "
+        "the same",
+        "add --links to measure between them");
+  }
+  switchyard::cli::Launch what{.num_ranks = num_ranks,
+                               .command = {switchyard::cli::this_program()},
+                               .on_gpus = arguments.text("--device") == "cuda"};
+  what.command.insert(what.command.end(), command.begin(), command.end());
+  return switchyard::cli::launch(what);
+}
+
 // What comes behind the first `--`.
 int run_launch(std::span<const std::string> command_line) {
   namespace config = switchyard::config;
@@ -85,7 +101,7 @@ int run_launch(std::span<const std::string> command_line) {
   const char* const hint = "for example: switchyard launch --nproc 4 -- pretrain CONFIG.yaml";
   if (command.empty()) throw switchyard::UsageError("launch: the command is missing", hint);
   const config::Command verb = config::find_command(command);
-  if (!config::trains(*verb.verb)) {
+  if (!config::runs_on_ranks(*verb.verb)) {
     throw switchyard::UsageError(
         fmt::format("launch: '{}' is no work of several ranks", verb.verb->name), hint);
   }
@@ -95,6 +111,7 @@ int run_launch(std::span<const std::string> command_line) {
     return switchyard::kExitDone;
   }
   const std::int64_t num_ranks = arguments.integer("--nproc");
+  if (!config::trains(*verb.verb)) return launch_doctor(of_rank, num_ranks, command);
   const config::Config run = config_of_run(of_rank, num_ranks, true);
   switchyard::cli::Launch what{.num_ranks = num_ranks,
                                .num_restarts = arguments.integer("--restarts"),
@@ -153,7 +170,7 @@ int run(std::span<const std::string> command_line, char* const* argv) {
     return run_launch(command_line);
   }
   const switchyard::config::Command command = switchyard::config::find_command(command_line);
-  if (switchyard::config::trains(*command.verb)) {
+  if (switchyard::config::runs_on_ranks(*command.verb)) {
     switchyard::log::speak_as_rank(switchyard::read_rank_environment().rank);
   }
   if (answer(switchyard::config::parse_arguments(*command.verb, command.arguments))) {

@@ -147,7 +147,7 @@ VerbSpec resume_verb() {
 VerbSpec launch_verb() {
   return {
       .name = std::string(kLaunch),
-      .summary = "start pretrain or resume as several ranks on this machine",
+      .summary = "start pretrain, resume or doctor as several ranks on this machine",
       .flags = {{.name = "--nproc",
                  .kind = ValueKind::kInteger,
                  .metavar = "N",
@@ -256,6 +256,10 @@ std::string verb_suggestion(const std::string& given, const std::vector<std::str
 
 bool trains(const VerbSpec& verb) {
   return verb.name == "pretrain" || verb.name == "resume";
+}
+
+bool runs_on_ranks(const VerbSpec& verb) {
+  return trains(verb) || verb.name == "doctor";
 }
 
 std::span<const VerbSpec> all_verbs() {

@@ -240,13 +240,29 @@ VerbSpec plan_verb() {
       .check = &check_plan};
 }
 
+void check_doctor(const ParsedArguments& arguments, std::vector<std::string>& problems) {
+  if (arguments.has("--device") && !arguments.has("--links")) {
+    problems.emplace_back("--device: about the links between ranks; add --links");
+  }
+}
+
 VerbSpec doctor_verb() {
   return {.name = "doctor",
           .summary = "is this machine fit to train on, and which precision suits it",
           .flags = {{.name = "--json",
                      .kind = ValueKind::kSwitch,
-                     .help = "print one JSON object instead of lines"}},
-          .example = "switchyard doctor"};
+                     .help = "print one JSON object instead of lines"},
+                    {.name = "--links",
+                     .kind = ValueKind::kSwitch,
+                     .help = "also measure how fast the ranks that this is started as reach each "
+                             "other"},
+                    {.name = "--device",
+                     .kind = ValueKind::kChoice,
+                     .default_text = "cpu",
+                     .choices = {"cpu", "cuda"},
+                     .help = "with --links: between GPUs (over NCCL) or between processes (MPI)"}},
+          .example = "switchyard launch --nproc 4 -- doctor --links",
+          .check = &check_doctor};
 }
 
 VerbSpec verify_layout_verb() {

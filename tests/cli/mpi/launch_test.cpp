@@ -58,13 +58,20 @@ TEST_F(Launched, FourRanksTrainAsOneDoes) {
 TEST_F(Launched, SaysWhatIsWrongBeforeAnythingStarts) {
   EXPECT_EQ(run(launch("run", 2, {"parallel.expert=4"})), 2);  // which one rank could not know
   EXPECT_EQ(run({"launch", "--nproc", "2"}), 2);
+  EXPECT_EQ(run({"launch", "--nproc", "2", "--", "compare"}), 2);
   EXPECT_EQ(run({"launch", "--nproc", "2", "--", "doctor"}), 2);
   EXPECT_EQ(run({"launch", "--nproc", "2", "--", "pretrain", "missing.yaml"}), 2);
   EXPECT_THAT(messages(), HasSubstr("2 ranks cannot be cut into groups of 4"));
   EXPECT_THAT(messages(), HasSubstr("the command is missing"));
-  EXPECT_THAT(messages(), HasSubstr("'doctor' is no work of several ranks"));
+  EXPECT_THAT(messages(), HasSubstr("'compare' is no work of several ranks"));
+  EXPECT_THAT(messages(), HasSubstr("add --links"));
   EXPECT_THAT(messages(), Not(HasSubstr("mpirun")));
   EXPECT_FALSE(fs::exists(folder_ / "run"));
+}
+
+TEST_F(Launched, DoctorMeasuresTheLinksBetweenRanks) {
+  ASSERT_EQ(run({"launch", "--nproc", "3", "--", "doctor", "--links"}), 0) << messages();
+  EXPECT_THAT(messages(), HasSubstr("links           3 ranks: between two "));
 }
 
 TEST_F(Launched, AStopIsSavedByAllAndGoneOnFrom) {

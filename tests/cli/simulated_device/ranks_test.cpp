@@ -97,6 +97,15 @@ TEST_F(RanksOnSimulatedDevices, OneThatFailsEndsAllWithItsCode) {
   EXPECT_THAT(answer.errors, HasSubstr("rank 4 of this machine, where LibTorch finds 4 GPUs"));
 }
 
+TEST_F(RanksOnSimulatedDevices, DoctorMeasuresTheLinksBetweenThem) {
+  const Answer answer =
+      testing::run_in(folder_.path(),
+                      "env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE ./switchyard "
+                      "launch --nproc 2 -- doctor --links --device cuda");
+  EXPECT_EQ(answer.code, 0) << answer.errors;
+  EXPECT_THAT(answer.output, HasSubstr("links           2 ranks: between two "));
+}
+
 TEST_F(RanksOnSimulatedDevices, AKilledRankEndsAllAndIsNamed) {
   const Answer answer = launch_and_signal("killed", "train.steps=100000", "KILL");
   EXPECT_EQ(answer.code, 77) << answer.errors;
