@@ -98,10 +98,7 @@ TEST_F(RanksOnSimulatedDevices, OneThatFailsEndsAllWithItsCode) {
 }
 
 TEST_F(RanksOnSimulatedDevices, DoctorMeasuresTheLinksBetweenThem) {
-  const Answer answer =
-      testing::run_in(folder_.path(),
-                      "env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE ./switchyard "
-                      "launch --nproc 2 -- doctor --links --device cuda");
+  const Answer answer = run("launch --nproc 2 -- doctor --links --device cuda");
   EXPECT_EQ(answer.code, 0) << answer.errors;
   EXPECT_THAT(answer.output, HasSubstr("links           2 ranks: between two "));
 }
