@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <exception>
+#include <future>
 #include <limits>
 #include <optional>
 #include <string>
@@ -21,6 +22,8 @@
 
 #include "comm/agreement.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
+#include "switchyard/core/process.h"
 
 namespace switchyard::comm {
 namespace {
@@ -39,9 +42,19 @@ class Session {
     }
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   }
-  // To finalise means to wait for all ranks, some of which may never come.
+  // To finalise means to wait for all ranks, some of which may never come; MPI itself waits for
+  // ever.
   ~Session() {
-    if (is_sound()) MPI_Finalize();
+    if (!is_sound()) return;
+    std::promise<void> done;
+    const std::jthread patience([timeout = options_.timeout, is_done = done.get_future()] {
+      if (is_done.wait_for(timeout) == std::future_status::ready) return;
+      write_last_words(
+          "another rank does not end: all is done, but nobody waits for it any longer");
+      std::_Exit(kExitPeer);
+    });
+    MPI_Finalize();
+    done.set_value();
   }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

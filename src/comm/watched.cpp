@@ -37,14 +37,17 @@ class Watch {
     if (options_.on_hang)
       thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   }
-  ~Watch() {
+  ~Watch() { stop(); }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+  // From here on nobody watches.
+  void stop() {
     if (!thread_.joinable()) return;
     thread_.request_stop();
     changed_.notify_all();
     thread_.join();
   }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
 
   [[nodiscard]] std::int64_t rank() const { return rank_; }  // among all
 
@@ -188,7 +191,9 @@ class Watched final : public Communicator {
   Watched(std::shared_ptr<Watch> watch, std::unique_ptr<Communicator> inner, std::string group)
       : watch_(std::move(watch)), inner_(std::move(inner)), group_(std::move(group)) {}
   ~Watched() override {
-    if (group_ == kAllRanks) watch_->set_ranks(nullptr);
+    if (group_ != kAllRanks) return;
+    if (interference()) (void)interference()(watch_->rank(), "disconnect", "");
+    watch_->set_ranks(nullptr);
   }
 
   [[nodiscard]] std::int64_t rank() const override { return inner_->rank(); }
@@ -264,7 +269,11 @@ std::unique_ptr<Communicator> watched(std::int64_t rank, std::int64_t num_ranks,
                                       const WatchOptions& options) {
   const auto watch = std::make_shared<Watch>(rank, num_ranks, options);
   std::unique_ptr<Communicator> ranks;
-  watch->pass(kAllRanks, 1, "connect", 0, [&] { ranks = connect(); });
+  watch->pass(kAllRanks, 1, "connect", 0, [&] {
+    if (interference()) (void)interference()(rank, "connect", "");
+    ranks = connect();
+  });
+  if (options.only_connecting) watch->stop();
   watch->set_ranks(ranks.get());
   return std::make_unique<Watched>(watch, std::move(ranks), kAllRanks);
 }

@@ -1,6 +1,7 @@
 // Whole runs of the program on a small text, and what they leave.
 #pragma once
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -53,7 +54,7 @@ class ProgramRuns : public ::testing::Test {
                       configs_ / "tiny.yaml",
                       "data.path=" + (folder_ / "data").string(),
                       "run.dir=" + (folder_ / name).string(),
-                      "train.steps=" + std::to_string(kSteps),
+                      "train.steps=" + std::to_string(num_steps_),
                       "train.checkpoint_every=3",
                       "train.evaluate_every=10",
                       "train.sample_every=20",
@@ -81,7 +82,7 @@ class ProgramRuns : public ::testing::Test {
   }
 
   [[nodiscard]] fs::path last_checkpoint(const std::string& name) const {
-    return folder_ / (name + "/checkpoints/step-000040");
+    return folder_ / fmt::format("{}/checkpoints/step-{:06}", name, num_steps_);
   }
 
   // The tensor files of the last checkpoint.
@@ -97,7 +98,7 @@ class ProgramRuns : public ::testing::Test {
   void expect_same_end(const std::string& a, const std::string& b,
                        bool with_router_state = false) const {
     EXPECT_EQ(losses(a), losses(b));
-    EXPECT_EQ(losses(a).size(), static_cast<std::size_t>(kSteps));
+    EXPECT_EQ(losses(a).size(), static_cast<std::size_t>(num_steps_));
     const std::set<std::string> names = tensor_files(a);
     EXPECT_EQ(names.contains("router_state.safetensors"), with_router_state);
     EXPECT_GE(names.size(), 2U);
@@ -107,6 +108,7 @@ class ProgramRuns : public ::testing::Test {
     }
   }
 
+  int num_steps_ = kSteps;
   fs::path program_;
   fs::path configs_;
   testing::TemporaryFolder folder_;

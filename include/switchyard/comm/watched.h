@@ -20,6 +20,8 @@ struct WatchOptions {
   // Called once, on a thread of its own, when a collective has been under way for longer, or when
   // `find_error` has found something.
   std::function<void(const std::string& report)> on_hang = {};  // none: nobody watches
+  // Collectives notice by themselves, connecting does not: it alone is watched.
+  bool only_connecting = false;
   std::chrono::milliseconds timeout{1'800'000};
   // What is wrong with the ranks, empty for nothing; asked twice a second.
   std::function<std::string(const Communicator& ranks)> find_error = {};
@@ -43,8 +45,9 @@ struct Traffic {
 [[nodiscard]] std::unique_ptr<Communicator> watched(std::unique_ptr<Communicator> ranks,
                                                     const WatchOptions& options);
 
-// For tests: what this process does before each of its collectives, of watched() ranks alone.
-// `operation` is as in reports, "all_to_all". False: it leaves the collective out, as a mistake
+// For tests: what this process does before each of its collectives, of watched() ranks alone, and
+// before it connects or goes away. `operation` is as in reports, "all_to_all", or "connect" or
+// "disconnect". False: it leaves the collective out, as a mistake
 // would.
 using Interference =
     std::function<bool(std::int64_t rank, std::string_view operation, std::string_view name)>;

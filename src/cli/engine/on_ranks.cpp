@@ -39,9 +39,23 @@ struct Connected {
   bool over_mpi = false;
 };
 
+// This rank cannot go on, and the others cannot without it. Whoever started them ends them; nothing
+// here may wait for them.
+[[noreturn]] void end_all_ranks(bool over_mpi, int exit_code) {
+  if (over_mpi) comm::end_all_mpi_ranks(exit_code);
+  std::_Exit(exit_code);
+}
+
+// MPI itself waits for ever for a rank that does not come.
 std::unique_ptr<comm::Communicator> connect_processes(const RankEnvironment& ranks,
                                                       std::chrono::seconds timeout) {
-  std::unique_ptr<comm::Communicator> processes = comm::join_mpi({.timeout = timeout});
+  const auto on_hang = [](const std::string& report) {
+    log::error("the ranks do not find each other: {}", report);
+    std::_Exit(kExitPeer);
+  };
+  std::unique_ptr<comm::Communicator> processes = comm::watched(
+      ranks.rank, ranks.num_ranks, [timeout] { return comm::join_mpi({.timeout = timeout}); },
+      {.on_hang = on_hang, .only_connecting = true, .timeout = timeout});
   if (processes->size() != ranks.num_ranks) {
     throw UsageError(fmt::format("{} started {} ranks, but MPI connects {}", ranks.starter,
                                  ranks.num_ranks, processes->size()),
@@ -49,13 +63,6 @@ std::unique_ptr<comm::Communicator> connect_processes(const RankEnvironment& ran
                      "that this build found; with srun try --mpi=pmix");
   }
   return processes;
-}
-
-// This rank cannot go on, and the others cannot without it. Whoever started them ends them; nothing
-// here may wait for them.
-[[noreturn]] void end_all_ranks(bool over_mpi, int exit_code) {
-  if (over_mpi) comm::end_all_mpi_ranks(exit_code);
-  std::_Exit(exit_code);
 }
 
 // Ranks with a GPU each. They meet where the environment says, or over the MPI that started them.
@@ -103,8 +110,7 @@ Connected connect(const config::Config& config, const RankEnvironment& ranks) {
     throw UsageError("ranks on CPUs talk over MPI, which torchrun does not start",
                      "start them with mpirun, srun or `switchyard launch`");
   }
-  Connected connected{.watched = comm::watched(connect_processes(ranks, timeout), {}),
-                      .over_mpi = true};
+  Connected connected{.watched = connect_processes(ranks, timeout), .over_mpi = true};
   connected.world = comm::beside(*connected.watched);
   return connected;
 }

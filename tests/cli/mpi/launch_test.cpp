@@ -5,11 +5,15 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <map>
+#include <memory>
 #include <optional>
 #include <random>
 #include <sstream>
@@ -158,31 +162,55 @@ TEST_F(Launched, AStopWhileTheRanksStartSavesOrStartsNothing) {
   }
 }
 
+// Ranks are killed, or stopped until the others miss them, or the launcher is told to end; after
+// that somebody starts it again.
 TEST_F(Launched, RestartsEndAsIfNothingHadDied) {
   const auto seed =
       static_cast<unsigned>(number_from_environment("SWITCHYARD_KILL_SEED", ::getpid()));
-  const int num_kills = number_from_environment("SWITCHYARD_RANK_KILLS", 3);
+  const int num_faults = number_from_environment("SWITCHYARD_RANK_KILLS", 3);
   std::cout << "SWITCHYARD_KILL_SEED=" << seed << "\n";
   std::mt19937 random(seed);
-  const Strings settings{"parallel.expert=2"};
+  const Strings settings{"parallel.expert=2", "parallel.timeout=3", "parallel.start_timeout=5"};
+  num_steps_ = std::max(kSteps, 20 * num_faults);
   ASSERT_EQ(run(launch("whole", 2, settings)), 0) << messages();
-  Program program(program_, launch("killed", 2, settings, {"--restarts", "1000"}),
-                  folder_ / "messages.txt");
-  ASSERT_TRUE(wait_for_step(program, "killed", 2)) << messages();
-  int killed = 0;
-  while (killed < num_kills) {
+  const auto start = [&] {
+    Strings command = launch("killed", 2, settings, {"--restarts", "1000"});
+    command.emplace_back("--or-resume");
+    return std::make_unique<Program>(program_, command, folder_ / "messages.txt");
+  };
+  std::unique_ptr<Program> program = start();
+  ASSERT_TRUE(wait_for_step(*program, "killed", 2)) << messages();
+  std::map<int, int> num_sent;
+  int code = 0;
+  for (int sent = 0; sent < num_faults;) {
     const auto wait =
-        milliseconds(std::uniform_int_distribution<int>(0, killed == 0 ? 1 : 3000)(random));
-    if (program.ends_within(wait)) break;
-    const auto ranks = ranks_of("killed");
+        milliseconds(std::uniform_int_distribution<int>(0, sent == 0 ? 1 : 3000)(random));
+    if (program->ends_within(wait)) {
+      code = program->wait();
+      program = code == 75 ? start() : nullptr;
+      if (!program) break;
+      continue;
+    }
+    constexpr std::array kSignals = {SIGKILL, SIGSTOP, SIGTERM};
+    const int signal = kSignals[std::uniform_int_distribution<std::size_t>(0, 2)(random)];
     const auto rank = std::uniform_int_distribution<std::int64_t>(0, 1)(random);
+    const auto ranks = ranks_of("killed");
     if (!ranks.contains(rank)) continue;
-    ::kill(ranks.at(rank), SIGKILL);
-    ++killed;
+    if (signal == SIGTERM) {
+      program->send(signal);
+    } else {
+      ::kill(ranks.at(rank), signal);
+    }
+    ++num_sent[signal];
+    ++sent;
   }
-  ASSERT_EQ(program.wait(), 0) << messages();
-  std::cout << killed << " kills\n";
-  EXPECT_GT(killed, 0);
+  while (program) {
+    code = program->wait();
+    program = code == 75 ? start() : nullptr;
+  }
+  ASSERT_EQ(code, 0) << messages();
+  std::cout << num_sent[SIGKILL] << " killed, " << num_sent[SIGSTOP] << " stopped, "
+            << num_sent[SIGTERM] << " told to end\n";
   expect_same_end("whole", "killed");
 }
 

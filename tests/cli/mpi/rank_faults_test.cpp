@@ -83,6 +83,22 @@ TEST_F(FaultyRanks, OneThatHangsIsNamed) {
   }
 }
 
+// MPI would wait for it for ever.
+TEST_F(FaultyRanks, OneThatHangsBeforeItIsConnectedEndsAll) {
+  for (const char* fault : {"connect@1:1:stop", "connect@0:1:stop"}) {
+    const End end = run_with(fault);
+    EXPECT_EQ(end.code, 77) << fault << "\n" << end.messages;
+    EXPECT_THAT(end.messages, HasSubstr("the ranks do not find each other")) << fault;
+  }
+}
+
+TEST_F(FaultyRanks, OneThatDoesNotEndIsWaitedForNoLongerThanTheTimeout) {
+  const End end = run_with("disconnect@1:1:stop", {"train.steps=6"});
+  EXPECT_EQ(end.code, 77) << end.messages;
+  EXPECT_THAT(end.messages, HasSubstr("another rank does not end: all is done"));
+  EXPECT_THAT(end.messages, HasSubstr("done: 6 steps"));
+}
+
 // Another rank is told that sizes differ, or waits for what never comes.
 TEST_F(FaultyRanks, OneThatLeavesACollectiveOutIsNoticed) {
   for (const std::string operation : {"all_reduce_sum", "reduce_scatter_sum", "all_to_all"}) {
