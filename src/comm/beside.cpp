@@ -1,5 +1,8 @@
 #include "switchyard/comm/beside.h"
 
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -12,6 +15,15 @@
 
 namespace switchyard::comm {
 namespace {
+
+// Sums of large tensors would otherwise be computed by a team of OpenMP's threads of its own,
+// beside those that train, on the same cores. at::set_num_threads would be for all threads.
+void compute_alone() {
+  (void)at::get_num_threads();  // which LibTorch sets up for each thread when it is asked
+  using Set = void (*)(int);
+  const auto set = reinterpret_cast<Set>(::dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
+  if (set != nullptr) set(1);
+}
 
 // One for all groups of a rank.
 class Queue {
@@ -46,13 +58,18 @@ class Queue {
   // For everything that was added, unless this is the thread that does it.
   void wait_for_all() {
     if (std::this_thread::get_id() == thread_.get_id()) return;
+    if (const std::exception_ptr failure = wait_until_idle()) std::rethrow_exception(failure);
+  }
+  // Returns the first error; entries after it are not run.
+  std::exception_ptr wait_until_idle() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return entries_.empty(); });
-    if (failure_) std::rethrow_exception(failure_);
+    return failure_;
   }
 
  private:
   void run(const std::stop_token& stop) {
+    compute_alone();
     std::unique_lock lock(mutex_);
     while (changed_.wait(lock, stop, [&] { return !entries_.empty(); })) {
       const std::shared_ptr<Entry> entry = entries_.front();
@@ -113,10 +130,19 @@ class Beside final : public Communicator {
       : queue_(std::move(queue)), ranks_(ranks) {}
   Beside(std::shared_ptr<Queue> queue, std::unique_ptr<Communicator> group)
       : queue_(std::move(queue)), own_(std::move(group)), ranks_(*own_) {}
+  // What was begun may use it, and what it works on.
+  ~Beside() override {
+    if (std::uncaught_exceptions() > 0) ranks_.abandon();
+    (void)queue_->wait_until_idle();
+  }
 
   [[nodiscard]] std::int64_t rank() const override { return ranks_.rank(); }
   [[nodiscard]] std::int64_t size() const override { return ranks_.size(); }
   [[nodiscard]] Communicator* beneath() override { return &ranks_; }
+  void abandon() override {
+    ranks_.abandon();
+    (void)queue_->wait_until_idle();
+  }
 
   void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
     queue_->wait_for_all();

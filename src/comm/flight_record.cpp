@@ -17,6 +17,7 @@
 #include <system_error>
 #include <utility>
 
+#include "switchyard/core/host.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::comm {
@@ -54,11 +55,6 @@ struct GroupEntry {
 constexpr std::size_t kMostGroups = 16;
 
 constexpr std::array<char, 8> kMagic = {'s', 'y', 'f', 'l', 'i', 'g', 'h', '2'};
-
-std::string host_name() {
-  std::array<char, 64> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : "?";
-}
 
 constexpr const char* kLives = "lives";
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <exception>
@@ -61,12 +62,15 @@ class Session {
 
   [[nodiscard]] const MpiOptions& options() const { return options_; }
   void set_timeout(std::chrono::seconds timeout) { options_.timeout = timeout; }
+  void abandon() { abandoned_ = true; }
+  [[nodiscard]] bool is_abandoned() const { return abandoned_; }
   void give_up() { gave_up_ = true; }
   [[nodiscard]] bool is_sound() const { return !gave_up_ && std::uncaught_exceptions() == 0; }
 
  private:
   MpiOptions options_;
   bool gave_up_ = false;
+  std::atomic<bool> abandoned_ = false;
 };
 
 // Elements that are added up at a time: bounds the buffers, and the counts that MPI takes.
@@ -215,6 +219,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   void set_timeout(std::chrono::seconds timeout) override { session_->set_timeout(timeout); }
+  void abandon() override { session_->abandon(); }
 
  private:
   static std::string describe(std::string_view operation, std::string_view name,
@@ -254,6 +259,9 @@ class MpiCommunicator final : public Communicator {
       int done = 0;
       check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), name);
       if (done != 0) return;
+      if (session_->is_abandoned()) {
+        throw PeerError(fmt::format("{} '{}' was left: this rank has failed", operation, name));
+      }
       if (tries < kSpins) continue;
       if (steady_clock::now() - start > session_->options().timeout) {
         throw PeerError(fmt::format("rank {} of {}: {} '{}' is not complete after {} s", rank_,

@@ -67,7 +67,8 @@ void check(NcclResult result, NcclComm comm, const std::string& what) {
 // What was begun on another stream of the device.
 class StreamWork final : public Work {
  public:
-  StreamWork(c10::Event done, c10::Device device, std::function<void()> collectives)
+  StreamWork(std::shared_ptr<c10::Event> done, c10::Device device,
+             std::function<void()> collectives)
       : done_(std::move(done)), device_(device), collectives_(std::move(collectives)) {}
   ~StreamWork() override {
     if (!is_waited_for_ && std::uncaught_exceptions() == 0) come_after();
@@ -80,11 +81,11 @@ class StreamWork final : public Work {
  private:
   // The memory of its tensors is given back only to what is queued after them.
   void come_after() {
-    done_.block(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+    done_->block(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
     collectives_ = nullptr;
   }
 
-  c10::Event done_;
+  std::shared_ptr<c10::Event> done_;
   c10::Device device_;
   std::function<void()> collectives_;
   bool is_waited_for_ = false;
@@ -101,6 +102,11 @@ class Joined {
                     .getStreamFromGlobalPool(device, /*isHighPriority=*/true);
     }
     return *beside_;
+  }
+  void note_begun(std::shared_ptr<c10::Event> done) { last_begun_ = std::move(done); }
+  // What `stream` gets from here on comes after all that was begun on the other one.
+  void come_after_begun(const c10::Stream& stream) const {
+    if (last_begun_ && beside_ && stream != *beside_) last_begun_->block(stream);
   }
   void add(NcclComm comm) {
     const std::scoped_lock lock(mutex_);
@@ -125,6 +131,7 @@ class Joined {
   mutable std::mutex mutex_;
   std::set<NcclComm> comms_;
   std::optional<c10::Stream> beside_;
+  std::shared_ptr<c10::Event> last_begun_;
 };
 
 class NcclCommunicator final : public Communicator {
@@ -243,12 +250,13 @@ class NcclCommunicator final : public Communicator {
     c10::Event computed(device_.type());
     computed.record(computes);
     computed.block(beside);
-    c10::Event done(device_.type());
+    auto done = std::make_shared<c10::Event>(device_.type());
     {
       const c10::StreamGuard guard(beside);
       collectives();
-      done.record(beside);
+      done->record(beside);
     }
+    joined_->note_begun(done);
     return std::make_unique<StreamWork>(std::move(done), device_, std::move(collectives));
   }
 
@@ -278,9 +286,9 @@ class NcclCommunicator final : public Communicator {
   template <typename Start>
   void queue(std::string_view operation, std::string_view name, const Start& start) const {
     const c10::DeviceGuard guard(device_);
-    CudaStream const stream =
-        c10::impl::VirtualGuardImpl(device_.type()).getStream(device_).native_handle();
-    check(start(stream), comm_, what(operation, name));
+    const c10::Stream stream = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
+    joined_->come_after_begun(stream);
+    check(start(stream.native_handle()), comm_, what(operation, name));
   }
 
   void sum(at::Tensor& tensor, std::string_view operation, std::string_view name) const {

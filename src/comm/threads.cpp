@@ -120,6 +120,11 @@ class Group {
     return std::find(members_.begin(), members_.end(), member) - members_.begin();
   }
 
+  void abandon(std::int64_t rank) {
+    const std::scoped_lock lock(world_->mutex);
+    world_->fail(member(rank), "it gave up");
+  }
+
   // Returns when all members have called.
   Result enter(std::int64_t rank, Call call) {
     std::unique_lock lock(world_->mutex);
@@ -294,6 +299,8 @@ class ThreadCommunicator final : public Communicator {
     (void)group_->enter(rank_, {.operation = Call::Operation::barrier,
                                 .description = fmt::format("barrier '{}'", name)});
   }
+
+  void abandon() override { group_->abandon(rank_); }
 
   [[nodiscard]] std::unique_ptr<Communicator> split(std::int64_t group,
                                                     std::string_view name) override {

@@ -234,6 +234,7 @@ class Watched final : public Communicator {
     return inner_->begin(std::move(collectives));
   }
   [[nodiscard]] Communicator* beneath() override { return inner_.get(); }
+  void abandon() override { inner_->abandon(); }
   void set_timeout(std::chrono::seconds timeout) override {
     watch_->set_timeout(timeout);
     inner_->set_timeout(timeout);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <fstream>
@@ -246,6 +247,16 @@ int num_cores_of_one(std::int64_t num_processes) {
   };
   return cores_of_one(num_available_cores(), num_allowed(0), num_allowed(::getppid()),
                       num_processes);
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "?";
+  std::string text = name.data();
+  for (char& c : text) {
+    if (c <= ' ' || c > '~') c = '_';
+  }
+  return text;
 }
 
 std::uint64_t resident_bytes() {

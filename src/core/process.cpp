@@ -46,6 +46,12 @@ void set_up_process() {
   std::set_terminate(&end_unhandled);
 }
 
+void take_no_signals() {
+  sigset_t all;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
 void write_last_words(const char* text) noexcept {
   for (const char* part : {"switchyard: error: ", text, "\n"}) {
     if (::write(STDERR_FILENO, part, std::strlen(part)) < 0) return;

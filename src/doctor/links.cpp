@@ -85,14 +85,20 @@ LinkFacts measure_links(comm::Communicator& world, c10::Device device) {
   at::Tensor all = at::empty({world.size() * own.numel()}, at::kDouble);
   world.all_gather(own, all, "times of links");
   const double* const of_rank = all.const_data_ptr<double>();
+  const auto time_of = [&](std::int64_t rank, std::int64_t i) {
+    return of_rank[rank * own.numel() + i];
+  };
   for (std::int64_t rank = 0; rank < world.size(); ++rank) {
     for (std::int64_t i = 0; i < count; ++i) {
-      const double* const time = of_rank + rank * own.numel() + 2 * i;
       const std::int64_t to = (rank + distances[static_cast<std::size_t>(i)]) % world.size();
+      // Each has taken as long as the slower of what it sent and what it received: the link between
+      // the two is no slower than the faster of them.
+      const double large = std::min(time_of(rank, 2 * i), time_of(to, 2 * i));
+      const double small = std::min(time_of(rank, 2 * i + 1), time_of(to, 2 * i + 1));
       facts.links.push_back({.from = rank,
                              .to = to,
-                             .bytes_per_second = static_cast<double>(kLargeBytes) / time[0],
-                             .seconds = time[1]});
+                             .bytes_per_second = static_cast<double>(kLargeBytes) / large,
+                             .seconds = small});
     }
   }
   return facts;

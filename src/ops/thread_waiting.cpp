@@ -6,12 +6,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <optional>
 #include <system_error>
 
 #include "switchyard/core/host.h"
+#include "switchyard/core/process.h"
 #include "switchyard/ops/backend.h"
 
 namespace switchyard::ops {
@@ -19,7 +19,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Looking costs some microseconds for every thread of the process.
 constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
+constexpr auto kMoreForEachThread = std::chrono::milliseconds(4);
 
 // Of libgomp's interface to compiled code: `function(data)` on so many threads.
 using GompParallel = void (*)(void (*function)(void*), void* data, unsigned num_threads,
@@ -34,13 +36,6 @@ int num_cores_of_openmp() {
   cpu_set_t set;
   CPU_ZERO(&set);
   return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
-}
-
-// Signals are for the thread that trains.
-void take_no_signals() {
-  sigset_t all;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
 }  // namespace
@@ -107,7 +102,8 @@ void ThreadWaiting::watch(const std::stop_token& stop, int num_threads) {
   double waited = seconds_waiting_for_cores().value_or(0.0);
   Clock::time_point looked = Clock::now();
   std::unique_lock lock(mutex_);
-  while (!stopped_.wait_for(lock, stop, kBetweenLooks, [&] { return stop.stop_requested(); })) {
+  const auto between = kBetweenLooks + num_threads * kMoreForEachThread;
+  while (!stopped_.wait_for(lock, stop, between, [&] { return stop.stop_requested(); })) {
     const double waited_now = seconds_waiting_for_cores().value_or(waited);
     const Clock::time_point now = Clock::now();
     // Threads that ended took their seconds with them.

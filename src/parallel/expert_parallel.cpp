@@ -25,6 +25,11 @@
 namespace switchyard::parallel {
 namespace {
 
+// Where each of the pieces, of so many rows, begins.
+at::Tensor begins(const at::Tensor& count) {
+  return at::cumsum(count, 0, at::kInt) - count;
+}
+
 // What arrives is ordered by rank, then expert, then token of that rank. As a routing: every row is
 // a token with one expert, and an expert's tokens ascend. Row weights are left to be filled in.
 // received_Re: rows by rank and local expert, on the device, where all of it is computed.
@@ -35,9 +40,6 @@ ops::Routing routing_of_arrivals(const at::Tensor& received_Re, std::int64_t num
   const std::int64_t num_experts = received_Re.size(0) / num_ranks;
   const auto by_expert = [&](const at::Tensor& value_Re) {
     return value_Re.view({num_ranks, num_experts}).t().reshape({-1});
-  };
-  const auto begins = [](const at::Tensor& count) {
-    return at::cumsum(count, 0, at::kInt) - count;
   };
   const at::Tensor count_eR = by_expert(received_Re);
   const at::Tensor first_token_eR = by_expert(begins(received_Re));
@@ -68,9 +70,6 @@ ByChunk by_chunk(const ops::Routing& routing, std::int64_t num_ranks, std::int64
   const at::Tensor count_E = routing.expert_offset_E1.diff();
   const std::vector<std::int64_t> by_rank{num_ranks, num_chunks, -1};
   const std::vector<std::int64_t> chunk_first{num_chunks, num_ranks, -1};
-  const auto begins = [](const at::Tensor& count) {
-    return at::cumsum(count, 0, at::kInt) - count;
-  };
   const at::Tensor begin_E = begins(count_E.view(by_rank).transpose(0, 1).reshape({-1}))
                                  .view(chunk_first)
                                  .transpose(0, 1)

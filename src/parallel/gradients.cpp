@@ -71,6 +71,10 @@ Gradients::Gradients(std::span<ops::Parameter* const> parameters, RankGroups& gr
     bucket.members.push_back({.idx = idx, .parameter = &parameter, .offset = bucket.numel});
     bucket.numel += rounded_up(parameter.numel(), kAlignment);
   }
+  // In the order in which they will be whole: backward comes to the first parameters last.
+  std::sort(buckets_.begin(), buckets_.end(), [](const Bucket& a, const Bucket& b) {
+    return a.members.back().idx > b.members.back().idx;
+  });
   for (Bucket& bucket : buckets_) {
     bucket.numel = rounded_up(bucket.numel, kAlignment * bucket.replicas->size());
     const at::Tensor& like = bucket.members.front().parameter->master;
@@ -115,7 +119,8 @@ void Gradients::note_arrival(std::size_t idx) {
   settle_arrival();
   Arrivals& arrivals = arrivals_[idx];
   ++arrivals.seen;
-  if (arrivals.bucket < next_) late_ = parameters_[idx]->name;
+  const bool is_sent = arrivals.bucket < next_;
+  if (is_sent && buckets_[arrivals.bucket].replicas->size() > 1) late_ = parameters_[idx]->name;
   arriving_ = idx;
 }
 
@@ -143,13 +148,15 @@ void Gradients::begin_next() {
   Bucket& bucket = buckets_[next_++];
   if (bucket.replicas->size() == 1) return;
   for (const Member& member : bucket.members) ops::collect_grad(*member.parameter);
-  bucket.work = bucket.replicas->begin([&bucket] {
-    if (bucket.is_shared_out()) {
-      bucket.replicas->reduce_scatter_sum(bucket.sums, bucket.own_sums, bucket.name());
-    } else {
-      bucket.replicas->all_reduce_sum(bucket.sums, bucket.name());
-    }
-  });
+  bucket.work =
+      bucket.replicas->begin([replicas = bucket.replicas, sums = bucket.sums,
+                              own_sums = bucket.own_sums, name = bucket.name()]() mutable {
+        if (own_sums.defined()) {
+          replicas->reduce_scatter_sum(sums, own_sums, name);
+        } else {
+          replicas->all_reduce_sum(sums, name);
+        }
+      });
 }
 
 void Gradients::reduce() {

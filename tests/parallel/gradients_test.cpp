@@ -13,11 +13,13 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <utility>
 #include <vector>
 
+#include "switchyard/comm/beside.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/comm/threads.h"
 #include "switchyard/core/error.h"
@@ -139,28 +141,54 @@ void expect_gradients(const Gradients& gradients, const ops::Parameter& of, doub
 }
 
 TEST_P(GradientsOfRanks, AreAddedUpWhileBackwardGoesOn) {
-  comm::run_ranks(4, [](comm::Communicator& world) {
-    RankGroups groups(world, 2);
-    TwoBuffers model;
-    Gradients gradients(model.parameters, groups, shares_out());
-    const auto rank = static_cast<double>(world.rank());
-    const double of_experts = 2.0 * static_cast<double>(world.rank() % 2) + 2.0 + 2.0;
-    for (int step = 0; step < 3; ++step) {
-      SCOPED_TRACE(step);
-      for (ops::Parameter* each : model.parameters) ops::zero_grad(*each);
-      // Two micro-steps; the first adds up nothing.
-      model.backward(0.25 * (1.0 + rank));
-      for (ops::Parameter* each : model.parameters) ops::collect_grad(*each);
-      gradients.begin_last_backward();
-      model.backward(0.75 * (1.0 + rank));
-      // The first pass shows what comes.
-      if (step > 0) expect_gradients(gradients, model.experts, of_experts);
-      for (ops::Parameter* each : model.parameters) ops::collect_grad(*each);
-      gradients.reduce();
-      expect_gradients(gradients, model.experts, of_experts);
-      expect_gradients(gradients, model.dense, 1.0 + 2.0 + 3.0 + 4.0);
-    }
-  });
+  for (const bool on_a_thread : {false, true}) {
+    comm::run_ranks(4, [on_a_thread](comm::Communicator& ranks) {
+      const std::unique_ptr<comm::Communicator> threaded = comm::beside(ranks);
+      comm::Communicator& world = on_a_thread ? *threaded : ranks;
+      RankGroups groups(world, 2);
+      TwoBuffers model;
+      Gradients gradients(model.parameters, groups, shares_out());
+      const auto rank = static_cast<double>(world.rank());
+      const double of_experts = 2.0 * static_cast<double>(world.rank() % 2) + 2.0 + 2.0;
+      for (int step = 0; step < 3; ++step) {
+        SCOPED_TRACE(step);
+        for (ops::Parameter* each : model.parameters) ops::zero_grad(*each);
+        // Two micro-steps; the first adds up nothing.
+        model.backward(0.25 * (1.0 + rank));
+        for (ops::Parameter* each : model.parameters) ops::collect_grad(*each);
+        gradients.begin_last_backward();
+        model.backward(0.75 * (1.0 + rank));
+        // The first pass shows what comes.
+        if (step > 0 && !on_a_thread) expect_gradients(gradients, model.experts, of_experts);
+        for (ops::Parameter* each : model.parameters) ops::collect_grad(*each);
+        gradients.reduce();
+        expect_gradients(gradients, model.experts, of_experts);
+        expect_gradients(gradients, model.dense, 1.0 + 2.0 + 3.0 + 4.0);
+      }
+    });
+  }
+}
+
+// A rank that fails while others are late leaves what it has begun.
+TEST_P(GradientsOfRanks, ARankThatFailsMeanwhileEndsAllWithItsError) {
+  const auto run = [] {
+    comm::run_ranks(4, [](comm::Communicator& ranks) {
+      const std::unique_ptr<comm::Communicator> world = comm::beside(ranks);
+      RankGroups groups(*world, 2);
+      TwoBuffers model;
+      Gradients gradients(model.parameters, groups, shares_out());
+      for (int step = 0; step < 2; ++step) {
+        for (ops::Parameter* each : model.parameters) ops::zero_grad(*each);
+        // Rank 3 waits for the others, which wait for it.
+        if (step == 1 && world->rank() == 3) world->barrier("never");
+        gradients.begin_last_backward();
+        model.backward(1.0);
+        if (step == 1 && world->rank() == 0) throw StorageError("the disk of rank 0", "another");
+        gradients.reduce();
+      }
+    });
+  };
+  EXPECT_THROW(run(), StorageError);
 }
 
 TEST_P(GradientsOfRanks, AreNotLostWhereTheyComeLate) {

@@ -92,6 +92,17 @@ TEST_F(RunLockTest, OfADeadProcessElsewhereIsTakenAfterAWhile) {
   EXPECT_THAT(text(), HasSubstr(" this "));
 }
 
+// Another machine took this process for dead: from then on it would write into the other's run.
+TEST_F(RunLockTest, WhoLostItEndsAtOnce) {
+  EXPECT_EXIT(
+      {
+        const RunLock lock(folder_.path(), {.machine = "this", .beat = milliseconds(10)});
+        write_file_atomically(folder_ / "run.lock", "4711 node3 other 0\n");
+        std::this_thread::sleep_for(std::chrono::seconds(60));
+      },
+      ::testing::ExitedWithCode(74), "process 4711 on node3 took over");
+}
+
 TEST_F(RunLockTest, WhatIsNoHolderIsNobody) {
   for (const char* odd : {"\n", "x y z 1\n", "\xff\xfe", "12a node other 1"}) {
     leave(odd);

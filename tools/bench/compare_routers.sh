@@ -1,26 +1,28 @@
 #!/usr/bin/env bash
-# Trains the quickstart's decoder with every router at the same mean number of experts (2), on the
+# Trains a small decoder (compare_routers.yaml) with every router at the same mean number of experts (2), on the
 # same tokens, and prints Markdown tables (tools/bench/router_table.py): bits per byte on a text that
 # was not trained on, experts per token, tokens/s, FLOPs, load, dead experts, what each run had
 # reached when it had spent the FLOPs of the cheapest, and differences from top_k with an interval.
 #
 # usage: tools/bench/compare_routers.sh OUTPUT DATA HELD_OUT_TEXT [DATA_2 HELD_OUT_TEXT_2]
-#                                       [--hours H] [--list] [key.sub=value ...]
+#                                       [--hours H] [--jobs N] [--list] [key.sub=value ...]
 #   DATA: folder written by `switchyard prepare`. 8 experts: three seeds; 16, 32, and the second
 #   text: one. Call it again with the same arguments to go on where it stopped: a run that is done is
 #   kept, one that was killed is resumed. --hours (4): no further run begins after that time in this
-#   call. --list: the runs and which are done. SWITCHYARD names another program, CONFIG another
+#   call. --jobs (1): runs at a time, among which the cores are divided; tokens/s are then not those
+#   of a run alone. --list: the runs and which are done. SWITCHYARD names another program, CONFIG another
 #   config.
 set -euo pipefail
 
 say() { printf 'compare_routers: %s\n' "$*" >&2; }
 usage() { sed -n '2,/^set/{s/^# \{0,1\}//;/^set/d;p}' "$0" >&2; exit "$1"; }
 
-paths=() overrides=() hours=4 list=0
+paths=() overrides=() hours=4 jobs=1 list=0
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage 0 ;;
     --hours) hours=${2:?--hours needs a number}; shift ;;
+    --jobs) jobs=${2:?--jobs needs a number}; shift ;;
     --list) list=1 ;;
     --*) say "unknown option $1"; usage 2 ;;
     *.*=*) overrides+=("$1") ;;
@@ -30,13 +32,15 @@ while [[ $# -gt 0 ]]; do
 done
 [[ ${#paths[@]} -eq 3 || ${#paths[@]} -eq 5 ]] || usage 2
 [[ $hours =~ ^[0-9]+(\.[0-9]+)?$ ]] || { say "--hours: expected a number, got '$hours'"; exit 2; }
+[[ $jobs =~ ^[1-9][0-9]*$ ]] || { say "--jobs: expected a number from 1 on, got '$jobs'"; exit 2; }
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 switchyard=${SWITCHYARD:-$root/build/release/switchyard}
-config=${CONFIG:-$root/configs/quickstart.yaml}
+config=${CONFIG:-$root/tools/bench/compare_routers.yaml}
 output=${paths[0]}
 deadline=$(awk -v now="$(date +%s)" -v hours="$hours" 'BEGIN { printf "%d", now + hours * 3600 }')
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
+threads=$(( $(nproc) / jobs ))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( threads > 0 ? threads : 1 ))}
 for file in "$switchyard" "$config" "${paths[@]:1}"; do
   [[ -e $file ]] || { say "$file does not exist"; exit 2; }
 done
@@ -86,18 +90,37 @@ run_one() {
   local keys=("data.path=$data" "run.dir=$run" "run.seed=$seed" "model.moe.num_experts=$experts")
   for option in $(options_of "$router"); do keys+=("model.moe.router.$option"); done
   [[ $router != top_k_biased ]] || keys+=(model.moe.loss.load_balance=0)
+  while (( $(jobs -rp | wc -l) >= jobs )); do wait -n || give_up; done
+  train_one "$name" "$run" "$text" "${keys[@]}" &
+}
+
+# A run that failed has said why.
+give_up() {
+  wait
+  exit 1
+}
+
+# NAME FOLDER TEXT KEY=VALUE...: trains, or goes on, and evaluates.
+train_one() {
+  local name=$1 run=$2 text=$3
+  local keys=("${@:4}")
   say "$name"
   if [[ -e $run/checkpoints/LATEST ]]; then
-    "$switchyard" resume "$run" >> "$run.log" 2>&1
+    "$switchyard" resume "$run" >> "$run.log" 2>&1 &
   else
     rm -rf "$run"
-    "$switchyard" pretrain "$config" "${keys[@]}" "${overrides[@]}" > "$run.log" 2>&1
-  fi || { say "$name failed: see $run.log"; exit 1; }
+    "$switchyard" pretrain "$config" "${keys[@]}" "${overrides[@]}" > "$run.log" 2>&1 &
+  fi
+  # shellcheck disable=SC2064  # this child
+  trap "kill $! 2> /dev/null; wait $!; exit 130" TERM
+  wait $! || { say "$name failed: see $run.log"; exit 1; }
+  trap - TERM
   "$switchyard" evaluate "$run" --text "$text" --json > "$run.json.partial"
   mv "$run.json.partial" "$run.json"
 }
 
 left=0
+trap 'kill $(jobs -p) 2> /dev/null; wait; exit 130' INT TERM
 for seed in 1 2 3; do
   for router in "${routers[@]}"; do
     run_one experts8 "$router" "$seed" 8 "${paths[1]}" "${paths[2]}"
@@ -113,6 +136,7 @@ if [[ ${#paths[@]} -eq 5 ]]; then
     run_one text2 "$router" 1 8 "${paths[3]}" "${paths[4]}"
   done
 fi
+while (( $(jobs -p | wc -l) > 0 )); do wait -n || give_up; done
 [[ $list -eq 0 ]] || exit 0
 [[ $left -eq 0 ]] || say "out of time with $left runs left; call again to go on"
 exec python3 "$root/tools/bench/router_table.py" "$output"

@@ -96,6 +96,8 @@ def read_run(file):
 
 
 def spread(values, digits):
+    if any(math.isnan(value) for value in values):
+        return "-"
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 

@@ -76,6 +76,9 @@ class Communicator {
   // From here on a rank that has waited for the others so long takes them for dead. For all groups
   // of these ranks; nothing where they are never waited for in vain.
   virtual void set_timeout(std::chrono::seconds /*timeout*/) {}
+  // This rank has failed: a collective of these ranks that it is in on another thread ends with an
+  // error, and none is entered any more.
+  virtual void abandon() {}
   // What this one passes everything on to; none: it does it itself.
   [[nodiscard]] virtual Communicator* beneath() { return nullptr; }
 };

@@ -60,6 +60,9 @@ struct HostFacts {
                                std::int64_t num_processes);
 [[nodiscard]] int num_cores_of_one(std::int64_t num_processes);
 
+// Of this machine, printable and without spaces; "?" where it has none.
+[[nodiscard]] std::string host_name();
+
 // Resident memory of this process; 0 when the kernel does not tell.
 [[nodiscard]] std::uint64_t resident_bytes();
 

@@ -12,6 +12,9 @@ namespace switchyard {
 //    and one line instead of SIGABRT.
 void set_up_process();
 
+// For threads beside the one that works: signals are not for the one that calls.
+void take_no_signals();
+
 // One line on standard error, without allocating: "switchyard: error: <text>".
 void write_last_words(const char* text) noexcept;
 

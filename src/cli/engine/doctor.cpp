@@ -129,6 +129,7 @@ int run_doctor(const config::ParsedArguments& arguments) {
   }
   config::Config config;
   config.train.device = arguments.text("--device");
+  config.parallel.start_timeout = 60;  // a link that is dead is what it is for
   config.train.micro_batch_size = 1;
   config.train.global_batch_size = read_rank_environment().num_ranks;
   int code = kExitDone;

@@ -134,6 +134,7 @@ int on_ranks(const config::Config& config, bool debug,
     code = exit_code_of(error);
     if (!is_agreed(error)) {
       const int status = report_any_error(error, debug);
+      connected.world->abandon();
       const bool waited = dynamic_cast<const PeerError*>(&error) != nullptr;
       const std::string report = waited ? comm::report_of_hang(*connected.world) : "";
       if (!report.empty()) log::error("{}", report);

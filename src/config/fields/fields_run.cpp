@@ -251,15 +251,15 @@ std::vector<Field> training_fields() {
        .default_text = "1800",
        .range = between(1, 1'000'000),
        .unit = "seconds",
-       .help = "a rank that waits longer for the others before its first step is done takes them "
-               "for dead (exit 77); more than reading data and checkpoints takes",
+       .help = "a rank that waits longer for the others takes them for dead (exit 77): before its "
+               "first step is done and while a checkpoint is saved",
        .free_on_resume = true},
       {.key = "parallel.timeout",
        .access = SWITCHYARD_AT(parallel.timeout),
        .default_text = "600",
        .range = between(1, 1'000'000),
        .unit = "seconds",
-       .help = "the same after its first step; more than a save or an evaluation takes",
+       .help = "the same at all other times; more than an evaluation or a sample takes",
        .free_on_resume = true},
       {.key = "parallel.shard_optimizer",
        .access = SWITCHYARD_AT(parallel.shard_optimizer),

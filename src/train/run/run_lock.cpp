@@ -5,20 +5,23 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <sstream>
 
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/process.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::train {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -32,6 +35,8 @@ struct Holder {
   [[nodiscard]] std::string name() const {
     return host.empty() ? process : fmt::format("{} on {}", process, printable(host));
   }
+  // Without the beat.
+  [[nodiscard]] std::string text() const { return fmt::format("{} {} {}", process, host, machine); }
   bool operator==(const Holder&) const = default;
 };
 
@@ -47,16 +52,6 @@ std::optional<Holder> holder_in(const fs::path& file) {
   const bool is_number = !holder.process.empty() &&
                          holder.process.find_first_not_of("0123456789") == std::string::npos;
   return is_number ? std::optional(holder) : std::nullopt;
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";
-  std::string text = name.data();
-  for (char& c : text) {
-    if (c == ' ' || c == '\t' || c == '\n') c = '_';
-  }
-  return text.empty() ? "unknown" : text;
 }
 
 // Until it boots again.
@@ -96,7 +91,8 @@ bool beats_go_on(const fs::path& file, const Holder& holder, std::chrono::millis
   while (std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(during / 20);
     const auto now = holder_in(file);
-    if (now && *now != holder) return true;
+    if (!now) return false;  // it has let go
+    if (*now != holder) return true;
   }
   return false;
 }
@@ -106,11 +102,12 @@ bool beats_go_on(const fs::path& file, const Holder& holder, std::chrono::millis
 RunLock::RunLock(const fs::path& folder, const Options& options)
     : file_(folder / config::kRunLockName) {
   const std::string machine = options.machine.empty() ? this_machine() : options.machine;
-  holder_ = fmt::format("{} {} {}", ::getpid(), host_name(), machine);
+  holder_ = Holder{std::to_string(::getpid()), host_name(), machine, ""}.text();
   descriptor_ = open_locked(file_, folder);
   try {
+    bool is_elsewhere = false;
     if (const auto last = holder_in(file_)) {
-      const bool is_elsewhere = !last->machine.empty() && last->machine != machine;
+      is_elsewhere = !last->machine.empty() && last->machine != machine;
       left_by_ = is_elsewhere ? last->name() : last->process;
       if (is_elsewhere) {
         const auto patience = kBeatsUntilDead * options.beat;
@@ -120,6 +117,11 @@ RunLock::RunLock(const fs::path& folder, const Options& options)
       }
     }
     write_beat(0);
+    if (is_elsewhere) {  // another may have waited as long
+      std::this_thread::sleep_for(options.beat / 2);
+      if (const auto now = holder_in(file_); now && now->text() != holder_)
+        throw in_use(now->name(), folder);
+    }
   } catch (...) {
     ::close(descriptor_);
     throw;
@@ -137,10 +139,12 @@ RunLock::~RunLock() {
 }
 
 void RunLock::write_beat(std::uint64_t number) const {
-  // In place: who reads meanwhile sees the holder. The text never gets shorter than its own last.
+  // In place: who reads meanwhile sees the holder. A shared file system keeps what is written to
+  // itself for a while, unless it is told not to.
   const std::string text = fmt::format("{} {}\n", holder_, number);
   if (::pwrite(descriptor_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()) &&
-      ::ftruncate(descriptor_, static_cast<off_t>(text.size())) == 0) {
+      ::ftruncate(descriptor_, static_cast<off_t>(text.size())) == 0 &&
+      ::fdatasync(descriptor_) == 0) {
     return;
   }
   throw StorageError(fmt::format("cannot write {}: {}", file_.string(), std::strerror(errno)));
@@ -148,13 +152,17 @@ void RunLock::write_beat(std::uint64_t number) const {
 
 // A disk that is full for a while costs beats, nothing else.
 void RunLock::beat(const std::stop_token& stop, std::chrono::milliseconds every) {
-  sigset_t all;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  take_no_signals();
   std::unique_lock lock(mutex_);
   for (std::uint64_t number = 1;; ++number) {
     stopped_.wait_for(lock, stop, every, [&] { return stop.stop_requested(); });
     if (stop.stop_requested()) return;
+    // Whoever took this process for dead works in the folder now; nothing more may be written.
+    if (const auto holder = holder_in(file_); holder && holder->text() != holder_) {
+      write_last_words(
+          fmt::format("process {} took over {}", holder->name(), file_.string()).c_str());
+      std::_Exit(kExitStorage);
+    }
     try {
       write_beat(number);
     } catch (const StorageError&) {

@@ -266,6 +266,8 @@ checkpoint::SaveRequest RunLoop::checkpoint_request() {
 void RunLoop::save() {
   const Phase phase(trainer_.phases(), "save");
   const checkpoint::SaveRequest request = checkpoint_request();
+  comm::Communicator& world = groups_.world();
+  world.set_timeout(std::chrono::seconds(config_.parallel.start_timeout));
   if (leads()) {
     checkpoints_.save(request, [this](const auto& folder, const auto& what) {
       return ranks_.save(folder, what);
@@ -276,6 +278,7 @@ void RunLoop::save() {
   const std::int64_t saved = ranks_.of_leader(checkpoints_.saved_step(), "saved step");
   const std::int64_t last = ranks_.of_leader(checkpoints_.last_step(), "saved step");
   if (!leads()) checkpoints_.note(saved, last);
+  world.set_timeout(std::chrono::seconds(config_.parallel.timeout));
 }
 
 void RunLoop::evaluate() {
