@@ -8,11 +8,13 @@
 #include <cstring>
 #include <utility>
 
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
+#include "switchyard/core/output.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
@@ -67,9 +69,10 @@ int take_lock(const fs::path& folder, std::string& left_by) {
   return descriptor;
 }
 
+// Where a link leads to nothing yet, the folder is made there and the link stays.
 void make_folder(const fs::path& path) {
   std::error_code error;
-  fs::create_directories(path, error);
+  fs::create_directories(follow_links(path), error);
   if (error) {
     throw StorageError(
         fmt::format("cannot make the folder {}: {}", path.string(), error.message()));
@@ -88,6 +91,7 @@ void refuse_unless_free(const fs::path& path) {
 fs::path first_missing(fs::path path) {
   std::error_code error;
   fs::path missing;
+  path = follow_links(path);
   while (!path.empty() && !fs::exists(path, error)) {
     missing = path;
     if (path == path.parent_path()) break;
@@ -108,7 +112,13 @@ void remove_start(const fs::path& path, const fs::path& topmost_new) {
     fs::remove(path / file, error);
   }
   if (topmost_new.empty()) return;
-  for (fs::path at = path; fs::remove(at, error) && at != topmost_new; at = at.parent_path()) {
+  fs::path at;
+  try {
+    at = follow_links(path);
+  } catch (const StorageError&) {  // it leads elsewhere by now
+    return;
+  }
+  for (; fs::remove(at, error) && at != topmost_new; at = at.parent_path()) {
   }
 }
 
@@ -207,7 +217,7 @@ void RunFolder::write_sample(std::int64_t step, std::string_view text) const {
 }
 
 fs::path RunFolder::sample_file(std::int64_t step) const {
-  return samples() / fmt::format("step-{:06}.txt", step);
+  return samples() / (config::step_name(step) + ".txt");
 }
 
 }  // namespace switchyard::train
