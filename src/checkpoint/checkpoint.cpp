@@ -23,12 +23,16 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kTemporarySuffix = ".tmp";
-constexpr std::string_view kUnsoundSuffix = ".unsound";
 constexpr int kOnlyWriter = 0;
 
 fs::path temporary_name(const fs::path& step) {
   return step.parent_path() /
          fmt::format(".{}.{}{}", step.filename().string(), ::getpid(), kTemporarySuffix);
+}
+
+// Not the name under which this process may be saving the same step.
+fs::path name_of_removed(const fs::path& step) {
+  return temporary_name(step).replace_extension(fmt::format(".removed{}", kTemporarySuffix));
 }
 
 void rename_folder(const fs::path& from, const fs::path& to) {
@@ -38,16 +42,6 @@ void rename_folder(const fs::path& from, const fs::path& to) {
     throw StorageError(
         fmt::format("cannot rename {} to {}: {}", from.string(), to.string(), error.message()));
   }
-}
-
-std::string name_of(std::int64_t step) {
-  return fmt::format("{}{:06}", kStepPrefix, step);
-}
-
-// "step-000500" of "step-000500.unsound".
-std::string without_mark(std::string name) {
-  if (name.ends_with(kUnsoundSuffix)) name.resize(name.size() - kUnsoundSuffix.size());
-  return name;
 }
 
 // Those of whose names `is_one` says so, oldest first.
@@ -93,16 +87,18 @@ fs::path newest_step(const fs::path& checkpoints) {
 // The folder of one step that `path` stands for.
 fs::path step_folder(const fs::path& path) {
   if (config::is_checkpoint(path)) return path;
-  if (const config::NamedRun named = config::parse_named_run(path.string());
-      !named.checkpoint.empty()) {
+  const config::NamedRun named = config::parse_named_run(path.string());
+  if (!named.checkpoint.empty() && named.checkpoint != "latest") {
     const fs::path step = config::named_checkpoint(named.run, named.checkpoint);
     if (!step.empty()) return step;
     throw DataError(config::no_such_checkpoint(named.run, named.checkpoint));
   }
-  for (const fs::path& checkpoints : {path / config::kCheckpointsFolderName, path}) {
-    if (const fs::path latest = pointed_at(checkpoints, kLatest); !latest.empty()) return latest;
-    // The first save was stopped between its last two renames.
+  for (const fs::path& checkpoints : {named.run / config::kCheckpointsFolderName, named.run}) {
     if (const fs::path newest = newest_step(checkpoints); !newest.empty()) return newest;
+  }
+  if (config::holds_run_with_checkpoint(named.run)) {
+    throw DataError(config::no_such_checkpoint(named.run, "latest"),
+                    "name one of them, as RUN@STEP, to take it all the same");
   }
   throw DataError(fmt::format("{} holds no checkpoint", path.string()),
                   "expected a run folder, its checkpoints folder, or a folder such as "
@@ -128,8 +124,8 @@ bool is_there_already(const fs::path& step, const std::map<std::string, FileDige
 }  // namespace
 
 StartedSave::StartedSave(const fs::path& checkpoints, std::int64_t step, bool is_sound)
-    : checkpoints_(checkpoints), final_name_(checkpoints / name_of(step)) {
-  if (!is_sound) final_name_ += kUnsoundSuffix;
+    : checkpoints_(checkpoints), final_name_(checkpoints / config::step_name(step)) {
+  if (!is_sound) final_name_ += config::kUnsoundSuffix;
   remove_unfinished(checkpoints);
   folder_ = temporary_name(final_name_);
   std::error_code error;
@@ -193,7 +189,8 @@ void remove_unfinished(const fs::path& checkpoints) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with(fmt::format(".{}", kStepPrefix)) || !name.ends_with(kTemporarySuffix)) {
+    if (!name.starts_with(fmt::format(".{}", config::kStepPrefix)) ||
+        !name.ends_with(kTemporarySuffix)) {
       continue;
     }
     log::info("removing {}, a checkpoint that was not finished", entry.path().string());
@@ -202,12 +199,12 @@ void remove_unfinished(const fs::path& checkpoints) {
 }
 
 std::vector<fs::path> steps_in(const fs::path& checkpoints) {
-  return folders_in(checkpoints, &is_step_name);
+  return folders_in(checkpoints, &config::is_step_name);
 }
 
 bool is_marked_unsound(const fs::path& folder) {
   const std::string name = folder.filename().string();
-  return name.ends_with(kUnsoundSuffix) && is_step_name(without_mark(name));
+  return name.ends_with(config::kUnsoundSuffix) && config::step_in_name(name);
 }
 
 std::vector<fs::path> unsound_steps_in(const fs::path& checkpoints) {
@@ -215,20 +212,20 @@ std::vector<fs::path> unsound_steps_in(const fs::path& checkpoints) {
 }
 
 fs::path find_step(const fs::path& checkpoints, std::int64_t step) {
-  fs::path folder = checkpoints / name_of(step);
+  fs::path folder = checkpoints / config::step_name(step);
   if (config::is_checkpoint(folder)) return folder;
-  folder += kUnsoundSuffix;
+  folder += config::kUnsoundSuffix;
   return config::is_checkpoint(folder) ? folder : fs::path();
 }
 
 std::int64_t step_of(const fs::path& folder) {
-  SWITCHYARD_CHECK(is_step_name(without_mark(folder.filename().string())), "{} is no step",
-                   folder.string());
-  return config::step_in_name(folder.filename().string()).value_or(-1);  // more than 64 bits
+  const auto step = config::step_in_name(folder.filename().string());
+  SWITCHYARD_CHECK(step.has_value(), "{} is no step", folder.string());
+  return *step;
 }
 
 void remove_step(const fs::path& folder) {
-  const fs::path hidden = temporary_name(folder);
+  const fs::path hidden = name_of_removed(folder);
   rename_folder(folder, hidden);
   std::error_code error;
   fs::remove_all(hidden, error);
@@ -254,7 +251,7 @@ fs::path pointed_at(const fs::path& checkpoints, const char* pointer) {
   if (!fs::is_regular_file(file, unreadable)) return {};
   std::string name = read_file(file);
   while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
-  if (is_step_name(name)) return checkpoints / name;
+  if (config::is_step_name(name)) return checkpoints / name;
   throw DataError(fmt::format("{}: holds '{}', expected a name such as step-000500", file.string(),
                               name.substr(0, 80)),
                   "name the step's folder instead of the run");

@@ -131,11 +131,6 @@ std::string shard_name(const std::string& kind, int number, int count) {
   return fmt::format("{}-{:05}{}{:05}{}", stem_of(kind), number, kOf, count, kTensorSuffix);
 }
 
-bool is_step_name(const std::string& name) {
-  return name.starts_with(kStepPrefix) && name.size() > kStepPrefix.size() &&
-         name.find_first_not_of("0123456789", kStepPrefix.size()) == std::string::npos;
-}
-
 std::uint64_t size_of(const fs::path& file) {
   std::error_code error;
   const fs::file_status status = fs::status(file, error);
@@ -172,7 +167,7 @@ Manifest verify(const fs::path& folder, Check check) {
           "it was written by another version of switchyard");
     }
     manifest.step = json.at("step").get<std::int64_t>();
-    if (is_step_name(folder.filename().string()) && step_of(folder) != manifest.step) {
+    if (config::is_step_name(folder.filename().string()) && step_of(folder) != manifest.step) {
       throw Damaged(path, fmt::format("holds step {}: the folder was renamed", manifest.step));
     }
     manifest.tokenizer_file = json.at("tokenizer").get<std::string>();

@@ -23,7 +23,6 @@ inline constexpr const char* kRouterState = "router_state.safetensors";
 inline constexpr const char* kOptimizer = "optimizer.safetensors";
 inline constexpr const char* kTrainingState = "training_state.json";
 inline constexpr const char* kConfig = config::kResolvedConfigName;
-inline constexpr std::string_view kStepPrefix = "step-";
 
 // A file is missing or not what was written.
 class Damaged : public DataError {
@@ -45,9 +44,6 @@ struct Manifest {
 
 // model-00002-of-00003.safetensors of kWeights; numbers count from 1.
 [[nodiscard]] std::string shard_name(const std::string& kind, int number, int count);
-
-// step-000500?
-[[nodiscard]] bool is_step_name(const std::string& name);
 
 // Bytes of a file. Throws Damaged when it is missing, StorageError when it cannot be read.
 [[nodiscard]] std::uint64_t size_of(const std::filesystem::path& file);

@@ -18,10 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kStepPrefix = "step-";
-constexpr std::string_view kUnsoundSuffix = ".unsound";
-constexpr const char* kBestPointer = "BEST";
-
 bool all_digits(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
@@ -52,6 +48,14 @@ fs::path best_of(const fs::path& run) {
 }
 
 }  // namespace
+
+std::string step_name(std::int64_t step) {
+  return fmt::format("{}{:06}", kStepPrefix, step);
+}
+
+bool is_step_name(std::string_view folder_name) {
+  return step_in_name(folder_name) && !folder_name.ends_with(kUnsoundSuffix);
+}
 
 NamedRun parse_named_run(const std::string& text) {
   const std::size_t at = text.rfind('@');
@@ -99,8 +103,9 @@ std::string no_such_checkpoint(const fs::path& run, std::string_view name) {
   const std::string which = name == "best"     ? "no best one (train.keep_best=true keeps it)"
                             : name == "latest" ? "no sound one"
                                                : fmt::format("none of step {}", printable(name));
-  return fmt::format("'{}' has {}; there {}", printable_line(run.string()), which,
-                     there.empty() ? "is none" : "are " + join(there, ", "));
+  return fmt::format(
+      "'{}' has {}; there {}", printable_line(run.string()), which,
+      there.empty() ? "is none" : (there.size() == 1 ? "is " : "are ") + join(there, ", "));
 }
 
 }  // namespace switchyard::config

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "config/yaml/value.h"
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/core/text.h"
@@ -124,7 +125,8 @@ fs::path data_set_file(const fs::path& folder, std::string_view name) {
 }
 
 bool holds_prepared_data(const fs::path& folder) {
-  return is_file(data_set_file(folder, kPreparedDataName));
+  // Between the two looks a replacement may have given the file its place.
+  return is_file(data_set_file(folder, kPreparedDataName)) || is_file(folder / kPreparedDataName);
 }
 
 bool holds_prepared_data(const DataConfig& data) {
@@ -146,8 +148,7 @@ bool is_checkpoint(const fs::path& folder) {
 bool holds_run_with_checkpoint(const fs::path& folder) {
   return holds_run(folder) &&
          any_entry(folder / kCheckpointsFolderName, [](const fs::directory_entry& entry) {
-           return entry.path().filename().string().starts_with("step-") &&
-                  is_checkpoint(entry.path());
+           return step_in_name(entry.path().filename().string()) && is_checkpoint(entry.path());
          });
 }
 
@@ -172,6 +173,10 @@ std::vector<std::string> foreign_to_a_new_run(const fs::path& folder) {
 
 std::optional<std::string> problem_of_run_folder(const fs::path& folder) {
   const std::string shown = printable(folder.string());
+  std::error_code error;
+  if (fs::exists(folder, error) && !fs::is_directory(folder, error)) {
+    return fmt::format("'{}' is a file; expected a folder", shown);
+  }
   if (holds_run(folder)) return fmt::format("'{}' already holds a run", shown);
   if (holds_prepared_data(folder)) return fmt::format("'{}' holds a prepared data set", shown);
   if (is_checkpoint(folder)) return fmt::format("'{}' is a checkpoint", shown);

@@ -12,6 +12,8 @@
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/folders.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/output.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 
@@ -91,11 +93,14 @@ std::optional<std::string> problem_of_step(const std::string& value) {
                      printable(value));
 }
 
-std::optional<std::string> problem_of_key(const std::string& value) {
-  if (find_field(value) != nullptr || is_group(value)) return std::nullopt;
-  std::vector<std::string> keys;
-  for (const Field& field : all_fields()) keys.push_back(field.key);
-  return fmt::format("unknown key '{}'{}", printable(value), suggestion(value, keys));
+std::optional<std::string> problem_of_keys(const std::string& value) {
+  for (const std::string& key : parts_of_list(value)) {
+    if (find_field(key) != nullptr || is_group(key)) continue;
+    std::vector<std::string> keys;
+    for (const Field& field : all_fields()) keys.push_back(field.key);
+    return fmt::format("unknown key '{}'{}", printable(key), suggestion(key, keys));
+  }
+  return std::nullopt;
 }
 
 std::optional<std::string> problem_of_path(const OptionSpec& option, const std::string& value) {
@@ -125,9 +130,17 @@ std::optional<std::string> problem_of_output(const std::string& value) {
   if (fs::is_directory(value, error)) {
     return fmt::format("'{}' is a folder; expected a file", shown);
   }
-  const fs::path folder = fs::path(value).parent_path();
-  if (!folder.empty() && !fs::is_directory(folder, error)) {
-    return fmt::format("no folder '{}'{}", printable(folder.string()), path_suggestion(folder));
+  if (!fs::exists(value, error)) {
+    fs::path file;
+    try {
+      file = follow_links(value);
+    } catch (const StorageError& circle) {
+      return circle.what();
+    }
+    const fs::path folder = file.parent_path();
+    if (!folder.empty() && !fs::is_directory(folder, error)) {
+      return fmt::format("no folder '{}'{}", printable(folder.string()), path_suggestion(folder));
+    }
   }
   if (const std::string owner = owner_of_file(value); !owner.empty()) {
     return fmt::format("'{}' is a file of {}, which it would destroy", shown, owner);
@@ -143,6 +156,16 @@ bool is_path(ValueKind kind) {
 }
 
 }  // namespace
+
+std::vector<std::string> parts_of_list(const std::string& value) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= value.size();) {
+    const std::size_t end = std::min(value.find(',', begin), value.size());
+    parts.push_back(value.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
 
 std::optional<std::string> problem_of_value(const OptionSpec& option, const std::string& value) {
   if (is_path(option.kind)) {
@@ -188,7 +211,7 @@ std::optional<std::string> problem_of_value(const OptionSpec& option, const std:
     case ValueKind::kStep:
       return problem_of_step(value);
     case ValueKind::kKey:
-      return problem_of_key(value);
+      return problem_of_keys(value);
     case ValueKind::kOutput:
       return problem_of_output(value);
     case ValueKind::kFile:

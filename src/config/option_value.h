@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "switchyard/config/options.h"
 
@@ -11,5 +12,8 @@ namespace switchyard::config {
 // What is wrong with one value, or nothing. Files and folders are looked at, not opened.
 [[nodiscard]] std::optional<std::string> problem_of_value(const OptionSpec& option,
                                                           const std::string& value);
+
+// "a", "b" of "a,b".
+[[nodiscard]] std::vector<std::string> parts_of_list(const std::string& value);
 
 }  // namespace switchyard::config

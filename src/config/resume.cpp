@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
+#include "config/option_value.h"
 #include "config/yaml/value.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
@@ -50,18 +53,23 @@ std::vector<Change> changes(const Config& before, const Config& after) {
 }
 
 AllowedChanges allowed_changes(const ParsedArguments& arguments) {
-  return {.keys = arguments.texts("--allow-change"),
-          .router = arguments.has("--allow-router-change")};
+  AllowedChanges allowed{.router = arguments.has("--allow-router-change")};
+  for (const std::string& list : arguments.texts("--allow-change")) {
+    for (std::string& key : parts_of_list(list)) allowed.keys.push_back(std::move(key));
+  }
+  return allowed;
 }
 
 void check_changes_on_resume(std::span<const Change> changes, const AllowedChanges& allowed,
                              const std::string& advice) {
   std::vector<std::string> problems;
+  std::vector<std::string> keys;
   bool only_router = true;
   for (const Change& change : changes) {
     if (is_allowed(change, allowed)) continue;
     problems.push_back(fmt::format("{}: the run was started with {}, now it is {}", change.key,
                                    change.before, change.after));
+    keys.push_back(change.key);
     only_router = only_router && change.key.starts_with(kRouterPrefix);
   }
   if (problems.empty()) return;
@@ -69,8 +77,10 @@ void check_changes_on_resume(std::span<const Change> changes, const AllowedChang
       std::move(problems),
       advice + (only_router ? "--allow-router-change goes on with another router, whose state "
                               "starts afresh"
-                            : "--allow-change KEY goes on with a changed value; the run is then "
-                              "no longer what an uninterrupted one would be"));
+                            : fmt::format("--allow-change {} goes on with what was changed; the "
+                                          "run is then no longer what an uninterrupted one would "
+                                          "be",
+                                          join(keys, ","))));
 }
 
 Config load_for_resume(const std::filesystem::path& run, std::span<const std::string> overrides,

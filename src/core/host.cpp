@@ -118,6 +118,7 @@ void read_meminfo(const fs::path& root, HostFacts& facts) {
     if (!kib) return;
     if (key == "MemTotal") facts.memory_bytes = *kib << 10U;
     if (key == "MemAvailable") facts.available_memory_bytes = *kib << 10U;
+    if (key == "SwapTotal") facts.swap_bytes = *kib << 10U;
   });
 }
 
@@ -176,6 +177,10 @@ void read_cgroup(const fs::path& root, HostFacts& facts) {
         facts.memory_limit_bytes = *bytes;
       }
     }
+  }
+  for (const std::string& text : cgroup_files(root, "memory", "memory.swap.max")) {
+    const auto bytes = number_of<std::uint64_t>(text);
+    if (bytes) facts.swap_bytes = std::min(facts.swap_bytes, *bytes);
   }
 }
 

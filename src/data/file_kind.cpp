@@ -131,4 +131,16 @@ bool looks_like_json_lines(std::string_view text) {
   }
 }
 
+bool looks_like_json_document(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const std::size_t begin = text.find_first_not_of(kSpace);
+  if (begin == std::string_view::npos || looks_like_json_lines(text)) return false;
+  const std::size_t second = text.find_first_not_of(kSpace, begin + 1);
+  if (second == std::string_view::npos) return false;
+  const char last = text[text.find_last_not_of(kSpace)];
+  const bool is_list = text[begin] == '[' && last == ']' &&
+                       std::string_view("{[\"").find(text[second]) != std::string_view::npos;
+  return is_list || (text[begin] == '{' && last == '}' && text[second] == '"');
+}
+
 }  // namespace switchyard::data

@@ -237,7 +237,7 @@ std::vector<std::string> samples_of(const PreparedData& data, std::int64_t num_s
         static_cast<std::int64_t>(place * static_cast<double>(train.num_tokens() - size));
     train.read(begin, data.sidecar().vocab_size, ids);
     if (data.tokenizer().kind() == "bytes") {
-      samples.push_back(printable(data.tokenizer().decode(ids)));
+      samples.push_back(shown_piece(data.tokenizer().decode(ids)));
       continue;
     }
     std::string sample;

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "switchyard/core/error.h"
@@ -35,6 +38,25 @@ std::int64_t count(const Json& object, const char* key, const std::string& name)
 SplitCounts counts_from_json(const Json& object, const std::string& name) {
   return {count(object, "documents", name), count(object, "tokens", name),
           count(object, "bytes", name), format::json_string(object, "bin_xxh3", name)};
+}
+
+// What tells whether a data set is being replaced, or has been.
+struct Moment {
+  bool is_replacement = false;  // not all of its files have their places yet
+  std::string sidecar = {};     // data.json; empty when it could not be read
+
+  bool operator==(const Moment&) const = default;
+};
+
+Moment moment_of(const fs::path& folder) {
+  std::error_code error;
+  const fs::path path = config::data_set_file(folder, kSidecarName);
+  Moment moment{.is_replacement = path.parent_path() != folder};
+  try {
+    if (fs::exists(path, error)) moment.sidecar = read_file(path);
+  } catch (const StorageError&) {  // moved in between
+  }
+  return moment;
 }
 
 // The message of a broken file, with what to do about it.
@@ -145,7 +167,7 @@ PreparedData::Tokens PreparedData::open_tokens(const fs::path& folder, Split spl
   return {std::move(index), std::move(data), std::move(dataset)};
 }
 
-PreparedData open_prepared(const fs::path& folder) {
+PreparedData PreparedData::open_once(const fs::path& folder) {
   const fs::path sidecar_path = config::data_set_file(folder, kSidecarName);
   if (!fs::exists(sidecar_path)) {
     throw DataError(
@@ -184,6 +206,29 @@ PreparedData open_prepared(const fs::path& folder) {
   check(Split::kValidation, validation.dataset);
   return {folder, std::move(sidecar), std::move(tokenizer), std::move(train),
           std::move(validation)};
+}
+
+// `prepare --overwrite` may replace the data set between the opening of one file and the next. What
+// is open stays as it was, so that all files are of one data set when data.json, which has the
+// checksums of the others, is the same before and after.
+PreparedData open_prepared(const fs::path& folder) {
+  constexpr int kMostTries = 10;
+  for (int attempt = 1;; ++attempt) {
+    const Moment before = moment_of(folder);
+    try {
+      PreparedData data = PreparedData::open_once(folder);
+      if (moment_of(folder).sidecar == before.sidecar) return data;
+    } catch (const Error&) {
+      const bool was_replaced = before.is_replacement || moment_of(folder) != before;
+      if (!was_replaced || attempt == kMostTries) throw;
+    }
+    if (attempt == kMostTries) {
+      throw DataError(
+          fmt::format("{} was replaced again and again while it was read", folder.string()),
+          "wait for the `switchyard prepare` that writes it");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(attempt));
+  }
 }
 
 }  // namespace switchyard::data

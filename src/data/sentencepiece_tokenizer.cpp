@@ -286,7 +286,7 @@ void describe_pieces(const SentencePieceModel& model, TokenizerFacts& facts) {
         break;
     }
     facts.bytes.push_back(std::move(bytes));
-    facts.piece.push_back(printable(piece.text));
+    facts.piece.push_back(shown_piece(piece.text));
   }
 }
 

@@ -296,18 +296,11 @@ void SourceFiles::check_text(SourceFile& source, std::string_view bytes) {
   if (const auto bad = is_judged_by_record ? std::nullopt : first_invalid_utf8(bytes)) {
     const std::string_view before = bytes.substr(0, *bad);
     const std::string command = command_that_reads(source.name, source.compression);
-    const bool binary = bytes.find('\0') != std::string_view::npos;
     throw DataError(
         fmt::format("{}: at byte {} (line {}): 0x{:02X} is not valid UTF-8", source.name, *bad,
                     1 + std::count(before.begin(), before.end(), '\n'),
                     static_cast<unsigned char>(bytes[*bad])),
-        binary
-            ? fmt::format("it holds zero bytes too, so it is hardly text; `{} | file -` may know "
-                          "what it is",
-                          command)
-            : fmt::format("if it is Latin-1 or Windows text: {} | iconv -f WINDOWS-1252 -t UTF-8 "
-                          "| switchyard prepare --input - ...",
-                          command));
+        hint_for_invalid_text(bytes, *bad, command, "switchyard prepare --input - ..."));
   }
   source.has_byte_order_mark = bytes.starts_with(kByteOrderMark);
 }
@@ -334,6 +327,12 @@ void SourceFiles::note_what_was_taken_for_what(const SourceFile& source, std::st
          fmt::format("JSON lines by the look of it, taken as plain text with braces and all; "
                      "--format jsonl takes the texts under '{}'",
                      options_.text_field));
+  }
+  if (options_.format == "auto" && looks_like_json_document(text)) {
+    note(source.name, fmt::format("a JSON document by the look of it, taken as plain text with "
+                                  "braces and all; of a list of objects, {} | jq -c '.[]' | "
+                                  "switchyard prepare --input - --format jsonl ... takes the texts",
+                                  command_that_reads(source.name, source.compression)));
   }
   if (!options_.document_separator.empty()) {
     num_separators_ += occurrences(text, options_.document_separator);

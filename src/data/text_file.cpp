@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
+
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
@@ -49,9 +51,36 @@ void refuse_foreign(std::string_view bytes, const std::string& name, const std::
       hint += fmt::format(" (built with {}, switchyard reads it as it is)", package);
     }
   }
-  throw DataError(fmt::format("{}: {}{}, not text", name,
-                              decompressed ? "compressed, and in it " : "", kind->name),
-                  hint);
+  throw DataError(
+      fmt::format("{}: {}{}, not {}", name, decompressed ? "compressed, and in it " : "",
+                  kind->name, kind->name.starts_with("UTF-") ? "UTF-8" : "text"),
+      hint);
+}
+
+std::string hint_for_invalid_text(std::string_view bytes, std::size_t bad,
+                                  const std::string& command, const std::string& reader) {
+  if (bytes.find('\0') != std::string_view::npos) {
+    return fmt::format(
+        "it holds zero bytes too, so it is hardly text; `{} | file -` may know what "
+        "it is",
+        command);
+  }
+  // Any text of single bytes can be read as WINDOWS-1252; only where most letters are ASCII does
+  // that give the text that was meant.
+  constexpr std::size_t kLookedAt = std::size_t{1} << 16U;
+  std::size_t num_ascii_letters = 0;
+  std::size_t num_beyond_ascii = 0;
+  for (const char c : bytes.substr(bad, kLookedAt)) {
+    num_ascii_letters += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ? 1 : 0;
+    num_beyond_ascii += static_cast<unsigned char>(c) >= 0x80 ? 1 : 0;
+  }
+  const bool is_western = num_ascii_letters >= num_beyond_ascii;
+  return fmt::format(
+      "if it is {}: {} | iconv -f {} -t UTF-8 | {}{}",
+      is_western ? "Latin-1 or Windows text" : "text in an older encoding", command,
+      is_western ? "WINDOWS-1252" : "ENCODING", reader,
+      is_western ? ""
+                 : " (which one: SHIFT_JIS, GB18030, WINDOWS-1251, ...; `iconv -l` lists them)");
 }
 
 WholeText read_text(const std::string& path, const std::string& reader) {

@@ -56,7 +56,7 @@ TokenizerFacts byte_level_facts() {
   for (int byte = 0; byte < 256; ++byte) {
     const std::string text(1, static_cast<char>(byte));
     facts.bytes.push_back(text);
-    facts.piece.push_back(byte < 0x80 ? printable(text) : fmt::format("<0x{:02X}>", byte));
+    facts.piece.push_back(byte < 0x80 ? shown_piece(text) : fmt::format("<0x{:02X}>", byte));
   }
   facts.bytes.emplace_back();
   facts.piece.emplace_back("<eos>");
@@ -152,7 +152,7 @@ std::vector<std::vector<std::int32_t>> encode_parts(const TokenizerModel& model,
 
 }  // namespace
 
-std::string printable(std::string_view text) {
+std::string shown_piece(std::string_view text) {
   std::string result;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);

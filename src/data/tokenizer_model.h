@@ -62,6 +62,6 @@ class TokenizerModel {
     std::string model, const std::string& name);
 
 // Control characters escaped, everything else as it is.
-[[nodiscard]] std::string printable(std::string_view text);
+[[nodiscard]] std::string shown_piece(std::string_view text);
 
 }  // namespace switchyard::data

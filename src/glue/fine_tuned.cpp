@@ -1,6 +1,7 @@
 #include "glue/fine_tuned.h"
 
 #include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/train/model_files.h"
@@ -21,7 +22,7 @@ std::unique_ptr<model::Classifier> make_classifier(const config::Config& config,
 fs::path best_checkpoint(const fs::path& run) {
   const fs::path checkpoints = run / config::kCheckpointsFolderName;
   const fs::path best = checkpoint::pointed_at(checkpoints, checkpoint::kBest);
-  return best.empty() ? checkpoint::pointed_at(checkpoints, checkpoint::kLatest) : best;
+  return best.empty() ? config::named_checkpoint(run, "latest") : best;
 }
 
 FineTuned load_best(const config::Config& config, const Task& task, const fs::path& run) {

@@ -1,21 +1,41 @@
 #include "switchyard/train/build.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
-#include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/data/special_tokens.h"
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/ops/op_span.h"
 #include "switchyard/train/model_files.h"
+#include "train/state_memory.h"
 
 namespace switchyard::train {
 namespace {
+
+// What is asked of evaluations and cannot come of so few; the first one is always the best so far.
+void warn_of_seldom_evaluations(const config::TrainConfig& train) {
+  const std::int64_t every = train.evaluate_every;
+  const std::int64_t count = every == 0 ? 1 : (train.steps + every - 1) / every;
+  if (train.early_stop_patience >= count) {
+    log::warning(
+        "train.early_stop_patience={} stops nothing: the run is evaluated {}; it takes a "
+        "train.evaluate_every of {} or less",
+        train.early_stop_patience, count == 1 ? "only at its end" : counted(count, "time"),
+        std::max<std::int64_t>(1, train.steps / (train.early_stop_patience + 1)));
+  }
+  if (train.keep_best && count == 1) {
+    log::warning(
+        "train.keep_best keeps the last checkpoint: the run is evaluated only at its end; "
+        "train.evaluate_every=N evaluates in between");
+  }
+}
 
 void warn_about_settings(const config::Config& config, const data::SampleSource& training) {
   const double epochs = count_epochs(config, training.num_samples_per_epoch());
@@ -23,39 +43,13 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
     log::warning("the run reads its {} training windows {:.0f} times: it may learn them by heart",
                  training.num_samples_per_epoch(), epochs);
   }
+  warn_of_seldom_evaluations(config.train);
   const HostFacts host = read_host_facts();
   if (config.train.precision == "bf16" && config.train.device == "cpu" && !host.cpu_flags.empty() &&
       !host.has_bf16_products()) {
     log::warning(
         "this CPU has no bf16 instructions: train.precision=fp32 is faster and more precise");
   }
-}
-
-// What no change of the batch makes smaller does not fit: said before hours of swapping, or before
-// the system kills the process.
-void check_memory(const config::Config& config) {
-  const model::ParameterCounts counts = model::count_parameters(config.model);
-  const double experts = static_cast<double>(counts.per_expert) *
-                         static_cast<double>(config.model.moe.num_experts) *
-                         static_cast<double>(counts.num_moe_layers);
-  const double parameters = static_cast<double>(counts.total) - experts +
-                            experts / static_cast<double>(config.parallel.expert);
-  if (config.train.device != "cpu") return;
-  const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, at::kCPU);
-  const auto compute = static_cast<double>(c10::elementSize(policy.compute));
-  const auto accumulation = static_cast<double>(c10::elementSize(policy.accumulation()));
-  // Masters, gradients and two moments; weights where they are no masters.
-  const double needed =
-      parameters * (4.0 * accumulation + (compute == accumulation ? 0.0 : compute));
-  const HostFacts host = read_host_facts();
-  const std::uint64_t there =
-      std::min(host.memory_bytes, host.memory_limit_bytes.value_or(kUnlimited));
-  if (there == 0 || needed <= static_cast<double>(there)) return;
-  throw OutOfMemoryError(
-      fmt::format("the model's weights, gradients and moments take {}, and this machine has {}",
-                  format_bytes(static_cast<std::uint64_t>(std::min(needed, 0x1p63))),
-                  format_bytes(there)),
-      "choose a smaller model; `switchyard plan` shows what takes how much");
 }
 
 at::Device device_to_use(const std::string& name) {
@@ -108,7 +102,7 @@ Build build(const config::Config& given, moe::ExpertPlacement placement) {
   }
   if (config.train.deterministic) ops::make_deterministic();
   const at::Device device = device_to_use(config.train.device);
-  check_memory(config);
+  check_state_fits(config, read_host_facts());
   const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, device);
   const std::int64_t length = config.data.sequence_length;
   if (config.model.is_causal()) {

@@ -17,6 +17,7 @@
 
 #include "checkpoint/manifest.h"
 #include "support/temporary_folder.h"
+#include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
@@ -203,10 +204,20 @@ TEST_F(CheckpointTest, ARunItsCheckpointsAndAStepAllOpen) {
               UnorderedElementsAre("step-000005", "step-000010", "LATEST", "BEST"));
 }
 
-TEST_F(CheckpointTest, WithoutLatestTheNewestFinishedOneIsTaken) {
+// LATEST may be older (its write failed), edited, or gone.
+TEST_F(CheckpointTest, TheNewestFinishedOneIsTakenHoweverItIsNamedAndWhateverLatestHolds) {
   for (const std::int64_t step : {5, 999999, 1000000}) save(checkpoints_, request(step));
-  fs::remove(checkpoints_ / "LATEST");
   fs::create_directories(checkpoints_ / "step-2000000");  // has no manifest
+  for (const std::string text : {"step-000005\n", "step-000099\n", "../../etc", "", "x"}) {
+    overwrite(checkpoints_ / "LATEST", text);
+    for (const std::string& path :
+         {run_.path().string(), run_.path().string() + "@latest", checkpoints_.string()}) {
+      EXPECT_EQ(Checkpoint::open(path).step(), 1000000) << text << ", " << path;
+    }
+    EXPECT_EQ(config::named_checkpoint(run_.path(), "latest"), checkpoints_ / "step-1000000");
+    EXPECT_EQ(open_newest_sound(checkpoints_).checkpoint->step(), 1000000);
+  }
+  fs::remove(checkpoints_ / "LATEST");
   EXPECT_EQ(Checkpoint::open(run_.path()).step(), 1000000);
 }
 
@@ -215,14 +226,13 @@ TEST_F(CheckpointTest, AFolderWithoutCheckpointsIsRefused) {
   expect_refused(run_ / "absent", "holds no checkpoint");
 }
 
-TEST_F(CheckpointTest, ALatestThatLeadsElsewhereIsRefused) {
+TEST_F(CheckpointTest, APointerThatLeadsElsewhereIsRefused) {
   save(checkpoints_, request(5));
   for (const std::string text : {"../../etc", "step-000005/..", "", "x"}) {
-    overwrite(checkpoints_ / "LATEST", text);
-    expect_refused(run_.path(), "LATEST: holds");
+    overwrite(checkpoints_ / "BEST", text);
+    EXPECT_THROW((void)pointed_at(checkpoints_, kBest), DataError) << text;
+    EXPECT_THROW((void)Checkpoint::open(run_.path().string() + "@best"), DataError) << text;
   }
-  overwrite(checkpoints_ / "LATEST", "step-000099\n");
-  expect_refused(run_.path(), "step-000099/manifest.json: missing");
 }
 
 TEST_F(CheckpointTest, EveryFileThatIsMissingTruncatedOrChangedIsNamed) {
@@ -340,10 +350,12 @@ TEST_F(CheckpointTest, ADamagedFolderOfTheStepIsKeptAsideAndTheStepSavedAnew) {
 }
 
 TEST_F(CheckpointTest, AnUnsoundStepIsMarkedAndNeverTakenForTheNewest) {
-  save(checkpoints_, request(5));
   SaveRequest unsound = request(10);
   unsound.is_sound = false;
   const fs::path folder = save(checkpoints_, unsound);
+  write_file_atomically(run_ / config::kResolvedConfigName, "");
+  expect_refused(run_.path(), "has no sound one; there is step-000010.unsound");
+  save(checkpoints_, request(5));
   EXPECT_EQ(folder.filename(), "step-000010.unsound");
   EXPECT_TRUE(is_marked_unsound(folder));
   EXPECT_EQ(Checkpoint::open(run_.path()).step(), 5);
@@ -351,6 +363,8 @@ TEST_F(CheckpointTest, AnUnsoundStepIsMarkedAndNeverTakenForTheNewest) {
   EXPECT_EQ(steps_in(checkpoints_).size(), 1U);
   EXPECT_EQ(find_step(checkpoints_, 10), folder);
   EXPECT_EQ(Checkpoint::open(folder).step(), 10);  // by name
+  EXPECT_EQ(save(checkpoints_, unsound), folder) << "the same step, again";
+  EXPECT_EQ(Checkpoint::open(folder).step(), 10);
   unsound.step = 12;
   save(checkpoints_, unsound);  // the newest is enough
   EXPECT_THAT(names_in(checkpoints_),

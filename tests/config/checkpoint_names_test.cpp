@@ -74,6 +74,15 @@ TEST_F(CheckpointNames, AreCutFromTheRunUnlessAFileIsCalledSo) {
   EXPECT_EQ(parse_named_run(odd).run, odd);
 }
 
+TEST(StepName, IsReadBackAndIsNoNameOfAnUnsoundOne) {
+  for (const std::int64_t step : {0, 7, 500, 999999, 1000000}) {
+    EXPECT_EQ(step_in_name(step_name(step)), step);
+    EXPECT_TRUE(is_step_name(step_name(step)));
+    EXPECT_FALSE(is_step_name(step_name(step) + std::string(kUnsoundSuffix)));
+  }
+  EXPECT_EQ(step_name(500), "step-000500");
+}
+
 TEST(StepInName, IsANumberOf64Bits) {
   EXPECT_EQ(step_in_name("step-000500"), 500);
   EXPECT_EQ(step_in_name("step-12345678.unsound"), 12345678);

@@ -232,5 +232,14 @@ TEST_F(ResumeConfig, TheTableSaysWhichFieldsAreFree) {
   }
 }
 
+TEST_F(ResumeConfig, TheHintOfAChangeNamesTheKeysThatWouldHaveToBeAllowed) {
+  try {
+    (void)resumed({"optim.learning_rate=0.5", "schedule.steps=70"});
+    FAIL() << "went on";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.hint(), HasSubstr("--allow-change optim.learning_rate,schedule.steps"));
+  }
+}
+
 }  // namespace
 }  // namespace switchyard::config

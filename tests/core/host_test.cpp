@@ -64,7 +64,9 @@ TEST_F(Host, ProcessorsThatAreOffAreNotAvailable) {
 }
 
 TEST_F(Host, MemoryAndLimitsAreRead) {
-  file("proc/meminfo", "MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    8192 kB\n");
+  file("proc/meminfo",
+       "MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    8192 kB\n"
+       "SwapTotal: 4096 kB\n");
   file("proc/self/limits",
        "Limit                     Soft Limit           Hard Limit           Units\n"
        "Max open files            1024                 524288               files\n"
@@ -72,6 +74,7 @@ TEST_F(Host, MemoryAndLimitsAreRead) {
   const HostFacts facts = read();
   EXPECT_EQ(facts.memory_bytes, 16U << 20U);
   EXPECT_EQ(facts.available_memory_bytes, 8U << 20U);
+  EXPECT_EQ(facts.swap_bytes, 4U << 20U);
   EXPECT_EQ(facts.open_files_limit, 1024U);
   EXPECT_EQ(facts.locked_memory_limit_bytes, kUnlimited);
   EXPECT_FALSE(facts.cpu_quota.has_value());
@@ -85,9 +88,13 @@ TEST_F(Host, TheSmallestLimitOfACgroupAndThoseAboveItCounts) {
   file("sys/fs/cgroup/cpu.max", "max 100000\n");
   file("sys/fs/cgroup/a/b/memory.max", "max\n");
   file("sys/fs/cgroup/memory.max", "1073741824\n");
+  file("proc/meminfo", "SwapTotal: 4194304 kB\n");
+  file("sys/fs/cgroup/a/b/memory.swap.max", "1048576\n");
+  file("sys/fs/cgroup/memory.swap.max", "max\n");
   const HostFacts facts = read();
   EXPECT_DOUBLE_EQ(facts.cpu_quota.value(), 1.5);
   EXPECT_EQ(facts.memory_limit_bytes, 1U << 30U);
+  EXPECT_EQ(facts.swap_bytes, 1U << 20U);
 }
 
 TEST_F(Host, AContainerThatSeesOnlyItsOwnCgroupFindsItsLimits) {

@@ -104,6 +104,10 @@ TEST_F(Sources, ForeignFilesAreRefusedByNameWithTheCommand) {
   EXPECT_THAT(hint_of(file("c.txt", "caf\xE9 au lait")), HasSubstr("iconv -f WINDOWS-1252"));
   EXPECT_THAT(hint_of(file("c.txt", "\xE9\0\x01 binary"s)), ::testing::Not(HasSubstr("iconv")))
       << "garbage would come of it";
+  // "Привет, мир" in WINDOWS-1251
+  EXPECT_THAT(hint_of(file("c.txt", "\xCF\xF0\xE8\xE2\xE5\xF2, \xEC\xE8\xF0\n")),
+              AllOf(HasSubstr("iconv -f ENCODING"), HasSubstr("`iconv -l`"),
+                    ::testing::Not(HasSubstr("WINDOWS-1252"))));
 }
 
 TEST_F(Sources, WhatCameThroughAPipeHasNoNameInTheCommand) {
@@ -130,6 +134,16 @@ TEST_F(Sources, WhatWasTakenForWhatIsSaid) {
   PrepareOptions asked = options({file("a.json", lines)});
   asked.format = "text";
   EXPECT_THAT(prepare(asked).notes, IsEmpty()) << "it was asked for";
+
+  for (const char* document : {"[\n {\"text\": \"a\"},\n {\"text\": \"b\"}\n]\n",
+                               "{\n  \"texts\": [\"a\", \"b\"]\n}", "[\"a\",\n\"b\"]"}) {
+    EXPECT_THAT(prepare(options({file("b.json", document)})).notes,
+                Contains(AllOf(HasSubstr("a JSON document by the look of it"), HasSubstr("jq -c"))))
+        << document;
+  }
+  for (const char* plain : {"[1] A note\nand text]\n", "{curly}", "[Enter HAMLET]\nTo be\n"}) {
+    EXPECT_THAT(prepare(options({file("c.txt", plain)})).notes, IsEmpty()) << plain;
+  }
 }
 
 TEST_F(Sources, NotesOfManyFilesAreCountedNotRepeated) {

@@ -58,6 +58,18 @@ TEST(RunFolder, TakesAFolderWithHiddenFilesOrTheRemainsOfAKilledStart) {
   EXPECT_NO_THROW((void)RunFolder::create(folder / "run"));
 }
 
+TEST(RunFolder, ALinkIsFilledWhereItLeadsAndStays) {
+  const testing::TemporaryFolder folder;
+  fs::create_directory_symlink("disk/run", folder / "run");
+  { const RunFolder failed = RunFolder::create(folder / "run"); }
+  EXPECT_FALSE(fs::exists(folder / "disk"));
+  RunFolder::create(folder / "run").write_config("train: {steps: 1}\n");
+  EXPECT_TRUE(fs::exists(folder / "disk/run/config.resolved.yaml"));
+  EXPECT_TRUE(fs::is_symlink(folder / "run"));
+  write_file_atomically(folder / "file", "");
+  EXPECT_THROW((void)RunFolder::create(folder / "file"), UsageError);
+}
+
 TEST(RunFolder, AStartThatFailsLeavesNothingBehind) {
   const testing::TemporaryFolder folder;
   fs::create_directories(folder / "mine");

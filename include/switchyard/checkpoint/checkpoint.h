@@ -14,6 +14,7 @@
 
 #include "switchyard/checkpoint/tensor_files.h"
 #include "switchyard/checkpoint/write_plan.h"
+#include "switchyard/config/checkpoint_names.h"
 
 namespace switchyard::checkpoint {
 
@@ -85,22 +86,23 @@ std::filesystem::path set_aside(const std::filesystem::path& folder, const std::
 // The folder of that step, sound or not; empty when there is none.
 [[nodiscard]] std::filesystem::path find_step(const std::filesystem::path& checkpoints,
                                               std::int64_t step);
-// Points LATEST, or another name, at a step that is there.
+// Points LATEST, which is for other programs (ours take the newest), or another name at a step that
+// is there.
 void point_at(const std::filesystem::path& folder, const char* pointer);
 // The step that a pointer names, which may be gone; empty when there is no such pointer. Throws
 // DataError when it holds no step's name.
 [[nodiscard]] std::filesystem::path pointed_at(const std::filesystem::path& checkpoints,
                                                const char* pointer);
 
-inline constexpr const char* kLatest = "LATEST";
-inline constexpr const char* kBest = "BEST";
+inline constexpr const char* kLatest = config::kLatestPointer;
+inline constexpr const char* kBest = config::kBestPointer;
 inline constexpr const char* kDamaged = "damaged";  // suffixes of set_aside
 inline constexpr const char* kRolledBack = "rolled-back";
 
 class Checkpoint {
  public:
-  // `path`: a run folder, its checkpoints folder (both: the one LATEST names, without LATEST the
-  // newest finished one), one step's folder, or a name as in config/checkpoint_names.h (RUN@best).
+  // `path`: a run folder, its checkpoints folder (both: the newest whole one that is sound), one
+  // step's folder, or a name as in config/checkpoint_names.h (RUN@best).
   // Every file is verified. Throws DataError naming the file that is missing or damaged.
   [[nodiscard]] static Checkpoint open(const std::filesystem::path& path);
   // One step's folder, whatever it is called.

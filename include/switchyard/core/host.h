@@ -28,6 +28,7 @@ struct HostFacts {
   std::uint64_t memory_bytes = 0;
   std::uint64_t available_memory_bytes = 0;
   std::optional<std::uint64_t> memory_limit_bytes;  // of the cgroup and those above it
+  std::uint64_t swap_bytes = 0;                     // no more than the cgroups allow
 
   // Soft limits; kUnlimited for none.
   std::optional<std::uint64_t> open_files_limit;

@@ -18,5 +18,8 @@ struct FileKind {
 
 // Whether the first line that is not blank is a JSON object.
 [[nodiscard]] bool looks_like_json_lines(std::string_view text);
+// Whether the whole, which is no JSON lines, may be one JSON value over several lines: told from
+// its first and last characters.
+[[nodiscard]] bool looks_like_json_document(std::string_view text);
 
 }  // namespace switchyard::data

@@ -78,6 +78,7 @@ class PreparedData {
     MappedFile data;
     format::IndexedDataset dataset;
   };
+  static PreparedData open_once(const std::filesystem::path& folder);
   static Tokens open_tokens(const std::filesystem::path& folder, Split split);
   PreparedData(std::filesystem::path folder, Sidecar sidecar, Tokenizer tokenizer, Tokens train,
                Tokens validation);
@@ -89,8 +90,8 @@ class PreparedData {
   Tokens validation_;
 };
 
-// Throws DataError naming the file when one is missing, broken or not the one that data.json
-// describes.
+// All of one data set, the old one or the new one, when `prepare` replaces it meanwhile. Throws
+// DataError naming the file when one is missing, broken or not the one that data.json describes.
 [[nodiscard]] PreparedData open_prepared(const std::filesystem::path& folder);
 
 }  // namespace switchyard::data

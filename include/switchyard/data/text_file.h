@@ -1,6 +1,7 @@
 // How every command reads files of text: compressed or not, with a byte order mark or without.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,12 @@ void refuse_foreign(std::string_view bytes, const std::string& name, const std::
 // standard output; `compression` is what readable_compression() said.
 [[nodiscard]] std::string command_that_reads(const std::string& name,
                                              std::optional<format::Compression> compression);
+
+// What to do about text whose byte number `bad` is not UTF-8: a command from `command`, which
+// writes the bytes, to `reader`, where one can be named that does not make garbage of it.
+[[nodiscard]] std::string hint_for_invalid_text(std::string_view bytes, std::size_t bad,
+                                                const std::string& command,
+                                                const std::string& reader);
 
 struct WholeText {
   std::string text;  // decompressed, without a byte order mark

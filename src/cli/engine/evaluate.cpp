@@ -74,9 +74,10 @@ std::string text_to_evaluate(const std::string& path, const std::string& name) {
   data::WholeText whole = data::read_text(path, "switchyard evaluate ... --text -");
   if (whole.had_byte_order_mark) log::info("note: {}: dropped the byte order mark", name);
   if (whole.text.empty()) throw DataError(fmt::format("{} is empty", name));
-  if (data::looks_like_json_lines(whole.text)) {
-    log::warning("{}: JSON lines by the look of it, evaluated as plain text with braces and all",
-                 name);
+  const bool is_lines = data::looks_like_json_lines(whole.text);
+  if (is_lines || data::looks_like_json_document(whole.text)) {
+    log::warning("{}: {} by the look of it, evaluated as plain text with braces and all", name,
+                 is_lines ? "JSON lines" : "a JSON document");
   }
   return std::move(whole.text);
 }

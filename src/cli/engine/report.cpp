@@ -7,6 +7,7 @@
 #include "cli/engine/verbs.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::cli {
 
@@ -15,7 +16,9 @@ int run_report(const config::ParsedArguments& arguments) {
   const std::string page = arguments.has("--output") ? arguments.text("--output")
                                                      : (run / telemetry::kReportName).string();
   // A stream may be standard output: nothing may come behind the page.
-  if (telemetry::write_report(run, page) == Written::kFile) write_stdout(page + "\n");
+  if (telemetry::write_report(run, page) == Written::kFile) {
+    write_stdout((stdout_is_terminal() ? printable_line(page) : page) + "\n");
+  }
   return kExitDone;
 }
 

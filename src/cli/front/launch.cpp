@@ -168,14 +168,8 @@ bool is_final(int code) {
 
 // The newest one that a resume goes on from; -1 = none.
 std::int64_t newest_step(const fs::path& run) {
-  std::int64_t newest = -1;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run / config::kCheckpointsFolderName, error)) {
-    const auto step = config::step_in_name(entry.path().filename().string());
-    const bool is_sound = !entry.path().has_extension() && config::is_checkpoint(entry.path());
-    if (step && is_sound) newest = std::max(newest, *step);
-  }
-  return newest;
+  const fs::path newest = config::named_checkpoint(run, "latest");
+  return config::step_in_name(newest.filename().string()).value_or(-1);
 }
 
 // A rank may take a while to be gone, and its lock with it; whoever holds it longer is another run.

@@ -128,9 +128,9 @@ VerbSpec resume_verb() {
           {
               {.name = "--allow-change",
                .kind = ValueKind::kKey,
-               .metavar = "KEY",
+               .metavar = "KEY,...",
                .repeatable = true,
-               .help = "let this key, or group of keys, differ from what the run began with"},
+               .help = "let these keys, or groups of keys, differ from what the run began with"},
               {.name = "--allow-router-change",
                .kind = ValueKind::kSwitch,
                .help = "let model.moe.router differ; the router's state starts afresh"},

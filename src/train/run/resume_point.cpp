@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "switchyard/comm/text.h"
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
@@ -74,13 +75,8 @@ checkpoint::NewestSound find_checkpoint(const fs::path& checkpoints,
     found.checkpoint = checkpoint::Checkpoint::open_step(folder);
     return found;
   }
-  std::vector<std::string> steps;
-  for (const auto& folders :
-       {checkpoint::steps_in(checkpoints), checkpoint::unsound_steps_in(checkpoints)}) {
-    for (const fs::path& folder : folders) steps.push_back(folder.filename().string());
-  }
-  throw UsageError(fmt::format("{} holds no checkpoint of step {}", checkpoints.string(), *from),
-                   steps.empty() ? "there is none" : "there are " + join(steps, ", "));
+  throw UsageError("--from: " +
+                   config::no_such_checkpoint(checkpoints.parent_path(), std::to_string(*from)));
 }
 
 std::vector<fs::path> later_than(const fs::path& checkpoints, std::int64_t step) {

@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
+#include "switchyard/core/output.h"
 #include "train/run/run_lock.h"
 
 namespace switchyard::train {
@@ -22,9 +24,10 @@ void remove_temporary_files(const fs::path& folder) {
   }
 }
 
+// Where a link leads to nothing yet, the folder is made there and the link stays.
 void make_folder(const fs::path& path) {
   std::error_code error;
-  fs::create_directories(path, error);
+  fs::create_directories(follow_links(path), error);
   if (error) {
     throw StorageError(
         fmt::format("cannot make the folder {}: {}", path.string(), error.message()));
@@ -43,6 +46,7 @@ void refuse_unless_free(const fs::path& path) {
 fs::path first_missing(fs::path path) {
   std::error_code error;
   fs::path missing;
+  path = follow_links(path);
   while (!path.empty() && !fs::exists(path, error)) {
     missing = path;
     if (path == path.parent_path()) break;
@@ -63,7 +67,13 @@ void remove_start(const fs::path& path, const fs::path& topmost_new) {
     fs::remove(path / file, error);
   }
   if (topmost_new.empty()) return;
-  for (fs::path at = path; fs::remove(at, error) && at != topmost_new; at = at.parent_path()) {
+  fs::path at;
+  try {
+    at = follow_links(path);
+  } catch (const StorageError&) {  // it leads elsewhere by now
+    return;
+  }
+  for (; fs::remove(at, error) && at != topmost_new; at = at.parent_path()) {
   }
 }
 
@@ -163,7 +173,7 @@ void RunFolder::write_sample(std::int64_t step, std::string_view text) const {
 }
 
 fs::path RunFolder::sample_file(std::int64_t step) const {
-  return samples() / fmt::format("step-{:06}.txt", step);
+  return samples() / (config::step_name(step) + ".txt");
 }
 
 }  // namespace switchyard::train

@@ -1,5 +1,7 @@
 #include "train/run/side_work.h"
 
+#include <bit>
+
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
 #include "switchyard/ops/out_of_memory.h"
@@ -14,9 +16,15 @@ bool SideWork::attempt(const std::string& kind, std::int64_t step,
   } catch (const std::exception& error) {
     failures.last = std::current_exception();
     ++failures.count;
-    log::warning("step {}: {} failed ({} so far): {}; no trained step is lost", step, kind,
-                 counted(failures.count, "time"), ops::short_message(error));
+    // The 1st, 2nd, 4th, 8th and so on: what fails at every step would bury everything else.
+    if (std::has_single_bit(static_cast<std::uint64_t>(failures.count))) {
+      log::warning("step {}: {} failed ({} so far): {}; no trained step is lost", step, kind,
+                   counted(failures.count, "time"), ops::short_message(error));
+    }
     return false;
+  }
+  if (failures.last) {
+    log::info("step {}: {} works again, after {}", step, kind, counted(failures.count, "failure"));
   }
   failures.last = nullptr;
   return true;

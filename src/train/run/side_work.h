@@ -12,8 +12,8 @@ namespace switchyard::train {
 
 class SideWork {
  public:
-  // Does `work` after `step`. A failure is logged, with how many there were of `kind`
-  // ("evaluation", "sample"). Did it work?
+  // Does `work` after `step`. Failures are logged ever more seldom, with how many there were of
+  // `kind` ("evaluation", "sample"), and when it works again. Did it work?
   bool attempt(const std::string& kind, std::int64_t step, const std::function<void()>& work);
 
   // Throws the failure of a kind whose last attempt failed, if there is one: a run that ends so did

@@ -1,0 +1,51 @@
+#include "train/state_memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/terminal.h"
+#include "switchyard/model/parameter_counts.h"
+#include "switchyard/ops/precision.h"
+
+namespace switchyard::train {
+namespace {
+
+// Of the experts this rank's part.
+double state_bytes(const config::Config& config) {
+  const model::ParameterCounts counts = model::count_parameters(config.model);
+  const double experts = static_cast<double>(counts.per_expert) *
+                         static_cast<double>(config.model.moe.num_experts) *
+                         static_cast<double>(counts.num_moe_layers);
+  const double parameters = static_cast<double>(counts.total) - experts +
+                            experts / static_cast<double>(config.parallel.expert);
+  const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, at::kCPU);
+  const auto compute = static_cast<double>(c10::elementSize(policy.compute));
+  const auto accumulation = static_cast<double>(c10::elementSize(policy.accumulation()));
+  // Masters, gradients and two moments; weights where they are no masters.
+  return parameters * (4.0 * accumulation + (compute == accumulation ? 0.0 : compute));
+}
+
+}  // namespace
+
+void check_state_fits(const config::Config& config, const HostFacts& host) {
+  if (config.train.device != "cpu") return;
+  const double needed = state_bytes(config);
+  const std::uint64_t memory =
+      std::min(host.memory_bytes, host.memory_limit_bytes.value_or(kUnlimited));
+  if (memory == 0 || needed <= static_cast<double>(memory)) return;
+  const std::string what = fmt::format(
+      "the model's weights, gradients and moments take {}, and this machine has {}{}",
+      format_bytes(static_cast<std::uint64_t>(std::min(needed, 0x1p63))), format_bytes(memory),
+      host.swap_bytes == 0 ? "" : " and " + format_bytes(host.swap_bytes) + " of swap");
+  if (needed > static_cast<double>(memory) + static_cast<double>(host.swap_bytes)) {
+    throw OutOfMemoryError(what,
+                           "choose a smaller model; `switchyard plan` shows what takes how much");
+  }
+  log::warning("{}: every step will wait for the swap, which may take minutes each", what);
+}
+
+}  // namespace switchyard::train

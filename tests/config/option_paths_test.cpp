@@ -1,0 +1,65 @@
+// Paths on command lines: outputs that would destroy something or lead nowhere, tildes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "config/options_fixture.h"
+
+namespace switchyard::config {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+TEST_F(Options, OutputMayNotDestroyARunACheckpointOrADataSet) {
+  for (const char* name : {"run/metrics.jsonl", "run/samples/step-000010.txt", "data/data.json"}) {
+    std::filesystem::create_directories((folder_ / name).parent_path());
+    write_file_atomically(folder_ / name, "");
+  }
+  std::filesystem::create_symlink("run/metrics.jsonl", folder_ / "link");
+  for (const char* name :
+       {"run/metrics.jsonl", "run/./config.resolved.yaml", "run/log.txt", "run/run.lock", "link",
+        "run/events.out.tfevents.1.host", "run/checkpoints/LATEST", "run/samples/step-000010.txt",
+        "run/checkpoints/step-000010/model.safetensors", "data/train.bin", "data/data.json"}) {
+    EXPECT_THAT(problem_of("report", {at("run"), "--output", at(name)}),
+                HasSubstr("which it would destroy"))
+        << name;
+  }
+  for (const char* name : {"run/report.html", "run/curves.svg", "page.html", "data/notes.md"}) {
+    EXPECT_EQ(problem_of("report", {at("run"), "--output", at(name)}), "") << name;
+  }
+  EXPECT_EQ(problem_of("report", {at("run"), "--output", "-"}), "");
+  EXPECT_EQ(problem_of("report", {at("run"), "--output", "/dev/stdout"}), "");
+  EXPECT_THAT(problem_of("report", {at("run"), "--output", at("run")}), HasSubstr("a folder"));
+  EXPECT_THAT(problem_of("report", {at("run"), "--output", at("no/page.html")}),
+              HasSubstr("no folder"));
+}
+
+// Before the work, not after it.
+TEST_F(Options, AnOutputThatIsALinkToNowhereIsRefused) {
+  write_file_atomically(folder_ / "run/config.resolved.yaml", "");
+  std::filesystem::create_symlink("no/page.html", folder_ / "far");
+  std::filesystem::create_symlink("circle", folder_ / "circle");
+  std::filesystem::create_symlink("page.html", folder_ / "near");
+  const auto problem = [this](const char* name) {
+    return problem_of("report", {at("run"), "--output", at(name)});
+  };
+  EXPECT_THAT(problem("far"), HasSubstr("no folder"));
+  EXPECT_THAT(problem("circle"), HasSubstr("the link leads in a circle"));
+  EXPECT_EQ(problem("near"), "");
+}
+
+TEST_F(Options, ATildeThatNoShellExpandedIsRefusedWithThePathThatWasMeant) {
+  ::setenv("HOME", "/home/me", 1);
+  EXPECT_THAT(problem_of("prepare", {"--input", "-", "--tokenizer", "bytes", "--output=~/x"}),
+              AllOf(HasSubstr("--output"), HasSubstr("write /home/me/x (or ./~/x)")));
+  EXPECT_THAT(problem_of("report", {"~me/run"}), HasSubstr("write the whole path"));
+  EXPECT_THAT(problem_of("prepare", {"--input", "-", "--tokenizer=~/t.model", "--output", "x"}),
+              HasSubstr("/home/me/t.model"));
+}
+
+}  // namespace
+}  // namespace switchyard::config

@@ -1,0 +1,97 @@
+#include "switchyard/train/build.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "train/state_memory.h"
+#include "train/tiny_run_folder.h"
+
+namespace switchyard::train {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::ThrowsMessage;
+
+constexpr std::uint64_t kGiB = std::uint64_t{1} << 30U;
+
+// Takes 16 bytes for each of 269 million parameters, 4.0 GiB.
+config::Config config_of_4_gib() {
+  config::Config config =
+      config::load_text(
+          "model: {hidden_size: 4096, num_heads: 8, num_layers: 1, ffn_size: 16384,\n"
+          "        vocab_size: 256, moe: {num_experts: 0}}\n"
+          "run: {dir: r}\ndata: {path: d}\ntrain: {steps: 1}\n",
+          "test.yaml", {})
+          .config;
+  config.train.precision = "fp32";
+  return config;
+}
+
+HostFacts host(std::uint64_t memory, std::uint64_t swap) {
+  HostFacts facts;
+  facts.memory_bytes = memory;
+  facts.swap_bytes = swap;
+  return facts;
+}
+
+std::string told_of_memory(const config::Config& config, const HostFacts& facts) {
+  ::testing::internal::CaptureStderr();
+  check_state_fits(config, facts);
+  return ::testing::internal::GetCapturedStderr();
+}
+
+TEST(StateMemory, WhatFitsIsNoCauseForWords) {
+  EXPECT_EQ(told_of_memory(config_of_4_gib(), host(6 * kGiB, 0)), "");
+  EXPECT_EQ(told_of_memory(config_of_4_gib(), host(0, 0)), "") << "the kernel does not tell";
+}
+
+TEST(StateMemory, WhatNeitherMemoryNorSwapHoldsIsRefused) {
+  EXPECT_THAT([] { check_state_fits(config_of_4_gib(), host(2 * kGiB, kGiB)); },
+              ThrowsMessage<OutOfMemoryError>(
+                  AllOf(HasSubstr("take 4"), HasSubstr("has 2G and 1G of swap"))));
+  HostFacts limited = host(8 * kGiB, 0);
+  limited.memory_limit_bytes = kGiB;  // of a cgroup
+  EXPECT_THROW(check_state_fits(config_of_4_gib(), limited), OutOfMemoryError);
+}
+
+TEST(StateMemory, WhatFitsWithSwapOnlyIsWarnedOf) {
+  EXPECT_THAT(told_of_memory(config_of_4_gib(), host(2 * kGiB, 8 * kGiB)),
+              AllOf(HasSubstr("warning"), HasSubstr("every step will wait for the swap")));
+}
+
+TEST(StateMemory, AGpuHasMemoryOfItsOwn) {
+  config::Config config = config_of_4_gib();
+  config.train.device = "cuda";
+  EXPECT_EQ(told_of_memory(config, host(kGiB, 0)), "");
+}
+
+// What is said of a run of 20 steps that asks of its evaluations...
+std::string told(std::int64_t evaluate_every, bool keep_best, std::int64_t early_stop_patience) {
+  TinyRunFolder tiny;
+  tiny.config.train.evaluate_every = evaluate_every;
+  tiny.config.train.keep_best = keep_best;
+  tiny.config.train.early_stop_patience = early_stop_patience;
+  ::testing::internal::CaptureStderr();
+  (void)build(tiny.config);
+  return ::testing::internal::GetCapturedStderr();
+}
+
+TEST(Build, EvaluationsThatAreTooFewForWhatIsAskedOfThemAreWarnedOf) {
+  EXPECT_THAT(told(0, true, 0), HasSubstr("train.keep_best keeps the last checkpoint"));
+  EXPECT_THAT(told(0, false, 3),
+              AllOf(HasSubstr("train.early_stop_patience=3 stops nothing"),
+                    HasSubstr("only at its end"), HasSubstr("train.evaluate_every of 5 or less")));
+  EXPECT_THAT(told(10, false, 2), HasSubstr("the run is evaluated 2 times"));
+  EXPECT_THAT(told(5, true, 3),
+              AllOf(Not(HasSubstr("keep_best")), Not(HasSubstr("early_stop_patience"))));
+}
+
+}  // namespace
+}  // namespace switchyard::train
