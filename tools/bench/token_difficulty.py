@@ -6,7 +6,9 @@
 
 Of several files the tables follow each other and the figure has a panel for each; --label names them
 in the place of their files' names, in the same order. The numbers are those of the `difficulty` in
-the evaluation (docs/routers.md); nothing is computed here.
+the evaluation (docs/routers.md); nothing is computed here. An evaluation of a router that gives all
+tokens as many experts has none and is left out: OUTPUT/experts8-*-seed1.json of compare_routers.sh
+may be given as they are.
 """
 
 import argparse
@@ -20,16 +22,12 @@ COLORS = ["#2166ac", "#b2531f", "#2f7d4f", "#7a4fa3", "#8a6d1f", "#1f7d86"]
 
 
 def read(path):
+    """None where all tokens got as many experts."""
     try:
         evaluation = json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise SystemExit(f"token_difficulty: {path}: {error}")
-    if "difficulty" not in evaluation:
-        raise SystemExit(
-            f"token_difficulty: {path} has no `difficulty`: every token got as many experts, or it was "
-            "not written by `switchyard evaluate ... --json`"
-        )
-    return evaluation["difficulty"]
+    return evaluation.get("difficulty")
 
 
 def span(group):
@@ -127,6 +125,12 @@ def main():
         parser.error(f"{len(arguments.label)} labels for {len(arguments.file)} files")
     labels = arguments.label or [pathlib.Path(path).stem for path in arguments.file]
     named = [(label, read(path)) for label, path in zip(labels, arguments.file)]
+    for label, difficulty in named:
+        if difficulty is None:
+            print(f"token_difficulty: {label}: every token got as many experts; left out", file=sys.stderr)
+    named = [(label, difficulty) for label, difficulty in named if difficulty is not None]
+    if not named:
+        raise SystemExit("token_difficulty: no evaluation by `switchyard evaluate ... --json` has a `difficulty`")
     for label, difficulty in named:
         print_table(label, difficulty)
     if arguments.svg:
