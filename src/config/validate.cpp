@@ -161,6 +161,31 @@ void check_router(const RouterConfig& router, const ModelConfig& model,
   }
 }
 
+// What layers steer together they steer to one number.
+void check_budget_of_model(const ModelConfig& model, Rules& rules) {
+  std::optional<std::int64_t> first;
+  double first_budget = 0.0;
+  for (const std::int64_t layer : model.moe.layers) {
+    const RouterConfig& router = model.router_at(layer);
+    const auto budget_of = descriptor_of(router).model_budget;
+    const std::optional<double> budget = budget_of == nullptr ? std::nullopt : budget_of(router);
+    if (!budget) continue;
+    if (!first) {
+      first = layer;
+      first_budget = *budget;
+    }
+    const std::int64_t named = model.moe.router_of_layer.contains(layer) ? layer : *first;
+    rules.require(
+        *budget == first_budget,
+        {router_key("target_k", named), router_key("target_k", layer),
+         router_key("target_k", std::nullopt)},
+        fmt::format("layer {} steers the mean of all MoE layers to {}, layer {} to {}; give them "
+                    "one target_k, or control: layer to a layer with a budget of its own",
+                    *first, first_budget, layer, *budget));
+    if (*budget != first_budget) return;
+  }
+}
+
 void check_routers(const ModelConfig& model, Rules& rules) {
   const MoeConfig& moe = model.moe;
   if (moe.num_experts > 0) check_router(moe.router, model, std::nullopt, rules);
@@ -174,6 +199,7 @@ void check_routers(const ModelConfig& model, Rules& rules) {
                   fmt::format("not an MoE layer (MoE layers: {})", known));
     if (exists) check_router(router, model, layer, rules);
   }
+  check_budget_of_model(model, rules);
 }
 
 void check_paths(const Config& config, Rules& rules) {

@@ -1,6 +1,8 @@
 #include "switchyard/inference/evaluate.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <cmath>
@@ -49,6 +51,23 @@ std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& t
   return static_cast<std::int64_t>(num_bytes);
 }
 
+// [L, T] int32 on the host.
+at::Tensor num_experts_on_host(const std::vector<model::LayerRoute>& routes,
+                               std::int64_t num_tokens) {
+  if (routes.empty()) return at::empty({0, num_tokens}, at::kInt);
+  std::vector<at::Tensor> num_experts_LT;
+  num_experts_LT.reserve(routes.size());
+  for (const model::LayerRoute& route : routes) {
+    num_experts_LT.push_back(route.routing.token_offset_T1.diff());
+  }
+  return at::stack(num_experts_LT).to(at::kCPU);  // one wait for the device
+}
+
+TokenDifficulty nothing_counted(const model::Decoder& decoder) {
+  const config::ModelConfig& model = decoder.config();
+  return {model.vocab_size, model.moe.num_experts, model.moe.layers};
+}
+
 }  // namespace
 
 std::int64_t tokens_per_pass(std::int64_t micro_batch_size, std::int64_t sequence_length) {
@@ -77,21 +96,24 @@ std::optional<double> ValidationResult::bits_per_byte() const {
   return sums.nats / std::numbers::ln2 / static_cast<double>(num_bytes);
 }
 
-LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& host_batch,
-                        std::int64_t step) {
+BatchEvaluation evaluate_batch(model::Decoder& decoder, const model::Batch& host_batch,
+                               std::int64_t step) {
   const at::NoGradGuard no_grad;
   const model::Batch batch = to_device(host_batch, decoder.device());
   const model::TrunkOutput output = decoder.forward(batch, {.step = step, .training = false});
-  const at::Tensor is_counted_T = batch.label_T.ge(0);
-  LossSums sums;
-  sums.nats = decoder.head().loss_sum(output.hidden_TH, batch.label_T).item<double>();
+  const at::Tensor loss_T = decoder.head().loss_per_token(output.hidden_TH, batch.label_T);
+  const at::Tensor is_counted_T = host_batch.label_T.ge(0);
+  BatchEvaluation result{
+      .sums = {},
+      .tokens = {.loss_T = loss_T.to(at::kCPU, at::kDouble),
+                 .num_experts_LT = num_experts_on_host(output.routes, batch.num_tokens())}};
+  LossSums& sums = result.sums;
+  // Rounded as the training's sum is.
+  sums.nats = loss_T.sum(at::kDouble).to(loss_T.scalar_type()).item<double>();
   sums.num_tokens = is_counted_T.sum().item<std::int64_t>();
   sums.num_moe_layers = static_cast<std::int64_t>(output.routes.size());
-  for (const model::LayerRoute& route : output.routes) {
-    const at::Tensor num_experts_T = route.routing.token_offset_T1.diff();
-    sums.num_expert_rows += num_experts_T.mul(is_counted_T).sum().item<std::int64_t>();
-  }
-  return sums;
+  sums.num_expert_rows = result.tokens.num_experts_LT.mul(is_counted_T).sum().item<std::int64_t>();
+  return result;
 }
 
 std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
@@ -104,7 +126,7 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
   }
   const data::Tokenizer& tokenizer = split.tokenizer();
   const std::int64_t per_pass = windows_per_pass(options.tokens_per_pass, length);
-  ValidationResult result;
+  ValidationResult result{.sums = {}, .difficulty = nothing_counted(decoder)};
   for (const data::PreparedData* set : split.sets()) {
     result.lossless = result.lossless && set->sidecar().lossless;
   }
@@ -125,7 +147,11 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
     const model::MicroBatch micro =
         make_batch(windows, {.attend_across_documents = options.attend_across_documents,
                              .separator = tokenizer.separator_id()});
-    const LossSums of_pass = evaluate_batch(decoder, micro.batch, options.step);
+    const BatchEvaluation evaluation = evaluate_batch(decoder, micro.batch, options.step);
+    const LossSums& of_pass = evaluation.sums;
+    if (options.ranks.owns(pass)) {
+      result.difficulty.add(micro.batch, evaluation.tokens, tokenizer);
+    }
     row[0] = of_pass.nats;
     row[1] = static_cast<double>(of_pass.num_tokens);  // whole numbers below 2^53
     row[2] = static_cast<double>(of_pass.num_expert_rows);
@@ -133,6 +159,7 @@ std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
     row[4] = static_cast<double>(bytes_of_labels(micro.batch, tokenizer));
   });
   if (!sums.has_value()) return std::nullopt;
+  result.difficulty.sum_over(options.ranks);
   for (std::int64_t pass = 0; pass < num_passes; ++pass) {
     const auto* row = (*sums)[pass].const_data_ptr<double>();
     result.sums.add({.nats = row[0],
@@ -172,6 +199,7 @@ TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tok
   const std::vector<TextWindow> windows = text_windows(num_inputs, length, stride);
   const auto per_batch =
       static_cast<std::size_t>(windows_per_pass(options.tokens_per_pass, length));
+  TextEvaluation result{.difficulty = nothing_counted(decoder)};
   if (options.progress) options.progress(0, num_inputs);
   for (std::size_t first = 0; first < windows.size(); first += per_batch) {
     const std::size_t end = std::min(windows.size(), first + per_batch);
@@ -182,11 +210,13 @@ TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tok
       tokens.push_back({.token = {begin, begin + length + 1}, .document_start = {}});
       batch_options.num_uncounted.push_back(windows[i].num_uncounted);
     }
-    sums.add(evaluate_batch(decoder, make_batch(tokens, batch_options).batch, options.step));
+    const model::Batch batch = make_batch(tokens, batch_options).batch;
+    const BatchEvaluation evaluation = evaluate_batch(decoder, batch, options.step);
+    sums.add(evaluation.sums);
+    result.difficulty.add(batch, evaluation.tokens, tokenizer);
     if (options.progress) options.progress(sums.num_tokens, num_inputs);
   }
 
-  TextEvaluation result;
   result.loss = sums.loss();
   result.perplexity = std::exp(result.loss);
   result.num_tokens = sums.num_tokens;

@@ -9,6 +9,7 @@
 namespace switchyard::plan {
 namespace {
 
+constexpr double kBool = 1;
 constexpr double kInt32 = 4;
 constexpr double kInt64 = 8;
 
@@ -147,7 +148,7 @@ BlockBytes dense_block(const BlockShape& s) {
   return block;
 }
 
-BlockBytes moe_block(const BlockShape& s, double k) {
+BlockBytes moe_block(const BlockShape& s, double k, const config::RouterKeeps& keeps) {
   BlockBytes block = attention_part(s);
   const double rows = s.T * k;
   // token_row_N, row_token_N, row_weight_N, expert_offset_E1, token_offset_T1
@@ -155,6 +156,12 @@ BlockBytes moe_block(const BlockShape& s, double k) {
   // logits_TE and softmax_T2; the input where it was converted for the router.
   block.kept.router = s.T * (s.E + 2) * s.accumulation + route;
   if (s.copies_for_router) block.kept.router += s.T * s.H * s.accumulation;
+  block.kept.router += s.T * (keeps.matrices * s.E + keeps.vectors) * s.accumulation;
+  // Which tokens have no finite logit, [T, E] bool; the pairs of the rows; the offsets of the route
+  // that has the sums.
+  if (keeps.chosen) {
+    block.kept.router += s.T * s.E * kBool + rows * kInt64 + (s.E + 1 + s.T + 1) * kInt32;
+  }
   block.kept.experts = rows * 2 * s.F * s.compute;
   // The route to replay, with its sums: count_BE, prob_sum_BE, num_tokens_B, k_histogram_E1.
   block.kept_to_recompute.router =

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "switchyard/config/config.h"
+#include "switchyard/config/router.h"
 #include "switchyard/plan/training_memory.h"
 
 namespace switchyard::plan {
@@ -65,8 +66,9 @@ struct BlockBytes {
   double output = 0.0;  // the block's result, which a second pass holds as well
 };
 [[nodiscard]] BlockBytes dense_block(const BlockShape& shape);
-// `k`: realised experts per token.
-[[nodiscard]] BlockBytes moe_block(const BlockShape& shape, double k);
+// `k`: realised experts per token; `keeps`: of the block's router.
+[[nodiscard]] BlockBytes moe_block(const BlockShape& shape, double k,
+                                   const config::RouterKeeps& keeps);
 
 struct HeadBytes {
   double kept = 0.0;

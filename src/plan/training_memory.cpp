@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "plan/block_memory.h"
+#include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 #include "switchyard/model/make_model.h"
 #include "switchyard/moe/expert_compute.h"
@@ -37,8 +38,14 @@ std::vector<BlockBytes> blocks_of(const config::ModelConfig& model, const BlockS
   for (std::int64_t layer = 0; layer < model.num_layers; ++layer) {
     const bool has_experts =
         std::binary_search(model.moe.layers.begin(), model.moe.layers.end(), layer);
-    blocks.push_back(has_experts ? moe_block(shape, k_L[static_cast<std::size_t>(layer)])
-                                 : dense_block(shape));
+    if (!has_experts) {
+      blocks.push_back(dense_block(shape));
+      continue;
+    }
+    const config::RouterConfig& router = model.router_at(layer);
+    const auto keeps = config::descriptor_of(router).keeps;
+    blocks.push_back(moe_block(shape, k_L[static_cast<std::size_t>(layer)],
+                               keeps == nullptr ? config::RouterKeeps{} : keeps(router)));
   }
   return blocks;
 }

@@ -51,6 +51,9 @@ class Object {
   [[nodiscard]] std::string text(const char* key) const {
     return has(key) ? format::json_string(json_, key, where_) : std::string();
   }
+  [[nodiscard]] std::optional<Object> optional_object(const char* key) const {
+    return has(key) ? std::optional(Object(json_.at(key), where_)) : std::nullopt;
+  }
   [[nodiscard]] std::vector<Object> objects(const char* key) const {
     std::vector<Object> result;
     for (const Json& item : items(key)) result.emplace_back(item, where_);
@@ -141,6 +144,44 @@ StepRecord step_record(const Object& object) {
   return record;
 }
 
+LossCorrelation loss_correlation(const Object& object, const char* key) {
+  const auto found = object.optional_object(key);
+  if (!found) return {};
+  return {.pearson = found->optional_number("pearson"),
+          .spearman = found->optional_number("spearman")};
+}
+
+ExpertsByDifficulty experts_by_difficulty(const Object& object) {
+  const auto found = object.optional_object("correlation");
+  if (!found) return {};
+  return {.with_loss = loss_correlation(*found, "with_loss"),
+          .with_input_loss = loss_correlation(*found, "with_input_loss")};
+}
+
+std::vector<TokenGroup> token_groups(const Object& object, const char* key) {
+  std::vector<TokenGroup> groups;
+  for (const Object& entry : object.objects(key)) {
+    groups.push_back({.from = entry.number("from"),
+                      .to = entry.number("to"),
+                      .tokens = entry.integer("tokens"),
+                      .loss = entry.number("loss"),
+                      .experts_per_token = entry.numbers<double>("experts_per_token")});
+  }
+  return groups;
+}
+
+DifficultyRecord difficulty_record(const Object& object) {
+  DifficultyRecord record{.all = experts_by_difficulty(object)};
+  for (const Object& entry : object.objects("layers")) {
+    record.layers.push_back(entry.required_integer("layer"));
+    record.by_layer.push_back(experts_by_difficulty(entry));
+  }
+  record.by_loss = token_groups(object, "by_loss");
+  record.by_word_position = token_groups(object, "by_word_position");
+  record.by_frequency = token_groups(object, "by_frequency");
+  return record;
+}
+
 EvaluationRecord evaluation_record(const Object& object) {
   EvaluationRecord record;
   record.step = object.required_integer("step");
@@ -153,6 +194,9 @@ EvaluationRecord evaluation_record(const Object& object) {
   record.metrics = object.named_numbers("metrics");
   record.tokens = object.integer("tokens");
   record.seconds = object.number("seconds");
+  if (const auto difficulty = object.optional_object("difficulty")) {
+    record.difficulty = difficulty_record(*difficulty);
+  }
   return record;
 }
 

@@ -38,7 +38,43 @@ void add_routing(Json& json, const std::optional<RoutingRecord>& routing) {
   for (const auto& [name, value] : values.gauges) json["router"][name] = number(value);
 }
 
+Json to_json(const ExpertsByDifficulty& experts) {
+  const auto both = [](const LossCorrelation& correlation) {
+    return Json{{"pearson", number(correlation.pearson)},
+                {"spearman", number(correlation.spearman)}};
+  };
+  return {{"with_loss", both(experts.with_loss)},
+          {"with_input_loss", both(experts.with_input_loss)}};
+}
+
+Json to_json(const std::vector<TokenGroup>& groups) {
+  Json json = Json::array();
+  for (const TokenGroup& group : groups) {
+    Json entry{{"from", number(group.from)},
+               {"to", number(group.to)},
+               {"tokens", group.tokens},
+               {"loss", number(group.loss)}};
+    entry["experts_per_token"] = group.experts_per_token;
+    json.push_back(std::move(entry));
+  }
+  return json;
+}
+
 }  // namespace
+
+Json to_json(const DifficultyRecord& record) {
+  Json json;
+  json["correlation"] = to_json(record.all);
+  json["layers"] = Json::array();
+  for (std::size_t i = 0; i < record.layers.size(); ++i) {
+    json["layers"].push_back(
+        {{"layer", record.layers[i]}, {"correlation", to_json(record.by_layer.at(i))}});
+  }
+  json["by_loss"] = to_json(record.by_loss);
+  json["by_word_position"] = to_json(record.by_word_position);
+  json["by_frequency"] = to_json(record.by_frequency);
+  return json;
+}
 
 Json to_json(const StepRecord& record) {
   Json json;
@@ -88,6 +124,7 @@ Json to_json(const EvaluationRecord& record) {
   for (const auto& [name, value] : record.metrics) json["metrics"][name] = number(value);
   json["tokens"] = record.tokens;
   json["seconds"] = number(record.seconds);
+  if (record.difficulty.has_value()) json["difficulty"] = to_json(*record.difficulty);
   return json;
 }
 

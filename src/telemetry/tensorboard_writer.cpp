@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -94,6 +96,21 @@ std::vector<TensorBoardScalar> scalars_of(const Json& record) {
   return scalars;
 }
 
+// Of experts and loss, by ranks: all layers together and each.
+void add_difficulty(std::vector<TensorBoardScalar>& scalars, const EvaluationRecord& record) {
+  if (!record.difficulty.has_value()) return;
+  const auto add = [&](const std::string& name, const ExpertsByDifficulty& experts) {
+    const std::optional<double>& value = experts.with_loss.spearman;
+    if (value)
+      scalars.push_back({fmt::format("{}/loss_correlation{}", record.split, name), *value});
+  };
+  add("", record.difficulty->all);
+  for (std::size_t i = 0; i < record.difficulty->layers.size(); ++i) {
+    add(fmt::format("_layer_{:02}", record.difficulty->layers[i]),
+        record.difficulty->by_layer.at(i));
+  }
+}
+
 std::vector<TensorBoardHistogram> histograms_of(const StepRecord& record) {
   std::vector<TensorBoardHistogram> histograms;
   for (const LayerRecord& layer : record.layers) {
@@ -125,6 +142,7 @@ void TensorBoardWriter::write(const EvaluationRecord& record) {
   for (const auto& [key, value] : json.items()) {
     if (key != "step") add_scalar(scalars, fmt::format("{}/{}", record.split, key), value);
   }
+  add_difficulty(scalars, record);
   append(format::summary_event(now(), record.step, scalars, {}));
 }
 

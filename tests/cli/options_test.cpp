@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -50,6 +51,27 @@ TEST_F(TrainedRun, EvaluateTakesTheStrideAndTellsBitsPerByte) {
   EXPECT_NEAR(result.at("bits_per_byte").get<double>(),
               result.at("loss").get<double>() / std::numbers::ln2, 1e-9);
   EXPECT_EQ(json::parse(run("evaluate run --text held.txt --json").output).at("stride"), 16);
+}
+
+TEST_F(TrainedRun, EvaluateTellsHowExpertsFollowTheLossWhereTokensGetDifferentNumbers) {
+  const std::string pretrain =
+      "pretrain '" SWITCHYARD_SOURCE_DIR
+      "/configs/tiny.yaml' data.path=data train.steps=1 schedule.warmup_steps=0 "
+      "model.init_std=0.5 ";
+  ASSERT_EQ(run(pretrain + "run.dir=dynamic").code, 0);
+  ASSERT_EQ(run(pretrain + "run.dir=constant model.moe.router.type=top_k").code, 0);
+  const json result = json::parse(run("evaluate dynamic --text text.txt --json").output);
+  const json& difficulty = result.at("difficulty");
+  EXPECT_TRUE(difficulty.at("correlation").at("with_loss").at("spearman").is_number());
+  std::int64_t num_tokens = 0;
+  for (const json& tenth : difficulty.at("by_loss")) num_tokens += tenth.at("tokens").get<int>();
+  EXPECT_EQ(num_tokens, result.at("tokens"));
+  EXPECT_THAT(run("evaluate dynamic --text text.txt").output,
+              ::testing::ContainsRegex("experts and loss   rank correlation [+-]0\\.[0-9]+ over"));
+  EXPECT_FALSE(
+      json::parse(run("evaluate constant --text text.txt --json").output).contains("difficulty"));
+  EXPECT_THAT(run("evaluate constant --text text.txt").output,
+              ::testing::Not(::testing::HasSubstr("experts and loss")));
 }
 
 TEST_F(TrainedRun, GenerateSamplesAsItIsTold) {

@@ -37,6 +37,34 @@ TEST(Rules, ARouterWithABudgetNeedsOneThatThereAreExpertsFor) {
               ElementsAre(testing::HasSubstr("model.moe.router.l1_factor")));
 }
 
+TEST(Rules, LayersThatSteerOneMeanSteerItToOneNumber) {
+  const auto problems = [](const std::string& layers, const std::string& control = "model") {
+    return problems_of_minimal({},
+                               "    layers: [1, 2, 3]\n    router:\n      type: top_p\n"
+                               "      target_k: 2\n      control: " +
+                                   control + "\n      per_layer: {" + layers + "}\n");
+  };
+  EXPECT_THAT(
+      problems("3: {target_k: 4}"),
+      ElementsAre(testing::HasSubstr(
+          "model.moe.router.per_layer.3.target_k: layer 1 steers the mean of all MoE layers "
+          "to 2, layer 3 to 4; give them one target_k, or control: layer")));
+  EXPECT_THAT(
+      problems("1: {target_k: 4}"),
+      ElementsAre(testing::HasSubstr("model.moe.router.per_layer.1.target_k: layer 1 steers "
+                                     "the mean of all MoE layers to 4, layer 2 to 2")));
+  EXPECT_THAT(
+      problems("3: {type: relu, target_k: 3}"),
+      ElementsAre(testing::HasSubstr("layer 1 steers the mean of all MoE layers to 2, layer "
+                                     "3 to 3")));
+  for (const char* fine :
+       {"3: {target_k: 2}", "3: {target_k: 4, control: layer}", "3: {target_k: 0}",
+        "3: {type: top_k, k: 4}", "3: {type: expert_threshold, target_k: 4}"}) {
+    EXPECT_THAT(problems(fine), IsEmpty()) << fine;
+  }
+  EXPECT_THAT(problems("3: {target_k: 4}", "layer"), IsEmpty());
+}
+
 TEST(Rules, ASharedExpertIsBesideOthersAndHasWhatItsGateGates) {
   EXPECT_THAT(
       problems_of_minimal({"model.moe.shared_expert_size=24", "model.moe.shared_expert_gate=true"}),

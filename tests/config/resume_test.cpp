@@ -11,6 +11,8 @@
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
+#include "switchyard/config/routers/relu.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/file.h"
 
 namespace switchyard::config {
@@ -85,7 +87,8 @@ TEST_F(ResumeConfig, AllowedKeysAndGroupsPass) {
 }
 
 TEST_F(ResumeConfig, AnotherRouterIsOneChangeAndHasItsOwnFlag) {
-  const std::vector<std::string> overrides{"model.moe.router.type=top_k", "model.moe.router.k=1"};
+  const std::vector<std::string> overrides{"model.moe.router.type=top_k", "model.moe.router.k=1",
+                                           "model.moe.router.renormalize=false"};
   const auto problems = refused(overrides);
   ASSERT_EQ(problems.size(), 1U);
   EXPECT_THAT(problems[0], HasSubstr("model.moe.router.type"));
@@ -95,6 +98,29 @@ TEST_F(ResumeConfig, AnotherRouterIsOneChangeAndHasItsOwnFlag) {
     EXPECT_THAT(error.hint(), HasSubstr("--allow-router-change"));
   }
   EXPECT_EQ(resumed(overrides, {.router = true}).model.moe.router.type, "top_k");
+}
+
+// The run's config spells defaults out, as if somebody had asked for them.
+TEST_F(ResumeConfig, AnotherRouterBeginsWithItsOwnDefaultsAndWhatIsSaidNow) {
+  const auto set_router = [this](const std::vector<std::string>& overrides) {
+    write_file_atomically(run_ / "config.resolved.yaml",
+                          to_yaml(resumed(overrides, {.router = true})));
+  };
+  const AllowedChanges router{.router = true};
+  set_router({"model.moe.router.type=relu", "model.moe.router.target_k=0.5",
+              "model.moe.router.control=layer"});
+  const auto top_p = resumed({"model.moe.router.type=top_p"}, router).model.moe.router;
+  EXPECT_EQ(top_p.options.as<TopPOptions>().target_k, 0.0);
+  EXPECT_EQ(top_p.options.as<TopPOptions>().control, "model");
+  const auto steered =
+      resumed({"model.moe.router.type=top_p", "model.moe.router.target_k=3"}, router);
+  EXPECT_EQ(steered.model.moe.router.options.as<TopPOptions>().target_k, 3.0);
+  // The same type keeps what it has.
+  EXPECT_EQ(resumed({"model.moe.router.type=relu"}, {}).model.moe.router.options.as<ReluOptions>(),
+            (ReluOptions{.target_k = 0.5, .control = "layer"}));
+  set_router({"model.moe.router.type=top_k"});
+  ASSERT_TRUE(resumed({}).model.moe.router.renormalize);
+  EXPECT_FALSE(resumed({"model.moe.router.type=top_p"}, router).model.moe.router.renormalize);
 }
 
 TEST_F(ResumeConfig, AnotherRouterOfOneLayerIsAChange) {

@@ -10,6 +10,8 @@
 #include <iterator>
 
 #include "loading.h"
+#include "switchyard/config/routers/expert_threshold.h"
+#include "switchyard/config/routers/relu.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::config {
@@ -92,6 +94,25 @@ TEST(RouterDescriptor, NamesTheStateThatItsOptionsBring) {
   EXPECT_THAT(state(RouterConfig(AttentionImportanceOptions{}), false), IsEmpty());
   EXPECT_THAT(state(RouterConfig(AttentionImportanceOptions{.allocation = "ceil_experts"}), true),
               IsEmpty());
+}
+
+// What is kept when a run goes on with other options of the same type.
+TEST(RouterDescriptor, TellsStateOfOneMeaningFromThatOfAnother) {
+  const auto same = [](const auto& before, const auto& after) {
+    const auto meaning = descriptor_of(RouterConfig(before)).state_meaning;
+    return meaning(RouterConfig(before)) == meaning(RouterConfig(after));
+  };
+  const TopPOptions steered{.target_k = 2.0};
+  EXPECT_TRUE(same(steered, TopPOptions{.target_k = 2.0, .control_gains = {0.5, 0.5}}));
+  EXPECT_FALSE(same(steered, TopPOptions{.target_k = 2.0, .control_gains = {0.25, 1.0}}));
+  EXPECT_FALSE(same(steered, TopPOptions{.target_k = 3.0}));
+  EXPECT_FALSE(same(steered, TopPOptions{.target_k = 2.0, .control = "layer"}));
+  EXPECT_FALSE(same(steered, TopPOptions{.p = 0.3, .target_k = 2.0}));
+  EXPECT_FALSE(same(steered, TopPOptions{.p_warmup = PWarmup{}}));
+  EXPECT_TRUE(same(ReluOptions{.target_k = 2.0}, ReluOptions{.target_k = 3.0}));
+  EXPECT_FALSE(same(ReluOptions{}, ReluOptions{.control = "layer"}));
+  EXPECT_TRUE(same(ExpertThresholdOptions{}, ExpertThresholdOptions{.threshold_decay = 0.9}));
+  EXPECT_FALSE(same(ExpertThresholdOptions{}, ExpertThresholdOptions{.target_k = 3.0}));
 }
 
 TEST(RouterDescriptor, NamesTheOptionsThatACausalModelRefuses) {

@@ -16,6 +16,7 @@
 namespace switchyard::inference {
 namespace {
 
+using testing::kTinyVocab;
 using testing::tiny_config;
 using testing::tiny_window;
 
@@ -116,12 +117,14 @@ TEST_F(EvaluateText, HasNoBitsPerByteWhereTheTokenizerLosesSomeOfTheText) {
 }
 
 TEST(ValidationResult, HasBitsPerByteOfBytesThatAreKnownAndWereAllKept) {
+  const TokenDifficulty none(kTinyVocab, 0, {});
   ValidationResult result{.sums = {.nats = 8.0 * std::numbers::ln2, .num_tokens = 2},
+                          .difficulty = none,
                           .num_bytes = 4};
   EXPECT_DOUBLE_EQ(result.bits_per_byte().value(), 2.0);
   result.lossless = false;
   EXPECT_EQ(result.bits_per_byte(), std::nullopt);
-  EXPECT_EQ(ValidationResult{}.bits_per_byte(), std::nullopt);
+  EXPECT_EQ((ValidationResult{.sums = {}, .difficulty = none}).bits_per_byte(), std::nullopt);
 }
 
 TEST_F(EvaluateText, EveryTokenIsPredictedOnceWithAtLeastTheContextOfTheStride) {
@@ -175,8 +178,8 @@ TEST(EvaluateBatch, LeavesTheModelAloneAndIgnoresDropout) {
   decoder.initialize(config.run.seed);
   const std::vector<data::Sample> windows = {tiny_window(0, 16), tiny_window(1, 16)};
   const model::MicroBatch micro = make_batch(windows, {});
-  const LossSums first = evaluate_batch(decoder, micro.batch, 0);
-  const LossSums second = evaluate_batch(decoder, micro.batch, 5);
+  const LossSums first = evaluate_batch(decoder, micro.batch, 0).sums;
+  const LossSums second = evaluate_batch(decoder, micro.batch, 5).sums;
   EXPECT_EQ(first.nats, second.nats);
   EXPECT_EQ(first.num_tokens, 32);
   EXPECT_EQ(first.num_moe_layers, 1);

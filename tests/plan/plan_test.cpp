@@ -78,6 +78,19 @@ TEST(ExpertsPerToken, OfTopPHeedItsLimitAndItsWarmUp) {
   EXPECT_EQ(whole[0].mean, 16.0);
 }
 
+// From normally distributed logits of deviation 1 a token gets 2.5 of 16 and 7.5 of 64 experts in
+// the mean; from equal ones it would get 7 and 26.
+TEST(ExpertsPerToken, OfTopPThatStandardisesLogitsBeginWithFewer) {
+  config::ModelConfig model = huang().model;
+  model.moe.router = config::RouterConfig(config::TopPOptions{.p = 0.4, .normalize_logits = true});
+  EXPECT_EQ(suppose_experts_per_token(model, {})[1].mean, 2.0);
+  EXPECT_THAT(suppose_experts_per_token(model, {})[1].reason, HasSubstr("standardised logits"));
+  model.moe.num_experts = 64;
+  EXPECT_EQ(suppose_experts_per_token(model, {})[1].mean, 8.0);
+  model.moe.router.options.as<config::TopPOptions>().p = 1.0;
+  EXPECT_EQ(suppose_experts_per_token(model, {})[0].mean, 64.0);
+}
+
 TEST(ExpertsPerToken, OfOtherRoutersAreTheirOptions) {
   config::ModelConfig model = huang().model;
   model.moe.router = config::RouterConfig(config::TopKOptions{.k = 3});

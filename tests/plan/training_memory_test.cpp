@@ -90,12 +90,13 @@ KeptMeasurement measure_kept(const config::Config& config) {
   (void)forward();  // tables that live on, as those of the rotation
   KeptMeasurement measured;
   const std::int64_t before = CountingAllocator::live_bytes;
-  at::Tensor loss;
+  std::vector<at::Tensor> losses;  // the language model's and what the routers' are made of
   {
     const model::TrunkOutput output = forward();
-    loss = decoder.head().loss_sum(output.hidden_TH, micro.batch.label_T);
+    losses.push_back(decoder.head().loss_sum(output.hidden_TH, micro.batch.label_T));
     measured.experts_per_token_L.resize(static_cast<std::size_t>(config.model.num_layers));
     for (const model::LayerRoute& route : output.routes) {
+      losses.push_back(route.sums.entropy_sum);
       measured.experts_per_token_L[static_cast<std::size_t>(route.layer)] =
           static_cast<double>(route.routing.num_rows()) /
           static_cast<double>(route.routing.num_tokens);
@@ -203,6 +204,12 @@ config::RouterConfig top_p(double p) {
   return config::RouterConfig(config::TopPOptions{.p = p});
 }
 
+// What a router keeps of every expert shows.
+void many_experts(config::Config& config) {
+  config.model.moe.num_experts = 32;
+  config.model.moe.expert_size = 8;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Of, Activations,
     ::testing::Values(
@@ -219,13 +226,22 @@ INSTANTIATE_TEST_SUITE_P(
             .name = "importance",
             .router = config::RouterConfig(config::AttentionImportanceOptions{.k_mean = 2.0})},
         MemoryCase{.name = "relu", .router = config::RouterConfig("relu")},
+        MemoryCase{
+            .name = "relu_of_many", .router = config::RouterConfig("relu"), .change = many_experts},
         MemoryCase{.name = "expert_threshold", .router = config::RouterConfig("expert_threshold")},
+        MemoryCase{.name = "expert_threshold_of_many",
+                   .router = config::RouterConfig("expert_threshold"),
+                   .change = many_experts},
         MemoryCase{
             .name = "top_k_biased",
             .router = config::RouterConfig(config::TopKOptions{.k = 2, .bias_rate = 1e-3}, true)},
         MemoryCase{.name = "top_p_normalized",
                    .router = config::RouterConfig(config::TopPOptions{.p = 0.6,
                                                                       .normalize_logits = true})},
+        MemoryCase{
+            .name = "top_p_normalized_of_many",
+            .router = config::RouterConfig(config::TopPOptions{.p = 0.6, .normalize_logits = true}),
+            .change = many_experts},
         MemoryCase{
             .name = "shared_expert",
             .router = top_k(2),
@@ -290,111 +306,6 @@ INSTANTIATE_TEST_SUITE_P(
                    .router = top_k(6),
                    .change = [](config::Config& config) { config.model.moe.num_experts = 16; }}),
     [](const auto& instance) { return instance.param.name; });
-
-config::Config huang() {
-  config::Config config;
-  config.model = config::load_model_preset("huang-3.5b");
-  config.data.sequence_length = 2048;
-  config.train.precision = "bf16";
-  config.train.global_batch_size = 512;
-  return config;
-}
-
-MemorySetting setting_of(const config::Config& config, double k) {
-  return {.experts_per_token_L =
-              std::vector<double>(static_cast<std::size_t>(config.model.num_layers), k)};
-}
-
-TEST(TrainingMemory, OfHuangsModelIsToldWithoutAllocatingIt) {
-  const CountingAllocator allocator;
-  CountingAllocator::peak_bytes = CountingAllocator::live_bytes.load();
-  const std::int64_t before = CountingAllocator::live_bytes;
-  const TrainingMemory memory(huang(), 2);
-  const double total = memory.use(setting_of(huang(), 2.0)).total();
-  EXPECT_LT(CountingAllocator::peak_bytes - before, 1 << 20);
-  // 3.49 B parameters: bf16 weights, and fp32 masters (but for norms and routers, which have no
-  // copy), gradients and two moments.
-  constexpr double kParameters = 3.4886e9;
-  EXPECT_NEAR(memory.state().weights, 2 * kParameters, 0.01e9);
-  EXPECT_NEAR(memory.state().masters, 4 * kParameters, 0.01e9);
-  EXPECT_NEAR(memory.state().gradients, 4 * kParameters, 0.01e9);
-  EXPECT_EQ(memory.state().moments, 2 * memory.state().gradients);
-  EXPECT_GT(total, 1e9);
-}
-
-TEST(TrainingMemory, OfFp32HasNoMastersBesideTheWeights) {
-  config::Config config = huang();
-  config.train.precision = "fp32";
-  const TrainingMemory memory(config, 2);
-  EXPECT_EQ(memory.state().masters, 0.0);
-  EXPECT_EQ(memory.state().weights, memory.state().gradients);
-}
-
-TEST(TrainingMemory, GrowsWithTheMicroBatchAndWithK) {
-  const config::Config config = huang();
-  const TrainingMemory memory(config, 2);
-  for (const bool recompute : {false, true}) {
-    for (const Device device : {Device::cpu, Device::gpu}) {
-      double before = 0.0;
-      for (const double k : {1.0, 1.5, 3.0, 16.0}) {
-        MemorySetting setting = setting_of(config, k);
-        setting.recompute = recompute;
-        setting.device = device;
-        double smaller = 0.0;
-        for (std::int64_t size = 1; size <= 40; ++size) {
-          setting.micro_batch_size = size;
-          const double total = memory.use(setting).total();
-          EXPECT_GT(total, smaller);
-          smaller = total;
-        }
-        EXPECT_GT(smaller, before);
-        before = smaller;
-      }
-    }
-  }
-}
-
-TEST(TrainingMemory, RecomputingTakesLess) {
-  const config::Config config = huang();
-  const TrainingMemory memory(config, 2);
-  MemorySetting setting = setting_of(config, 2.0);
-  const double plain = memory.use(setting).total();
-  setting.recompute = true;
-  EXPECT_LT(memory.use(setting).total(), plain / 3);
-}
-
-TEST(TrainingMemory, TheLargestMicroBatchFitsAndOneMoreDoesNot) {
-  const config::Config config = huang();
-  const TrainingMemory memory(config, 2);
-  for (const double gibibytes : {60.0, 80.0, 141.0, 500.0}) {
-    const double bytes = gibibytes * 0x1p30;
-    for (const double k : {2.6, 16.0}) {
-      MemorySetting setting = setting_of(config, k);
-      setting.device = Device::gpu;
-      const std::int64_t largest = memory.largest_micro_batch(setting, bytes, 512);
-      const auto needs = [&](std::int64_t size) {
-        setting.micro_batch_size = size;
-        return memory.state().total() + memory.use(setting).total();
-      };
-      ASSERT_LT(largest, 512);
-      if (largest > 0) {
-        EXPECT_LE(needs(largest), bytes);
-      }
-      EXPECT_GT(needs(largest + 1), bytes);
-    }
-  }
-  // Neither more than the limit nor more than none.
-  EXPECT_EQ(memory.largest_micro_batch(setting_of(config, 2.0), 1e15, 512), 512);
-  EXPECT_EQ(memory.largest_micro_batch(setting_of(config, 2.0), 1e9, 512), 0);
-}
-
-TEST(TrainingMemory, TensorsThatNoMemoryCanHoldAreAUsageError) {
-  config::Config config = huang();
-  config.model.hidden_size = 1 << 24;
-  config.model.moe.num_experts = 1 << 13;
-  config.model.moe.expert_size = 1 << 24;
-  EXPECT_THROW(TrainingMemory(config, 2), UsageError);
-}
 
 }  // namespace
 }  // namespace switchyard::plan

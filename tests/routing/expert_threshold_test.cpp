@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "routing/logit_histogram.h"
 #include "routing/router_cases.h"
@@ -43,6 +44,46 @@ TEST(LogitHistogram, TellsTheRankthLargestToItsBinsWidth) {
       }
     }
   }
+}
+
+TEST(LogitHistogram, PutsEveryLogitBeyondItsRangeAtItsEnds) {
+  const at::Tensor logits_TE =
+      at::tensor({1e30, 65.0, 70.0, -65.0, -1e30}, at::kFloat).view({5, 1});
+  const at::Tensor count = logit_histogram(logits_TE, {});
+  EXPECT_EQ(count[kLogitBins - 1].item<double>(), 3.0);
+  EXPECT_EQ(count[0].item<double>(), 2.0);
+  for (const double rank : {1.0, 3.0}) {
+    const double high = largest_logit(count.const_data_ptr<double>(), rank);
+    EXPECT_GT(high, 62.0) << rank;
+    EXPECT_LT(high, 64.0) << rank;
+  }
+  EXPECT_LE(largest_logit(count.const_data_ptr<double>(), 4.0), -62.0);
+  EXPECT_GE(largest_logit(count.const_data_ptr<double>(), 5.0), -64.0 - 1e-9);
+}
+
+// Weights have no gradient there; the choice has to stay valid and to find its way back.
+TEST(ExpertThreshold, OfLogitsBeyondTheHistogramTakesAllAboveAndNoneBelowAndComesBack) {
+  const auto router =
+      build_identity_router(config::RouterConfig(config::ExpertThresholdOptions{
+                                .target_k = 1.0, .threshold_decay = 0.0, .threshold_warmup = 1}),
+                            4);
+  RouterInput input = make_input({64}, {}, 1, at::kFloat, 4);
+  const at::Tensor start_TH = input.x_TH.clone();
+  const auto step_with = [&](const at::Tensor& x_TH, std::int64_t step) {
+    input.x_TH = x_TH;
+    router->after_step(global_sums(router->route(input).sums, step));
+    return experts_per_token(router->route(input).routing);
+  };
+  const auto mean_of = [](const std::vector<std::int64_t>& k_T) {
+    return static_cast<double>(std::accumulate(k_T.begin(), k_T.end(), std::int64_t{0})) /
+           static_cast<double>(k_T.size());
+  };
+  (void)step_with(start_TH, 0);
+  EXPECT_EQ(mean_of(step_with(start_TH.add(100.0), 1)), 4.0) << "all of them";
+  for (const float threshold : thresholds(*router)) EXPECT_LT(threshold, 64.0F);
+  EXPECT_EQ(mean_of(step_with(start_TH.sub(100.0), 2)), 0.0) << "none";
+  for (const float threshold : thresholds(*router)) EXPECT_GE(threshold, -64.001F);
+  EXPECT_NEAR(mean_of(step_with(start_TH, 3)), 1.0, 0.1) << "back in range, the target again";
 }
 
 TEST(LogitHistogram, IsASumOverAnySplitAndLeavesPaddingAndNanOut) {

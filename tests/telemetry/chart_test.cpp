@@ -103,6 +103,19 @@ TEST(Chart, LegendOfManySeriesShowsItsEnds) {
   EXPECT_THAT(text, Not(HasSubstr("</i>layer 10</span>")));
 }
 
+TEST(Chart, NamesCategoriesInThePlaceOfSteps) {
+  Chart chart{.title = "t"};
+  chart.series.push_back({.name = "s", .color = "red", .x = {0.0, 1.0}, .y = {1.0, 2.0}});
+  EXPECT_THAT(draw(chart), HasSubstr(">step 0<"));
+  chart.categories = {"\"few\" <", "more", "most"};  // the last one without a point
+  const std::string text = draw(chart);
+  EXPECT_EQ(markup_problem(text), "");
+  EXPECT_THAT(text, HasSubstr("left:50%\">more<"));
+  EXPECT_THAT(text, HasSubstr("left:100%\">most<"));
+  EXPECT_THAT(text, HasSubstr("&quot;names&quot;:[&quot;few &lt;&quot;,&quot;more&quot;,"));
+  EXPECT_THAT(text, Not(HasSubstr(">step ")));
+}
+
 TEST(Thinned, KeepsMeansOrMaximaOfEqualParts) {
   const Series series{
       .name = "s", .color = "red", .x = {1, 2, 3, 4, 5, 6}, .y = {1, 3, kNan, 5, kNan, kNan}};

@@ -61,6 +61,16 @@ std::vector<std::int64_t> steps_of(const Metrics& metrics) {
 TEST(ReadMetrics, GivesBackEveryNumberThatWasWritten) {
   const testing::TemporaryFolder folder;
   const StepRecord step = full_record();
+  DifficultyRecord difficulty{
+      .all = {.with_loss = {.pearson = 0.25, .spearman = 0.5},
+              .with_input_loss = {.pearson = -0.25, .spearman = -0.5}},
+      .layers = {3},
+      .by_layer = {{.with_loss = {.pearson = 0.125}, .with_input_loss = {.spearman = 0.75}}}};
+  difficulty.by_loss = {
+      {.from = 0.0, .to = 1.0, .tokens = 7, .loss = 0.5, .experts_per_token = {1.5}}};
+  difficulty.by_word_position = {
+      {.from = 4.0, .to = std::numeric_limits<double>::infinity(), .experts_per_token = {2.5}}};
+  difficulty.by_frequency = {{.from = 10.0, .to = 99.0, .experts_per_token = {3.5}}};
   const EvaluationRecord evaluation{.step = 20,
                                     .split = "test",
                                     .loss = 3.0,
@@ -70,7 +80,8 @@ TEST(ReadMetrics, GivesBackEveryNumberThatWasWritten) {
                                     .experts_per_token = 1.75,
                                     .metrics = {{"accuracy", 0.75}},
                                     .tokens = 99,
-                                    .seconds = 0.5};
+                                    .seconds = 0.5,
+                                    .difficulty = difficulty};
   MetricsWriter writer(folder / "metrics.jsonl");
   writer.write(to_json(step));
   writer.write(to_json(evaluation));
@@ -80,6 +91,9 @@ TEST(ReadMetrics, GivesBackEveryNumberThatWasWritten) {
   // Every key goes both ways: what is read writes the same line again.
   EXPECT_EQ(to_json(metrics.steps[0]).dump(), to_json(step).dump());
   EXPECT_EQ(to_json(metrics.evaluations[0]).dump(), to_json(evaluation).dump());
+  ASSERT_TRUE(metrics.evaluations[0].difficulty.has_value());
+  EXPECT_EQ(metrics.evaluations[0].difficulty->all.with_input_loss.spearman, -0.5);
+  EXPECT_EQ(metrics.evaluations[0].difficulty->by_layer[0].with_loss.spearman, std::nullopt);
   EXPECT_THAT(metrics.steps[0].layers[0].k_histogram, ElementsAre(0, 8, 4, 1, 0));
   EXPECT_THAT(metrics.notes, IsEmpty());
 }

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -167,6 +168,42 @@ TEST_F(Report, ShowsWhichRankTheOthersWaitFor) {
   for (std::int64_t rank = 2; rank < 40; ++rank) record.ranks.push_back({.rank = rank});
   MetricsWriter(run_ / "metrics.jsonl").write(to_json(record));
   EXPECT_THAT(page(), AllOf(HasSubstr("median"), Not(HasSubstr("rank 39"))));
+}
+
+TEST_F(Report, ShowsWhetherHarderTokensGetMoreExperts) {
+  EXPECT_THAT(page(), Not(HasSubstr("harder tokens")));
+  DifficultyRecord difficulty{
+      .all = {.with_loss = {.pearson = 0.2, .spearman = 0.25}},
+      .layers = {1, 3},
+      .by_layer = {{.with_loss = {.spearman = 0.3}}, {.with_loss = {.spearman = -0.25}}}};
+  difficulty.by_loss = {{.tokens = 10, .loss = 0.25, .experts_per_token = {1.25, 2.0}},
+                        {.tokens = 10, .loss = 4.5, .experts_per_token = {2.75, 1.5}}};
+  difficulty.by_word_position = {
+      {.from = 1, .to = 1, .tokens = 15, .experts_per_token = {1.5, 2.0}},
+      {.from = 2, .to = INFINITY, .tokens = 5, .experts_per_token = {2.5}}};  // damaged
+  difficulty.by_frequency = {
+      {.from = 100, .to = 999, .tokens = 20, .experts_per_token = {1.5, 2.0}}};
+  MetricsWriter writer(run_ / "metrics.jsonl");
+  writer.write(to_json(EvaluationRecord{.step = 50, .loss = 3.0, .difficulty = difficulty}));
+  const std::string text = page();
+  EXPECT_EQ(markup_problem(text), "");
+  for (const char* part :
+       {"Harder tokens get more experts: rank correlation of experts and loss +0.25",
+        "from +0.30 in layer 1 to -0.25 in layer 3", "Do harder tokens get more experts?", ">0.25<",
+        ">4.50<", "[1.25,2.75]", "Experts by position in the word", ">2 and later<", "[2,null]",
+        "Experts by frequency", ">100+<", "Experts and loss"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  // Newer evaluations without it do not hide it; later ones with it count.
+  writer.write(to_json(EvaluationRecord{.step = 51, .loss = 3.0}));
+  EXPECT_THAT(page(), HasSubstr("Do harder tokens get more experts?"));
+  difficulty.all.with_loss.spearman = -0.5;
+  writer.write(to_json(EvaluationRecord{.step = 52, .loss = 3.0, .difficulty = difficulty}));
+  EXPECT_THAT(page(), HasSubstr("Harder tokens get fewer experts"));
+  difficulty.layers.clear();  // what is left of a damaged record
+  difficulty.by_layer.clear();
+  writer.write(to_json(EvaluationRecord{.step = 53, .loss = 3.0, .difficulty = difficulty}));
+  EXPECT_EQ(markup_problem(page()), "");
 }
 
 TEST_F(Report, RecordsThatAResumeTookBackAreNotShown) {

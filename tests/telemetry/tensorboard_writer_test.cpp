@@ -116,6 +116,19 @@ TEST(TensorBoardWriter, EvaluationsAreGroupedByTheirSplit) {
   EXPECT_EQ(read_summary(events.back()).scalars.at("validation/bits_per_byte"), 1.5);
 }
 
+TEST(TensorBoardWriter, EvaluationsHaveCurvesOfHowExpertsFollowTheLoss) {
+  const testing::TemporaryFolder folder;
+  TensorBoardWriter writer(folder.path(), 1);
+  const DifficultyRecord difficulty{.all = {.with_loss = {.spearman = 0.25}},
+                                    .layers = {1, 3},
+                                    .by_layer = {{.with_loss = {.spearman = 0.5}}, {}}};
+  writer.write(EvaluationRecord{.step = 7, .loss = 2.0, .difficulty = difficulty});
+  const SummaryValues values = read_summary(events_in(event_files(folder.path())[0]).back());
+  EXPECT_EQ(values.scalars.at("validation/loss_correlation"), 0.25);
+  EXPECT_EQ(values.scalars.at("validation/loss_correlation_layer_01"), 0.5);
+  EXPECT_FALSE(values.scalars.contains("validation/loss_correlation_layer_03"));
+}
+
 TEST(TensorBoardWriter, ALossyTokenizerHasNoCurveOfBitsPerByte) {
   const testing::TemporaryFolder folder;
   TensorBoardWriter writer(folder.path(), 1);

@@ -343,7 +343,9 @@ TEST_P(RunOnRanks, GoOnWhereASampleFails) {
 TEST_P(RunOnRanks, EvaluateAPassThatIsNobodysTurn) {
   config::Config own = config("run");
   own.train.micro_batch_size = 1;
+  own.model.init_std = 0.5;  // tokens get different numbers of experts before any training
   double alone = 0.0;
+  std::string difficulty;
   for (const std::int64_t num_ranks : {1, 3}) {  // whose number does not divide that of the passes
     comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
       const Build parts = build(own);
@@ -351,8 +353,14 @@ TEST_P(RunOnRanks, EvaluateAPassThatIsNobodysTurn) {
       NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
       const auto record = task.evaluate({.step = 0, .ranks = ranks.share()});
       ASSERT_TRUE(record.has_value());
-      if (num_ranks == 1) alone = record->loss;
+      ASSERT_TRUE(record->difficulty.has_value());
+      const std::string counts = telemetry::to_json(*record->difficulty).dump();
+      if (num_ranks == 1) {
+        alone = record->loss;
+        difficulty = counts;
+      }
       EXPECT_EQ(record->loss, alone) << "passes of equal size: the same bits";
+      EXPECT_EQ(counts, difficulty);
     });
   }
   EXPECT_GT(alone, 0.0);

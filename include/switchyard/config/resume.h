@@ -18,8 +18,8 @@ struct Change {
   std::string after;
 };
 
-// Fields whose values differ, in the order of the field table. Options that only one of two
-// different router types knows are left out: the change of type says it.
+// Fields whose values differ, in the order of the field table. Options of two different router
+// types are left out: the change of type says it.
 [[nodiscard]] std::vector<Change> changes(const Config& before, const Config& after);
 
 struct AllowedChanges {
@@ -37,8 +37,9 @@ void check_changes_on_resume(std::span<const Change> changes, const AllowedChang
 
 // The config that the run in `run` goes on with: its resolved config and `overrides` on top, with
 // run.dir = `run` wherever it was before, and its data where they are spelled or else where the run
-// remembers them (config/data_folders.h). Throws ConfigError as load() does, for changes that are
-// not allowed, and when the data is not there.
+// remembers them (config/data_folders.h). A router of another type has its own defaults, not what
+// the run spells out of options that both know. Throws ConfigError as load() does, for changes that
+// are not allowed, and when the data is not there.
 [[nodiscard]] Config load_for_resume(const std::filesystem::path& run,
                                      std::span<const std::string> overrides,
                                      const AllowedChanges& allowed);

@@ -56,6 +56,13 @@ struct RouterExpectation {
   std::string untrained_reason{};  // empty: the same as expected
 };
 
+// What a route keeps for its backward pass beside logits, softmax sums and rows, for plans.
+struct RouterKeeps {
+  int matrices = 0;     // [T, E] in the accumulation type
+  int vectors = 0;      // [T] in the accumulation type
+  bool chosen = false;  // what ops/route_chosen keeps of its choice
+};
+
 struct RouterDescriptor {
   std::string name;
   // Rows of the field table; `key` is the option's name alone. An option that several routers know
@@ -81,6 +88,11 @@ struct RouterDescriptor {
   // Never null.
   RouterExpectation (*experts_per_token)(const RouterConfig& router,
                                          std::int64_t num_experts) = nullptr;
+  // Null: nothing more.
+  RouterKeeps (*keeps)(const RouterConfig& router) = nullptr;
+  // The mean experts per token of all MoE layers together that it steers to; none: it steers
+  // nothing, or its own layer. Null: none.
+  std::optional<double> (*model_budget)(const RouterConfig& router) = nullptr;
   // What to change in its options when memory runs out; empty: nothing.
   std::string (*to_need_less_memory)(const RouterConfig& router) = nullptr;
 };

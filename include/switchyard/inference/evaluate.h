@@ -11,6 +11,7 @@
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/inference/batching.h"
 #include "switchyard/inference/rank_share.h"
+#include "switchyard/inference/token_difficulty.h"
 #include "switchyard/model/decoder.h"
 
 namespace switchyard::inference {
@@ -35,10 +36,15 @@ struct LossSums {
   [[nodiscard]] std::optional<double> experts_per_token() const;
 };
 
-// One forward pass without dropout and without gradients. `step` is the number of training steps
-// done, for routers with a warm-up.
-[[nodiscard]] LossSums evaluate_batch(model::Decoder& decoder, const model::Batch& batch,
-                                      std::int64_t step);
+struct BatchEvaluation {
+  LossSums sums;
+  TokenLosses tokens;
+};
+
+// One forward pass without dropout and without gradients of a batch on the host. `step` is the
+// number of training steps done, for routers with a warm-up.
+[[nodiscard]] BatchEvaluation evaluate_batch(model::Decoder& decoder, const model::Batch& batch,
+                                             std::int64_t step);
 
 struct ValidationOptions {
   bool attend_across_documents = true;
@@ -54,6 +60,7 @@ struct ValidationOptions {
 
 struct ValidationResult {
   LossSums sums;
+  TokenDifficulty difficulty;
   std::int64_t num_bytes = 0;  // of the text that the labels stand for
   bool lossless = true;        // the tokenizer gave back every document of the data
 
@@ -76,6 +83,7 @@ struct TextEvaluationOptions {
 };
 
 struct TextEvaluation {
+  TokenDifficulty difficulty;
   double loss = 0.0;  // nats per token
   double perplexity = 0.0;
   // nats / ln 2 / bytes of the text. None when the tokenizer does not give this text back: what it

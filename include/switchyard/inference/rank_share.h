@@ -17,6 +17,9 @@ struct RankShare {
   std::int64_t num_ranks = 1;
   std::function<void(at::Tensor& tensor)> sum = {};                // over all ranks, on the host
   std::function<std::int64_t(std::int64_t number)> of_first = {};  // what rank 0 has, on all
+
+  // Whose the pass is; another rank computes it for company alone.
+  [[nodiscard]] bool owns(std::int64_t pass) const { return pass % num_ranks == rank; }
 };
 
 // Passes of an evaluation, shared out among ranks.

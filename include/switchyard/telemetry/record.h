@@ -70,6 +70,38 @@ struct StepRecord {
   std::vector<RankRecord> ranks = {};           // none where there is one
 };
 
+// Tokens that are alike in something, and how many experts they got.
+struct TokenGroup {
+  double from = 0.0;  // what they are alike in: least and largest
+  double to = 0.0;
+  std::int64_t tokens = 0;
+  double loss = 0.0;                           // mean, nats
+  std::vector<double> experts_per_token = {};  // mean, by MoE layer
+};
+
+// How much the number of experts goes with a loss, from -1 to 1; none where one of the two is the
+// same for all tokens.
+struct LossCorrelation {
+  std::optional<double> pearson = {};
+  std::optional<double> spearman = {};  // of the ranks
+};
+
+struct ExpertsByDifficulty {
+  // With the loss of the token that a position predicts, and of the one that is there.
+  LossCorrelation with_loss = {};
+  LossCorrelation with_input_loss = {};
+};
+
+// Do harder tokens get more experts? Of an evaluation's tokens, with the loss of what they predict.
+struct DifficultyRecord {
+  ExpertsByDifficulty all = {};  // of the experts of all MoE layers together
+  std::vector<std::int64_t> layers = {};
+  std::vector<ExpertsByDifficulty> by_layer = {};
+  std::vector<TokenGroup> by_loss = {};           // tenths of the tokens, easiest first
+  std::vector<TokenGroup> by_word_position = {};  // 1 = first piece of a word; the last: all later
+  std::vector<TokenGroup> by_frequency = {};      // times a piece occurs among the tokens
+};
+
 struct EvaluationRecord {
   std::int64_t step = 0;
   std::string split = "validation";
@@ -83,6 +115,8 @@ struct EvaluationRecord {
   std::map<std::string, double> metrics = {};  // of a task that has others, e.g. "accuracy"
   std::int64_t tokens = 0;
   double seconds = 0.0;
+  // None where every token gets as many experts, or nobody looked.
+  std::optional<DifficultyRecord> difficulty = {};
 };
 
 // The evaluation has no bits per byte because the tokenizer loses bytes.
@@ -92,5 +126,6 @@ struct EvaluationRecord {
 
 [[nodiscard]] format::Json to_json(const StepRecord& record);
 [[nodiscard]] format::Json to_json(const EvaluationRecord& record);
+[[nodiscard]] format::Json to_json(const DifficultyRecord& record);
 
 }  // namespace switchyard::telemetry

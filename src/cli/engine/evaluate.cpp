@@ -18,7 +18,9 @@
 #include "switchyard/data/text_file.h"
 #include "switchyard/format/json.h"
 #include "switchyard/model/parameter_counts.h"
+#include "switchyard/telemetry/record.h"
 #include "switchyard/train/build.h"
+#include "switchyard/train/token_difficulty.h"
 
 namespace switchyard::cli {
 namespace {
@@ -48,7 +50,30 @@ std::string as_json(const inference::TextEvaluation& result, const train::Loaded
   json["lossless"] = result.lossless;
   json["sequence_length"] = result.sequence_length;
   json["stride"] = result.stride;
+  if (const auto difficulty = train::summarize_difficulty(result.difficulty)) {
+    json["difficulty"] = telemetry::to_json(*difficulty);
+  }
   return format::json_text(json) + "\n";
+}
+
+std::string correlation_text(const telemetry::LossCorrelation& correlation) {
+  return correlation.spearman.has_value() ? fmt::format("{:+.2f}", *correlation.spearman) : "-";
+}
+
+// Do harder tokens get more experts?
+std::string as_lines(const telemetry::DifficultyRecord& difficulty) {
+  std::string text = fmt::format(
+      "  experts and loss   rank correlation {} over the tokens; with the loss of the token itself "
+      "{}\n",
+      correlation_text(difficulty.all.with_loss), correlation_text(difficulty.all.with_input_loss));
+  for (std::size_t i = 0; i < difficulty.layers.size(); ++i) {
+    text += fmt::format(
+        "    layer {:<3}        {}; {:.2f} experts in the easiest tenth, {:.2f} in the hardest\n",
+        difficulty.layers[i], correlation_text(difficulty.by_layer[i].with_loss),
+        difficulty.by_loss.front().experts_per_token[i],
+        difficulty.by_loss.back().experts_per_token[i]);
+  }
+  return text;
 }
 
 std::string as_lines(const inference::TextEvaluation& result, const train::LoadedModel& model) {
@@ -63,6 +88,9 @@ std::string as_lines(const inference::TextEvaluation& result, const train::Loade
                                        : "-  (the tokenizer loses parts of this text)");
   if (result.experts_per_token.has_value()) {
     text += fmt::format("  experts per token  {:.3f}\n", *result.experts_per_token);
+  }
+  if (const auto difficulty = train::summarize_difficulty(result.difficulty)) {
+    text += as_lines(*difficulty);
   }
   return text + fmt::format("  tokens, bytes      {}, {} (windows of {}, stride {})\n",
                             result.num_tokens, result.num_bytes, result.sequence_length,

@@ -42,6 +42,10 @@ std::string state_meaning(const RouterConfig& router) {
   return fmt::format("thresholds for {}", router.options.as<Options>().target_k);
 }
 
+RouterKeeps keeps(const RouterConfig& /*router*/) {
+  return {.matrices = 1, .chosen = true};  // the sigmoids
+}
+
 RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {
   const auto& options = router.options.as<Options>();
   const auto most = static_cast<double>(num_experts);
@@ -63,7 +67,8 @@ const RouterDescriptor& expert_threshold_router() {
                                            .check = &check,
                                            .state = &state,
                                            .state_meaning = &state_meaning,
-                                           .experts_per_token = &experts_per_token};
+                                           .experts_per_token = &experts_per_token,
+                                           .keeps = &keeps};
   return descriptor;
 }
 

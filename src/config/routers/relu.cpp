@@ -35,6 +35,22 @@ std::vector<std::string> state(const RouterConfig& /*router*/, bool /*causal*/) 
   return {"l1_coefficient"};
 }
 
+// Coefficients that layers move alike and those that each moves for itself.
+std::string state_meaning(const RouterConfig& router) {
+  return fmt::format("coefficient for the mean of the {}",
+                     router.options.as<ReluOptions>().control);
+}
+
+std::optional<double> model_budget(const RouterConfig& router) {
+  const auto& options = router.options.as<ReluOptions>();
+  if (options.control != "model") return std::nullopt;
+  return options.target_k;
+}
+
+RouterKeeps keeps(const RouterConfig& /*router*/) {
+  return {.matrices = 1, .chosen = true};  // the weights
+}
+
 RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {
   const double target_k = router.options.as<ReluOptions>().target_k;
   const auto most = static_cast<double>(num_experts);
@@ -55,7 +71,10 @@ const RouterDescriptor& relu_router() {
                                            .losses = {.load_balance = "0"},
                                            .check = &check,
                                            .state = &state,
-                                           .experts_per_token = &experts_per_token};
+                                           .state_meaning = &state_meaning,
+                                           .experts_per_token = &experts_per_token,
+                                           .keeps = &keeps,
+                                           .model_budget = &model_budget};
   return descriptor;
 }
 

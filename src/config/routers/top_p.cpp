@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "config/fields/fields.h"
 #include "config/routers/target_k.h"
@@ -77,38 +78,84 @@ std::vector<std::string> state(const RouterConfig& router, bool /*causal*/) {
   return {};
 }
 
-// The sum of errors is of one target and counts from one p.
+// The sum of errors is of one target, counts from one p and moves it by one gain.
 std::string state_meaning(const RouterConfig& router) {
   const auto& options = router.options.as<TopPOptions>();
   if (options.target_k == 0.0) return "p";
-  return fmt::format("p from {} for {} of the {}", options.p, options.target_k, options.control);
+  return fmt::format("p from {} for {} of the {}, by {} a step", options.p, options.target_k,
+                     options.control, options.control_gains.at(1));
 }
 
-// An untrained router is near uniform, so a token gets ceil(p E) experts; training drives that
-// toward 1. Between them the expectation is an assumption: docs/architecture.md.
+std::optional<double> model_budget(const RouterConfig& router) {
+  const auto& options = router.options.as<TopPOptions>();
+  if (options.target_k == 0.0 || options.control != "model") return std::nullopt;
+  return options.target_k;
+}
+
+// normalize_logits keeps the raw logits and the standardised ones, and their means and deviations.
+RouterKeeps keeps(const RouterConfig& router) {
+  if (!router.options.as<TopPOptions>().normalize_logits) return {};
+  return {.matrices = 2, .vectors = 2};
+}
+
+// x with P(normal variable < x) = share.
+double normal_quantile(double share) {
+  double low = -10.0;
+  double high = 10.0;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = (low + high) / 2.0;
+    (std::erfc(-middle / std::sqrt(2.0)) / 2.0 < share ? low : high) = middle;
+  }
+  return low;
+}
+
+// Experts of a token whose E logits are spread as normal variables of deviation 1 are, as those of
+// an untrained router that standardises them.
+double normal_experts(double p, std::int64_t num_experts) {
+  const auto num = static_cast<double>(num_experts);
+  std::vector<double> exponential;
+  for (std::int64_t i = 0; i < num_experts; ++i) {  // the largest first
+    exponential.push_back(std::exp(normal_quantile((num - static_cast<double>(i) - 0.5) / num)));
+  }
+  const double wanted = p * std::reduce(exponential.begin(), exponential.end());
+  double reached = 0.0;
+  std::int64_t k = 0;
+  while (k < num_experts && reached < wanted) reached += exponential[static_cast<std::size_t>(k++)];
+  return static_cast<double>(std::max<std::int64_t>(1, k));
+}
+
+// An untrained router is near uniform, so a token gets ceil(p E) experts, fewer where logits are
+// standardised; training drives that toward 1. Between them the expectation is an assumption:
+// docs/architecture.md.
 RouterExpectation experts_per_token(const RouterConfig& router, std::int64_t num_experts) {
   const auto& options = router.options.as<TopPOptions>();
   const auto worst = static_cast<double>(options.max_experts.value_or(num_experts));
   // The rounding of p E must not add an expert.
-  const auto uniform = [&](double p) {
-    return std::clamp(std::ceil(p * static_cast<double>(num_experts) - 1e-9), 1.0, worst);
+  const auto untrained = [&](double p) {
+    const double k = options.normalize_logits && p < 1.0
+                         ? normal_experts(p, num_experts)
+                         : std::ceil(p * static_cast<double>(num_experts) - 1e-9);
+    return std::clamp(k, 1.0, worst);
   };
+  const std::string first_steps = options.normalize_logits
+                                      ? "the first steps: top_p over standardised logits"
+                                      : "the first steps: top_p over nearly equal probabilities";
   const double before = options.p_warmup ? std::max(options.p, options.p_warmup->from) : options.p;
   if (options.target_k > 0.0) {
     return {.expected = options.target_k,
-            .untrained = std::max(options.target_k, uniform(options.p)),
+            .untrained = std::max(options.target_k, untrained(options.p)),
             .worst = worst,
             .reason = "target_k, which p is moved to keep",
-            .untrained_reason = "the first steps: top_p over nearly equal probabilities"};
+            .untrained_reason = first_steps};
   }
   const bool takes_all = options.p >= 1.0;
-  return {.expected = takes_all ? worst : std::sqrt(uniform(options.p)),
-          .untrained = uniform(before),
+  return {.expected = takes_all ? worst : std::sqrt(untrained(options.p)),
+          .untrained = untrained(before),
           .worst = worst,
           .reason = takes_all
                         ? "top_p with p = 1 takes all it may"
                         : "assumed: geometric mean of untrained and 1, which training drives it to",
-          .untrained_reason = "the first steps: top_p over nearly equal probabilities, ceil(p E)"};
+          .untrained_reason = options.normalize_logits ? first_steps : first_steps + ", ceil(p E)"};
 }
 
 std::string to_need_less_memory(const RouterConfig& router) {
@@ -128,6 +175,8 @@ const RouterDescriptor& top_p_router() {
                                            .state = &state,
                                            .state_meaning = &state_meaning,
                                            .experts_per_token = &experts_per_token,
+                                           .keeps = &keeps,
+                                           .model_budget = &model_budget,
                                            .to_need_less_memory = &to_need_less_memory};
   return descriptor;
 }

@@ -133,7 +133,7 @@ VerbSpec resume_verb() {
                .help = "let these keys, or groups of keys, differ from what the run began with"},
               {.name = "--allow-router-change",
                .kind = ValueKind::kSwitch,
-               .help = "let model.moe.router differ; the router's state starts afresh"},
+               .help = "let model.moe.router differ; what its state no longer means starts afresh"},
               {.name = "--from",
                .kind = ValueKind::kStep,
                .metavar = "STEP|best|latest",

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "switchyard/core/text.h"
 #include "telemetry/report/axis.h"
 #include "telemetry/report/html.h"
 
@@ -51,6 +52,7 @@ Axes axes_of(const Chart& chart) {
   }
   if (chart.x_to.has_value()) x.add(*chart.x_to);
   x.add(0.0);
+  if (!chart.categories.empty()) x.add(static_cast<double>(chart.categories.size()) - 1.0);
   if (chart.y_from.has_value()) y.add(*chart.y_from);
   if (chart.y_to.has_value()) y.add(*chart.y_to);
   // Where the axis was asked to begin, nothing is left free.
@@ -135,18 +137,27 @@ std::string json_steps(const std::vector<double>& values) {
   return text + "]";
 }
 
-// What the script needs to name the values under the pointer. Names are ours or escaped: no quote,
-// backslash or control character is left in them.
+// No quote, backslash or control character is left in it.
+std::string json_name(std::string name) {
+  std::erase_if(name, [](char c) { return c == '"' || c == '\\' || c < ' '; });
+  return '"' + name + '"';
+}
+
+// What the script needs to name the values under the pointer.
 std::string hover_data(const Chart& chart, const Axes& axes) {
-  std::string text = fmt::format("{{\"lo\":{:.6g},\"hi\":{:.6g},\"percent\":{},\"series\":[",
-                                 axes.x.low, axes.x.high, chart.percent);
+  std::string text = fmt::format("{{\"lo\":{:.6g},\"hi\":{:.6g},\"percent\":{},", axes.x.low,
+                                 axes.x.high, chart.percent);
+  if (!chart.categories.empty()) {
+    std::vector<std::string> names;
+    for (const std::string& category : chart.categories) names.push_back(json_name(category));
+    text += "\"names\":[" + join(names, ",") + "],";
+  }
+  text += "\"series\":[";
   const std::vector<double>* last_x = nullptr;
   for (const Series& series : chart.series) {
     if (series.faint) continue;
     if (last_x != nullptr) text += ",";
-    std::string name = series.name;
-    std::erase_if(name, [](char c) { return c == '"' || c == '\\' || c < ' '; });
-    text += fmt::format("{{\"name\":\"{}\",\"color\":\"{}\",", name, series.color);
+    text += fmt::format("{{\"name\":{},\"color\":\"{}\",", json_name(series.name), series.color);
     // Series on the steps of the one before do not repeat them.
     if (last_x == nullptr || *last_x != series.x) text += "\"x\":" + json_steps(series.x) + ",";
     text += "\"y\":" + json_numbers(series.y) + "}";
@@ -155,8 +166,18 @@ std::string hover_data(const Chart& chart, const Axes& axes) {
   return html::escape(text + "]}");
 }
 
+std::vector<Tick> x_ticks_of(const Chart& chart, const Axis& axis) {
+  std::vector<Tick> named;
+  for (const std::string& category : chart.categories) {
+    named.push_back({.value = static_cast<double>(named.size()), .text = html::escape(category)});
+  }
+  if (!named.empty()) return named;
+  named = ticks(axis, chart.small ? 2 : 5, true, false);
+  if (!named.empty()) named.front().text.insert(0, "step ");
+  return named;
+}
+
 std::string plot(const Chart& chart, const Axes& axes) {
-  const std::vector<Tick> x_ticks = ticks(axes.x, chart.small ? 2 : 5, true, false);
   const std::vector<Tick> y_ticks = ticks(axes.y, chart.small ? 2 : 4, false, chart.percent);
   std::string grid;
   std::string labels;
@@ -166,10 +187,9 @@ std::string plot(const Chart& chart, const Axes& axes) {
     labels += fmt::format("<span class=\"y\" style=\"bottom:{}%\">{}</span>",
                           html::coordinate(place * 100.0), tick.text);
   }
-  for (std::size_t i = 0; i < x_ticks.size(); ++i) {
-    labels += fmt::format("<span class=\"x\" style=\"left:{}%\">{}{}</span>",
-                          html::coordinate(axes.x.place(x_ticks[i].value) * 100.0),
-                          i == 0 ? "step " : "", x_ticks[i].text);
+  for (const Tick& tick : x_ticks_of(chart, axes.x)) {
+    labels += fmt::format("<span class=\"x\" style=\"left:{}%\">{}</span>",
+                          html::coordinate(axes.x.place(tick.value) * 100.0), tick.text);
   }
   std::string drawing = path_element("grid", "", grid);
   for (const Band& band : chart.bands) drawing += band_path(band, axes);

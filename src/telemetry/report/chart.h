@@ -33,6 +33,8 @@ struct Chart {
   std::string note = {};  // one line under the title
   std::vector<Series> series = {};
   std::vector<Band> bands = {};
+  // What x = 0, 1, ... stands for; empty: x is a step.
+  std::vector<std::string> categories = {};
   std::vector<double> marks = {};     // vertical lines: resumes
   std::optional<double> y_from = {};  // the axis reaches at least down to this
   std::optional<double> y_to = {};    // and at least up to this

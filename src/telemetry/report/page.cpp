@@ -146,7 +146,8 @@ std::string report_page(const std::filesystem::path& run) {
   std::string body = header(files) + notes(files) + summary(metrics) + tiles(metrics);
   if (!metrics.steps.empty()) {
     body += section("Learning", grid(learning_figures(metrics, planned)));
-    body += section("Experts", grid(expert_figures(metrics, planned)));
+    body += section("Experts",
+                    grid(expert_figures(metrics, planned) + difficulty_figures(metrics, planned)));
     body += section("Speed", grid(speed_figures(metrics, planned)));
   }
   body += section("Samples", samples(files));

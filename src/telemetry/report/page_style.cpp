@@ -123,7 +123,7 @@ for (const figure of document.querySelectorAll('figure[data-plot]')) {
       return {series, best};
     });
     if (near === null) return;
-    tip.replaceChildren('step ' + near);
+    tip.replaceChildren(data.names ? data.names[near] : 'step ' + near);
     const reach = (data.hi - data.lo) * 0.04;
     rows.filter(row => row.best >= 0 && Math.abs(row.series.x[row.best] - near) <= reach)
       .slice(0, 12).forEach(row => {

@@ -14,6 +14,9 @@ namespace switchyard::telemetry {
 // Empty for a model without MoE layers.
 [[nodiscard]] std::string expert_figures(const Metrics& metrics,
                                          std::optional<std::int64_t> planned_steps);
+// Do harder tokens get more experts? Empty where no evaluation says so.
+[[nodiscard]] std::string difficulty_figures(const Metrics& metrics,
+                                             std::optional<std::int64_t> planned_steps);
 [[nodiscard]] std::string speed_figures(const Metrics& metrics,
                                         std::optional<std::int64_t> planned_steps);
 

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <optional>
 
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
+#include "telemetry/report/figures.h"
 #include "telemetry/report/html.h"
 
 namespace switchyard::telemetry {
@@ -118,6 +120,37 @@ void add_routing(const StepRecord& last, std::vector<Sentence>& sentences) {
                    worst->layer, worst->routing.max_violation + 1.0)});
 }
 
+// Of the newest evaluation that says so.
+void add_difficulty(const Metrics& metrics, std::vector<Sentence>& sentences) {
+  const auto newest = std::find_if(
+      metrics.evaluations.rbegin(), metrics.evaluations.rend(), [](const EvaluationRecord& record) {
+        return record.difficulty.has_value() && record.difficulty->all.with_loss.spearman;
+      });
+  if (newest == metrics.evaluations.rend()) return;
+  const DifficultyRecord& record = *newest->difficulty;
+  const double all = *record.all.with_loss.spearman;
+  constexpr double kHardlyAny = 0.05;
+  const char* answer = "Harder tokens get about as many experts as easy ones";
+  if (all >= kHardlyAny) answer = "Harder tokens get more experts";
+  if (all <= -kHardlyAny) answer = "Harder tokens get fewer experts";
+  std::string text = fmt::format("{}: rank correlation of experts and loss {:+.2f}", answer, all);
+  std::optional<std::size_t> most;
+  std::optional<std::size_t> least;
+  const auto of = [&](std::size_t i) {
+    return record.by_layer[i].with_loss.spearman.value_or(kNan);
+  };
+  for (std::size_t i = 0; i < std::min(record.layers.size(), record.by_layer.size()); ++i) {
+    if (!std::isfinite(of(i))) continue;
+    if (!most || of(i) > of(*most)) most = i;
+    if (!least || of(i) < of(*least)) least = i;
+  }
+  if (most && *most != *least) {
+    text += fmt::format(", from {:+.2f} in layer {} to {:+.2f} in layer {}", of(*most),
+                        record.layers[*most], of(*least), record.layers[*least]);
+  }
+  sentences.push_back({text + "."});
+}
+
 double mean_tokens_per_second(const Metrics& metrics) {
   const double seconds = training_seconds(metrics);
   return seconds > 0.0 ? static_cast<double>(metrics.steps.back().tokens) / seconds : 0.0;
@@ -161,6 +194,7 @@ std::vector<Sentence> summarize(const Metrics& metrics) {
   add_evaluations(metrics, sentences);
   const StepRecord& last = metrics.steps.back();
   add_routing(last, sentences);
+  add_difficulty(metrics, sentences);
   if (last.skipped_steps > 0) {
     sentences.push_back(
         {fmt::format("{} {} skipped because the loss or a gradient was not finite.",

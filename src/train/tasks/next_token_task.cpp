@@ -10,6 +10,7 @@
 #include "switchyard/inference/batching.h"
 #include "switchyard/inference/evaluate.h"
 #include "switchyard/inference/generate.h"
+#include "switchyard/train/token_difficulty.h"
 
 namespace switchyard::train {
 
@@ -64,6 +65,7 @@ std::optional<telemetry::EvaluationRecord> NextTokenTask::evaluate(
   record.lossless = result->lossless;
   record.experts_per_token = result->sums.experts_per_token();
   record.tokens = result->sums.num_tokens;
+  record.difficulty = summarize_difficulty(result->difficulty);
   return record;
 }
 

@@ -60,6 +60,7 @@ const RouterDescriptor& toy_router() {
       .check = &check,
       .state = [](const RouterConfig&, bool) { return std::vector<std::string>{"level"}; },
       .experts_per_token = &experts_per_token,
+      .keeps = [](const RouterConfig&) { return RouterKeeps{.matrices = 1, .chosen = true}; },
       .to_need_less_memory =
           [](const RouterConfig&) { return std::string("a larger model.moe.router.floor"); }};
   return descriptor;
