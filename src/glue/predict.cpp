@@ -58,7 +58,8 @@ std::string predict_file(const PredictOptions& options) {
   const config::Config config = config::load(options.run / config::kResolvedConfigName, {}).config;
   const auto tokenizer = data::Tokenizer::load(best_checkpoint(options.run));
   const std::int64_t max_length = config.finetune.max_length;
-  const EncodedSet encoded = encode_rows(task, set.rows, tokenizer, max_length);
+  const EncodedSet encoded = encode_rows(
+      task, set.rows, tokenizer, {.max_length = max_length, .causal = config.model.is_causal()});
   const FineTuned model = load_best(config, task, options.run);
   const Predictions predicted =
       predict(*model.classifier, task, encoded, max_length, {.step = model.step}).value();

@@ -36,20 +36,23 @@ PreparedTask prepare_task(const Task& task, const fs::path& folder, const Start&
                           bool submission) {
   const std::int64_t max_length = start.config.finetune.max_length;
   const auto encode = [&](const RowSet& set) {
-    return encode_rows(task, set.rows, start.tokenizer, max_length);
+    return encode_rows(task, set.rows, start.tokenizer,
+                       {.max_length = max_length, .causal = start.config.model.is_causal()});
   };
   RowSet train_rows = read_rows(folder, task, task.train, Part::train);
   tell_of_broken_rows(train_rows);
   keep_some(train_rows.rows, start.config.finetune.max_rows);
-  PreparedTask prepared{.task = &task,
+  PreparedTask prepared{.task = task,
                         .data = {.train = encode(train_rows),
                                  .dev = {},
                                  .tokenizer = start.tokenizer,
-                                 .fingerprint = {}},
+                                 .train_fingerprint = {},
+                                 .dev_fingerprint = {}},
+                        .train_file = train_rows.file,
                         .dev_rows = {},
                         .test = {}};
   TaskData& data = prepared.data;
-  data.fingerprint = fingerprint_of(data.train);
+  data.train_fingerprint = fingerprint_of({&data.train, 1});
   if (data.train.num_cut > 0) {
     log::info("{}: {} of {} training rows are longer than {} tokens and cut", task.folder,
               data.train.num_cut, data.train.rows.size(), max_length);
@@ -59,6 +62,7 @@ PreparedTask prepare_task(const Task& task, const fs::path& folder, const Start&
     tell_of_broken_rows(prepared.dev_rows.back());
     data.dev.push_back(encode(prepared.dev_rows.back()));
   }
+  data.dev_fingerprint = fingerprint_of(data.dev);
   if (!submission) return prepared;
   for (const File& file : task.test) {
     std::error_code ignored;
@@ -71,8 +75,7 @@ PreparedTask prepare_task(const Task& task, const fs::path& folder, const Start&
     RowSet rows = read_rows(folder, task, file, Part::test);
     tell_of_broken_rows(rows);
     EncodedSet encoded = encode(rows);
-    prepared.test.push_back(
-        {.file = &file, .rows = std::move(rows), .encoded = std::move(encoded)});
+    prepared.test.push_back({.file = file, .rows = std::move(rows), .encoded = std::move(encoded)});
   }
   return prepared;
 }

@@ -13,12 +13,13 @@ namespace switchyard::glue {
 
 struct PreparedTask {
   struct Test {
-    const File* file = nullptr;
+    File file;
     RowSet rows;
     EncodedSet encoded;
   };
-  const Task* task = nullptr;
+  Task task;
   TaskData data;
+  std::filesystem::path train_file;
   std::vector<RowSet> dev_rows;  // as Task::dev
   std::vector<Test> test;        // for a submission
 };

@@ -34,20 +34,51 @@ std::string cell(double value) {
   return std::isfinite(value) ? fmt::format("{:.3f}", value) : "-";
 }
 
-// The values of one metric of one dev file, by seed.
+// The values of one metric of one dev file, of the seeds that did not diverge.
 std::vector<double> values_of(const TaskResult& result, std::size_t file, const std::string& name) {
   std::vector<double> values;
-  for (const SeedResult& seed : result.seeds) values.push_back(seed.dev[file].metrics.at(name));
+  for (const SeedResult& seed : result.seeds) {
+    if (!seed.diverged) values.push_back(seed.dev[file].metrics.at(name));
+  }
   return values;
 }
 
 std::string experts_cell(const TaskResult& result) {
   std::vector<double> values;
   for (const SeedResult& seed : result.seeds) {
-    if (!seed.experts_per_token) return "-";
-    values.push_back(*seed.experts_per_token);
+    if (seed.experts_per_token) values.push_back(*seed.experts_per_token);
   }
-  return fmt::format("{:.2f}", spread_of(values).median);
+  return values.empty() ? "-" : fmt::format("{:.2f}", spread_of(values).median);
+}
+
+std::string seeds_cell(const TaskResult& result) {
+  const std::int64_t diverged = result.num_diverged();
+  const std::string all = fmt::format("{}", result.seeds.size());
+  return diverged == 0 ? all : fmt::format("{} of {}", std::ssize(result.seeds) - diverged, all);
+}
+
+std::string rows_cell(const TaskResult& result, std::size_t file) {
+  for (const SeedResult& seed : result.seeds) {
+    if (!seed.diverged) return fmt::format("{}", seed.dev[file].num_rows);
+  }
+  return "-";
+}
+
+std::string warnings_of(const TaskResult& result) {
+  std::string text;
+  for (const SeedResult& seed : result.seeds) {
+    if (seed.diverged) {
+      text += fmt::format("- {}, seed {}: diverged at step {} and is in no figure\n",
+                          result.task.folder, seed.seed, seed.num_steps);
+    }
+    for (std::size_t file = 0; file < seed.dev.size(); ++file) {
+      if (!seed.dev[file].predicts_one_class) continue;
+      text += fmt::format("- {}, seed {}{}: the model says the same class for every row\n",
+                          result.task.folder, seed.seed,
+                          file == 0 ? "" : ", " + result.task.dev[file].name);
+    }
+  }
+  return text;
 }
 
 std::string table_of_layers(const std::vector<TaskResult>& results) {
@@ -66,7 +97,7 @@ std::string table_of_layers(const std::vector<TaskResult>& results) {
   }
   std::string text = head + rule + "\n";
   for (const TaskResult& result : results) {
-    text += fmt::format("| {} |", result.task->folder);
+    text += fmt::format("| {} |", result.task.folder);
     for (const std::int64_t layer : layers) {
       std::vector<double> values;
       for (const SeedResult& seed : result.seeds) {
@@ -80,14 +111,40 @@ std::string table_of_layers(const std::vector<TaskResult>& results) {
   return text;
 }
 
+std::string table_of_rates(const std::vector<TaskResult>& results) {
+  std::string text;
+  for (const TaskResult& result : results) {
+    if (result.tried_rates.empty()) continue;
+    text += fmt::format("- {}, {} on dev by learning rate (first seed):", result.task.folder,
+                        metric_name(result.task.metrics.front()));
+    for (const auto& [rate, worth] : result.tried_rates) {
+      const bool is_chosen = rate == result.learning_rate;
+      text += fmt::format(" {}{:g} {}{}", is_chosen ? "**" : "", rate, cell(worth),
+                          is_chosen ? "**" : "");
+    }
+    text += "\n";
+  }
+  if (text.empty()) return text;
+  return "\nThe rate in bold was taken for all seeds; that it was chosen on the same rows favours "
+         "it:\n\n" +
+         text;
+}
+
 }  // namespace
+
+std::int64_t TaskResult::num_diverged() const {
+  return std::count_if(seeds.begin(), seeds.end(),
+                       [](const SeedResult& seed) { return seed.diverged; });
+}
 
 std::string to_json(const SeedResult& result) {
   Json json;
   json["task"] = result.task;
   json["seed"] = result.seed;
+  json["learning_rate"] = result.learning_rate;
   json["best_step"] = result.best_step;
   json["steps"] = result.num_steps;
+  json["diverged"] = result.diverged;
   for (const FileResult& file : result.dev) {
     for (const auto& [name, value] : file.metrics) {
       json["eval_" + name + file.suffix] = number(value);
@@ -113,7 +170,10 @@ SeedResult parse_seed_result(const std::string& text, const std::string& source,
     result.seed = json.at("seed").get<std::uint64_t>();
     result.best_step = json.at("best_step").get<std::int64_t>();
     result.num_steps = json.at("steps").get<std::int64_t>();
+    result.learning_rate = json.at("learning_rate").get<double>();
+    result.diverged = json.at("diverged").get<bool>();
     for (const File& file : task.dev) {
+      if (result.diverged) break;
       FileResult part{
           .suffix = file.suffix,
           .metrics = {},
@@ -138,8 +198,8 @@ SeedResult parse_seed_result(const std::string& text, const std::string& source,
 }
 
 Spread spread_of(std::vector<double> values) {
-  SWITCHYARD_CHECK(!values.empty(), "no values");
-  if (std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); })) {
+  if (values.empty() ||
+      std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); })) {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     return {.median = nan, .least = nan, .most = nan};
   }
@@ -172,26 +232,23 @@ std::string results_markdown(const std::vector<TaskResult>& results) {
       "experts per token |\n|---|---|---|---|---|---|---|---|---|---|\n";
   std::string warnings;
   for (const TaskResult& result : results) {
-    const Task& task = *result.task;
+    const Task& task = result.task;
     for (std::size_t file = 0; file < task.dev.size(); ++file) {
       for (const std::string& name : metric_names(task)) {
         const std::string key = name + task.dev[file].suffix;
         const Spread spread = spread_of(values_of(result, file, name));
         const auto majority = result.majority.find(key);
-        text += fmt::format(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", task.folder, key,
-            cell(spread.median), cell(spread.least), cell(spread.most), result.seeds.size(),
-            majority == result.majority.end() ? "-" : cell(majority->second), result.num_train_rows,
-            result.seeds.front().dev[file].num_rows, experts_cell(result));
+        text += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", task.folder,
+                            key, cell(spread.median), cell(spread.least), cell(spread.most),
+                            seeds_cell(result),
+                            majority == result.majority.end() ? "-" : cell(majority->second),
+                            result.num_train_rows, rows_cell(result, file), experts_cell(result));
       }
     }
-    for (const SeedResult& seed : result.seeds) {
-      if (!seed.dev.front().predicts_one_class) continue;
-      warnings += fmt::format("- {}, seed {}: the model says the same class for every row\n",
-                              task.folder, seed.seed);
-    }
+    warnings += warnings_of(result);
   }
   text += table_of_layers(results);
+  text += table_of_rates(results);
   if (!warnings.empty()) text += "\n" + warnings;
   return text;
 }
@@ -200,18 +257,29 @@ std::string results_json(const std::vector<TaskResult>& results) {
   Json json = Json::array();
   for (const TaskResult& result : results) {
     Json entry;
-    entry["task"] = result.task->name;
+    entry["task"] = result.task.name;
+    for (const SeedResult& seed : result.seeds) {
+      entry["seeds"].push_back(seed.seed);
+      entry["diverged"].push_back(seed.diverged);
+    }
     entry["training_rows"] = result.num_train_rows;
-    for (std::size_t file = 0; file < result.task->dev.size(); ++file) {
-      for (const std::string& name : metric_names(*result.task)) {
-        const std::string key = name + result.task->dev[file].suffix;
+    entry["learning_rate"] = result.learning_rate;
+    for (const auto& [rate, worth] : result.tried_rates) {
+      entry["tried_learning_rates"].push_back({{"learning_rate", rate}, {"dev", number(worth)}});
+    }
+    for (std::size_t file = 0; file < result.task.dev.size(); ++file) {
+      for (const std::string& name : metric_names(result.task)) {
+        const std::string key = name + result.task.dev[file].suffix;
         const std::vector<double> values = values_of(result, file, name);
         const Spread spread = spread_of(values);
         Json& part = entry["eval_" + key];
         part["median"] = number(spread.median);
         part["least"] = number(spread.least);
         part["most"] = number(spread.most);
-        for (const double value : values) part["by_seed"].push_back(number(value));
+        for (const SeedResult& seed : result.seeds) {
+          part["by_seed"].push_back(seed.diverged ? Json(nullptr)
+                                                  : number(seed.dev[file].metrics.at(name)));
+        }
         const auto majority = result.majority.find(key);
         part["majority"] =
             majority == result.majority.end() ? Json(nullptr) : number(majority->second);

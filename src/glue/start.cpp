@@ -14,7 +14,6 @@
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/text.h"
-#include "switchyard/format/json.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
 
@@ -34,7 +33,7 @@ constexpr std::array<std::pair<const char*, const char*>, 18> kDefaults = {{
     {"schedule.warmup_steps", "0"},
     {"model.dropout", "0.1"},
     {"train.global_batch_size", "32"},
-    {"train.early_stop_patience", "0"},
+    {"train.early_stop_patience", "3"},
     {"train.evaluate_tokens", "0"},
     {"train.keep_best", "true"},
     {"train.keep_last", "1"},
@@ -49,9 +48,10 @@ struct Decided {
   const char* instead;
 };
 // What follows from the rows and from the command's flags.
-constexpr std::array<Decided, 9> kDecided = {{
+constexpr std::array<Decided, 10> kDecided = {{
     {"run.dir", "--output"},
-    {"parallel.expert", "nothing: tasks are trained on one rank"},
+    {"run.from", "--from"},
+    {"parallel.expert", "nothing: every rank has all experts"},
     {"data.path", "--data"},
     {"data.blend", "--data"},
     {"data.sequence_length", "finetune.max_length"},
@@ -76,8 +76,10 @@ bool is_given(const std::vector<std::string>& overrides, std::string_view key) {
 // Where each value comes from (config::Resolved), of a file whose settings count.
 using Origins = std::map<std::string, std::string>;
 
+// `before`: the model's, of a checkpoint or a file.
 std::vector<std::string> with_defaults(const std::vector<std::string>& given,
-                                       std::int64_t trained_length, const Origins& origins = {}) {
+                                       const config::Config& before, std::int64_t trained_length,
+                                       const Origins& origins = {}) {
   for (const auto& [key, instead] : kDecided) {
     if (is_given(given, key)) {
       throw UsageError(fmt::format("command line: {}: finetune decides this itself", key),
@@ -104,6 +106,10 @@ std::vector<std::string> with_defaults(const std::vector<std::string>& given,
     overrides.push_back(
         fmt::format("finetune.max_length={}", std::min(kMaxLength, trained_length)));
   }
+  if (before.model.is_causal() && !is_set("finetune.pooling")) {
+    overrides.emplace_back("finetune.pooling=last");
+  }
+  overrides.emplace_back("run.from=");
   // Of each task by its rows; here only not in the way of a check.
   overrides.emplace_back("train.steps=1000000000");
   overrides.emplace_back("schedule.steps=0");
@@ -112,10 +118,10 @@ std::vector<std::string> with_defaults(const std::vector<std::string>& given,
   return overrides;
 }
 
-void refuse_decoder(const config::Config& config, const std::string& name) {
-  if (!config.model.is_causal()) return;
-  throw UsageError(fmt::format("{}: the model is a decoder; tasks take an encoder", name),
-                   "pretrain one with model.type: encoder, for example configs/encoder-glue.yaml");
+void check_pooling(const config::Config& config) {
+  if (!config.model.is_causal() || config.finetune.pooling != "first") return;
+  throw UsageError("finetune.pooling: the first token of a decoder has seen no other",
+                   "choose last or mean");
 }
 
 data::Tokenizer tokenizer_of(const std::string& name) {
@@ -135,14 +141,17 @@ void end_router_warmup(const config::Config& before, std::vector<std::string>& o
 Start from_checkpoint(const FinetuneOptions& options) {
   auto checkpoint = checkpoint::Checkpoint::open(options.from);
   const config::Config before = train::config_of(checkpoint);
-  refuse_decoder(before, checkpoint.folder().string());
   std::vector<std::string> overrides =
-      with_defaults(options.overrides, before.data.sequence_length);
+      with_defaults(options.overrides, before, before.data.sequence_length);
   end_router_warmup(before, overrides);
   config::Config config =
       config::load_text(read_file(checkpoint.config()), checkpoint.config().string(), overrides)
           .config;
-  refuse_decoder(config, "command line");
+  if (config.model.type != before.model.type) {
+    throw UsageError(fmt::format("model.type: {} was trained as {}", checkpoint.folder().string(),
+                                 before.model.type),
+                     "leave it out");
+  }
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   train::fill_vocab_size(config, tokenizer);
   const bool same_routers = before.model.moe.router == config.model.moe.router &&
@@ -158,10 +167,11 @@ Start from_checkpoint(const FinetuneOptions& options) {
 Start from_scratch(const FinetuneOptions& options) {
   std::vector<std::string> given = {"train.steps=1000000000", "schedule.steps=0"};
   given.insert(given.end(), options.overrides.begin(), options.overrides.end());
-  const Origins origins = config::load(options.config_file, given).origin_of_key;
+  const config::Resolved file = config::load(options.config_file, given);
   config::Config config =
-      config::load(options.config_file, with_defaults(options.overrides, 0, origins)).config;
-  refuse_decoder(config, options.config_file.string());
+      config::load(options.config_file,
+                   with_defaults(options.overrides, file.config, 0, file.origin_of_key))
+          .config;
   data::Tokenizer tokenizer = tokenizer_of(options.tokenizer);
   train::fill_vocab_size(config, tokenizer);
   std::string fingerprint = tokenizer.hash();
@@ -173,9 +183,19 @@ Start from_scratch(const FinetuneOptions& options) {
 
 }  // namespace
 
-Start open_start(const FinetuneOptions& options) {
+config::Config config_of(const FinetuneOptions& options, std::int64_t num_ranks) {
+  return open_start(options, num_ranks).config;
+}
+
+Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   Start start = options.from.empty() ? from_scratch(options) : from_checkpoint(options);
+  check_pooling(start.config);
+  start.has_own_micro_batch = is_given(options.overrides, "train.micro_batch_size");
   start.has_own_warmup = is_given(options.overrides, "schedule.warmup_steps");
+  // One micro-step on any number of ranks, on which the load-balance loss depends.
+  if (!start.has_own_micro_batch && start.config.train.micro_batch_size % num_ranks == 0) {
+    start.config.train.micro_batch_size /= num_ranks;
+  }
   // What a row may have is what the model is built for.
   start.config.data.sequence_length = start.config.finetune.max_length;
   return start;
@@ -199,23 +219,6 @@ void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoi
         "sizes and experts are the checkpoint's; leave model.* out");
   }
   if (same_routers) train::load_router_state(classifier, checkpoint.router_state());
-}
-
-void claim_output(const fs::path& output, const Start& start) {
-  const fs::path file = output / "finetune.json";
-  const std::string from =
-      start.checkpoint ? start.checkpoint->folder().string() : std::string("none");
-  if (fs::exists(file)) {
-    const format::Json json = format::parse_json(read_file(file), file.string());
-    if (format::json_string(json, "fingerprint", file.string()) == start.fingerprint) return;
-    throw UsageError(fmt::format("{} holds runs that started from {}, not from {}", output.string(),
-                                 format::json_string(json, "from", file.string()), from),
-                     "choose another --output");
-  }
-  format::Json json;
-  json["from"] = from;
-  json["fingerprint"] = start.fingerprint;
-  write_file_atomically(file, format::json_text(json, 2) + "\n");
 }
 
 }  // namespace switchyard::glue

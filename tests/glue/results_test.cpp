@@ -69,7 +69,7 @@ TEST(Results, AScoreThatIsNoNumberIsNull) {
       parse_seed_result(to_json(result), "x", task_of("stsb")).dev[0].metrics.at("pearson")));
   EXPECT_THAT(
       results_markdown(
-          {{.task = &task_of("stsb"), .num_train_rows = 9, .majority = {}, .seeds = {result}}}),
+          {{.task = task_of("stsb"), .num_train_rows = 9, .majority = {}, .seeds = {result}}}),
       HasSubstr("| STS-B | pearson | - | - | - | 1 | - | 9 | 5 | - |"));
 }
 
@@ -89,11 +89,12 @@ TEST(Results, SpreadIsMedianLeastAndMost) {
   EXPECT_EQ(odd.most, 3.0);
   EXPECT_EQ(spread_of({4.0, 1.0}).median, 2.5);
   EXPECT_TRUE(std::isnan(spread_of({1.0, kNan, 2.0}).median));
+  EXPECT_TRUE(std::isnan(spread_of({}).median));
 }
 
 TEST(Results, TheTablePutsTheMajorityBesideEveryMetric) {
   const std::vector<TaskResult> results{
-      {.task = &task_of("mnli"),
+      {.task = task_of("mnli"),
        .num_train_rows = 15360,
        .majority = {{"accuracy", 0.349}, {"accuracy_mm", 0.35}},
        .seeds = {mnli_seed(1, 0.41, 0.43), mnli_seed(2, 0.45, 0.44), mnli_seed(3, 0.43, 0.42)}}};
@@ -116,8 +117,47 @@ TEST(Results, AModelThatSaysOneClassIsCalledOut) {
   result.dev[0].predicts_one_class = true;
   EXPECT_THAT(
       results_markdown(
-          {{.task = &task_of("mnli"), .num_train_rows = 1, .majority = {}, .seeds = {result}}}),
+          {{.task = task_of("mnli"), .num_train_rows = 1, .majority = {}, .seeds = {result}}}),
       HasSubstr("- MNLI, seed 4: the model says the same class for every row"));
+}
+
+TEST(Results, AlsoWhereItDoesSoOnTheSecondDevFileAlone) {
+  const std::string table = results_markdown({{.task = task_of("mnli"),
+                                               .num_train_rows = 1,
+                                               .majority = {},
+                                               .seeds = {mnli_seed(4, 0.35, 0.35)}}});
+  EXPECT_THAT(table,
+              HasSubstr("- MNLI, seed 4, dev_mismatched.tsv: the model says the same class"));
+  EXPECT_THAT(table, ::testing::Not(HasSubstr("- MNLI, seed 4: the model")));
+}
+
+TEST(Results, ASeedThatDivergedIsInNoFigureAndIsSaid) {
+  SeedResult diverged{.task = "mnli",
+                      .seed = 2,
+                      .num_steps = 12,
+                      .diverged = true,
+                      .dev = {},
+                      .experts_per_token = {},
+                      .experts_per_token_of_layer = {}};
+  const SeedResult again = parse_seed_result(to_json(diverged), "x", task_of("mnli"));
+  EXPECT_TRUE(again.diverged);
+  EXPECT_EQ(again.num_steps, 12);
+  const std::vector<TaskResult> some{{.task = task_of("mnli"),
+                                      .num_train_rows = 9,
+                                      .majority = {},
+                                      .seeds = {diverged, mnli_seed(3, 0.41, 0.43)}}};
+  EXPECT_EQ(some[0].num_diverged(), 1);
+  EXPECT_THAT(
+      results_markdown(some),
+      HasSubstr("| MNLI | accuracy | 0.410 | 0.410 | 0.410 | 1 of 2 | - | 9 | 1000 | 2.25 |"));
+  EXPECT_THAT(results_markdown(some), HasSubstr("- MNLI, seed 2: diverged at step 12"));
+  const format::Json json = format::parse_json(results_json(some), "x");
+  EXPECT_TRUE(json[0]["eval_accuracy"]["by_seed"][0].is_null());
+  EXPECT_EQ(json[0]["eval_accuracy"]["by_seed"][1], 0.41);
+  EXPECT_EQ(json[0]["diverged"][0], true);
+  const std::string none = results_markdown(
+      {{.task = task_of("mnli"), .num_train_rows = 9, .majority = {}, .seeds = {diverged}}});
+  EXPECT_THAT(none, HasSubstr("| MNLI | accuracy | - | - | - | 0 of 1 | - | 9 | - | - |"));
 }
 
 TEST(Results, TheMajorityOfEachFileIsWhatSayingItIsWorth) {

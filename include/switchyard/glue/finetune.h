@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "switchyard/comm/communicator.h"
+#include "switchyard/config/config.h"
 #include "switchyard/glue/results.h"
 #include "switchyard/glue/tasks.h"
 
@@ -29,8 +31,15 @@ struct FinetuneOptions {
   std::vector<std::string> overrides = {};  // key=value
 };
 
-// Everything that can be wrong with the input is found before anything is trained. Throws
-// UsageError, DataError and StorageError for it, and what train::pretrain throws while it trains.
+// Everything that can be wrong with the input is found before anything is trained. A seed that
+// diverges is a result that says so; the others go on. Throws UsageError, DataError and
+// StorageError, and what else train::pretrain throws while it trains.
 [[nodiscard]] std::vector<TaskResult> finetune(const FinetuneOptions& options);
+// The same as one of several data-parallel ranks, which all call it with equal options and see the
+// same files. Rank 0 alone writes and talks. Errors are as train::pretrain's.
+[[nodiscard]] std::vector<TaskResult> finetune(const FinetuneOptions& options,
+                                               comm::Communicator& world);
+// Throws as finetune() does for what is wrong with a checkpoint or with settings.
+[[nodiscard]] config::Config config_of(const FinetuneOptions& options, std::int64_t num_ranks);
 
 }  // namespace switchyard::glue

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "switchyard/glue/rows.h"
@@ -26,8 +27,11 @@ struct FileResult {
 struct SeedResult {
   std::string task{};  // its name
   std::uint64_t seed = 0;
+  double learning_rate = 0.0;
   std::int64_t best_step = 0;
-  std::int64_t num_steps = 0;
+  std::int64_t num_steps = 0;  // made: an early stop leaves some out
+  // Its loss or weights were no longer finite: there is nothing to judge, and `dev` is empty.
+  bool diverged = false;
   std::vector<FileResult> dev;
   std::optional<double> experts_per_token;  // of the first dev file; none in a dense model
   std::map<std::int64_t, double> experts_per_token_of_layer;
@@ -41,14 +45,20 @@ struct SeedResult {
                                            const Task& task);
 
 struct TaskResult {
-  const Task* task = nullptr;
+  Task task;
   std::int64_t num_train_rows = 0;
+  double learning_rate = 0.0;
+  // Where dev chose one: each with what the first seed came to by the task's first metric, minus
+  // infinity if to nothing.
+  std::vector<std::pair<double, double>> tried_rates = {};
   // Of always saying the most frequent class, by key ("accuracy_mm"); nothing for scores.
   std::map<std::string, double> majority;
   std::vector<SeedResult> seeds;
+
+  [[nodiscard]] std::int64_t num_diverged() const;
 };
 
-// Of at least one value; NaN where one is.
+// NaN where a value is, and of none.
 struct Spread {
   double median = 0.0;
   double least = 0.0;
@@ -60,8 +70,9 @@ struct Spread {
 [[nodiscard]] std::map<std::string, double> majority_metrics(
     const Task& task, const std::vector<const std::vector<Row>*>& dev);
 
-// One line per task and metric: median, least and most over seeds, the majority's, rows, experts
-// per token; then experts per token by layer, and models that say one class only.
+// One line per task and metric: median, least and most over the seeds that did not diverge, the
+// majority's, rows, experts per token; then experts per token by layer, seeds that diverged, and
+// models that say one class only.
 [[nodiscard]] std::string results_markdown(const std::vector<TaskResult>& results);
 [[nodiscard]] std::string results_json(const std::vector<TaskResult>& results);
 
