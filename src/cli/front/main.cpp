@@ -11,6 +11,7 @@
 
 #include "cli/front/engine.h"
 #include "cli/front/launch.h"
+#include "switchyard/config/begin.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
@@ -44,7 +45,7 @@ switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::
     run = config::load_for_resume(arguments.text("RUN"), arguments.overrides(),
                                   config::allowed_changes(arguments));
   } else {
-    const config::Resolved resolved = load_config(arguments);
+    const config::Resolved resolved = config::load_for_pretrain(arguments);
     run = resolved.config;
     if (looks_at_folder && arguments.has("--or-resume") && config::holds_run(run.run.dir)) {
       run = config::checked_for_resume(resolved);
@@ -64,6 +65,7 @@ std::vector<std::string> again(std::vector<std::string> command, const std::stri
   if (verb == "pretrain" && has("--or-resume") == command.end()) {
     command.insert(std::find(command.begin(), command.end(), verb) + 1, "--or-resume");
   }
+  if (verb != "resume") return command;
   if (const auto from = has("--from"); from != command.end()) command.erase(from, from + 2);
   std::erase_if(command, [](const std::string& each) { return each.starts_with("--from="); });
   return command;

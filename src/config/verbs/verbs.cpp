@@ -106,12 +106,16 @@ VerbSpec prepare_verb() {
 
 VerbSpec pretrain_verb() {
   return {.name = "pretrain",
-          .summary = "train a model from scratch",
+          .summary = "train a model from scratch, or on from another run's weights",
           .positionals = {config_file_argument()},
           .flags = {{.name = "--or-resume",
                      .kind = ValueKind::kSwitch,
                      .help = "go on with the run in run.dir when there is one: one command for a "
-                             "job that is started again"}},
+                             "job that is started again"},
+                    {.name = "--from",
+                     .kind = ValueKind::kRunOrCheckpoint,
+                     .metavar = "RUN|CHECKPOINT",
+                     .help = "begin with its weights (run.from); optimizer and schedule are new"}},
           .takes_overrides = true,
           .example =
               "switchyard pretrain configs/quickstart.yaml data.path=data/book "
