@@ -108,7 +108,7 @@ TEST_F(BeginFrom, AnotherModelIsRefusedWithWhatDiffers) {
 TEST_F(BeginFrom, AnotherTokenizerIsRefused) {
   data::PrepareOptions options;
   options.inputs = {(tiny_.folder / "data.txt").string()};
-  options.tokenizer = "bpe:280";
+  options.tokenizer = "bpe:300";
   options.output = tiny_.folder / "pieces";
   options.validation = 0.1;
   (void)data::prepare(options);
