@@ -5,16 +5,19 @@
 #include <optional>
 #include <utility>
 
+#include "glue/baseline.h"
 #include "glue/classification_task.h"
 #include "glue/fine_tuned.h"
 #include "glue/output_folder.h"
 #include "glue/prepared_task.h"
+#include "glue/report_page.h"
 #include "glue/seed_run.h"
 #include "glue/start.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
 #include "switchyard/ops/device.h"
+#include "switchyard/telemetry/report.h"
 #include "switchyard/train/stop_signal.h"
 #include "train/run/run_ranks.h"
 
@@ -113,15 +116,45 @@ TaskResult run_task(const SeedRun& run, const FinetuneOptions& options) {
   return result;
 }
 
-}  // namespace
-
-std::vector<TaskResult> finetune(const FinetuneOptions& options, comm::Communicator& world) {
-  const bool leads = train::RunRanks(world).leads();
-  const Start start = open_start(options, world.size());
+std::vector<PreparedTask> prepare_tasks(const FinetuneOptions& options, Start& start) {
   std::vector<PreparedTask> tasks;
   for (const Task* task : options.tasks) {
     tasks.push_back(prepare_task(*task, options.data, start, options.submission));
   }
+  if (tasks.empty()) {
+    tasks.push_back(prepare_custom_task(options.data, start, options.submission));
+  }
+  return tasks;
+}
+
+// Of results that are there, or of a run that is fine-tuned for it, before anything else is.
+Medians medians_of_baseline(const FinetuneOptions& options, const std::vector<PreparedTask>& tasks,
+                            comm::Communicator& world) {
+  if (options.baseline.empty()) return {};
+  if (fs::exists(options.baseline / kTableName)) {
+    std::vector<std::string> names;
+    for (const PreparedTask& prepared : tasks) names.push_back(prepared.task.name);
+    return read_medians(options.baseline, names);
+  }
+  FinetuneOptions same = options;
+  same.from = options.baseline;
+  same.output = options.output / "baseline";
+  same.baseline.clear();
+  same.submission = false;
+  if (options.from.empty()) {
+    same.config_file.clear();
+    same.tokenizer.clear();
+  }
+  return medians_of(finetune(same, world));
+}
+
+}  // namespace
+
+std::vector<TaskResult> finetune(const FinetuneOptions& options, comm::Communicator& world) {
+  const bool leads = train::RunRanks(world).leads();
+  Start start = open_start(options, world.size());
+  const std::vector<PreparedTask> tasks = prepare_tasks(options, start);
+  const Medians baseline = medians_of_baseline(options, tasks, world);
   if (leads) {
     claim_output(options.output, start, tasks);
     log::add_file(options.output / "log.txt");
@@ -131,11 +164,16 @@ std::vector<TaskResult> finetune(const FinetuneOptions& options, comm::Communica
   const train::StopSignal stop;
   std::vector<TaskResult> results;
   for (const PreparedTask& prepared : tasks) {
-    results.push_back(
-        run_task({.start = start, .prepared = prepared, .world = world, .stop = stop}, options));
+    TaskResult result =
+        run_task({.start = start, .prepared = prepared, .world = world, .stop = stop}, options);
+    const auto compared = baseline.find(result.task.name);
+    if (compared != baseline.end()) result.baseline = compared->second;
+    results.push_back(std::move(result));
     if (!leads) continue;
     write_file_atomically(options.output / "results.md", results_markdown(results));
-    write_file_atomically(options.output / "results.json", results_json(results));
+    write_file_atomically(options.output / kTableName, results_json(results));
+    write_file_atomically(options.output / telemetry::kReportName,
+                          report_page(options.output.filename().string(), results));
   }
   return results;
 }

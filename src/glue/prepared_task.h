@@ -28,5 +28,9 @@ struct PreparedTask {
 // files for a submission only AX may be missing.
 [[nodiscard]] PreparedTask prepare_task(const Task& task, const std::filesystem::path& folder,
                                         const Start& start, bool submission);
+// The task of the user's own in `folder`; where the settings of `start` name no labels, they get
+// those of the training rows. A test file may be missing. Throws as parse_custom_rows() does.
+[[nodiscard]] PreparedTask prepare_custom_task(const std::filesystem::path& folder, Start& start,
+                                               bool submission);
 
 }  // namespace switchyard::glue

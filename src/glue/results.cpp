@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <set>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
@@ -23,114 +22,14 @@ double value_of(const Json& entry) {
   return entry.is_null() ? std::numeric_limits<double>::quiet_NaN() : entry.get<double>();
 }
 
+}  // namespace
+
 std::vector<std::string> metric_names(const Task& task) {
   std::vector<std::string> names;
   for (const Metric metric : task.metrics) names.push_back(metric_name(metric));
   if (names.size() > 1) names.emplace_back("combined_score");
   return names;
 }
-
-std::string cell(double value) {
-  return std::isfinite(value) ? fmt::format("{:.3f}", value) : "-";
-}
-
-// The values of one metric of one dev file, of the seeds that did not diverge.
-std::vector<double> values_of(const TaskResult& result, std::size_t file, const std::string& name) {
-  std::vector<double> values;
-  for (const SeedResult& seed : result.seeds) {
-    if (!seed.diverged) values.push_back(seed.dev[file].metrics.at(name));
-  }
-  return values;
-}
-
-std::string experts_cell(const TaskResult& result) {
-  std::vector<double> values;
-  for (const SeedResult& seed : result.seeds) {
-    if (seed.experts_per_token) values.push_back(*seed.experts_per_token);
-  }
-  return values.empty() ? "-" : fmt::format("{:.2f}", spread_of(values).median);
-}
-
-std::string seeds_cell(const TaskResult& result) {
-  const std::int64_t diverged = result.num_diverged();
-  const std::string all = fmt::format("{}", result.seeds.size());
-  return diverged == 0 ? all : fmt::format("{} of {}", std::ssize(result.seeds) - diverged, all);
-}
-
-std::string rows_cell(const TaskResult& result, std::size_t file) {
-  for (const SeedResult& seed : result.seeds) {
-    if (!seed.diverged) return fmt::format("{}", seed.dev[file].num_rows);
-  }
-  return "-";
-}
-
-std::string warnings_of(const TaskResult& result) {
-  std::string text;
-  for (const SeedResult& seed : result.seeds) {
-    if (seed.diverged) {
-      text += fmt::format("- {}, seed {}: diverged at step {} and is in no figure\n",
-                          result.task.folder, seed.seed, seed.num_steps);
-    }
-    for (std::size_t file = 0; file < seed.dev.size(); ++file) {
-      if (!seed.dev[file].predicts_one_class) continue;
-      text += fmt::format("- {}, seed {}{}: the model says the same class for every row\n",
-                          result.task.folder, seed.seed,
-                          file == 0 ? "" : ", " + result.task.dev[file].name);
-    }
-  }
-  return text;
-}
-
-std::string table_of_layers(const std::vector<TaskResult>& results) {
-  std::set<std::int64_t> layers;
-  for (const TaskResult& result : results) {
-    for (const SeedResult& seed : result.seeds) {
-      for (const auto& [layer, k] : seed.experts_per_token_of_layer) layers.insert(layer);
-    }
-  }
-  if (layers.empty()) return {};
-  std::string head = "\nExperts per token by layer (median over seeds):\n\n| task |";
-  std::string rule = "\n|---|";
-  for (const std::int64_t layer : layers) {
-    head += fmt::format(" {} |", layer);
-    rule += "---|";
-  }
-  std::string text = head + rule + "\n";
-  for (const TaskResult& result : results) {
-    text += fmt::format("| {} |", result.task.folder);
-    for (const std::int64_t layer : layers) {
-      std::vector<double> values;
-      for (const SeedResult& seed : result.seeds) {
-        const auto found = seed.experts_per_token_of_layer.find(layer);
-        if (found != seed.experts_per_token_of_layer.end()) values.push_back(found->second);
-      }
-      text += values.empty() ? " - |" : fmt::format(" {:.2f} |", spread_of(values).median);
-    }
-    text += "\n";
-  }
-  return text;
-}
-
-std::string table_of_rates(const std::vector<TaskResult>& results) {
-  std::string text;
-  for (const TaskResult& result : results) {
-    if (result.tried_rates.empty()) continue;
-    text += fmt::format("- {}, {} on dev by learning rate (first seed):", result.task.folder,
-                        metric_name(result.task.metrics.front()));
-    for (const auto& [rate, worth] : result.tried_rates) {
-      const bool is_chosen = rate == result.learning_rate;
-      text += fmt::format(" {}{:g} {}{}", is_chosen ? "**" : "", rate, cell(worth),
-                          is_chosen ? "**" : "");
-    }
-    text += "\n";
-  }
-  if (text.empty()) return text;
-  return "\nThe rate in bold was taken for all seeds; that it was chosen on the same rows favours "
-         "it:\n\n" +
-         text;
-}
-
-}  // namespace
 
 std::int64_t TaskResult::num_diverged() const {
   return std::count_if(seeds.begin(), seeds.end(),
@@ -226,85 +125,24 @@ std::map<std::string, double> majority_metrics(const Task& task,
   return metrics;
 }
 
-std::string results_markdown(const std::vector<TaskResult>& results) {
-  std::string text =
-      "| task | metric | median | least | most | seeds | majority | training rows | dev rows | "
-      "experts per token |\n|---|---|---|---|---|---|---|---|---|---|\n";
-  std::string warnings;
-  for (const TaskResult& result : results) {
-    const Task& task = result.task;
-    for (std::size_t file = 0; file < task.dev.size(); ++file) {
-      for (const std::string& name : metric_names(task)) {
-        const std::string key = name + task.dev[file].suffix;
-        const Spread spread = spread_of(values_of(result, file, name));
-        const auto majority = result.majority.find(key);
-        text += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", task.folder,
-                            key, cell(spread.median), cell(spread.least), cell(spread.most),
-                            seeds_cell(result),
-                            majority == result.majority.end() ? "-" : cell(majority->second),
-                            result.num_train_rows, rows_cell(result, file), experts_cell(result));
-      }
-    }
-    warnings += warnings_of(result);
-  }
-  text += table_of_layers(results);
-  text += table_of_rates(results);
-  if (!warnings.empty()) text += "\n" + warnings;
-  return text;
+namespace {
+
+std::string score_text(const Task& task, double score) {
+  if (!task.highest_score) return fmt::format("{}", score);
+  return fmt::format("{:.3f}", std::clamp(score, 0.0, *task.highest_score));
 }
 
-std::string results_json(const std::vector<TaskResult>& results) {
-  Json json = Json::array();
-  for (const TaskResult& result : results) {
-    Json entry;
-    entry["task"] = result.task.name;
-    for (const SeedResult& seed : result.seeds) {
-      entry["seeds"].push_back(seed.seed);
-      entry["diverged"].push_back(seed.diverged);
-    }
-    entry["training_rows"] = result.num_train_rows;
-    entry["learning_rate"] = result.learning_rate;
-    for (const auto& [rate, worth] : result.tried_rates) {
-      entry["tried_learning_rates"].push_back({{"learning_rate", rate}, {"dev", number(worth)}});
-    }
-    for (std::size_t file = 0; file < result.task.dev.size(); ++file) {
-      for (const std::string& name : metric_names(result.task)) {
-        const std::string key = name + result.task.dev[file].suffix;
-        const std::vector<double> values = values_of(result, file, name);
-        const Spread spread = spread_of(values);
-        Json& part = entry["eval_" + key];
-        part["median"] = number(spread.median);
-        part["least"] = number(spread.least);
-        part["most"] = number(spread.most);
-        for (const SeedResult& seed : result.seeds) {
-          part["by_seed"].push_back(seed.diverged ? Json(nullptr)
-                                                  : number(seed.dev[file].metrics.at(name)));
-        }
-        const auto majority = result.majority.find(key);
-        part["majority"] =
-            majority == result.majority.end() ? Json(nullptr) : number(majority->second);
-      }
-    }
-    entry["experts_per_token"] = Json::array();
-    for (const SeedResult& seed : result.seeds) {
-      entry["experts_per_token"].push_back(seed.experts_per_token ? number(*seed.experts_per_token)
-                                                                  : Json(nullptr));
-    }
-    json.push_back(std::move(entry));
-  }
-  return format::json_text(json, 2) + "\n";
-}
+}  // namespace
 
 std::string submission_text(const Task& task, const std::vector<Row>& rows,
                             const std::vector<double>& predicted) {
   SWITCHYARD_CHECK(rows.size() == predicted.size(), "{} predictions of {} rows", predicted.size(),
                    rows.size());
-  constexpr double kHighestScore = 5.0;
   std::string text = "index\tprediction\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::string value =
-        task.is_regression() ? fmt::format("{:.3f}", std::clamp(predicted[i], 0.0, kHighestScore))
-                             : task.labels.at(static_cast<std::size_t>(predicted[i]));
+    const std::string value = task.is_regression()
+                                  ? score_text(task, predicted[i])
+                                  : task.labels.at(static_cast<std::size_t>(predicted[i]));
     text += fmt::format("{}\t{}\n", rows[i].index, value);
   }
   return text;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "switchyard/config/begin.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
@@ -33,7 +34,7 @@ constexpr std::array<std::pair<const char*, const char*>, 18> kDefaults = {{
     {"schedule.warmup_steps", "0"},
     {"model.dropout", "0.1"},
     {"train.global_batch_size", "32"},
-    {"train.early_stop_patience", "3"},
+    {"train.early_stop_patience", "5"},
     {"train.evaluate_tokens", "0"},
     {"train.keep_best", "true"},
     {"train.keep_last", "1"},
@@ -42,6 +43,8 @@ constexpr std::array<std::pair<const char*, const char*>, 18> kDefaults = {{
     {"train.sample_every", "0"},
     {"train.max_skipped_steps", "20"},
 }};
+
+constexpr const char* kMicroBatch = "train.micro_batch_size";
 
 struct Decided {
   const char* key;
@@ -73,36 +76,49 @@ bool is_given(const std::vector<std::string>& overrides, std::string_view key) {
   return !value_given(overrides, key).empty();
 }
 
-// Where each value comes from (config::Resolved), of a file whose settings count.
+// Where a file sets each key (config::settings_in).
 using Origins = std::map<std::string, std::string>;
 
-// `before`: the model's, of a checkpoint or a file.
-std::vector<std::string> with_defaults(const std::vector<std::string>& given,
-                                       const config::Config& before, std::int64_t trained_length,
-                                       const Origins& origins = {}) {
-  for (const auto& [key, instead] : kDecided) {
-    if (is_given(given, key)) {
-      throw UsageError(fmt::format("command line: {}: finetune decides this itself", key),
-                       fmt::format("use {}", instead));
-    }
+// What a file and the command line say, and finetune leaves as it is.
+struct Said {
+  const Origins& in_file;
+  const std::vector<std::string>& given;
+
+  [[nodiscard]] bool at_all(const std::string& key) const {
+    return in_file.contains(key) || is_given(given, key);
   }
-  const auto is_set = [&](const std::string& key) {
-    const auto origin = origins.find(key);
-    const bool in_file = origin != origins.end() && !origin->second.starts_with("default");
-    return in_file || is_given(given, key);
-  };
+};
+
+void refuse_decided(const std::vector<std::string>& given) {
+  for (const auto& [key, instead] : kDecided) {
+    if (!is_given(given, key)) continue;
+    throw UsageError(fmt::format("command line: {}: finetune decides this itself", key),
+                     fmt::format("use {}", instead));
+  }
+}
+
+// In a file that is of settings alone.
+void refuse_decided(const Origins& in_file) {
+  for (const auto& [key, instead] : kDecided) {
+    const auto found = in_file.find(key);
+    if (found == in_file.end()) continue;
+    throw UsageError(fmt::format("{}: {}: finetune decides this itself", found->second, key),
+                     fmt::format("use {}", instead));
+  }
+}
+
+// `before`: the model's, of a checkpoint or a file.
+std::vector<std::string> with_defaults(const config::Config& before, std::int64_t trained_length,
+                                       const Said& said) {
+  const auto is_set = [&said](const std::string& key) { return said.at_all(key); };
   std::vector<std::string> overrides;
   for (const auto& [key, value] : kDefaults) {
     if (!is_set(key)) overrides.push_back(fmt::format("{}={}", key, value));
   }
-  const bool batch_is_the_files =
-      is_set("train.global_batch_size") && !is_given(given, "train.global_batch_size");
-  if (!is_set("train.micro_batch_size") && !batch_is_the_files) {
-    const std::string batch = value_given(given, "train.global_batch_size");
-    overrides.push_back(fmt::format("train.micro_batch_size={}", batch.empty() ? "32" : batch));
-  }
+  // Whatever the batch is: one of them, once it is known (take_whole_batches).
+  if (!is_set(kMicroBatch)) overrides.push_back(fmt::format("{}=1", kMicroBatch));
   constexpr std::int64_t kMaxLength = 128;
-  if (trained_length > 0 && !is_given(given, "finetune.max_length")) {
+  if (trained_length > 0 && !is_set("finetune.max_length")) {
     overrides.push_back(
         fmt::format("finetune.max_length={}", std::min(kMaxLength, trained_length)));
   }
@@ -114,8 +130,12 @@ std::vector<std::string> with_defaults(const std::vector<std::string>& given,
   overrides.emplace_back("train.steps=1000000000");
   overrides.emplace_back("schedule.steps=0");
   overrides.emplace_back("parallel.expert=1");
-  overrides.insert(overrides.end(), given.begin(), given.end());
+  overrides.insert(overrides.end(), said.given.begin(), said.given.end());
   return overrides;
+}
+
+void take_whole_batches(config::Config& config, const Said& said) {
+  if (!said.at_all(kMicroBatch)) config.train.micro_batch_size = config.train.global_batch_size;
 }
 
 void check_pooling(const config::Config& config) {
@@ -141,12 +161,20 @@ void end_router_warmup(const config::Config& before, std::vector<std::string>& o
 Start from_checkpoint(const FinetuneOptions& options) {
   auto checkpoint = checkpoint::Checkpoint::open(options.from);
   const config::Config before = train::config_of(checkpoint);
-  std::vector<std::string> overrides =
-      with_defaults(options.overrides, before, before.data.sequence_length);
+  const auto load = [&](const std::vector<std::string>& overrides) {
+    return options.config_file.empty()
+               ? config::load(checkpoint.config(), overrides)
+               : config::load_over(checkpoint.config(), options.config_file, overrides);
+  };
+  refuse_decided(options.overrides);
+  Origins in_file;
+  if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
+  refuse_decided(in_file);
+  const Said said{.in_file = in_file, .given = options.overrides};
+  std::vector<std::string> overrides = with_defaults(before, before.data.sequence_length, said);
   end_router_warmup(before, overrides);
-  config::Config config =
-      config::load_text(read_file(checkpoint.config()), checkpoint.config().string(), overrides)
-          .config;
+  config::Config config = load(overrides).config;
+  take_whole_batches(config, said);
   if (config.model.type != before.model.type) {
     throw UsageError(fmt::format("model.type: {} was trained as {}", checkpoint.folder().string(),
                                  before.model.type),
@@ -165,13 +193,16 @@ Start from_checkpoint(const FinetuneOptions& options) {
 }
 
 Start from_scratch(const FinetuneOptions& options) {
-  std::vector<std::string> given = {"train.steps=1000000000", "schedule.steps=0"};
+  std::vector<std::string> given = {"train.steps=1000000000", "schedule.steps=0",
+                                    fmt::format("{}=1", kMicroBatch)};
   given.insert(given.end(), options.overrides.begin(), options.overrides.end());
+  refuse_decided(options.overrides);
   const config::Resolved file = config::load(options.config_file, given);
+  const Origins in_file = config::settings_in(options.config_file);
+  const Said said{.in_file = in_file, .given = options.overrides};
   config::Config config =
-      config::load(options.config_file,
-                   with_defaults(options.overrides, file.config, 0, file.origin_of_key))
-          .config;
+      config::load(options.config_file, with_defaults(file.config, 0, said)).config;
+  take_whole_batches(config, said);
   data::Tokenizer tokenizer = tokenizer_of(options.tokenizer);
   train::fill_vocab_size(config, tokenizer);
   std::string fingerprint = tokenizer.hash();

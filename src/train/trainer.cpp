@@ -182,16 +182,13 @@ Trainer::~Trainer() = default;
 std::vector<optim::Slice> Trainer::slices() const {
   std::vector<optim::Slice> slices = gradients_.slices();
   for (optim::Slice& slice : slices) {
-    const bool is_frozen =
-        config_.train.freeze_router && layer_of_router_weight_.contains(slice.parameter);
-    slice.learning_rate_scale =
-        is_frozen ? 0.0
-                  : learning_rate_scale(slice.parameter->name, config_.model.num_layers,
-                                        config_.optim.layer_decay);
+    slice.learning_rate_scale = learning_rate_scale(slice.parameter->name, config_.model.num_layers,
+                                                    config_.optim.layer_decay);
   }
   return slices;
 }
 
+// Adam moves nothing that never had a gradient, and router weights do not decay.
 void Trainer::drop_router_gradients() const {
   const at::NoGradGuard no_grad;
   for (const optim::Slice& slice : optimizer_.slices()) {

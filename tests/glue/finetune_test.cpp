@@ -6,105 +6,20 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
+#include <sstream>
 #include <string>
 
-#include "support/temporary_folder.h"
-#include "support/tiny_model.h"
+#include "glue/finetune_fixture.h"
 #include "switchyard/checkpoint/checkpoint.h"
-#include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
-#include "switchyard/data/prepare.h"
-#include "switchyard/format/json.h"
 #include "switchyard/glue/predict.h"
-#include "switchyard/train/pretrain.h"
 
 namespace switchyard::glue {
 namespace {
 
-namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-// Rows that a word decides: "good" is 1, "poor" is 0.
-std::string sentences(int count, const std::string& header) {
-  std::string text = header;
-  for (int i = 0; i < count; ++i) {
-    text += (i % 3 == 0 ? "so good " : "so poor ") + std::to_string(i) + "\t" +
-            (i % 3 == 0 ? "1" : "0") + "\n";
-  }
-  return text;
-}
-
-class Finetune : public ::testing::Test {
- protected:
-  Finetune() {
-    std::string text;
-    for (int i = 0; i < 300; ++i)
-      text += "line " + std::to_string(i % 10) + " is so good or poor\n";
-    write("text.txt", text);
-    data::PrepareOptions prepare;
-    prepare.inputs = {(folder_ / "text.txt").string()};
-    prepare.tokenizer = "bytes";
-    prepare.output = folder_ / "data";
-    prepare.validation = 0.1;
-    (void)data::prepare(prepare);
-
-    write("glue/SST-2/train.tsv", sentences(40, "sentence\tlabel\n"));
-    write("glue/SST-2/dev.tsv", sentences(13, "sentence\tlabel\n"));
-    write("glue/SST-2/test.tsv", "index\tsentence\n0\tso good\n1\tso poor\n");
-    std::string scores = "index\tsentence1\tsentence2\tscore\n";
-    for (int i = 0; i < 10; ++i) {
-      scores += std::to_string(i) + "\ta man\ta " + std::string(1, static_cast<char>('a' + i)) +
-                "\t" + std::to_string(i * 0.5) + "\n";
-    }
-    write("glue/STS-B/train.tsv", scores);
-    write("glue/STS-B/dev.tsv", scores);
-    options_ = {.tasks = parse_tasks("sst2"),
-                .data = folder_ / "glue",
-                .from = folder_ / "run",
-                .config_file = {},
-                .tokenizer = {},
-                .output = folder_ / "out",
-                .overrides = {"train.global_batch_size=8", "finetune.max_length=24",
-                              "finetune.epochs=8", "optim.learning_rate=1e-2", "model.dropout=0"}};
-  }
-
-  void write(const std::string& name, const std::string& text) const {
-    fs::create_directories((folder_ / name).parent_path());
-    std::ofstream(folder_ / name) << text;
-  }
-
-  void pretrain(const std::string& type = "encoder") const {
-    config::Config config = testing::tiny_config();
-    config.model.type = type;
-    config.model.vocab_size = 0;
-    config.data.path = (folder_ / "data").string();
-    config.run.dir = (folder_ / "run").string();
-    config.train.steps = 3;
-    config.schedule.steps = 3;
-    config.schedule.warmup_steps = 0;
-    (void)train::pretrain(config);
-  }
-
-  template <typename Kind>
-  [[nodiscard]] std::string problem() const {
-    try {
-      (void)finetune(options_);
-    } catch (const Kind& error) {
-      return error.what() + std::string(" | ") + error.hint();
-    }
-    return "nothing";
-  }
-
-  [[nodiscard]] format::Json json(const std::string& name) const {
-    return format::parse_json(read_file(folder_ / name), name);
-  }
-
-  testing::TemporaryFolder folder_;
-  FinetuneOptions options_;
-};
 
 TEST_F(Finetune, LearnsATaskFromAPretrainedEncoder) {
   pretrain();
@@ -207,20 +122,6 @@ TEST_F(Finetune, AScoreIsLearnedToo) {
   EXPECT_TRUE(results[0].majority.empty());
 }
 
-TEST_F(Finetune, FewerRowsThanABatchAreATaskAsWell) {
-  pretrain();
-  options_.overrides = {"train.global_batch_size=64", "finetune.epochs=2", "finetune.max_rows=5"};
-  const std::vector<TaskResult> results = finetune(options_);
-  EXPECT_EQ(results[0].num_train_rows, 5);
-  EXPECT_EQ(results[0].seeds[0].num_steps, 2) << "a step of five rows an epoch";
-}
-
-TEST_F(Finetune, ALastBatchOfOneRowIsABatch) {
-  pretrain();
-  options_.overrides = {"train.global_batch_size=13", "finetune.epochs=1"};  // 40 = 3 * 13 + 1
-  EXPECT_EQ(finetune(options_)[0].seeds[0].num_steps, 4);
-}
-
 TEST_F(Finetune, OtherRowsInTheSameFolderAreRefusedAndSaidWhich) {
   pretrain();
   options_.overrides = {"finetune.epochs=1"};
@@ -250,83 +151,6 @@ TEST_F(Finetune, SeedsThatDivergeAreResultsAndOthersGoOn) {
   const auto time = fs::last_write_time(folder_ / "out/sst2/seed-7/metrics.jsonl");
   EXPECT_EQ(finetune(options_)[0].num_diverged(), 2);
   EXPECT_EQ(fs::last_write_time(folder_ / "out/sst2/seed-7/metrics.jsonl"), time);
-}
-
-TEST_F(Finetune, AnEarlyStopLeavesStepsOutAndTheResultSaysHowManyWereMade) {
-  pretrain();
-  options_.overrides = {"finetune.epochs=30", "optim.learning_rate=0",
-                        "train.early_stop_patience=2", "train.global_batch_size=8"};
-  const SeedResult seed = finetune(options_)[0].seeds[0];
-  EXPECT_EQ(seed.best_step, 5);
-  EXPECT_EQ(seed.num_steps, 15) << "the first epoch and two without improvement";
-  EXPECT_EQ(json("out/sst2/seed-7/eval_results.json")["steps"], 15);
-  EXPECT_THAT(read_file(folder_ / "out/log.txt"), ::testing::Not(HasSubstr("best -0.")));
-}
-
-TEST_F(Finetune, DevChoosesALearningRateAndAllSeedsTakeIt) {
-  pretrain();
-  options_.num_seeds = 2;
-  options_.overrides.emplace_back("finetune.learning_rates=[1e-7, 1e-2]");
-  const TaskResult result = finetune(options_)[0];
-  EXPECT_EQ(result.learning_rate, 1e-2);
-  ASSERT_EQ(result.tried_rates.size(), 2U);
-  EXPECT_EQ(result.tried_rates[0].first, 1e-7);
-  EXPECT_LT(result.tried_rates[0].second, result.tried_rates[1].second);
-  for (const SeedResult& seed : result.seeds) EXPECT_EQ(seed.learning_rate, 1e-2);
-  EXPECT_TRUE(fs::exists(folder_ / "out/sst2/lr-1e-07/seed-7/eval_results.json"));
-  EXPECT_FALSE(fs::exists(folder_ / "out/sst2/lr-1e-07/seed-8")) << "the first seed alone tries";
-  EXPECT_TRUE(fs::exists(folder_ / "out/sst2/lr-0.01/seed-8/eval_results.json"));
-  EXPECT_EQ(json("out/results.json")[0]["learning_rate"], 1e-2);
-  EXPECT_THAT(read_file(folder_ / "out/results.md"), HasSubstr("**0.01 "));
-  // Again: what is done is read.
-  const auto time = fs::last_write_time(folder_ / "out/sst2/lr-1e-07/seed-7/metrics.jsonl");
-  (void)finetune(options_);
-  EXPECT_EQ(fs::last_write_time(folder_ / "out/sst2/lr-1e-07/seed-7/metrics.jsonl"), time);
-}
-
-TEST_F(Finetune, LowerLayersMoveLessAndAFrozenRouterDoesNot) {
-  pretrain();
-  options_.overrides = {"finetune.epochs=1",
-                        "optim.learning_rate=1e-3",
-                        "optim.layer_decay=0.01",
-                        "train.freeze_router=true",
-                        "optim.weight_decay=0",
-                        "model.dropout=0",
-                        "model.moe.loss.load_balance=0.5"};
-  (void)finetune(options_);
-  const auto weights = [&](const std::string& run) {
-    return checkpoint::Checkpoint::open(folder_ / run).weights().copies();
-  };
-  const auto before = weights("run");
-  const auto after = weights("out/sst2/seed-7");
-  const auto moved = [&](const std::string& name) {
-    return after.at(name).sub(before.at(name)).abs().max().item<double>();
-  };
-  EXPECT_EQ(moved("model.layers.1.moe.router.weight"), 0.0);
-  const double norm = moved("model.norm.weight");
-  const double upper = moved("model.layers.1.self_attn.v_proj.weight");
-  const double lower = moved("model.layers.0.self_attn.v_proj.weight");
-  const double embedding = moved("model.embed_tokens.weight");
-  // Adam's first steps are about the learning rate, whatever the gradient.
-  EXPECT_GT(norm, 10 * upper);
-  EXPECT_GT(upper, 10 * lower);
-  EXPECT_GT(lower, 10 * embedding);
-  EXPECT_GT(embedding, 0.0);
-}
-
-TEST_F(Finetune, ADecoderIsReadAtItsLastToken) {
-  pretrain("decoder");
-  const TaskResult result = finetune(options_)[0];
-  EXPECT_GT(result.seeds[0].dev[0].metrics.at("accuracy"), 0.9);
-  EXPECT_THAT(read_file(folder_ / "out/sst2/seed-7/config.resolved.yaml"),
-              HasSubstr("pooling: last"));
-  write("new.tsv", "sentence\nso good 99\nso poor 98\n");
-  EXPECT_EQ(
-      predict_file({.run = folder_ / "out/sst2/seed-7", .input = (folder_ / "new.tsv").string()}),
-      "index\tprediction\n0\t1\n1\t0\n");
-  options_.output = folder_ / "first";
-  options_.overrides.emplace_back("finetune.pooling=first");
-  EXPECT_THAT(problem<UsageError>(), HasSubstr("has seen no other"));
 }
 
 TEST_F(Finetune, WithoutACheckpointItNeedsAConfigAndATokenizer) {

@@ -59,6 +59,8 @@ struct VerbSpec {
 
 // A verb that may run as one of several ranks.
 [[nodiscard]] bool trains(const VerbSpec& verb);
+// The one of them whose settings are read with a checkpoint, by the engine alone.
+inline constexpr std::string_view kFinetune = "finetune";
 // The verb whose arguments end at `--`, behind which is the command of a rank.
 inline constexpr std::string_view kLaunch = "launch";
 

@@ -16,12 +16,15 @@ namespace switchyard::cli {
 
 int run_finetune(const config::ParsedArguments& arguments) {
   const std::string from = arguments.text("--from");
-  glue::FinetuneOptions options{.tasks = glue::parse_tasks(arguments.text("--task")),
+  glue::FinetuneOptions options{.tasks = arguments.text("--task") == "custom"
+                                             ? std::vector<const glue::Task*>()
+                                             : glue::parse_tasks(arguments.text("--task")),
                                 .data = arguments.text("--data"),
                                 .from = from == "none" ? "" : from,
                                 .config_file = arguments.text("CONFIG.yaml"),
                                 .tokenizer = arguments.text("--tokenizer"),
                                 .output = arguments.text("--output"),
+                                .baseline = arguments.text("--baseline"),
                                 .num_seeds = arguments.integer("--seeds"),
                                 .submission = arguments.has("--submission"),
                                 .overrides = arguments.overrides()};

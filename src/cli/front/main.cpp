@@ -12,6 +12,7 @@
 #include "cli/front/engine.h"
 #include "cli/front/launch.h"
 #include "switchyard/config/begin.h"
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
@@ -57,6 +58,24 @@ switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::
   return run;
 }
 
+// Of `finetune`: what launching it needs to know.
+switchyard::config::Config config_of_finetune(const ParsedArguments& arguments) {
+  namespace config = switchyard::config;
+  const std::string from = arguments.text("--from");
+  std::vector<std::string> settings = {"train.steps=1"};
+  std::string file = arguments.text("CONFIG.yaml");
+  if (from != "none") {
+    file = (config::parse_named_run(from).run / config::kResolvedConfigName).string();
+    settings.clear();
+  }
+  for (const std::string& setting : arguments.overrides()) {
+    if (setting.starts_with("train.device=")) settings.push_back(setting);
+  }
+  config::Config run = config::load(file, settings).config;
+  run.run.dir = arguments.text("--output");
+  return run;
+}
+
 // What is started again goes on with what there is by then, and goes back to no step a second time.
 std::vector<std::string> again(std::vector<std::string> command, const std::string& verb) {
   const auto has = [&command](const char* flag) {
@@ -97,7 +116,9 @@ int run_launch(std::span<const std::string> command_line) {
     return switchyard::kExitDone;
   }
   const std::int64_t num_ranks = arguments.integer("--nproc");
-  const config::Config run = config_of_run(of_rank, num_ranks, true);
+  const config::Config run = verb.verb->name == config::kFinetune
+                                 ? config_of_finetune(of_rank)
+                                 : config_of_run(of_rank, num_ranks, true);
   switchyard::cli::Launch what{.num_ranks = num_ranks,
                                .num_restarts = arguments.integer("--restarts"),
                                .command = {switchyard::cli::this_program()},
@@ -124,7 +145,7 @@ bool answer(const ParsedArguments& arguments) {
                                              : config::reference_text());
   } else {
     if (verb == "plan") (void)load_config(arguments);
-    if (config::trains(arguments.verb())) {
+    if (config::trains(arguments.verb()) && verb != config::kFinetune) {
       const switchyard::RankEnvironment ranks = switchyard::read_rank_environment();
       // Of several ranks the engine looks at the folder, once they can tell each other.
       (void)config_of_run(arguments, ranks.num_ranks, ranks.num_ranks == 1);

@@ -259,7 +259,7 @@ std::string verb_suggestion(const std::string& given, const std::vector<std::str
 }  // namespace
 
 bool trains(const VerbSpec& verb) {
-  return verb.name == "pretrain" || verb.name == "resume";
+  return verb.name == "pretrain" || verb.name == "resume" || verb.name == kFinetune;
 }
 
 std::span<const VerbSpec> all_verbs() {
