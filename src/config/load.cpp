@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "config/load_sources.h"
 #include "config/merge.h"
 #include "config/resolve.h"
 #include "config/validate.h"
@@ -26,8 +27,13 @@ constexpr const char* kRelationHint =
   throw ConfigError(std::move(lines), hint);
 }
 
-Resolved finish(std::vector<Source> sources, const std::string& name,
-                std::span<const std::string> overrides, Scope scope, Problems& problems) {
+}  // namespace
+
+ConfigError::ConfigError(std::vector<std::string> problems, const std::string& hint)
+    : UsageError(join(problems, "\n"), hint), problems_(std::move(problems)) {}
+
+Resolved load_sources(std::vector<Source> sources, const std::string& name,
+                      std::span<const std::string> overrides, Scope scope, Problems& problems) {
   sources.push_back(read_overrides(overrides, problems));
   if (problems.incomplete()) raise(problems, kReferenceHint);
   Merged merged = merge(std::move(sources), problems);
@@ -40,29 +46,25 @@ Resolved finish(std::vector<Source> sources, const std::string& name,
           .dropped = std::move(merged.dropped)};
 }
 
-}  // namespace
-
-ConfigError::ConfigError(std::vector<std::string> problems, const std::string& hint)
-    : UsageError(join(problems, "\n"), hint), problems_(std::move(problems)) {}
-
 Resolved load(const std::filesystem::path& file, std::span<const std::string> overrides) {
   Problems problems;
   std::vector<Source> sources = read_files(file, problems);
-  return finish(std::move(sources), printable(file.string()), overrides, Scope::kRun, problems);
+  return load_sources(std::move(sources), printable(file.string()), overrides, Scope::kRun,
+                      problems);
 }
 
 Resolved load_text(std::string_view yaml, std::string_view name,
                    std::span<const std::string> overrides) {
   Problems problems;
   std::vector<Source> sources = read_text(yaml, name, problems);
-  return finish(std::move(sources), printable(name), overrides, Scope::kRun, problems);
+  return load_sources(std::move(sources), printable(name), overrides, Scope::kRun, problems);
 }
 
 ModelConfig load_model_text(std::string_view yaml, std::string_view name,
                             std::span<const std::string> overrides) {
   Problems problems;
   std::vector<Source> sources = read_text(yaml, name, problems);
-  return finish(std::move(sources), printable(name), overrides, Scope::kModelOnly, problems)
+  return load_sources(std::move(sources), printable(name), overrides, Scope::kModelOnly, problems)
       .config.model;
 }
 

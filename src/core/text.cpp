@@ -123,8 +123,9 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 std::string abbreviated_name(std::string_view name, std::span<const std::string> candidates) {
   std::string found;
   for (const std::string& candidate : candidates) {
-    if (!abbreviates(name, candidate)) continue;
-    if (!found.empty()) return {};
+    if (!abbreviates(name, candidate) || candidate == found + "s") continue;
+    // A list of what another names, such as learning_rates, is no second meaning.
+    if (!found.empty() && found != candidate + "s") return {};
     found = candidate;
   }
   return found;

@@ -81,8 +81,8 @@ std::optional<TsvReader::Row> TsvReader::next() {
 std::size_t TsvReader::column(std::string_view column_name) const {
   const auto found = std::find(columns_.begin(), columns_.end(), column_name);
   if (found == columns_.end()) {
-    throw DataError(fmt::format("{}: no column '{}'; there are: {}", name_, printable(column_name),
-                                printable(join(columns_, ", "), 400)));
+    throw DataError(fmt::format("{}:1: no column '{}'; there are: {}", name_,
+                                printable(column_name), printable(join(columns_, ", "), 400)));
   }
   return static_cast<std::size_t>(found - columns_.begin());
 }

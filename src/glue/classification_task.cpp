@@ -4,12 +4,14 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mse_loss.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "switchyard/core/text.h"
-#include "switchyard/data/sample_source.h"
 #include "switchyard/glue/metrics.h"
 #include "switchyard/inference/batching.h"
 
@@ -17,7 +19,6 @@ namespace switchyard::glue {
 namespace {
 
 constexpr std::int64_t kTokensPerPass = 4096;
-constexpr double kWorst = 1.0;  // of judged(), for a metric that is not a number
 
 // `rows` side by side, with their labels.
 model::MicroBatch batch_of(const std::vector<const EncodedRow*>& rows, const Task& task,
@@ -51,6 +52,27 @@ at::Tensor loss_sum(const at::Tensor& logits_BC, const at::Tensor& label_B, cons
   return at::cross_entropy_loss(logits_BC, label_B, /*weight=*/{}, at::Reduction::Sum);
 }
 
+// Rows that are computed together.
+struct Pass {
+  std::int64_t first = 0;
+  std::vector<const EncodedRow*> rows = {};
+};
+
+std::vector<Pass> passes_of(const EncodedSet& set) {
+  std::vector<Pass> passes;
+  std::int64_t num_tokens = 0;
+  for (std::size_t i = 0; i < set.rows.size(); ++i) {
+    const std::int64_t length = std::ssize(set.rows[i].token);
+    if (passes.empty() || num_tokens + length > kTokensPerPass) {
+      passes.push_back({.first = static_cast<std::int64_t>(i)});
+      num_tokens = 0;
+    }
+    passes.back().rows.push_back(&set.rows[i]);
+    num_tokens += length;
+  }
+  return passes;
+}
+
 std::vector<double> labels_of(const EncodedSet& set) {
   std::vector<double> labels;
   for (const EncodedRow& row : set.rows) labels.push_back(row.label);
@@ -61,17 +83,15 @@ std::vector<double> labels_of(const EncodedSet& set) {
 
 ClassificationObjective::ClassificationObjective(model::Classifier& classifier,
                                                  const EncodedSet& rows, const Task& task,
-                                                 std::int64_t max_length, std::uint64_t seed)
-    : classifier_(classifier), rows_(rows), task_(task), max_length_(max_length), seed_(seed) {}
+                                                 std::int64_t max_length, const RowOrder& order)
+    : classifier_(classifier), rows_(rows), task_(task), max_length_(max_length), order_(order) {}
 
 model::MicroBatch ClassificationObjective::micro_batch(std::int64_t first, std::int64_t count,
                                                        std::int64_t sequence_idx) const {
-  const auto num_rows = static_cast<std::int64_t>(rows_.rows.size());
   std::vector<const EncodedRow*> chosen;
   for (std::int64_t n = first; n < first + count; ++n) {
-    const auto epoch = static_cast<std::uint64_t>(n / num_rows);
-    const data::Permutation order(num_rows, seed_ * 0x9E3779B97F4A7C15ULL + epoch);
-    chosen.push_back(&rows_.rows[static_cast<std::size_t>(order(n % num_rows))]);
+    const std::optional<std::int64_t> row = order_.row(n);
+    if (row) chosen.push_back(&rows_.rows[static_cast<std::size_t>(*row)]);
   }
   return batch_of(chosen, task_, max_length_, sequence_idx);
 }
@@ -82,6 +102,11 @@ train::Objective::Result ClassificationObjective::forward(const model::MicroBatc
   const at::Tensor logits_BC = classifier_.head().logits(output.hidden_TH, micro.batch);
   return {.loss_sum = loss_sum(logits_BC, micro.batch.label_B, task_),
           .routes = std::move(output.routes)};
+}
+
+RowOrder row_order(const config::Config& config, const EncodedSet& rows) {
+  return {std::ssize(rows.rows), config.train.global_batch_size, config.finetune.epochs,
+          config.run.seed};
 }
 
 std::optional<double> Predictions::experts_per_token() const {
@@ -103,37 +128,48 @@ std::optional<Predictions> predict(model::Classifier& classifier, const Task& ta
                                    const EncodedSet& set, std::int64_t max_length,
                                    const PassOptions& options) {
   const at::NoGradGuard no_grad;
-  Predictions result;
-  double sum = 0.0;
-  for (std::size_t first = 0; first < set.rows.size();) {
+  const std::vector<Pass> passes = passes_of(set);
+  const auto num_rows = std::ssize(set.rows);
+  const auto num_passes = std::ssize(passes);
+  const std::int64_t num_layers = classifier.config().num_layers;
+  // The rows' values, the passes' losses, the layers' expert rows; exact also as a sum over ranks.
+  at::Tensor found = at::zeros({num_rows + num_passes + num_layers}, at::kDouble);
+  auto* value = found.mutable_data_ptr<double>();
+  auto* loss = value + num_rows;
+  auto* expert_rows = loss + num_passes;
+  for (std::int64_t begin = 0; begin < num_passes; begin += options.ranks.num_ranks) {
     if (options.should_stop && options.should_stop()) return std::nullopt;
-    std::vector<const EncodedRow*> rows;
-    std::int64_t num_tokens = 0;
-    for (std::size_t i = first; i < set.rows.size(); ++i) {
-      const std::int64_t length = std::ssize(set.rows[i].token);
-      if (!rows.empty() && num_tokens + length > kTokensPerPass) break;
-      rows.push_back(&set.rows[i]);
-      num_tokens += length;
-    }
-    model::Batch batch = batch_of(rows, task, max_length, 0).batch;
+    const std::int64_t own = begin + options.ranks.rank;
+    if (own >= num_passes) continue;
+    const Pass& pass = passes[static_cast<std::size_t>(own)];
+    model::Batch batch = batch_of(pass.rows, task, max_length, 0).batch;
     batch = model::to_device(batch, classifier.device());
     const model::TrunkOutput output = classifier.forward(batch, {.step = options.step});
     const at::Tensor logits_BC = classifier.head().logits(output.hidden_TH, batch);
-    sum += loss_sum(logits_BC, batch.label_B, task).item<double>();
+    loss[own] = loss_sum(logits_BC, batch.label_B, task).item<double>();
     const at::Tensor values = (task.is_regression() ? logits_BC.squeeze(1) : logits_BC.argmax(1))
-                                  .to(at::kCPU, at::kDouble);
-    const auto* value = values.const_data_ptr<double>();
-    result.value.insert(result.value.end(), value, value + values.numel());
-    result.num_tokens += num_tokens;
+                                  .to(at::kCPU, at::kDouble)
+                                  .contiguous();
+    std::copy_n(values.const_data_ptr<double>(), values.numel(), value + pass.first);
     for (const model::LayerRoute& route : output.routes) {
-      result.expert_rows_of_layer[route.layer] += route.routing.num_rows();
+      expert_rows[route.layer] += static_cast<double>(route.routing.num_rows());
     }
-    first += rows.size();
     if (options.progress) {
-      options.progress(static_cast<std::int64_t>(first), std::ssize(set.rows));
+      options.progress(std::min(num_rows, pass.first + std::ssize(pass.rows)), num_rows);
     }
   }
-  result.loss = sum / static_cast<double>(set.rows.size());
+  if (options.ranks.sum) options.ranks.sum(found);
+  value = found.mutable_data_ptr<double>();
+  loss = value + num_rows;
+  expert_rows = loss + num_passes;
+  Predictions result{
+      .value = {value, value + num_rows},
+      .loss = std::accumulate(loss, loss + num_passes, 0.0) / static_cast<double>(num_rows),
+      .num_tokens = set.num_tokens,
+      .expert_rows_of_layer = {}};
+  for (const auto& [layer, router] : classifier.routers()) {
+    result.expert_rows_of_layer[layer] = std::llround(expert_rows[layer]);
+  }
   return result;
 }
 
@@ -143,7 +179,8 @@ ClassificationTask::ClassificationTask(const config::Config& config, model::Clas
       classifier_(classifier),
       task_(task),
       data_(data),
-      objective_(classifier, data.train, task, config.finetune.max_length, config.run.seed),
+      objective_(classifier, data.train, task, config.finetune.max_length,
+                 row_order(config, data.train)),
       // The head sees a row once: nothing beside the trunk.
       flops_(model::count_training_flops(
           config.model,
@@ -156,6 +193,7 @@ std::optional<telemetry::EvaluationRecord> ClassificationTask::evaluate(
   for (std::size_t i = 0; i < data_.dev.size(); ++i) {
     const auto predicted = predict(classifier_, task_, data_.dev[i], config_.finetune.max_length,
                                    {.step = options.step,
+                                    .ranks = options.ranks,
                                     .should_stop = options.should_stop,
                                     .progress = i == 0 ? options.progress : nullptr});
     if (!predicted) return std::nullopt;
@@ -171,7 +209,7 @@ std::optional<telemetry::EvaluationRecord> ClassificationTask::evaluate(
 
 double ClassificationTask::judged(const telemetry::EvaluationRecord& record) const {
   const auto found = record.metrics.find(metric_name(task_.metrics.front()));
-  if (found == record.metrics.end() || std::isnan(found->second)) return kWorst;
+  if (found == record.metrics.end()) return std::numeric_limits<double>::quiet_NaN();
   return -found->second;
 }
 

@@ -9,9 +9,11 @@
 #include <string_view>
 #include <vector>
 
+#include "glue/row_order.h"
 #include "switchyard/config/config.h"
 #include "switchyard/glue/encoding.h"
 #include "switchyard/glue/tasks.h"
+#include "switchyard/inference/rank_share.h"
 #include "switchyard/model/classifier.h"
 #include "switchyard/model/throughput.h"
 #include "switchyard/train/task.h"
@@ -20,9 +22,9 @@ namespace switchyard::glue {
 
 class ClassificationObjective final : public train::Objective {
  public:
-  // Sample n is row n of the epoch's own order, a function of the seed. All must outlive this.
+  // All must outlive this.
   ClassificationObjective(model::Classifier& classifier, const EncodedSet& rows, const Task& task,
-                          std::int64_t max_length, std::uint64_t seed);
+                          std::int64_t max_length, const RowOrder& order);
   [[nodiscard]] model::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
                                               std::int64_t sequence_idx) const override;
   // Cross-entropy, or squared error of scores, summed over rows.
@@ -34,8 +36,11 @@ class ClassificationObjective final : public train::Objective {
   const EncodedSet& rows_;
   const Task& task_;
   std::int64_t max_length_;
-  std::uint64_t seed_;
+  RowOrder order_;
 };
+
+// How the run of this config reads the task's training rows.
+[[nodiscard]] RowOrder row_order(const config::Config& config, const EncodedSet& rows);
 
 // What a classifier says of a file.
 struct Predictions {
@@ -51,7 +56,9 @@ struct Predictions {
 
 struct PassOptions {
   std::int64_t step = 0;  // training steps done
-  std::function<bool()> should_stop = {};
+  // Each takes its part of the passes, and all get all predictions, bit for bit those of one rank.
+  inference::RankShare ranks = {};
+  std::function<bool()> should_stop = {};  // asked by all ranks as often
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
 };
 // In the order of the rows; none when should_stop said so.
@@ -63,7 +70,8 @@ struct TaskData {
   EncodedSet train;
   std::vector<EncodedSet> dev;  // as Task::dev
   data::Tokenizer tokenizer;
-  std::string fingerprint;
+  std::string train_fingerprint;
+  std::string dev_fingerprint;
 };
 
 class ClassificationTask final : public train::Task {
@@ -78,15 +86,18 @@ class ClassificationTask final : public train::Task {
   // Loss and metrics of the first dev file, metrics of the others with their suffix.
   [[nodiscard]] std::optional<telemetry::EvaluationRecord> evaluate(
       const train::EvaluationOptions& options) override;
-  // The task's first metric, negated.
+  // The task's first metric, negated; not a number where it is none.
   [[nodiscard]] double judged(const telemetry::EvaluationRecord& record) const override;
+  [[nodiscard]] bool judges_negated() const override { return true; }
   [[nodiscard]] bool can_sample() const override { return false; }
   [[nodiscard]] std::string sample(std::int64_t /*step*/,
                                    const inference::RankShare& /*ranks*/) override {
     return {};
   }
   [[nodiscard]] const data::Tokenizer& tokenizer() const override { return data_.tokenizer; }
-  [[nodiscard]] std::string data_fingerprint() const override { return data_.fingerprint; }
+  [[nodiscard]] std::string data_fingerprint() const override {
+    return data_.train_fingerprint + "-" + data_.dev_fingerprint;
+  }
   [[nodiscard]] std::vector<std::string> next_commands(const std::string& /*run*/) const override {
     return {};
   }

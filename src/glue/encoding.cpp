@@ -20,17 +20,25 @@ void cut_longest_first(Ids& a, Ids& b, std::size_t room) {
   b.resize(right);
 }
 
+std::int32_t separator_of(const data::Tokenizer& tokenizer, const RowFormat& format) {
+  if (!format.causal) return data::SpecialTokens::behind(tokenizer.vocab_size()).sep;
+  if (const auto separator = tokenizer.separator_id()) return *separator;
+  throw UsageError("the decoder's tokenizer has no piece that separates documents",
+                   "a row of a task needs one behind every text; fine-tune an encoder");
+}
+
 }  // namespace
 
 EncodedSet encode_rows(const Task& task, const std::vector<Row>& rows,
-                       const data::Tokenizer& tokenizer, std::int64_t max_length) {
+                       const data::Tokenizer& tokenizer, const RowFormat& format) {
   const std::int64_t num_texts = task.has_pairs() ? 2 : 1;
-  const std::int64_t room = max_length - 1 - num_texts;
+  const std::int64_t num_special = num_texts + (format.causal ? 0 : 1);
+  const std::int64_t room = format.max_length - num_special;
   if (room < num_texts) {
     throw UsageError(fmt::format("finetune.max_length: {} leaves {} for {} beside {} special ones",
-                                 max_length, room < 1 ? "no token" : "one token",
-                                 num_texts == 1 ? "a text" : "two texts", num_texts + 1),
-                     fmt::format("{} needs at least {}", task.folder, 2 * num_texts + 1));
+                                 format.max_length, room < 1 ? "no token" : "one token",
+                                 num_texts == 1 ? "a text" : "two texts", num_special),
+                     fmt::format("{} needs at least {}", task.folder, num_special + num_texts));
   }
   std::vector<std::string_view> texts;
   for (const Row& row : rows) {
@@ -38,7 +46,7 @@ EncodedSet encode_rows(const Task& task, const std::vector<Row>& rows,
     if (task.has_pairs()) texts.emplace_back(row.text_b);
   }
   std::vector<Ids> ids = tokenizer.encode_batch(texts);
-  const auto special = data::SpecialTokens::behind(tokenizer.vocab_size());
+  const std::int32_t sep = separator_of(tokenizer, format);
   EncodedSet set;
   auto next = ids.begin();
   for (const Row& row : rows) {
@@ -48,10 +56,13 @@ EncodedSet encode_rows(const Task& task, const std::vector<Row>& rows,
       cut_longest_first(a, b, static_cast<std::size_t>(room));
       ++set.num_cut;
     }
-    EncodedRow encoded{.token = {special.cls}, .label = row.label};
+    EncodedRow encoded{.token = {}, .label = row.label};
+    if (!format.causal) {
+      encoded.token.push_back(data::SpecialTokens::behind(tokenizer.vocab_size()).cls);
+    }
     const auto append = [&](const Ids& text) {
       encoded.token.insert(encoded.token.end(), text.begin(), text.end());
-      encoded.token.push_back(special.sep);
+      encoded.token.push_back(sep);
     };
     append(a);
     if (task.has_pairs()) append(b);
@@ -62,15 +73,18 @@ EncodedSet encode_rows(const Task& task, const std::vector<Row>& rows,
   return set;
 }
 
-std::string fingerprint_of(const EncodedSet& set) {
+std::string fingerprint_of(std::span<const EncodedSet> sets) {
   std::string bytes;
   const auto add = [&bytes](const auto& value) {
     bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
   };
-  for (const EncodedRow& row : set.rows) {
-    add(row.label);
-    add(row.token.size());
-    for (const std::int32_t token : row.token) add(token);
+  for (const EncodedSet& set : sets) {
+    add(set.rows.size());
+    for (const EncodedRow& row : set.rows) {
+      add(row.label);
+      add(row.token.size());
+      for (const std::int32_t token : row.token) add(token);
+    }
   }
   return to_hex(xxh3(bytes));
 }

@@ -8,13 +8,21 @@
 
 namespace switchyard::glue {
 namespace fs = std::filesystem;
+namespace {
+
+model::Pooling pooling_of(const config::Config& config) {
+  if (config.finetune.pooling == "first") return model::Pooling::first;
+  if (config.finetune.pooling == "last") return model::Pooling::last;
+  return model::Pooling::mean;
+}
+
+}  // namespace
 
 std::unique_ptr<model::Classifier> make_classifier(const config::Config& config, const Task& task) {
-  const model::Pooling pooling =
-      config.finetune.pooling == "first" ? model::Pooling::first : model::Pooling::mean;
   auto classifier = std::make_unique<model::Classifier>(
       config.model, config.finetune.max_length, static_cast<std::int64_t>(task.num_outputs()),
-      pooling, ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
+      pooling_of(config),
+      ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
   classifier->initialize(config.run.seed);
   return classifier;
 }

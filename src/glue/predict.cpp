@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "glue/classification_task.h"
+#include "glue/custom.h"
 #include "glue/fine_tuned.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
@@ -21,7 +22,7 @@ namespace switchyard::glue {
 namespace fs = std::filesystem;
 namespace {
 
-const Task& task_of(const fs::path& run) {
+void check_finished(const fs::path& run) {
   const fs::path results = run / kResultsName;
   std::error_code ignored;
   if (!fs::exists(results, ignored)) {
@@ -29,8 +30,13 @@ const Task& task_of(const fs::path& run) {
         fmt::format("{} is no finished fine-tuning (no {})", run.string(), kResultsName),
         "give a folder such as OUTPUT/mrpc/seed-1 of `switchyard finetune`");
   }
+}
+
+Task task_of(const fs::path& run, const config::Config& config) {
+  const fs::path results = run / kResultsName;
   const format::Json json = format::parse_json(read_file(results), results.string());
-  return *parse_tasks(format::json_string(json, "task", results.string())).front();
+  const std::string name = format::json_string(json, "task", results.string());
+  return name == kCustom ? custom_task(config.finetune) : *parse_tasks(name).front();
 }
 
 // The task's columns of text, and `index` where the header has it.
@@ -47,18 +53,22 @@ File columns_of(const Task& task, std::string_view text) {
 }  // namespace
 
 std::string predict_file(const PredictOptions& options) {
-  const Task& task = task_of(options.run);
+  check_finished(options.run);
+  const config::Config config = config::load(options.run / config::kResolvedConfigName, {}).config;
+  const Task task = task_of(options.run, config);
   const std::string name = options.input == "-" ? data::kStandardInput : options.input;
   const std::string text = data::read_text(options.input, "switchyard predict ... --input -").text;
-  const RowSet set = parse_rows(text, name, task, columns_of(task, text), Part::test);
+  const RowSet set = task.name == kCustom
+                         ? parse_custom_rows(text, name, task, config.finetune, Part::test)
+                         : parse_rows(text, name, task, columns_of(task, text), Part::test);
   if (set.num_broken > 0) {
     log::warning("{}: {} left out as broken, the first one: {}", name,
                  counted(set.num_broken, "row"), set.first_broken);
   }
-  const config::Config config = config::load(options.run / config::kResolvedConfigName, {}).config;
   const auto tokenizer = data::Tokenizer::load(best_checkpoint(options.run));
   const std::int64_t max_length = config.finetune.max_length;
-  const EncodedSet encoded = encode_rows(task, set.rows, tokenizer, max_length);
+  const EncodedSet encoded = encode_rows(
+      task, set.rows, tokenizer, {.max_length = max_length, .causal = config.model.is_causal()});
   const FineTuned model = load_best(config, task, options.run);
   const Predictions predicted =
       predict(*model.classifier, task, encoded, max_length, {.step = model.step}).value();

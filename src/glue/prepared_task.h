@@ -13,12 +13,13 @@ namespace switchyard::glue {
 
 struct PreparedTask {
   struct Test {
-    const File* file = nullptr;
+    File file;
     RowSet rows;
     EncodedSet encoded;
   };
-  const Task* task = nullptr;
+  Task task;
   TaskData data;
+  std::filesystem::path train_file;
   std::vector<RowSet> dev_rows;  // as Task::dev
   std::vector<Test> test;        // for a submission
 };
@@ -27,5 +28,9 @@ struct PreparedTask {
 // files for a submission only AX may be missing.
 [[nodiscard]] PreparedTask prepare_task(const Task& task, const std::filesystem::path& folder,
                                         const Start& start, bool submission);
+// The task of the user's own in `folder`; where the settings of `start` name no labels, they get
+// those of the training rows. A test file may be missing. Throws as parse_custom_rows() does.
+[[nodiscard]] PreparedTask prepare_custom_task(const std::filesystem::path& folder, Start& start,
+                                               bool submission);
 
 }  // namespace switchyard::glue

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <set>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
@@ -23,6 +22,8 @@ double value_of(const Json& entry) {
   return entry.is_null() ? std::numeric_limits<double>::quiet_NaN() : entry.get<double>();
 }
 
+}  // namespace
+
 std::vector<std::string> metric_names(const Task& task) {
   std::vector<std::string> names;
   for (const Metric metric : task.metrics) names.push_back(metric_name(metric));
@@ -30,64 +31,19 @@ std::vector<std::string> metric_names(const Task& task) {
   return names;
 }
 
-std::string cell(double value) {
-  return std::isfinite(value) ? fmt::format("{:.3f}", value) : "-";
+std::int64_t TaskResult::num_diverged() const {
+  return std::count_if(seeds.begin(), seeds.end(),
+                       [](const SeedResult& seed) { return seed.diverged; });
 }
-
-// The values of one metric of one dev file, by seed.
-std::vector<double> values_of(const TaskResult& result, std::size_t file, const std::string& name) {
-  std::vector<double> values;
-  for (const SeedResult& seed : result.seeds) values.push_back(seed.dev[file].metrics.at(name));
-  return values;
-}
-
-std::string experts_cell(const TaskResult& result) {
-  std::vector<double> values;
-  for (const SeedResult& seed : result.seeds) {
-    if (!seed.experts_per_token) return "-";
-    values.push_back(*seed.experts_per_token);
-  }
-  return fmt::format("{:.2f}", spread_of(values).median);
-}
-
-std::string table_of_layers(const std::vector<TaskResult>& results) {
-  std::set<std::int64_t> layers;
-  for (const TaskResult& result : results) {
-    for (const SeedResult& seed : result.seeds) {
-      for (const auto& [layer, k] : seed.experts_per_token_of_layer) layers.insert(layer);
-    }
-  }
-  if (layers.empty()) return {};
-  std::string head = "\nExperts per token by layer (median over seeds):\n\n| task |";
-  std::string rule = "\n|---|";
-  for (const std::int64_t layer : layers) {
-    head += fmt::format(" {} |", layer);
-    rule += "---|";
-  }
-  std::string text = head + rule + "\n";
-  for (const TaskResult& result : results) {
-    text += fmt::format("| {} |", result.task->folder);
-    for (const std::int64_t layer : layers) {
-      std::vector<double> values;
-      for (const SeedResult& seed : result.seeds) {
-        const auto found = seed.experts_per_token_of_layer.find(layer);
-        if (found != seed.experts_per_token_of_layer.end()) values.push_back(found->second);
-      }
-      text += values.empty() ? " - |" : fmt::format(" {:.2f} |", spread_of(values).median);
-    }
-    text += "\n";
-  }
-  return text;
-}
-
-}  // namespace
 
 std::string to_json(const SeedResult& result) {
   Json json;
   json["task"] = result.task;
   json["seed"] = result.seed;
+  json["learning_rate"] = result.learning_rate;
   json["best_step"] = result.best_step;
   json["steps"] = result.num_steps;
+  json["diverged"] = result.diverged;
   for (const FileResult& file : result.dev) {
     for (const auto& [name, value] : file.metrics) {
       json["eval_" + name + file.suffix] = number(value);
@@ -113,7 +69,10 @@ SeedResult parse_seed_result(const std::string& text, const std::string& source,
     result.seed = json.at("seed").get<std::uint64_t>();
     result.best_step = json.at("best_step").get<std::int64_t>();
     result.num_steps = json.at("steps").get<std::int64_t>();
+    result.learning_rate = json.at("learning_rate").get<double>();
+    result.diverged = json.at("diverged").get<bool>();
     for (const File& file : task.dev) {
+      if (result.diverged) break;
       FileResult part{
           .suffix = file.suffix,
           .metrics = {},
@@ -138,8 +97,8 @@ SeedResult parse_seed_result(const std::string& text, const std::string& source,
 }
 
 Spread spread_of(std::vector<double> values) {
-  SWITCHYARD_CHECK(!values.empty(), "no values");
-  if (std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); })) {
+  if (values.empty() ||
+      std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); })) {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     return {.median = nan, .least = nan, .most = nan};
   }
@@ -166,77 +125,24 @@ std::map<std::string, double> majority_metrics(const Task& task,
   return metrics;
 }
 
-std::string results_markdown(const std::vector<TaskResult>& results) {
-  std::string text =
-      "| task | metric | median | least | most | seeds | majority | training rows | dev rows | "
-      "experts per token |\n|---|---|---|---|---|---|---|---|---|---|\n";
-  std::string warnings;
-  for (const TaskResult& result : results) {
-    const Task& task = *result.task;
-    for (std::size_t file = 0; file < task.dev.size(); ++file) {
-      for (const std::string& name : metric_names(task)) {
-        const std::string key = name + task.dev[file].suffix;
-        const Spread spread = spread_of(values_of(result, file, name));
-        const auto majority = result.majority.find(key);
-        text += fmt::format(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", task.folder, key,
-            cell(spread.median), cell(spread.least), cell(spread.most), result.seeds.size(),
-            majority == result.majority.end() ? "-" : cell(majority->second), result.num_train_rows,
-            result.seeds.front().dev[file].num_rows, experts_cell(result));
-      }
-    }
-    for (const SeedResult& seed : result.seeds) {
-      if (!seed.dev.front().predicts_one_class) continue;
-      warnings += fmt::format("- {}, seed {}: the model says the same class for every row\n",
-                              task.folder, seed.seed);
-    }
-  }
-  text += table_of_layers(results);
-  if (!warnings.empty()) text += "\n" + warnings;
-  return text;
+namespace {
+
+std::string score_text(const Task& task, double score) {
+  if (!task.highest_score) return fmt::format("{}", score);
+  return fmt::format("{:.3f}", std::clamp(score, 0.0, *task.highest_score));
 }
 
-std::string results_json(const std::vector<TaskResult>& results) {
-  Json json = Json::array();
-  for (const TaskResult& result : results) {
-    Json entry;
-    entry["task"] = result.task->name;
-    entry["training_rows"] = result.num_train_rows;
-    for (std::size_t file = 0; file < result.task->dev.size(); ++file) {
-      for (const std::string& name : metric_names(*result.task)) {
-        const std::string key = name + result.task->dev[file].suffix;
-        const std::vector<double> values = values_of(result, file, name);
-        const Spread spread = spread_of(values);
-        Json& part = entry["eval_" + key];
-        part["median"] = number(spread.median);
-        part["least"] = number(spread.least);
-        part["most"] = number(spread.most);
-        for (const double value : values) part["by_seed"].push_back(number(value));
-        const auto majority = result.majority.find(key);
-        part["majority"] =
-            majority == result.majority.end() ? Json(nullptr) : number(majority->second);
-      }
-    }
-    entry["experts_per_token"] = Json::array();
-    for (const SeedResult& seed : result.seeds) {
-      entry["experts_per_token"].push_back(seed.experts_per_token ? number(*seed.experts_per_token)
-                                                                  : Json(nullptr));
-    }
-    json.push_back(std::move(entry));
-  }
-  return format::json_text(json, 2) + "\n";
-}
+}  // namespace
 
 std::string submission_text(const Task& task, const std::vector<Row>& rows,
                             const std::vector<double>& predicted) {
   SWITCHYARD_CHECK(rows.size() == predicted.size(), "{} predictions of {} rows", predicted.size(),
                    rows.size());
-  constexpr double kHighestScore = 5.0;
   std::string text = "index\tprediction\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::string value =
-        task.is_regression() ? fmt::format("{:.3f}", std::clamp(predicted[i], 0.0, kHighestScore))
-                             : task.labels.at(static_cast<std::size_t>(predicted[i]));
+    const std::string value = task.is_regression()
+                                  ? score_text(task, predicted[i])
+                                  : task.labels.at(static_cast<std::size_t>(predicted[i]));
     text += fmt::format("{}\t{}\n", rows[i].index, value);
   }
   return text;

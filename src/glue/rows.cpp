@@ -18,40 +18,6 @@ namespace {
 using format::TsvReader;
 
 constexpr double kMostBroken = 0.01;
-constexpr double kHighestScore = 5.0;  // of STS-B
-
-std::optional<double> parse_number(std::string_view text) {
-  double value = 0.0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
-    return std::nullopt;
-  }
-  return value;
-}
-
-// The class of a label; "1.0" is the class "1".
-std::optional<double> parse_class(const Task& task, std::string_view text) {
-  for (std::size_t i = 0; i < task.labels.size(); ++i) {
-    if (task.labels[i] == text) return static_cast<double>(i);
-    const auto known = parse_number(task.labels[i]);
-    if (known && known == parse_number(text)) return static_cast<double>(i);
-  }
-  return std::nullopt;
-}
-
-double parse_label(const Task& task, std::string_view text, const std::string& place) {
-  if (task.is_regression()) {
-    const auto score = parse_number(text);
-    if (score && *score >= 0.0 && *score <= kHighestScore) return *score;
-    throw DataError(fmt::format("{}: the score is '{}', expected a number from 0 to {:g}", place,
-                                printable(text), kHighestScore));
-  }
-  const auto found = parse_class(task, text);
-  if (found) return *found;
-  throw DataError(fmt::format("{}: unknown label '{}', expected {}", place, printable(text),
-                              join(task.labels, " or ")),
-                  fmt::format("is this a file of {}?", task.folder));
-}
 
 // Where the fields are.
 struct Places {
@@ -100,6 +66,45 @@ std::string hint_for(const fs::path& folder, const Task& task, const fs::path& f
 
 }  // namespace
 
+std::optional<double> parse_number(std::string_view text) {
+  double value = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+namespace {
+
+// "1.0" is the class "1".
+std::optional<double> parse_class(const Task& task, std::string_view text) {
+  for (std::size_t i = 0; i < task.labels.size(); ++i) {
+    if (task.labels[i] == text) return static_cast<double>(i);
+    const auto known = parse_number(task.labels[i]);
+    if (known && known == parse_number(text)) return static_cast<double>(i);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+double label_of(const Task& task, std::string_view text, const std::string& place) {
+  if (task.is_regression()) {
+    const auto score = parse_number(text);
+    const auto& highest = task.highest_score;
+    if (score && (!highest || (*score >= 0.0 && *score <= *highest))) return *score;
+    throw DataError(fmt::format("{}: the score is '{}', expected a number{}", place,
+                                printable(text),
+                                highest ? fmt::format(" from 0 to {:g}", *highest) : ""));
+  }
+  const auto found = parse_class(task, text);
+  if (found) return *found;
+  throw DataError(fmt::format("{}: unknown label '{}', expected {}", place, printable(text),
+                              join(task.labels, " or ")),
+                  fmt::format("is this a file of {}?", task.folder));
+}
+
 RowSet parse_rows(std::string_view text, const std::string& name, const Task& task,
                   const File& file, Part part) {
   const bool has_header = !task.headerless || part == Part::test;
@@ -126,7 +131,7 @@ RowSet parse_rows(std::string_view text, const std::string& name, const Task& ta
     }
     Row row{.text_a = std::string(fields->field[places.text_a]),
             .text_b = places.text_b ? std::string(fields->field[*places.text_b]) : std::string(),
-            .label = places.label ? parse_label(task, fields->field[*places.label], place) : 0.0,
+            .label = places.label ? label_of(task, fields->field[*places.label], place) : 0.0,
             .index = places.index ? std::string(fields->field[*places.index])
                                   : fmt::format("{}", set.rows.size()),
             .line = fields->number};

@@ -8,13 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "switchyard/config/begin.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/text.h"
-#include "switchyard/format/json.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
 
@@ -34,7 +34,7 @@ constexpr std::array<std::pair<const char*, const char*>, 18> kDefaults = {{
     {"schedule.warmup_steps", "0"},
     {"model.dropout", "0.1"},
     {"train.global_batch_size", "32"},
-    {"train.early_stop_patience", "0"},
+    {"train.early_stop_patience", "5"},
     {"train.evaluate_tokens", "0"},
     {"train.keep_best", "true"},
     {"train.keep_last", "1"},
@@ -44,14 +44,17 @@ constexpr std::array<std::pair<const char*, const char*>, 18> kDefaults = {{
     {"train.max_skipped_steps", "20"},
 }};
 
+constexpr const char* kMicroBatch = "train.micro_batch_size";
+
 struct Decided {
   const char* key;
   const char* instead;
 };
 // What follows from the rows and from the command's flags.
-constexpr std::array<Decided, 9> kDecided = {{
+constexpr std::array<Decided, 10> kDecided = {{
     {"run.dir", "--output"},
-    {"parallel.expert", "nothing: tasks are trained on one rank"},
+    {"run.from", "--from"},
+    {"parallel.expert", "nothing: every rank has all experts"},
     {"data.path", "--data"},
     {"data.blend", "--data"},
     {"data.sequence_length", "finetune.max_length"},
@@ -73,49 +76,72 @@ bool is_given(const std::vector<std::string>& overrides, std::string_view key) {
   return !value_given(overrides, key).empty();
 }
 
-// Where each value comes from (config::Resolved), of a file whose settings count.
+// Where a file sets each key (config::settings_in).
 using Origins = std::map<std::string, std::string>;
 
-std::vector<std::string> with_defaults(const std::vector<std::string>& given,
-                                       std::int64_t trained_length, const Origins& origins = {}) {
-  for (const auto& [key, instead] : kDecided) {
-    if (is_given(given, key)) {
-      throw UsageError(fmt::format("command line: {}: finetune decides this itself", key),
-                       fmt::format("use {}", instead));
-    }
+// What a file and the command line say, and finetune leaves as it is.
+struct Said {
+  const Origins& in_file;
+  const std::vector<std::string>& given;
+
+  [[nodiscard]] bool at_all(const std::string& key) const {
+    return in_file.contains(key) || is_given(given, key);
   }
-  const auto is_set = [&](const std::string& key) {
-    const auto origin = origins.find(key);
-    const bool in_file = origin != origins.end() && !origin->second.starts_with("default");
-    return in_file || is_given(given, key);
-  };
+};
+
+void refuse_decided(const std::vector<std::string>& given) {
+  for (const auto& [key, instead] : kDecided) {
+    if (!is_given(given, key)) continue;
+    throw UsageError(fmt::format("command line: {}: finetune decides this itself", key),
+                     fmt::format("use {}", instead));
+  }
+}
+
+// In a file that is of settings alone.
+void refuse_decided(const Origins& in_file) {
+  for (const auto& [key, instead] : kDecided) {
+    const auto found = in_file.find(key);
+    if (found == in_file.end()) continue;
+    throw UsageError(fmt::format("{}: {}: finetune decides this itself", found->second, key),
+                     fmt::format("use {}", instead));
+  }
+}
+
+// `before`: the model's, of a checkpoint or a file.
+std::vector<std::string> with_defaults(const config::Config& before, std::int64_t trained_length,
+                                       const Said& said) {
+  const auto is_set = [&said](const std::string& key) { return said.at_all(key); };
   std::vector<std::string> overrides;
   for (const auto& [key, value] : kDefaults) {
     if (!is_set(key)) overrides.push_back(fmt::format("{}={}", key, value));
   }
-  const bool batch_is_the_files =
-      is_set("train.global_batch_size") && !is_given(given, "train.global_batch_size");
-  if (!is_set("train.micro_batch_size") && !batch_is_the_files) {
-    const std::string batch = value_given(given, "train.global_batch_size");
-    overrides.push_back(fmt::format("train.micro_batch_size={}", batch.empty() ? "32" : batch));
-  }
+  // Whatever the batch is: one of them, once it is known (take_whole_batches).
+  if (!is_set(kMicroBatch)) overrides.push_back(fmt::format("{}=1", kMicroBatch));
   constexpr std::int64_t kMaxLength = 128;
-  if (trained_length > 0 && !is_given(given, "finetune.max_length")) {
+  if (trained_length > 0 && !is_set("finetune.max_length")) {
     overrides.push_back(
         fmt::format("finetune.max_length={}", std::min(kMaxLength, trained_length)));
   }
+  if (before.model.is_causal() && !is_set("finetune.pooling")) {
+    overrides.emplace_back("finetune.pooling=last");
+  }
+  overrides.emplace_back("run.from=");
   // Of each task by its rows; here only not in the way of a check.
   overrides.emplace_back("train.steps=1000000000");
   overrides.emplace_back("schedule.steps=0");
   overrides.emplace_back("parallel.expert=1");
-  overrides.insert(overrides.end(), given.begin(), given.end());
+  overrides.insert(overrides.end(), said.given.begin(), said.given.end());
   return overrides;
 }
 
-void refuse_decoder(const config::Config& config, const std::string& name) {
-  if (!config.model.is_causal()) return;
-  throw UsageError(fmt::format("{}: the model is a decoder; tasks take an encoder", name),
-                   "pretrain one with model.type: encoder, for example configs/encoder-glue.yaml");
+void take_whole_batches(config::Config& config, const Said& said) {
+  if (!said.at_all(kMicroBatch)) config.train.micro_batch_size = config.train.global_batch_size;
+}
+
+void check_pooling(const config::Config& config) {
+  if (!config.model.is_causal() || config.finetune.pooling != "first") return;
+  throw UsageError("finetune.pooling: the first token of a decoder has seen no other",
+                   "choose last or mean");
 }
 
 data::Tokenizer tokenizer_of(const std::string& name) {
@@ -135,14 +161,25 @@ void end_router_warmup(const config::Config& before, std::vector<std::string>& o
 Start from_checkpoint(const FinetuneOptions& options) {
   auto checkpoint = checkpoint::Checkpoint::open(options.from);
   const config::Config before = train::config_of(checkpoint);
-  refuse_decoder(before, checkpoint.folder().string());
-  std::vector<std::string> overrides =
-      with_defaults(options.overrides, before.data.sequence_length);
+  const auto load = [&](const std::vector<std::string>& overrides) {
+    return options.config_file.empty()
+               ? config::load(checkpoint.config(), overrides)
+               : config::load_over(checkpoint.config(), options.config_file, overrides);
+  };
+  refuse_decided(options.overrides);
+  Origins in_file;
+  if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
+  refuse_decided(in_file);
+  const Said said{.in_file = in_file, .given = options.overrides};
+  std::vector<std::string> overrides = with_defaults(before, before.data.sequence_length, said);
   end_router_warmup(before, overrides);
-  config::Config config =
-      config::load_text(read_file(checkpoint.config()), checkpoint.config().string(), overrides)
-          .config;
-  refuse_decoder(config, "command line");
+  config::Config config = load(overrides).config;
+  take_whole_batches(config, said);
+  if (config.model.type != before.model.type) {
+    throw UsageError(fmt::format("model.type: {} was trained as {}", checkpoint.folder().string(),
+                                 before.model.type),
+                     "leave it out");
+  }
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   train::fill_vocab_size(config, tokenizer);
   const bool same_routers = before.model.moe.router == config.model.moe.router &&
@@ -156,12 +193,16 @@ Start from_checkpoint(const FinetuneOptions& options) {
 }
 
 Start from_scratch(const FinetuneOptions& options) {
-  std::vector<std::string> given = {"train.steps=1000000000", "schedule.steps=0"};
+  std::vector<std::string> given = {"train.steps=1000000000", "schedule.steps=0",
+                                    fmt::format("{}=1", kMicroBatch)};
   given.insert(given.end(), options.overrides.begin(), options.overrides.end());
-  const Origins origins = config::load(options.config_file, given).origin_of_key;
+  refuse_decided(options.overrides);
+  const config::Resolved file = config::load(options.config_file, given);
+  const Origins in_file = config::settings_in(options.config_file);
+  const Said said{.in_file = in_file, .given = options.overrides};
   config::Config config =
-      config::load(options.config_file, with_defaults(options.overrides, 0, origins)).config;
-  refuse_decoder(config, options.config_file.string());
+      config::load(options.config_file, with_defaults(file.config, 0, said)).config;
+  take_whole_batches(config, said);
   data::Tokenizer tokenizer = tokenizer_of(options.tokenizer);
   train::fill_vocab_size(config, tokenizer);
   std::string fingerprint = tokenizer.hash();
@@ -173,9 +214,19 @@ Start from_scratch(const FinetuneOptions& options) {
 
 }  // namespace
 
-Start open_start(const FinetuneOptions& options) {
+config::Config config_of(const FinetuneOptions& options, std::int64_t num_ranks) {
+  return open_start(options, num_ranks).config;
+}
+
+Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   Start start = options.from.empty() ? from_scratch(options) : from_checkpoint(options);
+  check_pooling(start.config);
+  start.has_own_micro_batch = is_given(options.overrides, "train.micro_batch_size");
   start.has_own_warmup = is_given(options.overrides, "schedule.warmup_steps");
+  // One micro-step on any number of ranks, on which the load-balance loss depends.
+  if (!start.has_own_micro_batch && start.config.train.micro_batch_size % num_ranks == 0) {
+    start.config.train.micro_batch_size /= num_ranks;
+  }
   // What a row may have is what the model is built for.
   start.config.data.sequence_length = start.config.finetune.max_length;
   return start;
@@ -199,23 +250,6 @@ void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoi
         "sizes and experts are the checkpoint's; leave model.* out");
   }
   if (same_routers) train::load_router_state(classifier, checkpoint.router_state());
-}
-
-void claim_output(const fs::path& output, const Start& start) {
-  const fs::path file = output / "finetune.json";
-  const std::string from =
-      start.checkpoint ? start.checkpoint->folder().string() : std::string("none");
-  if (fs::exists(file)) {
-    const format::Json json = format::parse_json(read_file(file), file.string());
-    if (format::json_string(json, "fingerprint", file.string()) == start.fingerprint) return;
-    throw UsageError(fmt::format("{} holds runs that started from {}, not from {}", output.string(),
-                                 format::json_string(json, "from", file.string()), from),
-                     "choose another --output");
-  }
-  format::Json json;
-  json["from"] = from;
-  json["fingerprint"] = start.fingerprint;
-  write_file_atomically(file, format::json_text(json, 2) + "\n");
 }
 
 }  // namespace switchyard::glue

@@ -20,19 +20,17 @@ struct Start {
   std::string fingerprint;                           // of the checkpoint, or of the tokenizer
   bool same_routers = true;                          // as in the checkpoint
   bool has_own_warmup = false;                       // schedule.warmup_steps was given
+  bool has_own_micro_batch = false;                  // train.micro_batch_size was given
 };
 
-// Throws UsageError for what is no encoder, for settings that finetune decides itself, and as
-// config::load does; DataError and StorageError for files that cannot be read.
-[[nodiscard]] Start open_start(const FinetuneOptions& options);
+// `num_ranks` share each batch out. Throws UsageError for settings that finetune decides itself or
+// that do not fit the model, and as config::load does; DataError and StorageError for files that
+// cannot be read.
+[[nodiscard]] Start open_start(const FinetuneOptions& options, std::int64_t num_ranks);
 
-// Fills the trunk from a checkpoint of an encoder, whose head is left out. Throws DataError when
+// Fills the trunk from a checkpoint, whose head is left out. Throws DataError when
 // the checkpoint lacks a part of the trunk.
 void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoint,
                 bool same_routers);
-
-// Notes in `output` what its runs start from. Throws UsageError when it holds runs that started
-// from something else.
-void claim_output(const std::filesystem::path& output, const Start& start);
 
 }  // namespace switchyard::glue

@@ -43,6 +43,11 @@ Task cola() {
   return task;
 }
 
+Task scored(Task task, double highest) {
+  task.highest_score = highest;
+  return task;
+}
+
 Task mnli() {
   const Columns columns{
       .text_a = "sentence1", .text_b = "sentence2", .label = "gold_label", .index = ""};
@@ -80,7 +85,7 @@ std::vector<Task> build_tasks() {
   return {cola(),
           plain("sst2", "SST-2", binary, {Metric::accuracy}, sentence),
           plain("mrpc", "MRPC", binary, {Metric::accuracy, Metric::f1}, mrpc),
-          plain("stsb", "STS-B", {}, {Metric::pearson, Metric::spearmanr}, stsb),
+          scored(plain("stsb", "STS-B", {}, {Metric::pearson, Metric::spearmanr}, stsb), 5.0),
           plain("qqp", "QQP", binary, {Metric::accuracy, Metric::f1}, qqp, "id"),
           mnli(),
           plain("qnli", "QNLI", entails, {Metric::accuracy}, qnli),
@@ -142,7 +147,7 @@ std::vector<const Task*> parse_tasks(std::string_view list) {
       throw UsageError(
           fmt::format("--task: no task '{}'{}", printable(list.substr(begin, end - begin)),
                       nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest)),
-          fmt::format("the tasks are {}, or all", join(names(), ", ")));
+          fmt::format("the tasks are {}, all, or custom by itself", join(names(), ", ")));
     }
     if (std::find(chosen.begin(), chosen.end(), &*found) != chosen.end()) {
       throw UsageError(fmt::format("--task: {} is there twice", name));

@@ -39,6 +39,9 @@ at::Tensor ClassificationHead::pool(const at::Tensor& hidden_TH, const Batch& ba
   if (pooling_ == Pooling::first) {
     return hidden_TH.index_select(0, batch.sequence_offset_B1.narrow(0, 0, num_sequences));
   }
+  if (pooling_ == Pooling::last) {
+    return hidden_TH.index_select(0, batch.sequence_offset_B1.narrow(0, 1, num_sequences).sub(1));
+  }
   at::Tensor share_BT = at::zeros({num_sequences, batch.num_tokens()}, at::kFloat);
   auto* share = share_BT.mutable_data_ptr<float>();
   for (std::int64_t b = 0; b < num_sequences; ++b) {

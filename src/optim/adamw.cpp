@@ -5,6 +5,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <map>
 #include <utility>
 
 #include "switchyard/core/error.h"
@@ -33,16 +34,17 @@ AdamW::AdamW(std::vector<Slice> slices, const config::OptimConfig& config)
     : config_(config), slices_(std::move(slices)) {
   SWITCHYARD_CHECK(config_.betas.size() == 2, "optim.betas holds {} numbers, expected 2",
                    config_.betas.size());
-  Group decayed{.members = {}, .weight_decay = config_.weight_decay};
-  Group plain{.members = {}, .weight_decay = 0.0};
+  std::map<std::pair<bool, double>, Group> groups;
   for (std::size_t idx = 0; idx < slices_.size(); ++idx) {
     const at::Tensor master = slices_[idx].master();
     moments_.push_back({.first = at::zeros_like(master), .second = at::zeros_like(master)});
-    (slices_[idx].parameter->decay ? decayed : plain).members.push_back(idx);
+    const bool decays = slices_[idx].parameter->decay;
+    Group& group = groups[{decays, slices_[idx].learning_rate_scale}];
+    group.members.push_back(idx);
+    group.weight_decay = decays ? config_.weight_decay : 0.0;
+    group.learning_rate_scale = slices_[idx].learning_rate_scale;
   }
-  for (Group* group : {&decayed, &plain}) {
-    if (!group->members.empty()) groups_.push_back(std::move(*group));
-  }
+  for (auto& [key, group] : groups) groups_.push_back(std::move(group));
 }
 
 void AdamW::update(double learning_rate) {
@@ -73,8 +75,9 @@ void AdamW::step_group(const Group& group, double learning_rate, const at::Tenso
     seconds.push_back(moments_[idx].second);
   }
   const std::vector<at::Tensor> counts(masters.size(), update_count);
-  at::_fused_adamw_(masters, grads, firsts, seconds, /*max_exp_avg_sqs=*/{}, counts, learning_rate,
-                    config_.betas[0], config_.betas[1], group.weight_decay, config_.eps,
+  at::_fused_adamw_(masters, grads, firsts, seconds, /*max_exp_avg_sqs=*/{}, counts,
+                    learning_rate * group.learning_rate_scale, config_.betas[0], config_.betas[1],
+                    group.weight_decay, config_.eps,
                     /*amsgrad=*/false, /*maximize=*/false);
 }
 

@@ -81,7 +81,7 @@ void StepLinePrinter::print(const std::string& line) {
   }
 }
 
-std::string BestTracker::judge(std::int64_t step, double loss) {
+std::string BestTracker::judge(std::int64_t step, double loss, bool is_negated) {
   if (std::isfinite(loss) && (!has_best() || loss < state_.loss)) {
     state_.loss = loss;
     state_.step = step;
@@ -91,8 +91,9 @@ std::string BestTracker::judge(std::int64_t step, double loss) {
   ++state_.num_without_improvement;
   const std::string count =
       "no improvement for " + counted(state_.num_without_improvement, "evaluation");
-  return has_best() ? fmt::format("{} (best {:.4g} at step {})", count, state_.loss, state_.step)
-                    : count;
+  if (!has_best()) return count;
+  return fmt::format("{} (best {:.4g} at step {})", count, is_negated ? -state_.loss : state_.loss,
+                     state_.step);
 }
 
 std::string format_evaluation_line(const EvaluationRecord& record, const std::string& verdict) {

@@ -1,9 +1,7 @@
 #include "switchyard/train/pretrain.h"
 
-#include <filesystem>
 #include <memory>
 #include <optional>
-#include <system_error>
 #include <utility>
 
 #include "switchyard/comm/self.h"
@@ -14,6 +12,8 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
+#include "train/run/begin_from.h"
+#include "train/run/folder_on_ranks.h"
 #include "train/run/report_at_end.h"
 #include "train/run/resume_point.h"
 #include "train/run/run_loop.h"
@@ -27,22 +27,9 @@ bool leads(comm::Communicator& world) {
   return RunRanks(world).leads();
 }
 
-std::filesystem::path records_of_ranks(const RunFolder& folder) {
-  return folder.path() / ".ranks";
-}
-
-// The leader opens the folder before the others look at it.
-template <typename Open>
-RunFolder open_on_ranks(comm::Communicator& world, const std::string& path, const Open& open) {
-  if (!leads(world)) {
-    world.barrier("run folder");
-    return RunFolder::of_another_rank(path);
-  }
-  RunFolder folder = open(path);
-  log::add_file(folder.log_file());
-  std::error_code error;
-  std::filesystem::remove_all(records_of_ranks(folder), error);  // of an earlier start
-  world.barrier("run folder");
+RunFolder open_and_log(comm::Communicator& world, const std::string& path, const OpenFolder& open) {
+  RunFolder folder = open_on_ranks(world, path, open);
+  if (leads(world)) log::add_file(folder.log_file());
   return folder;
 }
 
@@ -52,9 +39,19 @@ Build build_share(const config::Config& config, parallel::RankGroups& groups) {
                                                   config.parallel.exchange_chunks));
 }
 
+model::Model& model_of(const Build& parts) {
+  if (parts.encoder != nullptr) return *parts.encoder;
+  return *parts.decoder;
+}
+
 // `point`: where to go on from; nullptr = a new run.
 RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder& folder,
               const ResumePoint* point) {
+  const bool has_checkpoint = point != nullptr && point->checkpoint.has_value();
+  if (!parts.config.run.from.empty() && !has_checkpoint) {
+    begin_from(parts.config, parts.training.tokenizer(), folder.path() / kOriginName,
+               leads(groups.world()), model_of(parts));
+  }
   const std::unique_ptr<Task> task = make_pretraining_task(parts);
   const StopSignal stop;
   comm::keep_record(groups.world(), records_of_ranks(folder));
@@ -74,7 +71,7 @@ RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder&
 
 RunResult pretrain(const config::Config& config, comm::Communicator& world) {
   parallel::RankGroups groups(world, config.parallel.expert);
-  const RunFolder folder = open_on_ranks(world, config.run.dir, &RunFolder::create);
+  const RunFolder folder = open_and_log(world, config.run.dir, &RunFolder::create);
   return run(build_share(config, groups), groups, folder, nullptr);
 }
 
@@ -85,7 +82,7 @@ RunResult pretrain(const config::Config& config) {
 RunResult resume(const config::Config& config, const config::AllowedChanges& allowed,
                  std::optional<std::int64_t> from, comm::Communicator& world) {
   parallel::RankGroups groups(world, config.parallel.expert);
-  const RunFolder folder = open_on_ranks(world, config.run.dir, &RunFolder::reopen);
+  const RunFolder folder = open_and_log(world, config.run.dir, &RunFolder::reopen);
   ResumePoint point;
   if (leads(world)) point = find_resume_point(folder, config, allowed, from);
   const Build parts = build_share(config, groups);

@@ -1,5 +1,6 @@
 #include "switchyard/train/trainer.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>
 
 #include <chrono>
@@ -8,6 +9,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/ops/op_span.h"
+#include "train/layer_rates.h"
 #include "train/out_of_memory.h"
 #include "train/phase.h"
 #include "train/prefetcher.h"
@@ -43,6 +45,13 @@ at::Tensor weighted_sum(const routing::LossShares& shares, const config::MoeLoss
   return sum;
 }
 
+std::map<const ops::Parameter*, std::int64_t> layers_of_router_weights(
+    const std::map<std::int64_t, routing::Router*>& routers) {
+  std::map<const ops::Parameter*, std::int64_t> layers;
+  for (const auto& [layer, router] : routers) layers[&router->weight()] = layer;
+  return layers;
+}
+
 }  // namespace
 
 Trainer::Trainer(const config::Config& config, model::Model& model, Objective& objective,
@@ -54,10 +63,10 @@ Trainer::Trainer(const config::Config& config, model::Model& model, Objective& o
       parameters_(model.parameters()),
       routers_(model.routers()),
       gradients_(parameters_, groups, config.parallel.shard_optimizer),
-      optimizer_(gradients_.slices(), config.optim),
+      layer_of_router_weight_(layers_of_router_weights(routers_)),
+      optimizer_(slices(), config.optim),
       schedule_(config.schedule, config.optim.learning_rate, config.train.steps),
       device_phases_(device_, phases_) {
-  for (const auto& [layer, router] : routers_) layer_of_router_weight_[&router->weight()] = layer;
   prefetcher_ = std::make_unique<Prefetcher>([this](std::int64_t first) { return fetch(first); },
                                              config.train.global_batch_size,
                                              /*ahead=*/!device_.is_cpu());
@@ -117,6 +126,7 @@ StepSums Trainer::compute_step() {
 
   StepAccumulator accumulator(communicator_);
   for (std::size_t m = 0; m < micro_batches.size(); ++m) {
+    if (step.num_tokens_of_micro_step[m] == 0) continue;  // on no rank: the epoch ended before it
     at::Tensor objective;
     // 2 forward
     {
@@ -138,6 +148,7 @@ StepSums Trainer::compute_step() {
   {
     const Phase phase(device_phases_, "reduce_gradients");
     gradients_.reduce();
+    if (config_.train.freeze_router) drop_router_gradients();
     totals = accumulator.finish(step.num_tokens);
   }
   sums.lm_loss = totals.lm_loss_sum / static_cast<double>(step.num_labels);
@@ -168,6 +179,23 @@ StepSums Trainer::compute_step() {
 }
 
 Trainer::~Trainer() = default;
+
+std::vector<optim::Slice> Trainer::slices() const {
+  std::vector<optim::Slice> slices = gradients_.slices();
+  for (optim::Slice& slice : slices) {
+    slice.learning_rate_scale = learning_rate_scale(slice.parameter->name, config_.model.num_layers,
+                                                    config_.optim.layer_decay);
+  }
+  return slices;
+}
+
+// Adam moves nothing that never had a gradient, and router weights do not decay.
+void Trainer::drop_router_gradients() const {
+  const at::NoGradGuard no_grad;
+  for (const optim::Slice& slice : optimizer_.slices()) {
+    if (layer_of_router_weight_.contains(slice.parameter)) (void)slice.gradient().zero_();
+  }
+}
 
 std::vector<model::MicroBatch> Trainer::fetch(std::int64_t first_sample) const {
   const std::int64_t per_rank = config_.train.micro_batch_size;
@@ -239,6 +267,7 @@ void Trainer::update(const StepSums& sums, const std::vector<NamedSums>& named) 
   optimizer_.update(sums.learning_rate);
   gradients_.gather_masters();
   for (ops::Parameter* parameter : parameters_) ops::publish(*parameter);
+  if (config_.train.freeze_router) return;
   const double model_experts_per_token = telemetry::experts_per_token(sums);
   for (std::size_t i = 0; i < sums.layers.size(); ++i) {
     routers_.at(sums.layers[i].layer)

@@ -147,7 +147,7 @@ TEST(FieldTable, OnlyRouterOptionsHaveRouterTypes) {
 TEST(FieldTable, GroupsListTheirNames) {
   EXPECT_THAT(names_in_group(""), testing::ElementsAre("run", "data", "model", "optim", "schedule",
                                                        "train", "parallel", "finetune"));
-  EXPECT_THAT(names_in_group("run"), testing::ElementsAre("dir", "seed"));
+  EXPECT_THAT(names_in_group("run"), testing::ElementsAre("dir", "seed", "from"));
   EXPECT_TRUE(is_group("model.moe.router"));
   EXPECT_FALSE(is_group("model.moe.rout"));
   EXPECT_FALSE(is_group("nothing"));

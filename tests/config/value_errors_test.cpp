@@ -140,8 +140,9 @@ TEST(Values, BlendItemsAreChecked) {
 }
 
 TEST(Values, GroupGivenAsAValueNamesItsKeys) {
-  EXPECT_THAT(problems_of("run: x\n", {"data.path=d", "train.steps=1", "model.preset=tiny"}),
-              ElementsAre("x.yaml:1:6: run: expected a map with keys such as dir, seed, got 'x'"));
+  EXPECT_THAT(
+      problems_of("run: x\n", {"data.path=d", "train.steps=1", "model.preset=tiny"}),
+      ElementsAre("x.yaml:1:6: run: expected a map with keys such as dir, seed, from, got 'x'"));
 }
 
 TEST(Values, EmptyGroupIsNoGroup) {

@@ -68,6 +68,8 @@ TEST(AbbreviatedName, InitialsAndBeginningsOfWordsWhenOnlyOneFits) {
   EXPECT_EQ(abbreviated_name("we", keys), "weight_decay");
   const std::vector<std::string> twice = {"max_steps", "max_size"};
   EXPECT_EQ(abbreviated_name("ms", twice), "") << "either could be meant";
+  const std::vector<std::string> list{"learning_rates", "eps", "learning_rate"};
+  EXPECT_EQ(abbreviated_name("lr", list), "learning_rate") << "one before several";
 }
 
 TEST(ShellQuoted, OneWordWhateverIsInIt) {

@@ -48,8 +48,8 @@ TEST(Tsv, ColumnsAreFoundByNameAndAMissingOneListsThem) {
   const TsvReader reader("index\tsentence1\tlabel\n", "train.tsv", kFirstLine);
   EXPECT_EQ(reader.column("label"), 2U);
   EXPECT_THAT([&] { (void)reader.column("gold"); },
-              ThrowsMessage<DataError>(
-                  AllOf(HasSubstr("train.tsv: no column 'gold'"), HasSubstr("index, sentence1"))));
+              ThrowsMessage<DataError>(AllOf(HasSubstr("train.tsv:1: no column 'gold'"),
+                                             HasSubstr("index, sentence1"))));
 }
 
 TEST(Tsv, AnUnevenRowIsRefusedWithItsLineAndReadingMayGoOn) {

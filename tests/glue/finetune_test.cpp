@@ -6,104 +6,20 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
+#include <sstream>
 #include <string>
 
-#include "support/temporary_folder.h"
-#include "support/tiny_model.h"
+#include "glue/finetune_fixture.h"
 #include "switchyard/checkpoint/checkpoint.h"
-#include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
-#include "switchyard/data/prepare.h"
-#include "switchyard/format/json.h"
 #include "switchyard/glue/predict.h"
-#include "switchyard/train/pretrain.h"
 
 namespace switchyard::glue {
 namespace {
 
-namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-// Rows that a word decides: "good" is 1, "poor" is 0.
-std::string sentences(int count, const std::string& header) {
-  std::string text = header;
-  for (int i = 0; i < count; ++i) {
-    text += (i % 3 == 0 ? "so good " : "so poor ") + std::to_string(i) + "\t" +
-            (i % 3 == 0 ? "1" : "0") + "\n";
-  }
-  return text;
-}
-
-class Finetune : public ::testing::Test {
- protected:
-  Finetune() {
-    std::string text;
-    for (int i = 0; i < 300; ++i)
-      text += "line " + std::to_string(i % 10) + " is so good or poor\n";
-    write("text.txt", text);
-    data::PrepareOptions prepare;
-    prepare.inputs = {(folder_ / "text.txt").string()};
-    prepare.tokenizer = "bytes";
-    prepare.output = folder_ / "data";
-    prepare.validation = 0.1;
-    (void)data::prepare(prepare);
-
-    write("glue/SST-2/train.tsv", sentences(40, "sentence\tlabel\n"));
-    write("glue/SST-2/dev.tsv", sentences(13, "sentence\tlabel\n"));
-    write("glue/SST-2/test.tsv", "index\tsentence\n0\tso good\n1\tso poor\n");
-    std::string scores = "index\tsentence1\tsentence2\tscore\n";
-    for (int i = 0; i < 10; ++i) {
-      scores += std::to_string(i) + "\ta man\ta " + std::string(1, static_cast<char>('a' + i)) +
-                "\t" + std::to_string(i * 0.5) + "\n";
-    }
-    write("glue/STS-B/train.tsv", scores);
-    write("glue/STS-B/dev.tsv", scores);
-    options_ = {.tasks = parse_tasks("sst2"),
-                .data = folder_ / "glue",
-                .from = folder_ / "run",
-                .config_file = {},
-                .tokenizer = {},
-                .output = folder_ / "out",
-                .overrides = {"train.global_batch_size=8", "finetune.max_length=24",
-                              "finetune.epochs=8", "optim.learning_rate=1e-2", "model.dropout=0"}};
-  }
-
-  void write(const std::string& name, const std::string& text) const {
-    fs::create_directories((folder_ / name).parent_path());
-    std::ofstream(folder_ / name) << text;
-  }
-
-  void pretrain(const std::string& type = "encoder") const {
-    config::Config config = testing::tiny_config();
-    config.model.type = type;
-    config.model.vocab_size = 0;
-    config.data.path = (folder_ / "data").string();
-    config.run.dir = (folder_ / "run").string();
-    config.train.steps = 3;
-    config.schedule.steps = 3;
-    config.schedule.warmup_steps = 0;
-    (void)train::pretrain(config);
-  }
-
-  template <typename Kind>
-  [[nodiscard]] std::string problem() const {
-    try {
-      (void)finetune(options_);
-    } catch (const Kind& error) {
-      return error.what() + std::string(" | ") + error.hint();
-    }
-    return "nothing";
-  }
-
-  [[nodiscard]] format::Json json(const std::string& name) const {
-    return format::parse_json(read_file(folder_ / name), name);
-  }
-
-  testing::TemporaryFolder folder_;
-  FinetuneOptions options_;
-};
 
 TEST_F(Finetune, LearnsATaskFromAPretrainedEncoder) {
   pretrain();
@@ -114,7 +30,8 @@ TEST_F(Finetune, LearnsATaskFromAPretrainedEncoder) {
   ASSERT_EQ(results[0].seeds.size(), 2U);
   EXPECT_NEAR(results[0].majority.at("accuracy"), 8.0 / 13.0, 1e-12);
   for (const SeedResult& seed : results[0].seeds) {
-    EXPECT_EQ(seed.num_steps, 40);
+    EXPECT_LE(seed.num_steps, 40);
+    EXPECT_EQ(seed.num_steps % 5, 0);
     EXPECT_EQ(seed.best_step % 5, 0) << "judged after every epoch of 5 batches";
     EXPECT_GT(seed.dev[0].metrics.at("accuracy"), 0.9);
     EXPECT_GE(seed.experts_per_token.value(), 1.0);
@@ -197,19 +114,43 @@ TEST_F(Finetune, TheSameCommandGoesOnWhereItWasStopped) {
 TEST_F(Finetune, AScoreIsLearnedToo) {
   pretrain();
   options_.tasks = parse_tasks("stsb");
-  options_.overrides = {"train.global_batch_size=5", "finetune.epochs=60", "finetune.pooling=first",
-                        "optim.learning_rate=5e-3", "model.dropout=0"};
+  options_.overrides = {"train.global_batch_size=5", "finetune.epochs=60",
+                        "finetune.pooling=first",    "train.early_stop_patience=0",
+                        "optim.learning_rate=5e-3",  "model.dropout=0"};
   const std::vector<TaskResult> results = finetune(options_);
   EXPECT_GT(results[0].seeds[0].dev[0].metrics.at("spearmanr"), 0.8);
   EXPECT_TRUE(results[0].majority.empty());
 }
 
-TEST_F(Finetune, FewerRowsThanABatchAreATaskAsWell) {
+TEST_F(Finetune, OtherRowsInTheSameFolderAreRefusedAndSaidWhich) {
   pretrain();
-  options_.overrides = {"train.global_batch_size=64", "finetune.epochs=2", "finetune.max_rows=5"};
+  options_.overrides = {"finetune.epochs=1"};
+  (void)finetune(options_);
+  write("glue/SST-2/dev.tsv", sentences(12, "sentence\tlabel\n"));
+  EXPECT_THAT(problem<UsageError>(), AllOf(HasSubstr("other dev rows"), HasSubstr("dev.tsv")));
+  write("glue/SST-2/dev.tsv", sentences(13, "sentence\tlabel\n"));
+  write("glue/SST-2/train.tsv", sentences(39, "sentence\tlabel\n"));
+  EXPECT_THAT(problem<UsageError>(), AllOf(HasSubstr("other train rows"), HasSubstr("train.tsv")));
+  // Once its runs are gone, a task may have new rows.
+  fs::remove_all(folder_ / "out/sst2");
+  EXPECT_EQ(problem<UsageError>(), "nothing");
+}
+
+TEST_F(Finetune, SeedsThatDivergeAreResultsAndOthersGoOn) {
+  pretrain();
+  options_.num_seeds = 2;
+  options_.submission = true;
+  options_.overrides = {"optim.learning_rate=1e30", "optim.clip_norm=0",
+                        "train.max_skipped_steps=1", "train.global_batch_size=8"};
   const std::vector<TaskResult> results = finetune(options_);
-  EXPECT_EQ(results[0].num_train_rows, 5);
-  EXPECT_EQ(results[0].seeds[0].num_steps, 1);
+  ASSERT_EQ(results[0].seeds.size(), 2U);
+  EXPECT_EQ(results[0].num_diverged(), 2);
+  EXPECT_GE(results[0].seeds[1].num_steps, 1);
+  EXPECT_THAT(read_file(folder_ / "out/results.md"), HasSubstr("diverged at step"));
+  // They would diverge again.
+  const auto time = fs::last_write_time(folder_ / "out/sst2/seed-7/metrics.jsonl");
+  EXPECT_EQ(finetune(options_)[0].num_diverged(), 2);
+  EXPECT_EQ(fs::last_write_time(folder_ / "out/sst2/seed-7/metrics.jsonl"), time);
 }
 
 TEST_F(Finetune, WithoutACheckpointItNeedsAConfigAndATokenizer) {
@@ -241,9 +182,6 @@ TEST_F(Finetune, FromAFineTunedModelTheHeadIsNewAllTheSame) {
 }
 
 TEST_F(Finetune, WrongInputIsRefusedBeforeAnythingIsTrained) {
-  pretrain("decoder");
-  EXPECT_THAT(problem<UsageError>(), HasSubstr("the model is a decoder"));
-  fs::remove_all(folder_ / "run");
   pretrain();
   options_.tasks = parse_tasks("sst2,rte");
   EXPECT_THAT(problem<UsageError>(), HasSubstr("RTE/train.tsv"));

@@ -69,7 +69,7 @@ TEST(Results, AScoreThatIsNoNumberIsNull) {
       parse_seed_result(to_json(result), "x", task_of("stsb")).dev[0].metrics.at("pearson")));
   EXPECT_THAT(
       results_markdown(
-          {{.task = &task_of("stsb"), .num_train_rows = 9, .majority = {}, .seeds = {result}}}),
+          {{.task = task_of("stsb"), .num_train_rows = 9, .majority = {}, .seeds = {result}}}),
       HasSubstr("| STS-B | pearson | - | - | - | 1 | - | 9 | 5 | - |"));
 }
 
@@ -89,21 +89,27 @@ TEST(Results, SpreadIsMedianLeastAndMost) {
   EXPECT_EQ(odd.most, 3.0);
   EXPECT_EQ(spread_of({4.0, 1.0}).median, 2.5);
   EXPECT_TRUE(std::isnan(spread_of({1.0, kNan, 2.0}).median));
+  EXPECT_TRUE(std::isnan(spread_of({}).median));
 }
 
 TEST(Results, TheTablePutsTheMajorityBesideEveryMetric) {
   const std::vector<TaskResult> results{
-      {.task = &task_of("mnli"),
+      {.task = task_of("mnli"),
        .num_train_rows = 15360,
        .majority = {{"accuracy", 0.349}, {"accuracy_mm", 0.35}},
        .seeds = {mnli_seed(1, 0.41, 0.43), mnli_seed(2, 0.45, 0.44), mnli_seed(3, 0.43, 0.42)}}};
   const std::string table = results_markdown(results);
   EXPECT_THAT(
       table,
-      HasSubstr("| MNLI | accuracy | 0.430 | 0.410 | 0.450 | 3 | 0.349 | 15360 | 1000 | 2.25 |"));
+      HasSubstr("| MNLI | accuracy | 0.430 | 0.410 | 0.450 | 3 | 0.349 | 0.527 | 0.576 | 0.702 | "
+                "15360 | 1000 | 2.25 |"));
   EXPECT_THAT(
       table,
-      HasSubstr("| MNLI | accuracy_mm | 0.430 | 0.420 | 0.440 | 3 | 0.350 | 15360 | 900 | 2.25 |"));
+      HasSubstr(
+          "| MNLI | accuracy_mm | 0.430 | 0.420 | 0.440 | 3 | 0.350 | - | 0.600 | - | 15360 | "
+          "900 | 2.25 |"));
+  EXPECT_THAT(table, HasSubstr("| majority | words | OPT-125M | BERT-Tiny | training rows |"));
+  EXPECT_THAT(table, HasSubstr("- BERT-Tiny: 4.4 M parameters, full corpus, published, test"));
   EXPECT_THAT(table, HasSubstr("| task | 1 | 3 |"));
   EXPECT_THAT(table, HasSubstr("| MNLI | 2.00 | 2.50 |"));
   const format::Json json = format::parse_json(results_json(results), "x");
@@ -116,8 +122,72 @@ TEST(Results, AModelThatSaysOneClassIsCalledOut) {
   result.dev[0].predicts_one_class = true;
   EXPECT_THAT(
       results_markdown(
-          {{.task = &task_of("mnli"), .num_train_rows = 1, .majority = {}, .seeds = {result}}}),
+          {{.task = task_of("mnli"), .num_train_rows = 1, .majority = {}, .seeds = {result}}}),
       HasSubstr("- MNLI, seed 4: the model says the same class for every row"));
+}
+
+TEST(Results, AlsoWhereItDoesSoOnTheSecondDevFileAlone) {
+  const std::string table = results_markdown({{.task = task_of("mnli"),
+                                               .num_train_rows = 1,
+                                               .majority = {},
+                                               .seeds = {mnli_seed(4, 0.35, 0.35)}}});
+  EXPECT_THAT(table,
+              HasSubstr("- MNLI, seed 4, dev_mismatched.tsv: the model says the same class"));
+  EXPECT_THAT(table, ::testing::Not(HasSubstr("- MNLI, seed 4: the model")));
+}
+
+TEST(Results, ASeedThatDivergedIsInNoFigureAndIsSaid) {
+  SeedResult diverged{.task = "mnli",
+                      .seed = 2,
+                      .num_steps = 12,
+                      .diverged = true,
+                      .dev = {},
+                      .experts_per_token = {},
+                      .experts_per_token_of_layer = {}};
+  const SeedResult again = parse_seed_result(to_json(diverged), "x", task_of("mnli"));
+  EXPECT_TRUE(again.diverged);
+  EXPECT_EQ(again.num_steps, 12);
+  const std::vector<TaskResult> some{{.task = task_of("mnli"),
+                                      .num_train_rows = 9,
+                                      .majority = {},
+                                      .seeds = {diverged, mnli_seed(3, 0.41, 0.43)}}};
+  EXPECT_EQ(some[0].num_diverged(), 1);
+  EXPECT_THAT(results_markdown(some),
+              HasSubstr("| MNLI | accuracy | 0.410 | 0.410 | 0.410 | 1 of 2 | - | 0.527 | 0.576 | "
+                        "0.702 | 9 | 1000 | 2.25 |"));
+  EXPECT_THAT(results_markdown(some), HasSubstr("- MNLI, seed 2: diverged at step 12"));
+  const format::Json json = format::parse_json(results_json(some), "x");
+  EXPECT_TRUE(json[0]["eval_accuracy"]["by_seed"][0].is_null());
+  EXPECT_EQ(json[0]["eval_accuracy"]["by_seed"][1], 0.41);
+  EXPECT_EQ(json[0]["diverged"][0], true);
+  const std::string none = results_markdown(
+      {{.task = task_of("mnli"), .num_train_rows = 9, .majority = {}, .seeds = {diverged}}});
+  EXPECT_THAT(
+      none, HasSubstr("| MNLI | accuracy | - | - | - | 0 of 1 | - | 0.527 | 0.576 | 0.702 | 9 | - "
+                      "| - |"));
+}
+
+TEST(Results, ABaselineIsAColumnWhereThereIsOne) {
+  std::vector<TaskResult> results{{.task = task_of("stsb"),
+                                   .num_train_rows = 9,
+                                   .majority = {},
+                                   .baseline = {{"pearson", 0.25}},
+                                   .seeds = {}}};
+  SeedResult seed{.task = "stsb",
+                  .seed = 1,
+                  .dev = {},
+                  .experts_per_token = {},
+                  .experts_per_token_of_layer = {}};
+  seed.dev.push_back({.suffix = "",
+                      .metrics = {{"pearson", 0.5}, {"spearmanr", 0.5}, {"combined_score", 0.5}},
+                      .num_rows = 5});
+  results[0].seeds = {seed};
+  EXPECT_THAT(results_markdown(results), HasSubstr("| majority | baseline | training rows |"));
+  EXPECT_THAT(results_markdown(results),
+              HasSubstr("| STS-B | pearson | 0.500 | 0.500 | 0.500 | 1 | - | 0.250 | 9 | 5 | - |"));
+  EXPECT_EQ(format::parse_json(results_json(results), "x")[0]["eval_pearson"]["baseline"], 0.25);
+  results[0].baseline.clear();
+  EXPECT_THAT(results_markdown(results), ::testing::Not(HasSubstr("baseline")));
 }
 
 TEST(Results, TheMajorityOfEachFileIsWhatSayingItIsWorth) {

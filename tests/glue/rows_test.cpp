@@ -135,7 +135,7 @@ TEST(Rows, WhatIsWrongIsNamedByFileAndLine) {
               HasSubstr("train.tsv:2: the score is '5.1'"));
   EXPECT_THAT(data("stsb", "sentence1\tsentence2\tscore\na\tb\tnan\n"), HasSubstr("'nan'"));
   EXPECT_THAT(data("qnli", "sentence\tlabel\ngood\t1\n"),
-              ::testing::AllOf(HasSubstr("no column 'question'; there are: sentence, label"),
+              ::testing::AllOf(HasSubstr(":1: no column 'question'; there are: sentence, label"),
                                HasSubstr("is this a file of QNLI?")));
   EXPECT_THAT(data("cola", "sentence\tlabel\ngood\t1\n"),
               ::testing::AllOf(HasSubstr("train.tsv:1: 2 fields between tabs, expected 4"),
@@ -201,7 +201,7 @@ EncodedSet encode(const std::string& task, const std::string& a, const std::stri
                   std::int64_t max_length) {
   return encode_rows(task_of(task),
                      {{.text_a = a, .text_b = b, .label = 1.0, .index = "", .line = 2}},
-                     data::Tokenizer::byte_level(), max_length);
+                     data::Tokenizer::byte_level(), {.max_length = max_length});
 }
 
 TEST(Encoding, PutsSpecialTokensAroundTexts) {
@@ -231,13 +231,33 @@ TEST(Encoding, RefusesALengthThatLeavesNothing) {
   EXPECT_THROW((void)encode("mrpc", "abc", "def", 4), UsageError);
 }
 
-TEST(Encoding, TheFingerprintTellsTextsAndLabelsApart) {
-  const std::string one = fingerprint_of(encode("sst2", "abc", "", 16));
-  EXPECT_EQ(fingerprint_of(encode("sst2", "abc", "", 16)), one);
-  EXPECT_NE(fingerprint_of(encode("sst2", "abd", "", 16)), one);
-  EncodedSet other = encode("sst2", "abc", "", 16);
+TEST(Encoding, OfADecoderIsTextsEachWithASeparatorBehindIt) {
+  const auto causal = [](const std::string& task, std::int64_t max_length) {
+    return encode_rows(task_of(task),
+                       {{.text_a = "abc", .text_b = "de", .label = 1.0, .index = "", .line = 2}},
+                       data::Tokenizer::byte_level(), {.max_length = max_length, .causal = true});
+  };
+  EXPECT_EQ(causal("sst2", 16).rows[0].token, (std::vector<std::int32_t>{'a', 'b', 'c', 256}));
+  EXPECT_EQ(causal("mrpc", 16).rows[0].token,
+            (std::vector<std::int32_t>{'a', 'b', 'c', 256, 'd', 'e', 256}));
+  EXPECT_EQ(causal("sst2", 3).rows[0].token, (std::vector<std::int32_t>{'a', 'b', 256}));
+  EXPECT_THROW((void)causal("mrpc", 3), UsageError);
+}
+
+TEST(Encoding, TheFingerprintTellsTextsLabelsAndFilesApart) {
+  const auto fingerprint = [](const EncodedSet& set) { return fingerprint_of({&set, 1}); };
+  const EncodedSet abc = encode("sst2", "abc", "", 16);
+  const std::string one = fingerprint(abc);
+  EXPECT_EQ(fingerprint(encode("sst2", "abc", "", 16)), one);
+  EXPECT_NE(fingerprint(encode("sst2", "abd", "", 16)), one);
+  EncodedSet other = abc;
   other.rows[0].label = 0.0;
-  EXPECT_NE(fingerprint_of(other), one);
+  EXPECT_NE(fingerprint(other), one);
+  // The same rows, cut into files in another way.
+  EncodedSet both = abc;
+  both.rows.push_back(abc.rows[0]);
+  EXPECT_NE(fingerprint_of(std::vector<EncodedSet>{abc, abc}),
+            fingerprint_of(std::vector<EncodedSet>{both}));
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ at::Tensor expected(ClassificationHead& head, const at::Tensor& pooled_H) {
   return list[2]->value.mv(dense).add(list[3]->value).detach();
 }
 
-TEST(ClassificationHead, ReadsTheMeanOfASequenceOrItsFirstToken) {
+TEST(ClassificationHead, ReadsTheMeanOfASequenceItsFirstTokenOrItsLast) {
   const Batch batch = make_batch({{1, 2, 3, 4}, {5, 6}});
   const at::Tensor hidden_TH = testing::random_normal({6, 12}, 9);
   ClassificationHead mean = make_head(Pooling::mean);
@@ -51,6 +51,10 @@ TEST(ClassificationHead, ReadsTheMeanOfASequenceOrItsFirstToken) {
   ClassificationHead first = make_head(Pooling::first);
   expect_close(first.logits(hidden_TH, batch).detach(),
                at::stack({expected(first, hidden_TH[0]), expected(first, hidden_TH[4])}), 1e-12,
+               1e-12);
+  ClassificationHead last = make_head(Pooling::last);
+  expect_close(last.logits(hidden_TH, batch).detach(),
+               at::stack({expected(last, hidden_TH[3]), expected(last, hidden_TH[5])}), 1e-12,
                1e-12);
 }
 
@@ -69,7 +73,7 @@ TEST(ClassificationHead, LeavesPaddingOut) {
 TEST(ClassificationHead, GradientsMatchDifferences) {
   const Batch batch = make_batch({{1, 2, 3, 4}, {5, 6}});
   const at::Tensor weight_BC = testing::random_normal({2, 3}, 11);
-  for (const Pooling pooling : {Pooling::mean, Pooling::first}) {
+  for (const Pooling pooling : {Pooling::mean, Pooling::first, Pooling::last}) {
     ClassificationHead head = make_head(pooling);
     at::Tensor hidden_TH = testing::random_normal({6, 12}, 9);
     const auto loss = [&] { return head.logits(hidden_TH, batch).mul(weight_BC).sum(); };

@@ -87,6 +87,29 @@ INSTANTIATE_TEST_SUITE_P(Precisions, AdamWMatches,
                                            AdamWCase{at::kBFloat16, 2e-6}),
                          [](const auto& instance) { return toString(instance.param.compute); });
 
+TEST(AdamW, ASliceMovesByItsPartOfTheLearningRate) {
+  const ops::PrecisionPolicy policy{.compute = at::kDouble};
+  const config::OptimConfig config{};
+  auto scaled = wave_parameter("a", {5, 3}, true, policy, 0.3);
+  auto slow = wave_parameter("a", {5, 3}, true, policy, 0.3);
+  auto still = wave_parameter("a", {5, 3}, true, policy, 0.3);
+  const at::Tensor start = still->master.detach().clone();
+  std::vector<Slice> slices = whole({scaled.get(), still.get()});
+  slices[0].learning_rate_scale = 0.25;
+  slices[1].learning_rate_scale = 0.0;
+  AdamW by_scale(std::move(slices), config);
+  AdamW by_rate(whole({slow.get()}), config);
+  for (int step = 1; step <= 3; ++step) {
+    for (ops::Parameter* parameter : {scaled.get(), slow.get(), still.get()}) {
+      parameter->grad.copy_(wave({5, 3}, step, at::kDouble));
+    }
+    by_scale.step(0.01);
+    by_rate.step(0.0025);
+  }
+  EXPECT_TRUE(at::equal(scaled->master.detach(), slow->master.detach()));
+  EXPECT_TRUE(at::equal(still->master.detach(), start)) << "not even decay";
+}
+
 TEST(AdamW, PublishesTheRoundedMasterToTheForwardValue) {
   const ops::PrecisionPolicy policy{.compute = at::kBFloat16};
   auto parameter = wave_parameter("w", {64}, true, policy, 0.0);

@@ -97,6 +97,14 @@ TEST(BestTracker, NamesTheBestAndCountsWhatDidNotBeatIt) {
   EXPECT_EQ(tracker.judge(1800, 4.75), "no improvement for 1 evaluation (best 4.7 at step 1600)");
 }
 
+TEST(BestTracker, AScoreThatIsNegatedToBeComparedIsShownAsItIs) {
+  BestTracker tracker;
+  EXPECT_EQ(tracker.judge(5, -0.75, /*is_negated=*/true), "new best");
+  EXPECT_EQ(tracker.judge(10, -0.5, /*is_negated=*/true),
+            "no improvement for 1 evaluation (best 0.75 at step 5)");
+  EXPECT_EQ(tracker.best(), -0.75);
+}
+
 TEST(BestTracker, ALossThatIsNotFiniteIsNeverTheBest) {
   BestTracker tracker;
   EXPECT_EQ(tracker.judge(1, std::numeric_limits<double>::quiet_NaN()),

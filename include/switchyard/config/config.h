@@ -16,6 +16,7 @@ namespace switchyard::config {
 struct RunConfig {
   std::string dir;  // run folder
   std::uint64_t seed = 0;
+  std::string from;  // run or checkpoint whose weights pretraining begins with; empty: the seed's
   bool operator==(const RunConfig&) const = default;
 };
 
@@ -100,6 +101,7 @@ struct OptimConfig {
   double clip_norm = 1.0;
   std::vector<double> betas = {0.9, 0.95};
   double eps = 1e-8;
+  double layer_decay = 1.0;  // of the learning rate, per layer from the head down
   bool operator==(const OptimConfig&) const = default;
 };
 
@@ -131,6 +133,7 @@ struct TrainConfig {
   std::string sample_prompt;
   std::int64_t sample_tokens = 64;
   std::int64_t max_skipped_steps = 20;
+  bool freeze_router = false;  // weights and state of routers stay as they are
   bool operator==(const TrainConfig&) const = default;
 };
 
@@ -147,8 +150,15 @@ struct ParallelConfig {
 struct FinetuneConfig {
   double epochs = 3.0;            // passes over the task's training rows
   std::int64_t max_length = 128;  // tokens of a row, special ones included; longer texts are cut
-  std::string pooling = "mean";   // mean | first: which hidden states the head reads
+  std::string pooling = "mean";   // mean | first | last: which hidden states the head reads
   std::int64_t max_rows = 0;      // training rows, drawn once; 0 = all
+  std::vector<double> learning_rates;  // of which dev chooses one; empty: optim.learning_rate
+  // --task custom: where its files have what.
+  std::string text_column = "text";
+  std::string pair_column;  // empty: one text
+  std::string label_column = "label";
+  std::string labels;       // names in the order of classes, with commas; empty: the files'
+  bool regression = false;  // labels are numbers
   bool operator==(const FinetuneConfig&) const = default;
 };
 

@@ -57,8 +57,10 @@ struct VerbSpec {
   void (*check)(const ParsedArguments& arguments, std::vector<std::string>& problems) = nullptr;
 };
 
-// Pretrain and resume.
+// Pretrain, resume and finetune.
 [[nodiscard]] bool trains(const VerbSpec& verb);
+// The one of them whose settings are read with a checkpoint, by the engine alone.
+inline constexpr std::string_view kFinetune = "finetune";
 // A verb that may run as one of several ranks: those, and doctor.
 [[nodiscard]] bool runs_on_ranks(const VerbSpec& verb);
 // The verb whose arguments end at `--`, behind which is the command of a rank.

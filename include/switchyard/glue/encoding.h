@@ -1,7 +1,9 @@
-// Rows as tokens: `cls A sep` or `cls A sep B sep`.
+// Rows as tokens: `cls A sep` or `cls A sep B sep` for encoders; without cls for decoders, whose
+// sep is what separates documents.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,12 +25,18 @@ struct EncodedSet {
   std::int64_t longest = 0;
 };
 
+struct RowFormat {
+  std::int64_t max_length = 0;  // tokens of a row, special ones included
+  bool causal = false;          // for decoders
+};
+
 // Rows longer than `max_length` lose tokens from the end of their longer text, one at a time; of
-// two equally long ones the second. Throws UsageError when max_length leaves no token of a text.
+// two equally long ones the second. Throws UsageError when max_length leaves no token of a text,
+// and for a decoder whose tokenizer separates no documents.
 [[nodiscard]] EncodedSet encode_rows(const Task& task, const std::vector<Row>& rows,
-                                     const data::Tokenizer& tokenizer, std::int64_t max_length);
+                                     const data::Tokenizer& tokenizer, const RowFormat& format);
 
 // Of the tokens and labels, in order: the same hash, the same data.
-[[nodiscard]] std::string fingerprint_of(const EncodedSet& set);
+[[nodiscard]] std::string fingerprint_of(std::span<const EncodedSet> sets);
 
 }  // namespace switchyard::glue

@@ -1,9 +1,9 @@
-// `switchyard finetune`: a pretrained encoder, trained for one GLUE task after the other, with
+// `switchyard finetune`: a pretrained model, trained for one GLUE task after the other, with
 // several seeds each.
 //
 // The output folder holds, for every task and seed, a run (TASK/seed-N) with eval_results.json and
-// predictions.tsv, and over all of them results.md and results.json. The same command again goes
-// on where it was stopped: what is finished is read, a run in the middle is resumed.
+// predictions.tsv, and over all of them results.md, results.json and report.html. The same command
+// again goes on where it was stopped: what is finished is read, a run in the middle is resumed.
 #pragma once
 
 #include <cstdint>
@@ -11,26 +11,40 @@
 #include <string>
 #include <vector>
 
+#include "switchyard/comm/communicator.h"
+#include "switchyard/config/config.h"
 #include "switchyard/glue/results.h"
 #include "switchyard/glue/tasks.h"
 
 namespace switchyard::glue {
 
 struct FinetuneOptions {
-  std::vector<const Task*> tasks;
-  std::filesystem::path data;  // the folder that holds CoLA, SST-2, ...
-  // A run or a checkpoint of an encoder; empty: from scratch, with a config and a tokenizer.
+  std::vector<const Task*> tasks = {};  // of GLUE; none: a task of the user's own
+  // The folder that holds CoLA, SST-2, ...; of a task of one's own train, dev and test, each as
+  // .tsv or .jsonl.
+  std::filesystem::path data;
+  // A run or a checkpoint; empty: from scratch, with a config and a tokenizer.
   std::filesystem::path from;
-  std::filesystem::path config_file;  // only without `from`
+  std::filesystem::path config_file;  // settings; without `from` the model as well
   std::string tokenizer;              // `bytes` or a model file; only without `from`
   std::filesystem::path output;
+  // What the results are compared with: the output folder of an earlier finetune(), or a pretrained
+  // run, which is then fine-tuned in the same way; empty: nothing.
+  std::filesystem::path baseline = {};
   std::int64_t num_seeds = 1;
   bool submission = false;
   std::vector<std::string> overrides = {};  // key=value
 };
 
-// Everything that can be wrong with the input is found before anything is trained. Throws
-// UsageError, DataError and StorageError for it, and what train::pretrain throws while it trains.
+// Everything that can be wrong with the input is found before anything is trained. A seed that
+// diverges is a result that says so; the others go on. Throws UsageError, DataError and
+// StorageError, and what else train::pretrain throws while it trains.
 [[nodiscard]] std::vector<TaskResult> finetune(const FinetuneOptions& options);
+// The same as one of several data-parallel ranks, which all call it with equal options and see the
+// same files. Rank 0 alone writes and talks. Errors are as train::pretrain's.
+[[nodiscard]] std::vector<TaskResult> finetune(const FinetuneOptions& options,
+                                               comm::Communicator& world);
+// Throws as finetune() does for what is wrong with a checkpoint or with settings.
+[[nodiscard]] config::Config config_of(const FinetuneOptions& options, std::int64_t num_ranks);
 
 }  // namespace switchyard::glue

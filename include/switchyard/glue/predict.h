@@ -11,7 +11,8 @@ struct PredictOptions {
   std::string input;          // a file of tab-separated values, or "-"
 };
 
-// `input` has a header that names the task's columns of text; others are passed over. Returns lines
+// `input` has a header that names the task's columns of text; others are passed over. Of a task of
+// the user's own a name that ends in .jsonl is of JSON lines. Returns lines
 // `index`, `prediction` (the label's name, or the score) under a header, rows counted from 0 unless
 // the file has a column `index`. Throws UsageError when the run is not a finished fine-tuning,
 // DataError naming file and line for what is wrong with the input.

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "switchyard/glue/rows.h"
@@ -23,11 +24,17 @@ struct FileResult {
   bool predicts_one_class = false;
 };
 
+// Of a task's metrics, and of their mean where it has two.
+[[nodiscard]] std::vector<std::string> metric_names(const Task& task);
+
 struct SeedResult {
   std::string task{};  // its name
   std::uint64_t seed = 0;
+  double learning_rate = 0.0;
   std::int64_t best_step = 0;
-  std::int64_t num_steps = 0;
+  std::int64_t num_steps = 0;  // made: an early stop leaves some out
+  // Its loss or weights were no longer finite: there is nothing to judge, and `dev` is empty.
+  bool diverged = false;
   std::vector<FileResult> dev;
   std::optional<double> experts_per_token;  // of the first dev file; none in a dense model
   std::map<std::int64_t, double> experts_per_token_of_layer;
@@ -41,14 +48,22 @@ struct SeedResult {
                                            const Task& task);
 
 struct TaskResult {
-  const Task* task = nullptr;
+  Task task;
   std::int64_t num_train_rows = 0;
+  double learning_rate = 0.0;
+  // Where dev chose one: each with what the first seed came to by the task's first metric, minus
+  // infinity if to nothing.
+  std::vector<std::pair<double, double>> tried_rates = {};
   // Of always saying the most frequent class, by key ("accuracy_mm"); nothing for scores.
   std::map<std::string, double> majority;
+  // Medians of the model that this one is compared with (--baseline), by key.
+  std::map<std::string, double> baseline = {};
   std::vector<SeedResult> seeds;
+
+  [[nodiscard]] std::int64_t num_diverged() const;
 };
 
-// Of at least one value; NaN where one is.
+// NaN where a value is, and of none.
 struct Spread {
   double median = 0.0;
   double least = 0.0;
@@ -60,12 +75,29 @@ struct Spread {
 [[nodiscard]] std::map<std::string, double> majority_metrics(
     const Task& task, const std::vector<const std::vector<Row>*>& dev);
 
-// One line per task and metric: median, least and most over seeds, the majority's, rows, experts
-// per token; then experts per token by layer, and models that say one class only.
+// One line of the table.
+struct MetricRow {
+  std::string key;                            // "accuracy_mm"
+  std::vector<double> by_seed = {};           // of those that did not diverge
+  Spread spread = {};                         // of them
+  std::optional<std::int64_t> num_rows = {};  // of the dev file
+  std::optional<double> majority = {};
+  std::optional<double> baseline = {};
+};
+[[nodiscard]] std::vector<MetricRow> metric_rows(const TaskResult& result);
+// Medians over seeds.
+[[nodiscard]] std::map<std::int64_t, double> experts_per_token_of_layer(const TaskResult& result);
+// Seeds that diverged and models that say one class only, a sentence each.
+[[nodiscard]] std::vector<std::string> warnings_of(const TaskResult& result);
+
+// One line per task and metric: median, least and most over the seeds that did not diverge, the
+// majority's, the baseline's and others' figures (glue/references.h), rows, experts per token; then
+// experts per token by layer, seeds that diverged, and models that say one class only.
 [[nodiscard]] std::string results_markdown(const std::vector<TaskResult>& results);
 [[nodiscard]] std::string results_json(const std::vector<TaskResult>& results);
 
-// index, prediction: classes by name, scores with three decimals, from 0 to 5. The text of a file
+// index, prediction: classes by name; scores that have a greatest value with three decimals and no
+// further than that, others with all digits. The text of a file
 // that the GLUE site takes.
 [[nodiscard]] std::string submission_text(const Task& task, const std::vector<Row>& rows,
                                           const std::vector<double>& predicted);

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "switchyard/glue/tasks.h"
@@ -38,6 +40,12 @@ enum class Part { train, dev, test };
 // The same of bytes; `name` is for errors.
 [[nodiscard]] RowSet parse_rows(std::string_view text, const std::string& name, const Task& task,
                                 const File& file, Part part);
+
+// The class of a label as a file spells it, from 0 ("1.0" is the class "1"), or the score. Throws
+// DataError, beginning with `place`.
+[[nodiscard]] double label_of(const Task& task, std::string_view text, const std::string& place);
+// All of `text` as a finite number.
+[[nodiscard]] std::optional<double> parse_number(std::string_view text);
 
 // The largest share of one class among the rows, as accuracy; of scores: 0.
 struct Majority {

@@ -42,6 +42,7 @@ struct Task {
   std::vector<std::string>
       labels;                   // in the order of classes, as files spell them; of a score: none
   std::vector<Metric> metrics;  // the first decides which checkpoint is the best
+  std::optional<double> highest_score = {};     // scores are from 0 to it; none: any number
   std::optional<HeaderlessColumns> headerless;  // of train and dev files
   File train;
   std::vector<File> dev;   // the first is judged
@@ -55,8 +56,9 @@ struct Task {
 // All nine, in the order of the benchmark's table. AX, which has no training rows, is a test file
 // of mnli.
 [[nodiscard]] std::span<const Task> all_tasks();
-// "mrpc,qnli" or "all". Names are taken without regard to case and hyphens ("SST-2"). Throws
-// UsageError for an unknown one, with the nearest, or for one that is there twice.
+// "mrpc,qnli" or "all" (not "custom", which is no task of GLUE). Names are taken without regard to
+// case and hyphens ("SST-2"). Throws UsageError for an unknown one, with the nearest, or for one
+// that is there twice.
 [[nodiscard]] std::vector<const Task*> parse_tasks(std::string_view list);
 
 }  // namespace switchyard::glue

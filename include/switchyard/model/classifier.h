@@ -14,11 +14,12 @@ namespace switchyard::model {
 
 class Classifier final : public Model {
  public:
-  // As Encoder's, with num_outputs classes, or 1 for a score.
+  // As Encoder's or Decoder's, by config.type, with num_outputs classes, or 1 for a score.
   Classifier(const config::ModelConfig& config, std::int64_t sequence_length,
              std::int64_t num_outputs, Pooling pooling, const ops::PrecisionPolicy& precision)
-      : Model(config,
-              {.sequence_length = sequence_length, .precision = precision, .causal = false}),
+      : Model(config, {.sequence_length = sequence_length,
+                       .precision = precision,
+                       .causal = config.is_causal()}),
         head_(config, num_outputs, pooling, precision) {}
 
   [[nodiscard]] const ClassificationHead& head() const { return head_; }

@@ -18,6 +18,7 @@ struct Slice {
   std::int64_t begin = 0;
   std::int64_t count = 0;
   at::Tensor grad = {};  // [count], theirs; undefined: they are in the parameter's own buffer
+  double learning_rate_scale = 1.0;
 
   // [count], sharing storage. Throws InternalError when there is no buffer.
   [[nodiscard]] at::Tensor gradient() const;
@@ -27,7 +28,8 @@ struct Slice {
 // All of each parameter.
 [[nodiscard]] std::vector<Slice> whole(const std::vector<ops::Parameter*>& parameters);
 
-// With g the gradient, t the number of updates made so far plus one:
+// With g the gradient, lr the learning rate times the slice's scale, t the number of updates made
+// so far plus one:
 //   master -= lr * weight_decay * master        (parameters with `decay` only)
 //   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2
 //   master -= lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
@@ -59,6 +61,7 @@ class AdamW {
   struct Group {
     std::vector<std::size_t> members;  // indices into slices_
     double weight_decay = 0.0;
+    double learning_rate_scale = 1.0;
   };
   void step_group(const Group& group, double learning_rate, const at::Tensor& update_count);
 

@@ -45,8 +45,9 @@ struct BestState {
 class BestTracker {
  public:
   // "new best", or "no improvement for 3 evaluations (best 4.78 at step 800)". A loss that is not
-  // finite is never the best.
-  [[nodiscard]] std::string judge(std::int64_t step, double loss);
+  // finite is never the best. `is_negated`: the losses are scores with the other sign, and people
+  // are shown the scores.
+  [[nodiscard]] std::string judge(std::int64_t step, double loss, bool is_negated = false);
   [[nodiscard]] bool has_best() const { return state_.step >= 0; }
   [[nodiscard]] double best() const { return state_.loss; }
   [[nodiscard]] const BestState& state() const { return state_; }

@@ -35,9 +35,11 @@ class Objective {
   virtual ~Objective() = default;
 
   // `count` samples from number `first` >= 0 of an endless order (epochs follow each other), packed
-  // side by side, on the host. What a sample holds, masks included, is a function of the run's seed
-  // and its number alone. `sequence_idx`: index of the first one in the step's global batch, for
-  // dropout. Called from another thread than forward(), by one at a time.
+  // side by side, on the host; fewer, or none, where numbers stand for no sample, as behind the
+  // last row of an epoch that does not fill its last step. What a sample holds, masks included, is
+  // a function of the run's seed and its number alone. `sequence_idx`: index of the first one in
+  // the step's global batch, for dropout. Called from another thread than forward(), by one at a
+  // time.
   [[nodiscard]] virtual model::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
                                                       std::int64_t sequence_idx) const = 0;
 
@@ -70,10 +72,12 @@ class Task {
   // Everything of the record but `step` and `seconds`. None when should_stop said so.
   [[nodiscard]] virtual std::optional<telemetry::EvaluationRecord> evaluate(
       const EvaluationOptions& options) = 0;
-  // What decides which evaluation is the best: less is better.
+  // What decides which evaluation is the best: less is better. Not a number: no best.
   [[nodiscard]] virtual double judged(const telemetry::EvaluationRecord& record) const {
     return record.loss;
   }
+  // Is that a number of which more is better, negated?
+  [[nodiscard]] virtual bool judges_negated() const { return false; }
   [[nodiscard]] virtual bool can_sample() const = 0;
   // Something to look at, after `step` training steps; made by all of `ranks` together.
   [[nodiscard]] virtual std::string sample(std::int64_t step,

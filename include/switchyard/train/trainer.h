@@ -35,7 +35,8 @@ struct TrainerState {
 
 class Trainer {
  public:
-  // Uses config.run.seed, .model.moe.loss, .optim, .parallel.shard_optimizer, .schedule and .train.
+  // Uses config.run.seed, .model.num_layers, .model.moe.loss, .optim, .parallel.shard_optimizer,
+  // .schedule and .train.
   // The model must be initialised and be the one that the objective is about; all must outlive
   // this. Throws UsageError when the global batch cannot be cut into micro-batches over the ranks.
   Trainer(const config::Config& config, model::Model& model, Objective& objective,
@@ -78,6 +79,10 @@ class Trainer {
   // This rank's part of the step that begins with that sample, on the model's device.
   [[nodiscard]] std::vector<model::MicroBatch> fetch(std::int64_t first_sample) const;
   [[nodiscard]] Denominators count(const std::vector<model::MicroBatch>& micro_batches);
+  // What this rank updates, each with its part of the learning rate.
+  [[nodiscard]] std::vector<optim::Slice> slices() const;
+  // Of train.freeze_router, before the gradient's norm is taken.
+  void drop_router_gradients() const;
   // This rank's share of the step's objective from one micro-batch.
   [[nodiscard]] at::Tensor objective_share(const model::MicroBatch& micro,
                                            std::int64_t num_tokens_global, const Denominators& step,
@@ -94,8 +99,8 @@ class Trainer {
   comm::Communicator& communicator_;  // all ranks
   std::vector<ops::Parameter*> parameters_;
   std::map<std::int64_t, routing::Router*> routers_;
-  std::map<const ops::Parameter*, std::int64_t> layer_of_router_weight_;
   parallel::Gradients gradients_;
+  const std::map<const ops::Parameter*, std::int64_t> layer_of_router_weight_;
   optim::AdamW optimizer_;
   optim::Schedule schedule_;
   SpanTimer phases_;

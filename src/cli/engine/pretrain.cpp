@@ -6,16 +6,15 @@
 #include "cli/engine/on_ranks.h"
 #include "cli/engine/verbs.h"
 #include "switchyard/comm/text.h"
+#include "switchyard/config/begin.h"
 #include "switchyard/config/folders.h"
-#include "switchyard/config/load.h"
 #include "switchyard/config/resume.h"
 #include "switchyard/train/stop_signal.h"
 
 namespace switchyard::cli {
 
 int run_pretrain(const config::ParsedArguments& arguments) {
-  const config::Resolved resolved =
-      config::load(arguments.text("CONFIG.yaml"), arguments.overrides());
+  const config::Resolved resolved = config::load_for_pretrain(arguments);
   train::outlive_closed_output();
   return on_ranks(resolved.config, arguments.debug(), [&](comm::Communicator& world) {
     const bool leads = world.rank() == 0;  // the others may find the folder begun

@@ -11,6 +11,8 @@
 
 #include "cli/front/engine.h"
 #include "cli/front/launch.h"
+#include "switchyard/config/begin.h"
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
@@ -44,7 +46,7 @@ switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::
     run = config::load_for_resume(arguments.text("RUN"), arguments.overrides(),
                                   config::allowed_changes(arguments));
   } else {
-    const config::Resolved resolved = load_config(arguments);
+    const config::Resolved resolved = config::load_for_pretrain(arguments);
     run = resolved.config;
     if (looks_at_folder && arguments.has("--or-resume") && config::holds_run(run.run.dir)) {
       run = config::checked_for_resume(resolved);
@@ -56,6 +58,24 @@ switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::
   return run;
 }
 
+// Of `finetune`: what launching it needs to know.
+switchyard::config::Config config_of_finetune(const ParsedArguments& arguments) {
+  namespace config = switchyard::config;
+  const std::string from = arguments.text("--from");
+  std::vector<std::string> settings = {"train.steps=1"};
+  std::string file = arguments.text("CONFIG.yaml");
+  if (from != "none") {
+    file = (config::parse_named_run(from).run / config::kResolvedConfigName).string();
+    settings.clear();
+  }
+  for (const std::string& setting : arguments.overrides()) {
+    if (setting.starts_with("train.device=")) settings.push_back(setting);
+  }
+  config::Config run = config::load(file, settings).config;
+  run.run.dir = arguments.text("--output");
+  return run;
+}
+
 // What is started again goes on with what there is by then, and goes back to no step a second time.
 std::vector<std::string> again(std::vector<std::string> command, const std::string& verb) {
   const auto has = [&command](const char* flag) {
@@ -64,6 +84,7 @@ std::vector<std::string> again(std::vector<std::string> command, const std::stri
   if (verb == "pretrain" && has("--or-resume") == command.end()) {
     command.insert(std::find(command.begin(), command.end(), verb) + 1, "--or-resume");
   }
+  if (verb != "resume") return command;
   if (const auto from = has("--from"); from != command.end()) command.erase(from, from + 2);
   std::erase_if(command, [](const std::string& each) { return each.starts_with("--from="); });
   return command;
@@ -112,7 +133,9 @@ int run_launch(std::span<const std::string> command_line) {
   }
   const std::int64_t num_ranks = arguments.integer("--nproc");
   if (!config::trains(*verb.verb)) return launch_doctor(of_rank, num_ranks, command);
-  const config::Config run = config_of_run(of_rank, num_ranks, true);
+  const config::Config run = verb.verb->name == config::kFinetune
+                                 ? config_of_finetune(of_rank)
+                                 : config_of_run(of_rank, num_ranks, true);
   switchyard::cli::Launch what{.num_ranks = num_ranks,
                                .num_restarts = arguments.integer("--restarts"),
                                .command = {switchyard::cli::this_program()},
@@ -139,7 +162,7 @@ bool answer(const ParsedArguments& arguments) {
                                              : config::reference_text());
   } else {
     if (verb == "plan") (void)load_config(arguments);
-    if (config::trains(arguments.verb())) {
+    if (config::trains(arguments.verb()) && verb != config::kFinetune) {
       const switchyard::RankEnvironment ranks = switchyard::read_rank_environment();
       // Of several ranks the engine looks at the folder, once they can tell each other.
       (void)config_of_run(arguments, ranks.num_ranks, ranks.num_ranks == 1);

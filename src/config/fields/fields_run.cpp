@@ -13,6 +13,11 @@ std::vector<Field> run_and_data_fields() {
        .default_text = "0",
        .unit = "seed",
        .help = "seed of initialisation, data order, dropout and sampling"},
+      {.key = "run.from",
+       .access = SWITCHYARD_AT(run.from),
+       .default_text = "\"\"",
+       .help = "run or checkpoint whose weights pretraining begins with, as `pretrain --from` sets "
+               "it; optimizer, schedule and data begin afresh"},
 
       {.key = "data.path",
        .access = SWITCHYARD_AT(data.path),
@@ -81,6 +86,13 @@ std::vector<Field> training_fields() {
        .range = above(0),
        .unit = "gradient units",
        .help = "AdamW's epsilon"},
+      {.key = "optim.layer_decay",
+       .access = SWITCHYARD_AT(optim.layer_decay),
+       .default_text = "1.0",
+       .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
+       .unit = "ratio",
+       .help = "learning rate of a layer / that of the one above it; the head has the whole rate, "
+               "embeddings the lowest"},
 
       {.key = "schedule.type",
        .access = SWITCHYARD_AT(schedule.type),
@@ -229,6 +241,11 @@ std::vector<Field> training_fields() {
        .unit = "steps",
        .help = "steps in a row that may be skipped as non-finite before the run stops (exit 76)",
        .free_on_resume = true},
+      {.key = "train.freeze_router",
+       .access = SWITCHYARD_AT(train.freeze_router),
+       .default_text = "false",
+       .help = "weights and state of all routers stay as they are; for a run that begins with a "
+               "trained model's"},
 
       {.key = "parallel.expert",
        .access = SWITCHYARD_AT(parallel.expert),
@@ -286,15 +303,45 @@ std::vector<Field> training_fields() {
       {.key = "finetune.pooling",
        .access = SWITCHYARD_AT(finetune.pooling),
        .default_text = "mean",
-       .choices = {"mean", "first"},
-       .help = "`switchyard finetune`: the head reads the mean of all hidden states or the first "
-               "one"},
+       .choices = {"mean", "first", "last"},
+       .help = "`switchyard finetune`: the head reads the mean of all hidden states, the first or "
+               "the last one; of a decoder the last one unless asked otherwise"},
       {.key = "finetune.max_rows",
        .access = SWITCHYARD_AT(finetune.max_rows),
        .default_text = "0",
        .range = between(0, 1e12),
        .unit = "rows",
        .help = "`switchyard finetune`: training rows, drawn once for all seeds; 0 = all"},
+      {.key = "finetune.learning_rates",
+       .access = SWITCHYARD_AT(finetune.learning_rates),
+       .default_text = "[]",
+       .range = above(0),
+       .unit = "per step",
+       .help =
+           "`switchyard finetune`: the first seed tries each, and the one that does best on dev "
+           "is taken for all seeds; [] = optim.learning_rate"},
+      {.key = "finetune.text_column",
+       .access = SWITCHYARD_AT(finetune.text_column),
+       .default_text = "text",
+       .help = "`switchyard finetune --task custom`: column (or JSON key) of the text"},
+      {.key = "finetune.pair_column",
+       .access = SWITCHYARD_AT(finetune.pair_column),
+       .default_text = "\"\"",
+       .help =
+           "`switchyard finetune --task custom`: column of a second text; empty = there is none"},
+      {.key = "finetune.label_column",
+       .access = SWITCHYARD_AT(finetune.label_column),
+       .default_text = "label",
+       .help = "`switchyard finetune --task custom`: column of the label"},
+      {.key = "finetune.labels",
+       .access = SWITCHYARD_AT(finetune.labels),
+       .default_text = "\"\"",
+       .help = "`switchyard finetune --task custom`: names of the classes in their order, as "
+               "`no,maybe,yes`; empty = those of the training rows, sorted"},
+      {.key = "finetune.regression",
+       .access = SWITCHYARD_AT(finetune.regression),
+       .default_text = "false",
+       .help = "`switchyard finetune --task custom`: labels are numbers, and the model says one"},
   };
 }
 

@@ -106,12 +106,16 @@ VerbSpec prepare_verb() {
 
 VerbSpec pretrain_verb() {
   return {.name = "pretrain",
-          .summary = "train a model from scratch",
+          .summary = "train a model from scratch, or on from another run's weights",
           .positionals = {config_file_argument()},
           .flags = {{.name = "--or-resume",
                      .kind = ValueKind::kSwitch,
                      .help = "go on with the run in run.dir when there is one: one command for a "
-                             "job that is started again"}},
+                             "job that is started again"},
+                    {.name = "--from",
+                     .kind = ValueKind::kRunOrCheckpoint,
+                     .metavar = "RUN|CHECKPOINT",
+                     .help = "begin with its weights (run.from); optimizer and schedule are new"}},
           .takes_overrides = true,
           .example =
               "switchyard pretrain configs/quickstart.yaml data.path=data/book "
@@ -255,7 +259,7 @@ std::string verb_suggestion(const std::string& given, const std::vector<std::str
 }  // namespace
 
 bool trains(const VerbSpec& verb) {
-  return verb.name == "pretrain" || verb.name == "resume";
+  return verb.name == "pretrain" || verb.name == "resume" || verb.name == kFinetune;
 }
 
 bool runs_on_ranks(const VerbSpec& verb) {

@@ -19,10 +19,12 @@ void check_finetune(const ParsedArguments& arguments, std::vector<std::string>& 
     }
   }
   for (const char* name : {"CONFIG.yaml", "--tokenizer"}) {
-    if (arguments.has(name) == from_scratch) continue;
-    problems.push_back(
-        from_scratch ? fmt::format("{}: required with --from none", name)
-                     : fmt::format("{}: only with --from none; a checkpoint has its own", name));
+    if (from_scratch && !arguments.has(name)) {
+      problems.push_back(fmt::format("{}: required with --from none", name));
+    }
+  }
+  if (!from_scratch && arguments.has("--tokenizer")) {
+    problems.emplace_back("--tokenizer: only with --from none; a checkpoint has its own");
   }
   const std::string tokenizer = arguments.text("--tokenizer");
   if (tokenizer.starts_with("bpe:") || tokenizer.starts_with("unigram:")) {
@@ -36,26 +38,29 @@ void check_finetune(const ParsedArguments& arguments, std::vector<std::string>& 
 VerbSpec finetune_verb() {
   return {
       .name = "finetune",
-      .summary = "train a pretrained encoder for GLUE tasks and tell what it is worth",
+      .summary = "train a pretrained model for GLUE tasks, or one of your own, and tell its worth",
       .positionals = {{.name = "CONFIG.yaml",
                        .kind = ValueKind::kFile,
-                       .help = "the model, with --from none"}},
+                       .help = "settings, such as configs/glue/small-tasks.yaml; with --from none "
+                               "the model as well"}},
       .flags =
           {
               {.name = "--task",
-               .metavar = "TASK,...|all",
+               .metavar = "TASK,...|all|custom",
                .required = true,
                .help =
-                   "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, several of them, or all"},
+                   "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, several of them, all, or "
+                   "custom: files of your own"},
               {.name = "--data",
                .kind = ValueKind::kFolder,
                .metavar = "DIR",
                .required = true,
-               .help = "folder of GLUE, with CoLA/train.tsv, SST-2/train.tsv and so on"},
+               .help = "folder of GLUE, with CoLA/train.tsv, SST-2/train.tsv and so on; for custom "
+                       "one with train and dev, each .tsv or .jsonl"},
               {.name = "--from",
                .metavar = "RUN|CHECKPOINT|none",
                .required = true,
-               .help = "a pretrained encoder, or none to train from scratch"},
+               .help = "a pretrained model, or none to train from scratch"},
               {.name = "--output",
                .kind = ValueKind::kFolder,
                .metavar = "DIR",
@@ -67,6 +72,12 @@ VerbSpec finetune_verb() {
                .default_text = "1",
                .range = {.minimum = 1, .maximum = kMostSeeds},
                .help = "train every task N times, from run.seed on"},
+              {.name = "--baseline",
+               .kind = ValueKind::kFolder,
+               .metavar = "RUN|DIR",
+               .help =
+                   "compare with a pretrained run, fine-tuned in the same way under DIR/baseline, "
+                   "or with the --output of an earlier finetune"},
               {.name = "--submission",
                .kind = ValueKind::kSwitch,
                .help = "write the files that the GLUE site takes"},

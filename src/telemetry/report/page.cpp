@@ -6,21 +6,15 @@
 #include "switchyard/core/file.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
-#include "switchyard/core/version.h"
 #include "switchyard/telemetry/report.h"
+#include "telemetry/report/document.h"
 #include "telemetry/report/html.h"
-#include "telemetry/report/page_style.h"
 #include "telemetry/report/run_files.h"
 #include "telemetry/report/sections.h"
 #include "telemetry/report/summary.h"
 
 namespace switchyard::telemetry {
 namespace {
-
-std::string section(const std::string& title, const std::string& content) {
-  if (content.empty()) return {};
-  return fmt::format("<h2>{}</h2>\n{}\n", html::escape(title), content);
-}
 
 std::string grid(const std::string& figures) {
   return figures.empty() ? std::string() : fmt::format("<div class=\"grid\">{}</div>", figures);
@@ -152,12 +146,7 @@ std::string report_page(const std::filesystem::path& run) {
   }
   body += section("Samples", samples(files));
   body += section("Configuration", configuration(files));
-  return fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-      "<title>{} - Switchyard</title><style>{}</style></head>\n<body><main>\n{}"
-      "<footer>Written by Switchyard {}.</footer>\n</main><script>{}</script></body></html>\n",
-      html::escape(files.name), kPageStyle, body, kVersion, kPageScript);
+  return document(files.name, body);
 }
 
 Written write_report(const std::filesystem::path& run, const std::string& output) {

@@ -9,7 +9,6 @@
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
-#include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
@@ -17,6 +16,7 @@
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
+#include "train/run/router_meaning.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
@@ -25,12 +25,6 @@ namespace {
 bool routers_differ(const config::Config& before, const config::Config& after) {
   return before.model.moe.router != after.model.moe.router ||
          before.model.moe.router_of_layer != after.model.moe.router_of_layer;
-}
-
-bool means_the_same(const config::RouterConfig& before, const config::RouterConfig& after) {
-  if (before.type != after.type) return false;
-  const auto meaning = config::descriptor_of(after).state_meaning;
-  return meaning == nullptr || meaning(before) == meaning(after);
 }
 
 // The last step that is known to have been made, saved or not.

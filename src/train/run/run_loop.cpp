@@ -301,7 +301,8 @@ void RunLoop::evaluate() {
   EvaluationRecord& record = *result;
   record.step = trainer_.step();
   record.seconds = seconds_since(start);
-  records_.evaluation(record, done_.best.judge(record.step, task_.judged(record)));
+  records_.evaluation(record,
+                      done_.best.judge(record.step, task_.judged(record), task_.judges_negated()));
   evaluation_ = record;
   done_.evaluated_step = record.step;
   if (leads() && std::isfinite(record.loss)) checkpoints_.confirm();

@@ -1,0 +1,27 @@
+// What `switchyard pretrain` and `finetune` were asked for.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+
+#include "switchyard/config/load.h"
+#include "switchyard/config/options.h"
+
+namespace switchyard::config {
+
+// The file and the command line, where --from stands for run.from: an absolute path, so that the
+// run finds it from everywhere. Throws as load() does.
+[[nodiscard]] Resolved load_for_pretrain(const ParsedArguments& arguments);
+
+// A file of settings over the configuration of another run: `base` is its file. Throws as load()
+// does.
+[[nodiscard]] Resolved load_over(const std::filesystem::path& base,
+                                 const std::filesystem::path& file,
+                                 std::span<const std::string> overrides);
+// What a file and those that it extends set, by dotted key: where ("x.yaml:3"). Throws ConfigError
+// for what is wrong by itself.
+[[nodiscard]] std::map<std::string, std::string> settings_in(const std::filesystem::path& file);
+
+}  // namespace switchyard::config

@@ -1,0 +1,45 @@
+#include "switchyard/config/begin.h"
+
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "config/load_sources.h"
+#include "switchyard/core/text.h"
+
+namespace switchyard::config {
+
+Resolved load_for_pretrain(const ParsedArguments& arguments) {
+  std::vector<std::string> overrides = arguments.overrides();
+  if (arguments.has("--from")) {
+    overrides.push_back(
+        "run.from=" +
+        std::filesystem::absolute(arguments.text("--from")).lexically_normal().string());
+  }
+  return load(arguments.text("CONFIG.yaml"), overrides);
+}
+
+Resolved load_over(const std::filesystem::path& base, const std::filesystem::path& file,
+                   std::span<const std::string> overrides) {
+  Problems problems;
+  std::vector<Source> sources = read_files(base, problems);
+  std::vector<Source> settings = read_files(file, problems);
+  sources.insert(sources.end(), std::make_move_iterator(settings.begin()),
+                 std::make_move_iterator(settings.end()));
+  return load_sources(std::move(sources), printable(file.string()), overrides, Scope::kRun,
+                      problems);
+}
+
+std::map<std::string, std::string> settings_in(const std::filesystem::path& file) {
+  Problems problems;
+  std::map<std::string, std::string> origins;
+  for (const Source& source : read_files(file, problems)) {
+    for (const Setting& setting : source.settings) {
+      origins[setting.key] = setting.position.origin();
+    }
+  }
+  if (!problems.empty()) throw ConfigError(problems.lines(), "mend the file");
+  return origins;
+}
+
+}  // namespace switchyard::config

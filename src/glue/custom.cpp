@@ -1,0 +1,207 @@
+#include "glue/custom.h"
+
+#include <algorithm>
+#include <functional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "switchyard/core/error.h"
+#include "switchyard/core/text.h"
+#include "switchyard/format/json.h"
+#include "switchyard/format/jsonl.h"
+#include "switchyard/format/tsv.h"
+
+namespace switchyard::glue {
+namespace fs = std::filesystem;
+namespace {
+
+using config::FinetuneConfig;
+
+constexpr std::size_t kMostLabels = 1000;
+constexpr std::size_t kMaxLineBytes = std::size_t{1} << 24;
+constexpr const char* kIndex = "index";
+constexpr std::size_t kNowhere = std::string::npos;
+
+// A row as the file spells it.
+struct Spelled {
+  std::string text_a;
+  std::string text_b;
+  std::string label;
+  std::optional<std::string> index;
+  std::size_t line = 0;
+};
+using Take = std::function<void(Spelled row)>;
+
+void read_tsv(std::string_view text, const std::string& name, const FinetuneConfig& config,
+              bool is_labelled, const Take& take) {
+  format::TsvReader reader(text, name, format::TsvReader::Header::kFirstLine);
+  const auto place = [&reader](bool is_there, const std::string& column) {
+    return is_there ? reader.column(column) : kNowhere;
+  };
+  const std::size_t text_a = place(true, config.text_column);
+  const std::size_t text_b = place(!config.pair_column.empty(), config.pair_column);
+  const std::size_t label = place(is_labelled, config.label_column);
+  const auto& columns = reader.columns();
+  const bool has_index = std::find(columns.begin(), columns.end(), kIndex) != columns.end();
+  const std::size_t index = place(has_index, kIndex);
+  while (const auto row = reader.next()) {
+    const auto field = [&row](std::size_t i) {
+      return i == kNowhere ? std::string() : std::string(row->field[i]);
+    };
+    Spelled spelled{.text_a = field(text_a),
+                    .text_b = field(text_b),
+                    .label = field(label),
+                    .index = {},
+                    .line = row->number};
+    if (has_index) spelled.index = field(index);
+    take(std::move(spelled));
+  }
+}
+
+// A string, or a number or truth value as it is written.
+std::string spelling_of(const format::Json& value, const char* key, const std::string& place) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number() || value.is_boolean()) return format::json_text(value);
+  throw DataError(fmt::format("{}: '{}' is {}, expected a text, a number or a truth value", place,
+                              key, printable(format::json_text(value))));
+}
+
+void read_jsonl(std::string_view text, const std::string& name, const FinetuneConfig& config,
+                bool is_labelled, const Take& take) {
+  format::LineReader lines(text, name, kMaxLineBytes);
+  while (const auto line = lines.next()) {
+    const std::string place = fmt::format("{}:{}", name, line->number);
+    const format::Json json = format::parse_json(line->text, place);
+    Spelled spelled{.text_a = format::json_string(json, config.text_column.c_str(), place),
+                    .text_b = {},
+                    .label = {},
+                    .index = {},
+                    .line = line->number};
+    if (!config.pair_column.empty()) {
+      spelled.text_b = format::json_string(json, config.pair_column.c_str(), place);
+    }
+    if (is_labelled) {
+      const char* key = config.label_column.c_str();
+      spelled.label = spelling_of(format::json_member(json, key, place), key, place);
+    }
+    if (json.contains(kIndex)) spelled.index = spelling_of(json[kIndex], kIndex, place);
+    take(std::move(spelled));
+  }
+}
+
+void read(std::string_view text, const std::string& name, const FinetuneConfig& config,
+          bool is_labelled, const Take& take) {
+  const auto read_file = name.ends_with(".jsonl") ? &read_jsonl : &read_tsv;
+  read_file(text, name, config, is_labelled, take);
+}
+
+std::vector<std::string> cut_at_commas(const std::string& list) {
+  std::vector<std::string> names;
+  for (std::size_t begin = 0; begin <= list.size();) {
+    const std::size_t end = std::min(list.find(',', begin), list.size());
+    names.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return names;
+}
+
+}  // namespace
+
+Task custom_task(const FinetuneConfig& config) {
+  Task task;
+  task.name = kCustom;
+  task.folder = kCustom;
+  if (config.regression) {
+    task.metrics = {Metric::pearson, Metric::spearmanr};
+  } else {
+    task.labels = cut_at_commas(config.labels);
+    if (task.labels.size() < 2) {
+      throw UsageError(fmt::format("finetune.labels: '{}' names fewer than two classes",
+                                   printable(config.labels)),
+                       "write them with commas, as no,maybe,yes");
+    }
+    const std::set<std::string> different(task.labels.begin(), task.labels.end());
+    if (different.size() < task.labels.size()) {
+      throw UsageError("finetune.labels: a class is there twice");
+    }
+    task.metrics = {Metric::accuracy};
+    if (task.labels.size() == 2) task.metrics.push_back(Metric::f1);
+  }
+  const Columns columns{.text_a = config.text_column,
+                        .text_b = config.pair_column,
+                        .label = config.label_column,
+                        .index = ""};
+  task.train = {.name = "train", .suffix = "", .submission = "", .columns = columns};
+  task.dev = {{.name = "dev", .suffix = "", .submission = "", .columns = columns}};
+  task.test = {{.name = "test", .suffix = "", .submission = "custom.tsv", .columns = columns}};
+  return task;
+}
+
+std::optional<fs::path> custom_file(const fs::path& folder, const std::string& part) {
+  const fs::path tsv = folder / (part + ".tsv");
+  const fs::path jsonl = folder / (part + ".jsonl");
+  std::error_code ignored;
+  const bool has_tsv = fs::exists(tsv, ignored);
+  const bool has_jsonl = fs::exists(jsonl, ignored);
+  if (has_tsv && has_jsonl) {
+    throw UsageError(fmt::format("both '{}' and '{}' are there", printable(tsv.string()),
+                                 printable(jsonl.string())),
+                     "remove one of them");
+  }
+  if (has_tsv) return tsv;
+  if (has_jsonl) return jsonl;
+  return std::nullopt;
+}
+
+RowSet parse_custom_rows(std::string_view text, const std::string& name, const Task& task,
+                         const FinetuneConfig& config, Part part) {
+  RowSet set{.file = name, .rows = {}, .num_broken = 0, .first_broken = {}};
+  const bool is_labelled = part != Part::test;
+  read(text, name, config, is_labelled, [&](Spelled spelled) {
+    const std::string place = fmt::format("{}:{}", name, spelled.line);
+    Row row{.text_a = std::move(spelled.text_a),
+            .text_b = std::move(spelled.text_b),
+            .label = is_labelled ? label_of(task, spelled.label, place) : 0.0,
+            .index = {},
+            .line = spelled.line};
+    row.index = is_labelled || !spelled.index ? fmt::format("{}", set.rows.size()) : *spelled.index;
+    set.rows.push_back(std::move(row));
+  });
+  if (set.rows.empty()) throw DataError(fmt::format("{}: no rows", name));
+  return set;
+}
+
+std::string labels_in(std::string_view text, const std::string& name,
+                      const FinetuneConfig& config) {
+  std::set<std::string> found;
+  read(text, name, config, /*is_labelled=*/true, [&](const Spelled& spelled) {
+    const std::string place = fmt::format("{}:{}", name, spelled.line);
+    if (spelled.label.empty()) throw DataError(place + ": the label is empty");
+    if (spelled.label.find(',') != std::string::npos) {
+      throw DataError(
+          fmt::format("{}: the label '{}' has a comma", place, printable(spelled.label)),
+          "names of classes have none; rename it");
+    }
+    found.insert(spelled.label);
+    if (found.size() <= kMostLabels) return;
+    throw DataError(fmt::format("{}: more than {} different labels", place, kMostLabels),
+                    "are they numbers? Then set finetune.regression=true");
+  });
+  if (found.size() < 2) {
+    throw DataError(found.empty() ? fmt::format("{}: no rows", name)
+                                  : fmt::format("{}: every row has the label '{}'", name,
+                                                printable(*found.begin())),
+                    "a task needs rows of at least two classes");
+  }
+  std::vector<std::string> labels(found.begin(), found.end());
+  const auto number = [](const std::string& label) { return parse_number(label); };
+  if (std::all_of(labels.begin(), labels.end(),
+                  [&](const std::string& label) { return number(label).has_value(); })) {
+    std::stable_sort(labels.begin(), labels.end(),
+                     [&](const auto& a, const auto& b) { return *number(a) < *number(b); });
+  }
+  return join(labels, ",");
+}
+
+}  // namespace switchyard::glue

@@ -1,0 +1,231 @@
+#include "glue/seed_run.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "glue/classification_task.h"
+#include "glue/fine_tuned.h"
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/comm/text.h"
+#include "switchyard/comm/watched.h"
+#include "switchyard/config/folders.h"
+#include "switchyard/config/load.h"
+#include "switchyard/config/resume.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/log.h"
+#include "switchyard/glue/metrics.h"
+#include "switchyard/parallel/rank_groups.h"
+#include "switchyard/train/run_folder.h"
+#include "train/run/folder_on_ranks.h"
+#include "train/run/report_at_end.h"
+#include "train/run/resume_point.h"
+#include "train/run/run_loop.h"
+#include "train/run/run_ranks.h"
+
+namespace switchyard::glue {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr double kWarmupShare = 0.06;
+
+// What may differ without changing any result.
+bool changes_no_result(const config::Change& change) {
+  constexpr std::array<std::string_view, 5> kKeys = {"train.recompute", "train.log_every",
+                                                     "train.checkpoint_every", "parallel.timeout",
+                                                     "parallel.shard_optimizer"};
+  return std::find(kKeys.begin(), kKeys.end(), change.key) != kKeys.end();
+}
+
+void check_same_settings(const config::Config& config) {
+  config::Config before =
+      config::load(fs::path(config.run.dir) / config::kResolvedConfigName, {}).config;
+  before.run.dir = config.run.dir;  // the folder may have been moved
+  std::vector<config::Change> changes = config::changes(before, config);
+  std::erase_if(changes, &changes_no_result);
+  if (changes.empty()) return;
+  throw UsageError(
+      fmt::format("{}: this seed was trained with other settings: {}: {}, now {}", config.run.dir,
+                  changes.front().key, changes.front().before, changes.front().after),
+      "choose another --output, or give the same settings again");
+}
+
+void check_same_rows(const train::ResumePoint& point, const ClassificationTask& task,
+                     const config::Config& config) {
+  if (!point.checkpoint || point.state.data_fingerprint == task.data_fingerprint()) return;
+  throw DataError(
+      fmt::format("{}: this seed was trained and judged with other rows", config.run.dir),
+      "give --data what it was before, or choose another --output");
+}
+
+struct Trained {
+  std::int64_t num_steps = 0;
+  bool diverged = false;
+};
+
+// The leader's view of where the run goes on, on all ranks; none for a new one.
+std::optional<train::ResumePoint> find_point(const train::RunFolder& folder,
+                                             const config::Config& config,
+                                             const ClassificationTask& task,
+                                             comm::Communicator& world) {
+  train::ResumePoint point;
+  if (train::RunRanks(world).leads()) {
+    point = train::find_resume_point(folder, config, {}, std::nullopt);
+    check_same_rows(point, task, config);
+    train::tidy_and_tell(point, config, folder);
+  }
+  return train::share_resume_point(std::move(point), world);
+}
+
+Trained train(const SeedRun& run, const config::Config& config) {
+  train::RunRanks ranks(run.world);
+  const bool goes_on =
+      ranks.of_leader(ranks.leads() && config::holds_run(config.run.dir) ? 1 : 0, "run") != 0;
+  const train::RunFolder folder = train::open_on_ranks(
+      run.world, config.run.dir, goes_on ? &train::RunFolder::reopen : &train::RunFolder::create);
+  if (goes_on && ranks.leads()) check_same_settings(config);
+  const std::unique_ptr<model::Classifier> classifier = make_classifier(config, run.prepared.task);
+  if (run.start.checkpoint) {
+    load_trunk(*classifier, *run.start.checkpoint, run.start.same_routers);
+  }
+  ClassificationTask task(config, *classifier, run.prepared.task, run.prepared.data);
+  std::optional<train::ResumePoint> point;
+  if (goes_on) point = find_point(folder, config, task, run.world);
+  parallel::RankGroups groups(run.world, config.parallel.expert);
+  comm::keep_record(groups.world(), train::records_of_ranks(folder));
+  train::RunLoop loop(config, task, groups, folder, run.stop);
+  if (point) loop.restore(*point);
+  try {
+    {
+      std::optional<train::ReportAtEnd> report;
+      if (ranks.leads()) report.emplace(folder.path(), loop);
+      (void)loop.run();
+    }
+    loop.side_work().check_last();
+  } catch (const NonFiniteError& error) {  // all ranks meet it
+    log::warning("{}: {}", config.run.dir, error.what());
+    return {.num_steps = loop.step(), .diverged = true};
+  }
+  return {.num_steps = loop.step()};
+}
+
+// A grid of tasks and seeds would else fill the disk with what nobody reads again.
+void keep_only_best(const config::Config& config) {
+  const fs::path best = best_checkpoint(config.run.dir);
+  checkpoint::point_at(best, checkpoint::kLatest);
+  for (const fs::path& step : checkpoint::steps_in(best.parent_path())) {
+    if (step != best) checkpoint::remove_step(step);
+  }
+}
+
+FileResult judge(const Predictions& predicted, const Task& task, const File& file,
+                 const std::vector<Row>& rows) {
+  std::vector<double> actual;
+  for (const Row& row : rows) actual.push_back(row.label);
+  const std::vector<double>& values = predicted.value;
+  const bool says_one_thing = std::all_of(
+      values.begin(), values.end(), [&values](double value) { return value == values.front(); });
+  return {.suffix = file.suffix,
+          .metrics = metrics_of(task, values, actual),
+          .loss = predicted.loss,
+          .num_rows = std::ssize(rows),
+          .predicts_one_class = !task.is_regression() && says_one_thing};
+}
+
+void evaluate_best(const PreparedTask& prepared, const config::Config& config, SeedResult& result) {
+  const Task& task = prepared.task;
+  const FineTuned best = load_best(config, task, config.run.dir);
+  result.best_step = best.step;
+  for (std::size_t i = 0; i < task.dev.size(); ++i) {
+    const Predictions predicted = predict(*best.classifier, task, prepared.data.dev[i],
+                                          config.finetune.max_length, {.step = best.step})
+                                      .value();
+    const std::vector<Row>& rows = prepared.dev_rows[i].rows;
+    result.dev.push_back(judge(predicted, task, task.dev[i], rows));
+    write_file_atomically(
+        fs::path(config.run.dir) / fmt::format("predictions{}.tsv", task.dev[i].suffix),
+        predictions_text(rows, predicted.value));
+    if (i > 0) continue;
+    result.experts_per_token = predicted.experts_per_token();
+    result.experts_per_token_of_layer = predicted.experts_per_token_of_layer();
+  }
+}
+
+void tell(const SeedResult& result, const Task& task) {
+  if (result.diverged) return;
+  std::string text;
+  for (const FileResult& file : result.dev) {
+    for (const auto& [name, value] : file.metrics) {
+      text += fmt::format(" {}{} {:.4f}", name, file.suffix, value);
+    }
+  }
+  log::info("{} seed {}: step {} is the best:{}", task.folder, result.seed, result.best_step, text);
+}
+
+// Leader only.
+std::string finished(const config::Config& config) {
+  const fs::path results = fs::path(config.run.dir) / kResultsName;
+  if (!fs::exists(results)) return {};
+  check_same_settings(config);
+  log::info("{}: done already", config.run.dir);
+  return read_file(results);
+}
+
+std::string judge_and_write(const SeedRun& run, const config::Config& config,
+                            const Trained& trained) {
+  SeedResult result{.task = run.prepared.task.name,
+                    .seed = config.run.seed,
+                    .learning_rate = config.optim.learning_rate,
+                    .num_steps = trained.num_steps,
+                    .diverged = trained.diverged,
+                    .dev = {},
+                    .experts_per_token = {},
+                    .experts_per_token_of_layer = {}};
+  if (!trained.diverged) evaluate_best(run.prepared, config, result);
+  std::string text = to_json(result);
+  write_file_atomically(fs::path(config.run.dir) / kResultsName, text);
+  if (!trained.diverged) keep_only_best(config);
+  tell(result, run.prepared.task);
+  return text;
+}
+
+}  // namespace
+
+config::Config config_of_seed(const Start& start, const PreparedTask& prepared,
+                              const fs::path& folder, std::int64_t seed_idx, double learning_rate) {
+  config::Config config = start.config;
+  config.run.seed += static_cast<std::uint64_t>(seed_idx);
+  config.run.dir = (folder / fmt::format("seed-{}", config.run.seed)).string();
+  config.optim.learning_rate = learning_rate;
+  config.finetune.learning_rates.clear();
+  const RowOrder order = row_order(config, prepared.data.train);
+  config.train.steps = order.num_steps();
+  config.train.evaluate_every = order.steps_per_epoch();
+  config.schedule.steps = config.train.steps;
+  if (!start.has_own_warmup) {
+    config.schedule.warmup_steps =
+        static_cast<std::int64_t>(kWarmupShare * static_cast<double>(config.train.steps));
+  }
+  config.schedule.warmup_steps = std::min(config.schedule.warmup_steps, config.train.steps);
+  return config;
+}
+
+SeedResult run_seed(const SeedRun& run, const config::Config& config) {
+  const bool leads = train::RunRanks(run.world).leads();
+  const std::string source = (fs::path(config.run.dir) / kResultsName).string();
+  std::string text =
+      comm::text_of_first(run.world, leads ? finished(config) : "", "results of a seed");
+  if (text.empty()) {
+    const Trained trained = train(run, config);
+    text = comm::text_of_first(run.world, leads ? judge_and_write(run, config, trained) : "",
+                               "results of a seed");
+  }
+  return parse_seed_result(text, source, run.prepared.task);
+}
+
+}  // namespace switchyard::glue

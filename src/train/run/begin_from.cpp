@@ -1,0 +1,85 @@
+#include "train/run/begin_from.h"
+
+#include <string>
+#include <system_error>
+
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/hash.h"
+#include "switchyard/core/log.h"
+#include "switchyard/core/text.h"
+#include "switchyard/format/json.h"
+#include "switchyard/train/build.h"
+#include "switchyard/train/model_files.h"
+#include "train/run/router_meaning.h"
+
+namespace switchyard::train {
+namespace fs = std::filesystem;
+namespace {
+
+void check_model(const config::Config& before, const config::Config& config,
+                 const std::string& from) {
+  if (before.model.type == config.model.type) return;
+  throw UsageError(fmt::format("run.from: {} is of type {}, and model.type is {}", from,
+                               before.model.type, config.model.type),
+                   fmt::format("set model.type: {}", before.model.type));
+}
+
+void check_tokenizer(const checkpoint::Checkpoint& saved, const data::Tokenizer& tokenizer) {
+  const auto before = data::Tokenizer::load(saved.tokenizer());
+  if (before.hash() == tokenizer.hash()) return;
+  throw UsageError(
+      fmt::format("run.from: {} has another tokenizer ({} pieces, {}) than the data ({}, {})",
+                  saved.folder().string(), before.vocab_size(), before.hash(),
+                  tokenizer.vocab_size(), tokenizer.hash()),
+      before.kind() == "bytes"
+          ? "prepare the data with its tokenizer: switchyard prepare --tokenizer bytes"
+          : fmt::format("prepare the data with its tokenizer: switchyard prepare --tokenizer {}",
+                        shell_quoted(saved.tokenizer().string())));
+}
+
+void load(const checkpoint::Checkpoint& saved, const config::Config& before,
+          const config::Config& config, model::Model& model) {
+  try {
+    load_weights(model, saved.weights());
+  } catch (const DataError& error) {
+    throw DataError(fmt::format("run.from: {}", error.what()),
+                    "sizes and experts have to be those of its config.resolved.yaml");
+  }
+  const auto keeps = [&](std::int64_t layer) {
+    return means_the_same(before.model.router_at(layer), config.model.router_at(layer));
+  };
+  (void)take_over_router_state(model, saved.router_state(), keeps, /*step=*/0);
+}
+
+}  // namespace
+
+void begin_from(const config::Config& config, const data::Tokenizer& tokenizer,
+                const fs::path& notes, bool leads, model::Model& model) {
+  const auto saved = checkpoint::Checkpoint::open(config.run.from);
+  const config::Config before = config_of(saved);
+  check_model(before, config, saved.folder().string());
+  check_tokenizer(saved, tokenizer);
+  const std::string hash = to_hex(xxh3(read_file(saved.folder() / "manifest.json")));
+  std::error_code ignored;
+  if (leads && fs::exists(notes, ignored)) {
+    const format::Json told = format::parse_json(read_file(notes), notes.string());
+    if (format::json_string(told, "manifest_xxh3", notes.string()) != hash) {
+      throw DataError(
+          fmt::format("{} is not the checkpoint that the run began with ({})",
+                      saved.folder().string(), format::json_string(told, "from", notes.string())),
+          "the run has saved nothing yet: begin it anew in another run.dir");
+    }
+  }
+  load(saved, before, config, model);
+  if (!leads) return;
+  const format::Json told = {{"from", fs::absolute(saved.folder()).lexically_normal().string()},
+                             {"step", saved.step()},
+                             {"manifest_xxh3", hash}};
+  write_file_atomically(notes, format::json_text(told, 2) + "\n");
+  log::info("weights of {} (step {}); optimizer and schedule begin afresh", saved.folder().string(),
+            saved.step());
+}
+
+}  // namespace switchyard::train

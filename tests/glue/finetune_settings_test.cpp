@@ -1,0 +1,203 @@
+// What fine-tuning can be asked for: settings, learning rates, other models, tasks of one's own.
+#include <ATen/core/Tensor.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "glue/finetune_fixture.h"
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/config/load.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/glue/finetune.h"
+#include "switchyard/glue/predict.h"
+
+namespace switchyard::glue {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+using FinetuneSettings = Finetune;
+
+TEST_F(FinetuneSettings, FewerRowsThanABatchAreATaskAsWell) {
+  pretrain();
+  options_.overrides = {"train.global_batch_size=64", "finetune.epochs=2", "finetune.max_rows=5"};
+  const std::vector<TaskResult> results = finetune(options_);
+  EXPECT_EQ(results[0].num_train_rows, 5);
+  EXPECT_EQ(results[0].seeds[0].num_steps, 2) << "a step of five rows an epoch";
+}
+
+TEST_F(FinetuneSettings, ALastBatchOfOneRowIsABatch) {
+  pretrain();
+  options_.overrides = {"train.global_batch_size=13", "finetune.epochs=1"};  // 40 = 3 * 13 + 1
+  EXPECT_EQ(finetune(options_)[0].seeds[0].num_steps, 4);
+}
+
+TEST_F(FinetuneSettings, AnEarlyStopLeavesStepsOutAndTheResultSaysHowManyWereMade) {
+  pretrain();
+  options_.overrides = {"finetune.epochs=30", "optim.learning_rate=0",
+                        "train.early_stop_patience=2", "train.global_batch_size=8"};
+  const SeedResult seed = finetune(options_)[0].seeds[0];
+  EXPECT_EQ(seed.best_step, 5);
+  EXPECT_EQ(seed.num_steps, 15) << "the first epoch and two without improvement";
+  EXPECT_EQ(json("out/sst2/seed-7/eval_results.json")["steps"], 15);
+  EXPECT_THAT(read_file(folder_ / "out/log.txt"), ::testing::Not(HasSubstr("best -0.")));
+}
+
+TEST_F(FinetuneSettings, DevChoosesALearningRateAndAllSeedsTakeIt) {
+  pretrain();
+  options_.num_seeds = 2;
+  options_.overrides.emplace_back("finetune.learning_rates=[1e-7, 1e-2]");
+  const TaskResult result = finetune(options_)[0];
+  EXPECT_EQ(result.learning_rate, 1e-2);
+  ASSERT_EQ(result.tried_rates.size(), 2U);
+  EXPECT_EQ(result.tried_rates[0].first, 1e-7);
+  EXPECT_LT(result.tried_rates[0].second, result.tried_rates[1].second);
+  for (const SeedResult& seed : result.seeds) EXPECT_EQ(seed.learning_rate, 1e-2);
+  EXPECT_TRUE(fs::exists(folder_ / "out/sst2/lr-1e-07/seed-7/eval_results.json"));
+  EXPECT_FALSE(fs::exists(folder_ / "out/sst2/lr-1e-07/seed-8")) << "the first seed alone tries";
+  EXPECT_TRUE(fs::exists(folder_ / "out/sst2/lr-0.01/seed-8/eval_results.json"));
+  EXPECT_EQ(json("out/results.json")[0]["learning_rate"], 1e-2);
+  EXPECT_THAT(read_file(folder_ / "out/results.md"), HasSubstr("**0.01 "));
+  // Again: what is done is read.
+  const auto time = fs::last_write_time(folder_ / "out/sst2/lr-1e-07/seed-7/metrics.jsonl");
+  (void)finetune(options_);
+  EXPECT_EQ(fs::last_write_time(folder_ / "out/sst2/lr-1e-07/seed-7/metrics.jsonl"), time);
+}
+
+TEST_F(FinetuneSettings, LowerLayersMoveLessAndAFrozenRouterDoesNot) {
+  pretrain();
+  options_.overrides = {"finetune.epochs=1",
+                        "optim.learning_rate=1e-3",
+                        "optim.layer_decay=0.01",
+                        "train.freeze_router=true",
+                        "optim.weight_decay=0",
+                        "model.dropout=0",
+                        "model.moe.loss.load_balance=0.5"};
+  (void)finetune(options_);
+  const auto weights = [&](const std::string& run) {
+    return checkpoint::Checkpoint::open(folder_ / run).weights().copies();
+  };
+  const auto before = weights("run");
+  const auto after = weights("out/sst2/seed-7");
+  const auto moved = [&](const std::string& name) {
+    return after.at(name).sub(before.at(name)).abs().max().item<double>();
+  };
+  EXPECT_EQ(moved("model.layers.1.moe.router.weight"), 0.0);
+  const double norm = moved("model.norm.weight");
+  const double upper = moved("model.layers.1.self_attn.v_proj.weight");
+  const double lower = moved("model.layers.0.self_attn.v_proj.weight");
+  const double embedding = moved("model.embed_tokens.weight");
+  // Adam's first steps are about the learning rate, whatever the gradient.
+  EXPECT_GT(norm, 10 * upper);
+  EXPECT_GT(upper, 10 * lower);
+  EXPECT_GT(lower, 10 * embedding);
+  EXPECT_GT(embedding, 0.0);
+}
+
+TEST_F(FinetuneSettings, ADecoderIsReadAtItsLastToken) {
+  pretrain("decoder");
+  const TaskResult result = finetune(options_)[0];
+  EXPECT_GT(result.seeds[0].dev[0].metrics.at("accuracy"), 0.9);
+  EXPECT_THAT(read_file(folder_ / "out/sst2/seed-7/config.resolved.yaml"),
+              HasSubstr("pooling: last"));
+  write("new.tsv", "sentence\nso good 99\nso poor 98\n");
+  EXPECT_EQ(
+      predict_file({.run = folder_ / "out/sst2/seed-7", .input = (folder_ / "new.tsv").string()}),
+      "index\tprediction\n0\t1\n1\t0\n");
+  options_.output = folder_ / "first";
+  options_.overrides.emplace_back("finetune.pooling=first");
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("has seen no other"));
+}
+
+TEST_F(FinetuneSettings, ATaskOfOnesOwnIsLearnedFromNamedColumns) {
+  pretrain();
+  std::string train = "verdict\tnote\n";
+  std::string dev;
+  for (int i = 0; i < 30; ++i) {
+    const std::string word = i % 3 == 0 ? "good" : i % 3 == 1 ? "poor" : "odd";
+    train += word + "\tso " + word + " " + std::to_string(i) + "\n";
+    dev += "{\"note\": \"so " + word + " " + std::to_string(i + 50) + "\", \"verdict\": \"" + word +
+           "\"}\n";
+  }
+  write("own/train.tsv", train);
+  write("own/dev.jsonl", dev);
+  write("own/test.tsv", "note\tindex\nso odd 7\tx\nso good 8\ty\n");
+  options_.tasks.clear();
+  options_.data = folder_ / "own";
+  options_.submission = true;
+  options_.overrides.insert(options_.overrides.end(),
+                            {"finetune.text_column=note", "finetune.label_column=verdict",
+                             "finetune.epochs=30", "train.early_stop_patience=0"});
+  const TaskResult result = finetune(options_)[0];
+  EXPECT_GT(result.seeds[0].dev[0].metrics.at("accuracy"), 0.9);
+  EXPECT_EQ(result.task.labels, (std::vector<std::string>{"good", "odd", "poor"}));
+  EXPECT_EQ(read_file(folder_ / "out/submission/custom.tsv"),
+            "index\tprediction\nx\todd\ny\tgood\n");
+  write("new.jsonl", "{\"note\": \"so poor 3\", \"index\": 5}\n");
+  EXPECT_EQ(predict_file(
+                {.run = folder_ / "out/custom/seed-7", .input = (folder_ / "new.jsonl").string()}),
+            "index\tprediction\n5\tpoor\n");
+  write("own/dev.tsv", "verdict\tnote\ngood\tso good\n");
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("remove one of them"));
+  fs::remove(folder_ / "own/dev.tsv");
+  fs::remove(folder_ / "own/dev.jsonl");
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("neither dev.tsv nor dev.jsonl"));
+}
+
+TEST_F(FinetuneSettings, ABaselineIsFineTunedInTheSameWayOrReadFromItsFolder) {
+  pretrain();
+  options_.overrides = {"finetune.epochs=1", "train.global_batch_size=8"};
+  options_.baseline = folder_ / "run";
+  const TaskResult first = finetune(options_)[0];
+  EXPECT_EQ(first.baseline.at("accuracy"), first.seeds[0].dev[0].metrics.at("accuracy"))
+      << "the same model";
+  EXPECT_TRUE(fs::exists(folder_ / "out/baseline/sst2/seed-7/eval_results.json"));
+  EXPECT_THAT(read_file(folder_ / "out/results.md"), HasSubstr("| baseline |"));
+  EXPECT_THAT(read_file(folder_ / "out/report.html"), HasSubstr("baseline"));
+  options_.output = folder_ / "again";
+  options_.baseline = folder_ / "out/baseline";
+  EXPECT_EQ(finetune(options_)[0].baseline, first.baseline);
+  EXPECT_FALSE(fs::exists(folder_ / "again/baseline"));
+  options_.tasks = parse_tasks("stsb");
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("has no results of stsb"));
+}
+
+TEST_F(FinetuneSettings, AFileOfSettingsIsBetweenTheCheckpointAndTheCommandLine) {
+  pretrain();
+  write("settings.yaml",
+        "finetune: {epochs: 2, max_length: 20}\noptim: {learning_rate: 0.004, eps: 1e-7}\n");
+  options_.config_file = folder_ / "settings.yaml";
+  options_.overrides = {"finetune.epochs=1"};
+  (void)finetune(options_);
+  const config::Config config =
+      config::load(folder_ / "out/sst2/seed-7/config.resolved.yaml", {}).config;
+  EXPECT_EQ(config.finetune.epochs, 1.0) << "the command line's";
+  EXPECT_EQ(config.optim.learning_rate, 0.004) << "the file's, over finetune's own";
+  EXPECT_EQ(config.finetune.max_length, 20);
+  EXPECT_EQ(config.optim.weight_decay, 0.01) << "finetune's own, over the checkpoint's";
+  EXPECT_EQ(config.model.hidden_size, 32) << "the checkpoint's";
+  write("settings.yaml", "train: {steps: 7}\n");
+  EXPECT_THAT(problem<UsageError>(),
+              AllOf(HasSubstr("settings.yaml:1"), HasSubstr("train.steps"), HasSubstr("epochs")));
+}
+
+TEST_F(FinetuneSettings, ShippedSettingsFitACheckpoint) {
+  pretrain();
+  int num_files = 0;
+  for (const auto& file :
+       fs::directory_iterator(fs::path(SWITCHYARD_SOURCE_DIR) / "configs/glue")) {
+    options_.config_file = file.path();
+    options_.overrides = {};
+    EXPECT_GT(config_of(options_, 1).finetune.epochs, 0.0) << file.path();
+    ++num_files;
+  }
+  EXPECT_GE(num_files, 3);
+}
+
+}  // namespace
+}  // namespace switchyard::glue
