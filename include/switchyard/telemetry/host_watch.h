@@ -15,8 +15,8 @@ class HostWatch {
 
   explicit HostWatch(int num_threads) : num_threads_(num_threads) {}
 
-  // A step took `wall_seconds`, in which the thread that computes it could have run but waited for a
-  // core for `waiting_seconds` (core/host.h). For people, at the end of the first window in which
+  // A step took `wall_seconds`, in which the thread that computes it could have run but waited for
+  // a core for `waiting_seconds` (core/host.h). For people, at the end of the first window in which
   // that was more than 30 %.
   [[nodiscard]] std::optional<std::string> add(double wall_seconds, double waiting_seconds);
 

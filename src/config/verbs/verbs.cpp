@@ -151,7 +151,7 @@ VerbSpec resume_verb() {
 VerbSpec launch_verb() {
   return {
       .name = std::string(kLaunch),
-      .summary = "start pretrain, resume or doctor as several ranks on this machine",
+      .summary = "start pretrain, resume, finetune or doctor as several ranks on this machine",
       .flags = {{.name = "--nproc",
                  .kind = ValueKind::kInteger,
                  .metavar = "N",
