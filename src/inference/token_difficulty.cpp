@@ -85,7 +85,7 @@ TokenDifficulty::LossesAt TokenDifficulty::reserve_losses() {
 
 TokenDifficulty::GroupsAt TokenDifficulty::reserve_groups(std::int64_t num_groups) {
   const auto size = static_cast<std::size_t>(num_groups);
-  return {.begin = reserve(size * (2 + layers_.size())), .num_groups = size};
+  return {.begin = reserve(size * (GroupsAt::kSums + layers_.size())), .num_groups = size};
 }
 
 void TokenDifficulty::count(const LossesAt& at, std::int64_t units,
@@ -101,11 +101,18 @@ void TokenDifficulty::count(const LossesAt& at, std::int64_t units,
 }
 
 void TokenDifficulty::count(const GroupsAt& at, std::int64_t group, std::int64_t units,
-                            std::span<const std::int64_t> k_L) {
+                            std::span<const std::int64_t> k_C) {
+  const std::int64_t k_all = k_C.back();
   std::size_t cell = at.begin + static_cast<std::size_t>(group);
-  ++cells_[cell];
-  cells_[cell += at.num_groups] += units;
-  for (const std::int64_t k : k_L) cells_[cell += at.num_groups] += k;
+  for (const std::int64_t addend :
+       {std::int64_t{1}, units, units * units, k_all * k_all, units * k_all}) {
+    cells_[cell] += addend;
+    cell += at.num_groups;
+  }
+  for (const std::int64_t k : k_C.first(layers_.size())) {
+    cells_[cell] += k;
+    cell += at.num_groups;
+  }
 }
 
 void TokenDifficulty::add(const model::Batch& batch, const TokenLosses& losses,
@@ -138,9 +145,9 @@ void TokenDifficulty::add(const model::Batch& batch, const TokenLosses& losses,
       count(input_, loss_units(loss[t - 1]), k_C);
     }
     if (const std::int64_t position = position_T[static_cast<std::size_t>(t)]; position > 0) {
-      count(word_, std::min(position, kWordPositions) - 1, units, k_L);
+      count(word_, std::min(position, kWordPositions) - 1, units, k_C);
     }
-    count(piece_, token[t], units, k_L);
+    count(piece_, token[t], units, k_C);
   }
 }
 
@@ -173,7 +180,10 @@ TokenDifficulty::Groups TokenDifficulty::groups(const GroupsAt& at) const {
   const std::size_t size = at.num_groups;
   return {.num_tokens_G = cells(at.begin, size),
           .units_G = cells(at.begin + size, size),
-          .num_rows_LG = cells(at.begin + 2 * size, size * layers_.size())};
+          .square_units_G = cells(at.begin + 2 * size, size),
+          .square_k_G = cells(at.begin + 3 * size, size),
+          .units_times_k_G = cells(at.begin + 4 * size, size),
+          .num_rows_LG = cells(at.begin + GroupsAt::kSums * size, size * layers_.size())};
 }
 
 }  // namespace switchyard::inference

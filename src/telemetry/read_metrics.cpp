@@ -165,7 +165,8 @@ std::vector<TokenGroup> token_groups(const Object& object, const char* key) {
                       .to = entry.number("to"),
                       .tokens = entry.integer("tokens"),
                       .loss = entry.number("loss"),
-                      .experts_per_token = entry.numbers<double>("experts_per_token")});
+                      .experts_per_token = entry.numbers<double>("experts_per_token"),
+                      .pearson = entry.optional_number("pearson")});
   }
   return groups;
 }

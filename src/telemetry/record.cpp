@@ -55,6 +55,7 @@ Json to_json(const std::vector<TokenGroup>& groups) {
                {"tokens", group.tokens},
                {"loss", number(group.loss)}};
     entry["experts_per_token"] = group.experts_per_token;
+    entry["pearson"] = number(group.pearson);
     json.push_back(std::move(entry));
   }
   return json;

@@ -121,6 +121,10 @@ TEST_F(TokenDifficultyOfTwoLayers, GroupsTokensByTheirPlaceInTheWordAndByPiece) 
   EXPECT_THAT(words.num_tokens_G, ElementsAre(2, 1, 1, 0));  // ' ' and c, d, e
   EXPECT_THAT(words.units_G, ElementsAre(3 * 1024, 0, 3 * 1024, 0));
   EXPECT_THAT(words.num_rows_LG, ElementsAre(3, 0, 3, 0, 2, 1, 4, 0));
+  // In both layers ' ' has 2 experts and c 3, d 1, e 7.
+  EXPECT_THAT(words.square_k_G, ElementsAre(4 + 9, 1, 49, 0));
+  EXPECT_THAT(words.square_units_G, ElementsAre(5 << 20, 0, 9 << 20, 0));
+  EXPECT_THAT(words.units_times_k_G, ElementsAre((1 * 2 + 2 * 3) << 10, 0, (3 * 7) << 10, 0));
   const TokenDifficulty::Groups pieces = counts_.by_piece();
   ASSERT_EQ(std::ssize(pieces.num_tokens_G), kVocab);
   EXPECT_EQ(pieces.num_tokens_G['e'], 1);

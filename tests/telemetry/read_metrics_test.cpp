@@ -70,7 +70,8 @@ TEST(ReadMetrics, GivesBackEveryNumberThatWasWritten) {
       {.from = 0.0, .to = 1.0, .tokens = 7, .loss = 0.5, .experts_per_token = {1.5}}};
   difficulty.by_word_position = {
       {.from = 4.0, .to = std::numeric_limits<double>::infinity(), .experts_per_token = {2.5}}};
-  difficulty.by_frequency = {{.from = 10.0, .to = 99.0, .experts_per_token = {3.5}}};
+  difficulty.by_frequency = {
+      {.from = 10.0, .to = 99.0, .experts_per_token = {3.5}, .pearson = 0.375}};
   const EvaluationRecord evaluation{.step = 20,
                                     .split = "test",
                                     .loss = 3.0,

@@ -174,29 +174,44 @@ TEST_F(DifficultyOfATinyModel, GroupsByPlaceInTheWordAndByHowOftenAPieceOccurs) 
   look_at_every_token();
   std::map<std::int32_t, int> times;
   for (std::size_t t = 0; t < loss_.size(); ++t) ++times[token_[t]];
-  std::map<int, std::pair<int, double>> of_place;  // 1 to 4: tokens, experts of layer 1
-  std::map<int, std::pair<int, double>> of_decade;
+  struct Tokens {
+    std::vector<double> loss;
+    std::vector<double> k;      // of layer 1
+    std::vector<double> k_all;  // of both
+  };
+  std::map<int, Tokens> of_place;  // 1 to 4
+  std::map<int, Tokens> of_decade;
   int place = 1;
   for (std::size_t t = 0; t < loss_.size(); ++t) {
     const bool begins = t < 2 || token_[t] == ' ' || token_[t - 1] == ' ';
     place = begins ? 1 : place + 1;
-    auto& in_word = of_place[std::min(place, 4)];
-    in_word = {in_word.first + 1, in_word.second + k_[1][t]};
-    auto& often = of_decade[static_cast<int>(std::log10(times[token_[t]]))];
-    often = {often.first + 1, often.second + k_[1][t]};
+    for (Tokens* group : {&of_place[std::min(place, 4)],
+                          &of_decade[static_cast<int>(std::log10(times[token_[t]]))]}) {
+      group->loss.push_back(loss_[t]);
+      group->k.push_back(k_[1][t]);
+      group->k_all.push_back(k_all_[t]);
+    }
   }
   const auto expect_groups = [](const std::vector<telemetry::TokenGroup>& groups,
-                                const std::map<int, std::pair<int, double>>& expected) {
+                                const std::map<int, Tokens>& expected) {
     ASSERT_EQ(groups.size(), expected.size());
     auto group = groups.begin();
-    for (const auto& [key, counted] : expected) {
-      EXPECT_EQ(group->tokens, counted.first) << key;
-      EXPECT_NEAR(group->experts_per_token.at(1), counted.second / counted.first, 1e-12) << key;
+    for (const auto& [key, tokens] : expected) {
+      EXPECT_EQ(group->tokens, std::ssize(tokens.k)) << key;
+      const double mean =
+          std::reduce(tokens.k.begin(), tokens.k.end()) / static_cast<double>(tokens.k.size());
+      EXPECT_NEAR(group->experts_per_token.at(1), mean, 1e-12) << key;
+      const double correlation = pearson(tokens.loss, tokens.k_all);
+      ASSERT_EQ(group->pearson.has_value(), std::isfinite(correlation)) << key;
+      if (group->pearson) {
+        EXPECT_NEAR(*group->pearson, correlation, 2e-3) << key;
+      }
       ++group;
     }
   };
   expect_groups(record->by_word_position, of_place);
   expect_groups(record->by_frequency, of_decade);
+  EXPECT_TRUE(record->by_word_position[0].pearson.has_value());
   EXPECT_EQ(record->by_word_position[0].from, 1.0);
   EXPECT_TRUE(std::isinf(record->by_word_position[3].to));
   EXPECT_EQ(record->by_frequency[1].from, 10.0);

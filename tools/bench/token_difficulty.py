@@ -51,8 +51,9 @@ def print_table(label, difficulty):
     for name, which in (("the loss of the next token", "with_loss"), ("the loss of the token itself", "with_input_loss")):
         for kind in ("spearman", "pearson"):
             print(f"| {name}, {kind.capitalize()} | " + " | ".join(signed(c[which][kind]) for c in columns) + " |")
-    print("\n| tokens | share | loss | " + " | ".join(f"k, layer {layer}" for layer in layers) + " |")
-    print("|---" * (3 + len(layers)) + "|")
+    names = " | ".join(f"k, layer {layer}" for layer in layers)
+    print(f"\n| tokens | share | loss | {names} | correlation among them, Pearson |")
+    print("|---" * (4 + len(layers)) + "|")
     sections = (
         ("by_loss", lambda group: f"loss {group['from']:.2f} to {group['to']:.2f}"),
         ("by_word_position", lambda group: f"piece {span(group)} of a word"),
@@ -62,7 +63,9 @@ def print_table(label, difficulty):
         num = sum(group["tokens"] for group in difficulty[key])
         for group in difficulty[key]:
             experts = " | ".join(f"{k:.2f}" for k in group["experts_per_token"])
-            print(f"| {name_of(group)} | {100 * group['tokens'] / num:.0f} % | {group['loss']:.2f} | {experts} |")
+            among = "" if group["pearson"] is None else f"{group['pearson']:+.2f}"
+            share = f"{100 * group['tokens'] / num:.0f} %"
+            print(f"| {name_of(group)} | {share} | {group['loss']:.2f} | {experts} | {among} |")
 
 
 def ticks(top):

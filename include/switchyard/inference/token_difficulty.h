@@ -49,7 +49,7 @@ class TokenDifficulty {
   static constexpr std::int64_t kWordPositions = 4;
 
   // `num_experts` of each of the MoE layers `layers`, ascending. Without any, everything below does
-  // nothing. Takes 8 V (L + 2) bytes and a little.
+  // nothing. Takes 8 V (L + 5) bytes and a little.
   TokenDifficulty(std::int64_t vocab_size, std::int64_t num_experts,
                   std::vector<std::int64_t> layers);
 
@@ -72,8 +72,11 @@ class TokenDifficulty {
   // Tokens that are alike.
   struct Groups {
     std::span<const std::int64_t> num_tokens_G;
-    std::span<const std::int64_t> units_G;      // sum of their losses
-    std::span<const std::int64_t> num_rows_LG;  // sum of their experts
+    std::span<const std::int64_t> units_G;          // sum of their losses
+    std::span<const std::int64_t> square_units_G;   // of the losses' squares
+    std::span<const std::int64_t> square_k_G;       // of the squares of experts in all layers
+    std::span<const std::int64_t> units_times_k_G;  // of loss times experts in all layers
+    std::span<const std::int64_t> num_rows_LG;      // sum of their experts
   };
 
   [[nodiscard]] const std::vector<std::int64_t>& layers() const { return layers_; }
@@ -91,6 +94,7 @@ class TokenDifficulty {
     std::vector<std::size_t> products = {};  // likewise
   };
   struct GroupsAt {
+    static constexpr std::size_t kSums = 5;  // of a group, before those of each layer
     std::size_t begin = 0;
     std::size_t num_groups = 0;
   };
@@ -100,7 +104,7 @@ class TokenDifficulty {
   [[nodiscard]] std::int64_t num_k(std::size_t column) const;
   void count(const LossesAt& at, std::int64_t units, std::span<const std::int64_t> k_C);
   void count(const GroupsAt& at, std::int64_t group, std::int64_t units,
-             std::span<const std::int64_t> k_L);
+             std::span<const std::int64_t> k_C);
   [[nodiscard]] Losses losses(const LossesAt& at) const;
   [[nodiscard]] Groups groups(const GroupsAt& at) const;
   [[nodiscard]] std::span<const std::int64_t> cells(std::size_t begin, std::size_t size) const;

@@ -77,6 +77,9 @@ struct TokenGroup {
   std::int64_t tokens = 0;
   double loss = 0.0;                           // mean, nats
   std::vector<double> experts_per_token = {};  // mean, by MoE layer
+  // Of loss and experts of all layers together, among these tokens alone; none where one of them is
+  // the same for all, or the group is of a loss.
+  std::optional<double> pearson = {};
 };
 
 // How much the number of experts goes with a loss, from -1 to 1; none where one of the two is the

@@ -141,47 +141,70 @@ std::vector<TokenGroup> by_loss(const TokenDifficulty::Losses& losses, std::size
   return groups;
 }
 
-// Adds what is counted of `class_idx` to the sums in `group`.
-void add(TokenGroup& group, const TokenDifficulty::Groups& counts, std::size_t class_idx) {
+struct SummedGroup {
+  TokenGroup group;  // with sums in the place of means
+  Moments of_all_layers = {};
+};
+
+// Adds what is counted of `class_idx`.
+void add(SummedGroup& sums, const TokenDifficulty::Groups& counts, std::size_t class_idx) {
+  TokenGroup& group = sums.group;
+  Moments& moments = sums.of_all_layers;
   group.tokens += counts.num_tokens_G[class_idx];
   group.loss += as_double(counts.units_G[class_idx]);
+  moments.num += as_double(counts.num_tokens_G[class_idx]);
+  moments.x += as_double(counts.units_G[class_idx]);
+  moments.xx += as_double(counts.square_units_G[class_idx]);
+  moments.yy += as_double(counts.square_k_G[class_idx]);
+  moments.xy += as_double(counts.units_times_k_G[class_idx]);
   for (std::size_t layer = 0; layer < group.experts_per_token.size(); ++layer) {
-    group.experts_per_token[layer] +=
+    const double num_rows =
         as_double(counts.num_rows_LG[layer * counts.num_tokens_G.size() + class_idx]);
+    group.experts_per_token[layer] += num_rows;
+    moments.y += num_rows;
   }
+}
+
+std::vector<TokenGroup> with_correlation(const std::vector<SummedGroup>& summed) {
+  std::vector<TokenGroup> groups;
+  for (const SummedGroup& sums : summed) {
+    groups.push_back(sums.group);
+    groups.back().pearson = sums.of_all_layers.correlation();
+  }
+  return groups;
 }
 
 std::vector<TokenGroup> by_word_position(const TokenDifficulty::Groups& counts,
                                          std::size_t num_layers) {
-  std::vector<TokenGroup> groups;
+  std::vector<SummedGroup> groups;
   const std::size_t num = counts.num_tokens_G.size();
   for (std::size_t i = 0; i < num; ++i) {
     const double place = static_cast<double>(i) + 1.0;
-    groups.push_back({.from = place,
-                      .to = i + 1 < num ? place : std::numeric_limits<double>::infinity(),
-                      .experts_per_token = std::vector<double>(num_layers)});
+    groups.push_back({.group = {.from = place,
+                                .to = i + 1 < num ? place : std::numeric_limits<double>::infinity(),
+                                .experts_per_token = std::vector<double>(num_layers)}});
     add(groups.back(), counts, i);
   }
-  return groups;
+  return with_correlation(groups);
 }
 
 // Pieces that occur 1 to 9 times, 10 to 99 times, ...
 std::vector<TokenGroup> by_frequency(const TokenDifficulty::Groups& counts,
                                      std::size_t num_layers) {
-  std::vector<TokenGroup> groups;
+  std::vector<SummedGroup> groups;
   for (std::size_t piece = 0; piece < counts.num_tokens_G.size(); ++piece) {
     std::size_t digits = 0;
     for (std::int64_t rest = counts.num_tokens_G[piece]; rest > 0; rest /= 10) ++digits;
     if (digits == 0) continue;
     while (groups.size() < digits) {
       const double from = std::pow(10.0, static_cast<double>(groups.size()));
-      groups.push_back({.from = from,
-                        .to = 10.0 * from - 1.0,
-                        .experts_per_token = std::vector<double>(num_layers)});
+      groups.push_back({.group = {.from = from,
+                                  .to = 10.0 * from - 1.0,
+                                  .experts_per_token = std::vector<double>(num_layers)}});
     }
     add(groups[digits - 1], counts, piece);
   }
-  return groups;
+  return with_correlation(groups);
 }
 
 // Sums to means; groups without a token go.
