@@ -5,7 +5,7 @@
 #include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/train/run_folder.h"
-#include "train/resume_fixture.h"
+#include "train/run/resume_fixture.h"
 
 namespace switchyard::train {
 namespace {

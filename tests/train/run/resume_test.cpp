@@ -20,7 +20,7 @@
 #include "switchyard/core/file.h"
 #include "switchyard/train/pretrain.h"
 #include "switchyard/train/run_folder.h"
-#include "train/resume_fixture.h"
+#include "train/run/resume_fixture.h"
 
 namespace switchyard::train {
 namespace {
