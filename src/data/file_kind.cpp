@@ -138,8 +138,9 @@ bool looks_like_json_document(std::string_view text) {
   const std::size_t second = text.find_first_not_of(kSpace, begin + 1);
   if (second == std::string_view::npos) return false;
   const char last = text[text.find_last_not_of(kSpace)];
-  const bool is_list = text[begin] == '[' && last == ']' &&
-                       std::string_view("{[\"").find(text[second]) != std::string_view::npos;
+  // Not "[[": a link of a wiki begins like that, too.
+  const bool is_list =
+      text[begin] == '[' && last == ']' && (text[second] == '{' || text[second] == '"');
   return is_list || (text[begin] == '{' && last == '}' && text[second] == '"');
 }
 

@@ -65,16 +65,18 @@ std::string hint_for_invalid_text(std::string_view bytes, std::size_t bad,
         "it is",
         command);
   }
-  // Any text of single bytes can be read as WINDOWS-1252; only where most letters are ASCII does
-  // that give the text that was meant.
+  // Any text of single bytes can be read as WINDOWS-1252; that gives the text that was meant where
+  // letters beyond ASCII stand alone among others, and not where they make up words.
   constexpr std::size_t kLookedAt = std::size_t{1} << 16U;
-  std::size_t num_ascii_letters = 0;
-  std::size_t num_beyond_ascii = 0;
+  std::size_t num_alone = 0;
+  std::size_t num_together = 0;
+  bool is_after_one = false;
   for (const char c : bytes.substr(bad, kLookedAt)) {
-    num_ascii_letters += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ? 1 : 0;
-    num_beyond_ascii += static_cast<unsigned char>(c) >= 0x80 ? 1 : 0;
+    const bool is_beyond_ascii = static_cast<unsigned char>(c) >= 0x80;
+    if (is_beyond_ascii) ++(is_after_one ? num_together : num_alone);
+    is_after_one = is_beyond_ascii;
   }
-  const bool is_western = num_ascii_letters >= num_beyond_ascii;
+  const bool is_western = num_alone > num_together;
   return fmt::format(
       "if it is {}: {} | iconv -f {} -t UTF-8 | {}{}",
       is_western ? "Latin-1 or Windows text" : "text in an older encoding", command,

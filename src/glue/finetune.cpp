@@ -83,9 +83,10 @@ void write_submission(const PreparedTask& prepared, const config::Config& config
 std::size_t best_seed(const TaskResult& result) {
   std::size_t best = 0;
   for (std::size_t i = 1; i < result.seeds.size(); ++i) {
-    if (worth_of(result.seeds[i], result.task) > worth_of(result.seeds[best], result.task)) {
-      best = i;
-    }
+    const SeedResult& seed = result.seeds[i];
+    const bool is_first = result.seeds[best].diverged && !seed.diverged;
+    const bool is_better = worth_of(seed, result.task) > worth_of(result.seeds[best], result.task);
+    if (is_first || (is_better && !seed.diverged)) best = i;
   }
   return best;
 }

@@ -79,8 +79,9 @@ namespace {
 
 // "1.0" is the class "1".
 std::optional<double> parse_class(const Task& task, std::string_view text) {
+  const auto same = std::find(task.labels.begin(), task.labels.end(), text);
+  if (same != task.labels.end()) return static_cast<double>(same - task.labels.begin());
   for (std::size_t i = 0; i < task.labels.size(); ++i) {
-    if (task.labels[i] == text) return static_cast<double>(i);
     const auto known = parse_number(task.labels[i]);
     if (known && known == parse_number(text)) return static_cast<double>(i);
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,9 +37,10 @@ constexpr double kWarmupShare = 0.06;
 
 // What may differ without changing any result.
 bool changes_no_result(const config::Change& change) {
-  constexpr std::array<std::string_view, 5> kKeys = {"train.recompute", "train.log_every",
-                                                     "train.checkpoint_every", "parallel.timeout",
-                                                     "parallel.shard_optimizer"};
+  constexpr std::array<std::string_view, 7> kKeys = {
+      "train.recompute",         "train.log_every",        "train.checkpoint_every",
+      "parallel.timeout",        "parallel.start_timeout", "parallel.exchange_chunks",
+      "parallel.shard_optimizer"};
   return std::find(kKeys.begin(), kKeys.end(), change.key) != kKeys.end();
 }
 
@@ -100,6 +102,7 @@ Trained train(const SeedRun& run, const config::Config& config) {
   comm::keep_record(groups.world(), train::records_of_ranks(folder));
   train::RunLoop loop(config, task, groups, folder, run.stop);
   if (point) loop.restore(*point);
+  Trained trained;
   try {
     {
       std::optional<train::ReportAtEnd> report;
@@ -109,9 +112,12 @@ Trained train(const SeedRun& run, const config::Config& config) {
     loop.side_work().check_last();
   } catch (const NonFiniteError& error) {  // all ranks meet it
     log::warning("{}: {}", config.run.dir, error.what());
-    return {.num_steps = loop.step(), .diverged = true};
+    trained.diverged = true;
   }
-  return {.num_steps = loop.step()};
+  trained.num_steps = loop.step();
+  // The others wait while the leader predicts: until the next run is under way.
+  run.world.set_timeout(std::chrono::seconds(config.parallel.start_timeout));
+  return trained;
 }
 
 // A grid of tasks and seeds would else fill the disk with what nobody reads again.

@@ -150,10 +150,11 @@ data::Tokenizer tokenizer_of(const std::string& name) {
 }
 
 // A warm-up of the routers was for the first steps of pretraining.
-void end_router_warmup(const config::Config& before, std::vector<std::string>& overrides) {
+void end_router_warmup(const config::Config& before, const Said& said,
+                       std::vector<std::string>& overrides) {
   constexpr const char* kKey = "model.moe.router.p_warmup";
   if (!config::find_field(kKey)->known_to(before.model.moe.router.type)) return;
-  if (!is_given(overrides, kKey) && !is_given(overrides, "model.moe.router.type")) {
+  if (!said.at_all(kKey) && !said.at_all("model.moe.router.type")) {
     overrides.push_back(fmt::format("{}=none", kKey));
   }
 }
@@ -172,7 +173,7 @@ Start from_checkpoint(const FinetuneOptions& options) {
   refuse_decided(in_file);
   const Said said{.in_file = in_file, .given = options.overrides};
   std::vector<std::string> overrides = with_defaults(before, before.data.sequence_length, said);
-  end_router_warmup(before, overrides);
+  end_router_warmup(before, said, overrides);
   config::Config config = load(overrides).config;
   take_whole_batches(config, said);
   if (config.model.type != before.model.type) {
@@ -221,8 +222,12 @@ config::Config config_of(const FinetuneOptions& options, std::int64_t num_ranks)
 Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   Start start = options.from.empty() ? from_scratch(options) : from_checkpoint(options);
   check_pooling(start.config);
-  start.has_own_micro_batch = is_given(options.overrides, "train.micro_batch_size");
-  start.has_own_warmup = is_given(options.overrides, "schedule.warmup_steps");
+  Origins in_file;
+  if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
+  start.has_own_micro_batch = Said{in_file, options.overrides}.at_all(kMicroBatch);
+  // A file of --from none is one of pretraining, whose warm-up was for that.
+  if (options.from.empty()) in_file.clear();
+  start.has_own_warmup = Said{in_file, options.overrides}.at_all("schedule.warmup_steps");
   // One micro-step on any number of ranks, on which the load-balance loss depends.
   if (!start.has_own_micro_batch && start.config.train.micro_batch_size % num_ranks == 0) {
     start.config.train.micro_batch_size /= num_ranks;

@@ -50,7 +50,7 @@ RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder&
   const bool has_checkpoint = point != nullptr && point->checkpoint.has_value();
   if (!parts.config.run.from.empty() && !has_checkpoint) {
     begin_from(parts.config, parts.training.tokenizer(), folder.path() / kOriginName,
-               leads(groups.world()), model_of(parts));
+               groups.world(), model_of(parts));
   }
   const std::unique_ptr<Task> task = make_pretraining_task(parts);
   const StopSignal stop;

@@ -52,6 +52,16 @@ std::map<const ops::Parameter*, std::int64_t> layers_of_router_weights(
   return layers;
 }
 
+std::set<const ops::Parameter*> frozen_parameters(
+    const config::Config& config, const std::map<std::int64_t, routing::Router*>& routers) {
+  std::set<const ops::Parameter*> frozen;
+  if (!config.train.freeze_router) return frozen;
+  for (const auto& [layer, router] : routers) {
+    for (const ops::Parameter* parameter : router->parameters()) frozen.insert(parameter);
+  }
+  return frozen;
+}
+
 }  // namespace
 
 Trainer::Trainer(const config::Config& config, model::Model& model, Objective& objective,
@@ -64,6 +74,7 @@ Trainer::Trainer(const config::Config& config, model::Model& model, Objective& o
       routers_(model.routers()),
       gradients_(parameters_, groups, config.parallel.shard_optimizer),
       layer_of_router_weight_(layers_of_router_weights(routers_)),
+      frozen_(frozen_parameters(config, routers_)),
       optimizer_(slices(), config.optim),
       schedule_(config.schedule, config.optim.learning_rate, config.train.steps),
       device_phases_(device_, phases_) {
@@ -148,7 +159,7 @@ StepSums Trainer::compute_step() {
   {
     const Phase phase(device_phases_, "reduce_gradients");
     gradients_.reduce();
-    if (config_.train.freeze_router) drop_router_gradients();
+    drop_frozen_gradients();
     totals = accumulator.finish(step.num_tokens);
   }
   sums.lm_loss = totals.lm_loss_sum / static_cast<double>(step.num_labels);
@@ -185,15 +196,17 @@ std::vector<optim::Slice> Trainer::slices() const {
   for (optim::Slice& slice : slices) {
     slice.learning_rate_scale = learning_rate_scale(slice.parameter->name, config_.model.num_layers,
                                                     config_.optim.layer_decay);
+    if (frozen_.contains(slice.parameter)) slice.learning_rate_scale = 0.0;
   }
   return slices;
 }
 
-// Adam moves nothing that never had a gradient, and router weights do not decay.
-void Trainer::drop_router_gradients() const {
+// So that they count in no norm; what moments a router has from before moves nothing at a rate of
+// 0.
+void Trainer::drop_frozen_gradients() const {
   const at::NoGradGuard no_grad;
   for (const optim::Slice& slice : optimizer_.slices()) {
-    if (layer_of_router_weight_.contains(slice.parameter)) (void)slice.gradient().zero_();
+    if (frozen_.contains(slice.parameter)) (void)slice.gradient().zero_();
   }
 }
 

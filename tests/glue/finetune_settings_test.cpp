@@ -69,6 +69,15 @@ TEST_F(FinetuneSettings, DevChoosesALearningRateAndAllSeedsTakeIt) {
   EXPECT_EQ(fs::last_write_time(folder_ / "out/sst2/lr-1e-07/seed-7/metrics.jsonl"), time);
 }
 
+TEST_F(FinetuneSettings, AFileOfSettingsHasAWarmupOfItsOwn) {
+  pretrain();
+  write("settings.yaml", "schedule:\n  warmup_steps: 3\n");
+  options_.config_file = folder_ / "settings.yaml";
+  (void)finetune(options_);
+  EXPECT_THAT(read_file(folder_ / "out/sst2/seed-7/config.resolved.yaml"),
+              HasSubstr("warmup_steps: 3\n"));
+}
+
 TEST_F(FinetuneSettings, LowerLayersMoveLessAndAFrozenRouterDoesNot) {
   pretrain();
   options_.overrides = {"finetune.epochs=1",

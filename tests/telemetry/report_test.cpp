@@ -184,7 +184,8 @@ TEST_F(Report, ShowsWhetherHarderTokensGetMoreExperts) {
   difficulty.by_frequency = {
       {.from = 100, .to = 999, .tokens = 20, .experts_per_token = {1.5, 2.0}}};
   MetricsWriter writer(run_ / "metrics.jsonl");
-  writer.write(to_json(EvaluationRecord{.step = 50, .loss = 3.0, .difficulty = difficulty}));
+  writer.write(
+      to_json(EvaluationRecord{.step = 50, .loss = 3.0, .tokens = 4096, .difficulty = difficulty}));
   const std::string text = page();
   EXPECT_EQ(markup_problem(text), "");
   for (const char* part :
@@ -198,8 +199,13 @@ TEST_F(Report, ShowsWhetherHarderTokensGetMoreExperts) {
   writer.write(to_json(EvaluationRecord{.step = 51, .loss = 3.0}));
   EXPECT_THAT(page(), HasSubstr("Do harder tokens get more experts?"));
   difficulty.all.with_loss.spearman = -0.5;
-  writer.write(to_json(EvaluationRecord{.step = 52, .loss = 3.0, .difficulty = difficulty}));
+  writer.write(
+      to_json(EvaluationRecord{.step = 52, .loss = 3.0, .tokens = 64, .difficulty = difficulty}));
   EXPECT_THAT(page(), HasSubstr("Harder tokens get fewer experts"));
+  difficulty.all.with_loss.spearman = -0.25;
+  writer.write(
+      to_json(EvaluationRecord{.step = 52, .loss = 3.0, .tokens = 64, .difficulty = difficulty}));
+  EXPECT_THAT(page(), HasSubstr("about as many experts")) << "so few tokens say nothing";
   difficulty.layers.clear();  // what is left of a damaged record
   difficulty.by_layer.clear();
   writer.write(to_json(EvaluationRecord{.step = 53, .loss = 3.0, .difficulty = difficulty}));

@@ -83,6 +83,7 @@ run_one() {
     echo "to do   $name"
     return
   fi
+  while (( $(jobs -rp | wc -l) >= jobs )); do wait -n || give_up; done
   if [[ $(date +%s) -ge $deadline ]]; then
     left=$((left + 1))
     return
@@ -90,7 +91,6 @@ run_one() {
   local keys=("data.path=$data" "run.dir=$run" "run.seed=$seed" "model.moe.num_experts=$experts")
   for option in $(options_of "$router"); do keys+=("model.moe.router.$option"); done
   [[ $router != top_k_biased ]] || keys+=(model.moe.loss.load_balance=0)
-  while (( $(jobs -rp | wc -l) >= jobs )); do wait -n || give_up; done
   train_one "$name" "$run" "$text" "${keys[@]}" &
 }
 

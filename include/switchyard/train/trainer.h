@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "switchyard/config/config.h"
@@ -82,7 +83,7 @@ class Trainer {
   // What this rank updates, each with its part of the learning rate.
   [[nodiscard]] std::vector<optim::Slice> slices() const;
   // Of train.freeze_router, before the gradient's norm is taken.
-  void drop_router_gradients() const;
+  void drop_frozen_gradients() const;
   // This rank's share of the step's objective from one micro-batch.
   [[nodiscard]] at::Tensor objective_share(const model::MicroBatch& micro,
                                            std::int64_t num_tokens_global, const Denominators& step,
@@ -101,6 +102,7 @@ class Trainer {
   std::map<std::int64_t, routing::Router*> routers_;
   parallel::Gradients gradients_;
   const std::map<const ops::Parameter*, std::int64_t> layer_of_router_weight_;
+  const std::set<const ops::Parameter*> frozen_;
   optim::AdamW optimizer_;
   optim::Schedule schedule_;
   SpanTimer phases_;

@@ -61,17 +61,19 @@ switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::
 // Of `finetune`: what launching it needs to know.
 switchyard::config::Config config_of_finetune(const ParsedArguments& arguments) {
   namespace config = switchyard::config;
-  const std::string from = arguments.text("--from");
-  std::vector<std::string> settings = {"train.steps=1"};
-  std::string file = arguments.text("CONFIG.yaml");
-  if (from != "none") {
-    file = (config::parse_named_run(from).run / config::kResolvedConfigName).string();
-    settings.clear();
-  }
+  // Steps are of each task by its rows; here only not in the way of a check.
+  std::vector<std::string> settings = {"train.steps=1000000000", "schedule.steps=0"};
   for (const std::string& setting : arguments.overrides()) {
     if (setting.starts_with("train.device=")) settings.push_back(setting);
   }
-  config::Config run = config::load(file, settings).config;
+  const std::string from = arguments.text("--from");
+  const std::string file = arguments.text("CONFIG.yaml");
+  const auto load = [&] {
+    if (from == "none") return config::load(file, settings);
+    const auto base = config::parse_named_run(from).run / config::kResolvedConfigName;
+    return file.empty() ? config::load(base, settings) : config::load_over(base, file, settings);
+  };
+  config::Config run = load().config;
   run.run.dir = arguments.text("--output");
   return run;
 }

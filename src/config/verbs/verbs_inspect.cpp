@@ -247,22 +247,24 @@ void check_doctor(const ParsedArguments& arguments, std::vector<std::string>& pr
 }
 
 VerbSpec doctor_verb() {
-  return {.name = "doctor",
-          .summary = "is this machine fit to train on, and which precision suits it",
-          .flags = {{.name = "--json",
-                     .kind = ValueKind::kSwitch,
-                     .help = "print one JSON object instead of lines"},
-                    {.name = "--links",
-                     .kind = ValueKind::kSwitch,
-                     .help = "also measure how fast the ranks that this is started as reach each "
-                             "other"},
-                    {.name = "--device",
-                     .kind = ValueKind::kChoice,
-                     .default_text = "cpu",
-                     .choices = {"cpu", "cuda"},
-                     .help = "with --links: between GPUs (over NCCL) or between processes (MPI)"}},
-          .example = "switchyard launch --nproc 4 -- doctor --links",
-          .check = &check_doctor};
+  return {
+      .name = "doctor",
+      .summary = "is this machine fit to train on, and which precision suits it",
+      .flags = {{.name = "--json",
+                 .kind = ValueKind::kSwitch,
+                 .help = "print one JSON object instead of lines"},
+                {.name = "--links",
+                 .kind = ValueKind::kSwitch,
+                 .help = "also measure how fast ranks reach each other: switchyard launch --nproc "
+                         "4 -- doctor --links"},
+                {.name = "--device",
+                 .kind = ValueKind::kChoice,
+                 .metavar = "cpu|cuda",
+                 .default_text = "cpu",
+                 .choices = {"cpu", "cuda"},
+                 .help = "with --links: between GPUs (over NCCL) or between processes (MPI)"}},
+      .example = "switchyard doctor",
+      .check = &check_doctor};
 }
 
 VerbSpec verify_layout_verb() {

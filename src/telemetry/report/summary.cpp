@@ -129,10 +129,12 @@ void add_difficulty(const Metrics& metrics, std::vector<Sentence>& sentences) {
   if (newest == metrics.evaluations.rend()) return;
   const DifficultyRecord& record = *newest->difficulty;
   const double all = *record.all.with_loss.spearman;
-  constexpr double kHardlyAny = 0.05;
+  // Three standard errors of a correlation of nothing, and never what nobody would notice.
+  const double hardly_any =
+      std::max(0.05, 3.0 / std::sqrt(std::max<double>(1.0, static_cast<double>(newest->tokens))));
   const char* answer = "Harder tokens get about as many experts as easy ones";
-  if (all >= kHardlyAny) answer = "Harder tokens get more experts";
-  if (all <= -kHardlyAny) answer = "Harder tokens get fewer experts";
+  if (all >= hardly_any) answer = "Harder tokens get more experts";
+  if (all <= -hardly_any) answer = "Harder tokens get fewer experts";
   std::string text = fmt::format("{}: rank correlation of experts and loss {:+.2f}", answer, all);
   std::optional<std::size_t> most;
   std::optional<std::size_t> least;

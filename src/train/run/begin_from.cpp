@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/comm/text.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
@@ -53,33 +54,51 @@ void load(const checkpoint::Checkpoint& saved, const config::Config& before,
   (void)take_over_router_state(model, saved.router_state(), keeps, /*step=*/0);
 }
 
+std::string hash_of(const fs::path& folder) {
+  return to_hex(xxh3(read_file(folder / "manifest.json")));
+}
+
+std::string newest_of(const std::string& run) {
+  return fs::absolute(checkpoint::Checkpoint::open(run).folder()).lexically_normal().string();
+}
+
+// The one that a run of several starts has begun with, and which is still there as it was.
+std::string noted_folder(const fs::path& notes) {
+  const format::Json told = format::parse_json(read_file(notes), notes.string());
+  const std::string folder = format::json_string(told, "from", notes.string());
+  std::error_code ignored;
+  if (fs::exists(fs::path(folder) / "manifest.json", ignored) &&
+      hash_of(folder) == format::json_string(told, "manifest_xxh3", notes.string())) {
+    return folder;
+  }
+  throw DataError(
+      fmt::format("{}, the checkpoint that the run began with, is gone or another one", folder),
+      "the run has saved nothing yet: begin it anew in another run.dir");
+}
+
 }  // namespace
 
 void begin_from(const config::Config& config, const data::Tokenizer& tokenizer,
-                const fs::path& notes, bool leads, model::Model& model) {
-  const auto saved = checkpoint::Checkpoint::open(config.run.from);
-  const config::Config before = config_of(saved);
-  check_model(before, config, saved.folder().string());
-  check_tokenizer(saved, tokenizer);
-  const std::string hash = to_hex(xxh3(read_file(saved.folder() / "manifest.json")));
+                const fs::path& notes, comm::Communicator& world, model::Model& model) {
+  const bool leads = world.rank() == 0;
   std::error_code ignored;
-  if (leads && fs::exists(notes, ignored)) {
-    const format::Json told = format::parse_json(read_file(notes), notes.string());
-    if (format::json_string(told, "manifest_xxh3", notes.string()) != hash) {
-      throw DataError(
-          fmt::format("{} is not the checkpoint that the run began with ({})",
-                      saved.folder().string(), format::json_string(told, "from", notes.string())),
-          "the run has saved nothing yet: begin it anew in another run.dir");
-    }
-  }
+  const bool is_noted = leads && fs::exists(notes, ignored);
+  // "The newest" may be another one a moment later, or for another machine.
+  std::string folder;
+  if (leads) folder = is_noted ? noted_folder(notes) : newest_of(config.run.from);
+  folder = comm::text_of_first(world, folder, "checkpoint to begin with");
+  const auto saved = checkpoint::Checkpoint::open(folder);
+  const config::Config before = config_of(saved);
+  check_model(before, config, folder);
+  check_tokenizer(saved, tokenizer);
   load(saved, before, config, model);
   if (!leads) return;
-  const format::Json told = {{"from", fs::absolute(saved.folder()).lexically_normal().string()},
-                             {"step", saved.step()},
-                             {"manifest_xxh3", hash}};
-  write_file_atomically(notes, format::json_text(told, 2) + "\n");
-  log::info("weights of {} (step {}); optimizer and schedule begin afresh", saved.folder().string(),
-            saved.step());
+  if (!is_noted) {
+    const format::Json told = {
+        {"from", folder}, {"step", saved.step()}, {"manifest_xxh3", hash_of(folder)}};
+    write_file_atomically(notes, format::json_text(told, 2) + "\n");
+  }
+  log::info("weights of {} (step {}); optimizer and schedule begin afresh", folder, saved.step());
 }
 
 }  // namespace switchyard::train

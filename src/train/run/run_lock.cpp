@@ -91,8 +91,7 @@ bool beats_go_on(const fs::path& file, const Holder& holder, std::chrono::millis
   while (std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(during / 20);
     const auto now = holder_in(file);
-    if (!now) return false;  // it has let go
-    if (*now != holder) return true;
+    if (now && *now != holder) return true;
   }
   return false;
 }

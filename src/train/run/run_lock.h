@@ -23,7 +23,7 @@ class RunLock {
     std::chrono::milliseconds beat{10'000};
   };
   // Beats that may fail to come before a holder on another machine is dead.
-  static constexpr int kBeatsUntilDead = 3;
+  static constexpr int kBeatsUntilDead = 12;
 
   // Takes the lock of the folder, after kBeatsUntilDead beats where another machine did not let go
   // of it. Throws UsageError when another process has it, named with its machine; StorageError.

@@ -14,10 +14,12 @@ bool SideWork::attempt(const std::string& kind, std::int64_t step,
   try {
     work();
   } catch (const std::exception& error) {
+    const bool is_new = failures.last == nullptr;
     failures.last = std::current_exception();
     ++failures.count;
-    // The 1st, 2nd, 4th, 8th and so on: what fails at every step would bury everything else.
-    if (std::has_single_bit(static_cast<std::uint64_t>(failures.count))) {
+    // What fails at every step would bury everything else: the first time, and then the 2nd, 4th,
+    // 8th and so on.
+    if (is_new || std::has_single_bit(static_cast<std::uint64_t>(failures.count))) {
       log::warning("step {}: {} failed ({} so far): {}; no trained step is lost", step, kind,
                    counted(failures.count, "time"), ops::short_message(error));
     }
