@@ -51,6 +51,8 @@ Fault parse(std::string_view text) {
 bool happens(const std::string& kind, std::string_view operation) {
   if (kind == "kill") ::kill(::getpid(), SIGKILL);
   if (kind == "stop") ::kill(::getpid(), SIGSTOP);
+  // The signal is the process's: this thread, which is one of several, may go on for a moment.
+  if (kind == "kill" || kind == "stop") std::this_thread::sleep_for(std::chrono::seconds(60));
   if (kind == "throw") throw OutOfMemoryError(fmt::format("no memory for {}", operation));
   if (kind == "late") std::this_thread::sleep_for(std::chrono::milliseconds(500));
   return kind != "skip";
