@@ -43,7 +43,9 @@ int num_cores_of_openmp() {
 bool CoreShortage::add(double wall_seconds, double waiting_seconds) {
   if (wall_seconds <= 0.0) return short_;
   const double share = waiting_seconds / wall_seconds;
-  if (share > kShortAbove) short_ = true;
+  const bool is_above = share > kShortAbove;
+  if (is_above && was_above_) short_ = true;
+  was_above_ = is_above;
   num_looks_with_enough_ = share < kEnoughBelow ? num_looks_with_enough_ + 1 : 0;
   if (num_looks_with_enough_ >= kLooksUntilEnough) short_ = false;
   return short_;

@@ -36,10 +36,13 @@ int num_cores() {
   return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
 }
 
-TEST(CoreShortage, BeginsAtOnceAndEndsWhenThereWereEnoughForAWhile) {
+TEST(CoreShortage, BeginsWhenItLastsAndEndsWhenThereWereEnoughForAWhile) {
   CoreShortage shortage;
   EXPECT_FALSE(shortage.add(0.2, 0.0));
   EXPECT_FALSE(shortage.add(0.2, 0.02)) << "a tenth of a core: what any machine does beside";
+  EXPECT_FALSE(shortage.add(0.2, 0.1)) << "a moment";
+  EXPECT_FALSE(shortage.add(0.2, 0.0));
+  EXPECT_FALSE(shortage.add(0.2, 0.1));
   EXPECT_TRUE(shortage.add(0.2, 0.1));
   for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) EXPECT_TRUE(shortage.add(0.2, 0.0));
   EXPECT_TRUE(shortage.add(0.2, 0.01)) << "not quite enough: counts anew";

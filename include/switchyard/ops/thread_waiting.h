@@ -16,17 +16,18 @@ namespace switchyard::ops {
 // Decides by how long threads that could have run waited for a core.
 class CoreShortage {
  public:
-  static constexpr double kShortAbove = 0.15;  // cores, over one look
+  static constexpr double kShortAbove = 0.3;  // cores, over each of two looks in a row
   static constexpr double kEnoughBelow = 0.03;
-  static constexpr int kLooksUntilEnough = 10;
+  static constexpr int kLooksUntilEnough = 5;
 
   // In the last `wall_seconds` the threads of this process waited `waiting_seconds` in all. True
-  // while cores are short: from the first look above kShortAbove until kLooksUntilEnough in a row
-  // were below kEnoughBelow.
+  // while cores are short: from the second look in a row above kShortAbove until kLooksUntilEnough
+  // in a row were below kEnoughBelow.
   bool add(double wall_seconds, double waiting_seconds);
 
  private:
   bool short_ = false;
+  bool was_above_ = false;  // at the last look
   int num_looks_with_enough_ = 0;
 };
 
