@@ -19,8 +19,7 @@ constexpr std::int64_t kReduceBytes = std::int64_t{32} << 20;
 constexpr int kRounds = 5;
 constexpr double kMuchSlower = 3.0;
 
-template <typename Value>
-Value median(std::vector<Value> values) {
+double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
 }

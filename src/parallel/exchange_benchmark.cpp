@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "switchyard/comm/beside.h"
+#include "switchyard/comm/forwarding.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/comm/threads.h"
 #include "switchyard/config/router_config.h"
@@ -109,40 +110,24 @@ std::vector<double> seconds_on_ranks(std::int64_t num_ranks, std::int64_t expert
 }
 
 // Links on which a byte takes `seconds_per_byte`, there and here, while the rank may compute.
-class SlowRanks final : public comm::Communicator {
+class SlowRanks final : public comm::Forwarding {
  public:
   SlowRanks(std::unique_ptr<comm::Communicator> ranks, double seconds_per_byte)
-      : ranks_(std::move(ranks)), seconds_per_byte_(seconds_per_byte) {}
+      : Forwarding(std::move(ranks)), seconds_per_byte_(seconds_per_byte) {}
 
-  [[nodiscard]] std::int64_t rank() const override { return ranks_->rank(); }
-  [[nodiscard]] std::int64_t size() const override { return ranks_->size(); }
-  void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
-    ranks_->all_reduce_sum(tensor, name);
-  }
-  void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
-    ranks_->reduce_scatter_sum(all, own, name);
-  }
-  void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
-    ranks_->all_gather(own, all, name);
-  }
   void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
                   at::Tensor& receive, std::span<const std::int64_t> receive_rows,
                   std::string_view name) override {
     const double bytes = static_cast<double>(send.nbytes() + receive.nbytes());
     std::this_thread::sleep_for(std::chrono::duration<double>(bytes * seconds_per_byte_));
-    ranks_->all_to_all(send, send_rows, receive, receive_rows, name);
+    Forwarding::all_to_all(send, send_rows, receive, receive_rows, name);
   }
-  void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
-    ranks_->broadcast(tensor, root, name);
-  }
-  void barrier(std::string_view name) override { ranks_->barrier(name); }
   [[nodiscard]] std::unique_ptr<comm::Communicator> split(std::int64_t group,
                                                           std::string_view name) override {
-    return std::make_unique<SlowRanks>(ranks_->split(group, name), seconds_per_byte_);
+    return std::make_unique<SlowRanks>(ranks().split(group, name), seconds_per_byte_);
   }
 
  private:
-  std::unique_ptr<comm::Communicator> ranks_;
   double seconds_per_byte_;
 };
 

@@ -127,7 +127,7 @@ void Gradients::note_arrival(std::size_t idx) {
 void Gradients::settle_arrival() {
   if (!arriving_) return;
   const Arrivals& arrivals = arrivals_[*std::exchange(arriving_, std::nullopt)];
-  if (!knows_arrivals_ || arrivals.seen != arrivals.expected) return;
+  if (arrivals.seen != arrivals.expected) return;
   --buckets_[arrivals.bucket].num_missing;
   while (next_ < buckets_.size() && buckets_[next_].num_missing == 0) begin_next();
 }
@@ -163,9 +163,6 @@ void Gradients::reduce() {
   settle_arrival();
   if (std::exchange(is_last_backward_, false)) {
     for (Arrivals& arrivals : arrivals_) arrivals.expected = arrivals.seen;
-    knows_arrivals_ = true;
-  } else {
-    next_ = 0;
   }
   while (next_ < buckets_.size()) begin_next();
   for (Bucket& bucket : buckets_) {

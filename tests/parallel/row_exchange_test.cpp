@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "parallel/expert_scenes.h"
-#include "switchyard/comm/communicator.h"
+#include "switchyard/comm/forwarding.h"
 #include "switchyard/comm/threads.h"
 #include "switchyard/parallel/expert_parallel.h"
 
@@ -24,34 +24,10 @@ using testing::scenes;
 using testing::weights_of;
 
 // Notes what one rank does, in order.
-class NotedRanks final : public comm::Communicator {
+class NotedRanks final : public comm::Forwarding {
  public:
   NotedRanks(comm::Communicator& ranks, std::vector<std::string>& notes)
-      : ranks_(ranks), notes_(notes) {}
-  [[nodiscard]] std::int64_t rank() const override { return ranks_.rank(); }
-  [[nodiscard]] std::int64_t size() const override { return ranks_.size(); }
-  void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
-    ranks_.all_reduce_sum(tensor, name);
-  }
-  void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
-    ranks_.reduce_scatter_sum(all, own, name);
-  }
-  void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
-    ranks_.all_gather(own, all, name);
-  }
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
-    ranks_.all_to_all(send, send_rows, receive, receive_rows, name);
-  }
-  void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
-    ranks_.broadcast(tensor, root, name);
-  }
-  void barrier(std::string_view name) override { ranks_.barrier(name); }
-  [[nodiscard]] std::unique_ptr<comm::Communicator> split(std::int64_t group,
-                                                          std::string_view name) override {
-    return ranks_.split(group, name);
-  }
+      : Forwarding(ranks), notes_(notes) {}
   [[nodiscard]] std::unique_ptr<comm::Work> begin(std::function<void()> collectives) override {
     notes_.emplace_back("begin");
     collectives();
@@ -67,7 +43,6 @@ class NotedRanks final : public comm::Communicator {
    private:
     std::vector<std::string>& notes_;
   };
-  comm::Communicator& ranks_;
   std::vector<std::string>& notes_;
 };
 

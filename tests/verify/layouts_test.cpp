@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "support/tiny_model.h"
+#include "switchyard/comm/forwarding.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
@@ -103,38 +104,32 @@ struct Damage {
 };
 
 // Passes everything on; spoils the results of the collectives that the damage names.
-class Damaged final : public comm::Communicator {
+class Damaged final : public comm::Forwarding {
  public:
   Damaged(std::unique_ptr<comm::Communicator> inner, Damage damage)
-      : inner_(std::move(inner)), damage_(std::move(damage)) {}
+      : Forwarding(std::move(inner)), damage_(std::move(damage)) {}
 
-  [[nodiscard]] std::int64_t rank() const override { return inner_->rank(); }
-  [[nodiscard]] std::int64_t size() const override { return inner_->size(); }
   void all_reduce_sum(at::Tensor& tensor, std::string_view name) override {
-    inner_->all_reduce_sum(tensor, name);
+    Forwarding::all_reduce_sum(tensor, name);
     spoil(tensor, name);
   }
   void reduce_scatter_sum(const at::Tensor& all, at::Tensor& own, std::string_view name) override {
-    inner_->reduce_scatter_sum(all, own, name);
+    Forwarding::reduce_scatter_sum(all, own, name);
     spoil(own, name);
   }
   void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
-    inner_->all_gather(own, all, name);
+    Forwarding::all_gather(own, all, name);
     spoil(all, name);
   }
   void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
                   at::Tensor& receive, std::span<const std::int64_t> receive_rows,
                   std::string_view name) override {
-    inner_->all_to_all(send, send_rows, receive, receive_rows, name);
+    Forwarding::all_to_all(send, send_rows, receive, receive_rows, name);
     spoil(receive, name);
   }
-  void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
-    inner_->broadcast(tensor, root, name);
-  }
-  void barrier(std::string_view name) override { inner_->barrier(name); }
   [[nodiscard]] std::unique_ptr<comm::Communicator> split(std::int64_t group,
                                                           std::string_view name) override {
-    return std::make_unique<Damaged>(inner_->split(group, name), damage_);
+    return std::make_unique<Damaged>(ranks().split(group, name), damage_);
   }
 
  private:
@@ -143,7 +138,6 @@ class Damaged final : public comm::Communicator {
       damage_.spoil(result);
     }
   }
-  std::unique_ptr<comm::Communicator> inner_;
   Damage damage_;
 };
 

@@ -80,7 +80,7 @@ class Gradients {
   struct Arrivals {
     std::size_t bucket = 0;
     unsigned hook = 0;
-    std::int64_t expected = 0;
+    std::int64_t expected = 0;  // none, as in the first step: it holds its bucket up
     std::int64_t seen = 0;
   };
   void watch_arrivals();
@@ -97,7 +97,6 @@ class Gradients {
 
   std::vector<Arrivals> arrivals_;  // by parameter; empty where nothing is added up
   bool is_last_backward_ = false;
-  bool knows_arrivals_ = false;
   std::optional<std::size_t> arriving_;  // its gradient is added when the next one comes
   std::size_t next_ = 0;                 // bucket to be added up
   std::string late_;                     // a parameter whose gradient came too late

@@ -97,8 +97,7 @@ int launch_doctor(const ParsedArguments& arguments, std::int64_t num_ranks,
                   const std::vector<std::string>& command) {
   if (!arguments.has("--links")) {
     throw switchyard::UsageError(
-        "launch: doctor is about one machine, and its ranks would all say "
-        "the same",
+        "launch: doctor is about one machine, and its ranks would all say the same",
         "add --links to measure between them");
   }
   switchyard::cli::Launch what{.num_ranks = num_ranks,

@@ -21,7 +21,6 @@
 #include "switchyard/core/text.h"
 
 namespace switchyard::train {
-
 namespace {
 
 namespace fs = std::filesystem;
@@ -118,8 +117,8 @@ RunLock::RunLock(const fs::path& folder, const Options& options)
     write_beat(0);
     if (is_elsewhere) {  // another may have waited as long
       std::this_thread::sleep_for(options.beat / 2);
-      if (const auto now = holder_in(file_); now && now->text() != holder_)
-        throw in_use(now->name(), folder);
+      const auto now = holder_in(file_);
+      if (now && now->text() != holder_) throw in_use(now->name(), folder);
     }
   } catch (...) {
     ::close(descriptor_);
