@@ -74,6 +74,7 @@ void write_config_seeds(const fs::path& folder) {
   const std::string minimal(kMinimalConfig);
   corpus.add(minimal);
   for (const auto& entry : fs::directory_iterator(fs::path(SWITCHYARD_SOURCE_DIR) / "configs")) {
+    if (!entry.is_regular_file()) continue;  // settings for fine-tuning are no whole runs
     corpus.add(switchyard::read_file(entry.path()));
     corpus.add(config::to_yaml(config::load(entry.path(), {}).config));
   }
