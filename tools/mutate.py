@@ -177,7 +177,9 @@ class Copy:
 
     def configure(self) -> None:
         """Throws Problem with what CMake said."""
-        command = ["cmake", "--preset", "release"]
+        # As elsewhere, and so that the compiler's cache serves the copies: what warns is caught, too.
+        strict = os.environ.get("SWITCHYARD_WERROR", "OFF")
+        command = ["cmake", "--preset", "release", f"-DSWITCHYARD_WERROR={strict}"]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
         if done.returncode != 0:
             raise Problem(f"{self.folder} cannot be configured:\n{done.stdout}{done.stderr}")
@@ -203,7 +205,8 @@ class Copy:
             )
             try:
                 hangs = False
-                process.wait(limit)
+                busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+                process.wait(limit and limit * busy)
             except subprocess.TimeoutExpired:
                 hangs = True
                 self.stop()
