@@ -108,6 +108,19 @@ std::uint64_t bytes_of(const WritePlan& plan) {
   return bytes;
 }
 
+WritePlan copied_to_host(const WritePlan& plan) {
+  WritePlan copied = plan;
+  for (PlannedFile& file : copied) {
+    for (NamedTensor& named : file.parts) {
+      const at::Tensor copy =
+          at::empty(named.tensor.sizes(), at::TensorOptions().dtype(named.tensor.scalar_type()));
+      copy.copy_(named.tensor.detach());
+      named.tensor = copy;
+    }
+  }
+  return copied;
+}
+
 std::map<std::string, FileDigest> write_files_of(int writer, const WritePlan& plan,
                                                  const std::filesystem::path& folder) {
   std::map<std::string, FileDigest> written;

@@ -3,13 +3,18 @@
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <optional>
 #include <system_error>
+#include <vector>
 
+#include "switchyard/core/cores.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/process.h"
 #include "switchyard/ops/backend.h"
@@ -38,6 +43,58 @@ int num_cores_of_openmp() {
   return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
 }
 
+bool is_set(const char* name) {
+  const char* const value = std::getenv(name);
+  return value != nullptr && *value != '\0';
+}
+
+// Empty where the choice is not ours, or would leave no core to others.
+std::vector<int> cores_to_choose_from(int num_threads) {
+  if (is_set("OMP_PROC_BIND") || is_set("OMP_PLACES") || is_set("GOMP_CPU_AFFINITY")) return {};
+  std::vector<int> cores = allowed_cores();
+  if (cores.size() < static_cast<std::size_t>(num_threads)) return {};
+  return cores;
+}
+
+struct FewerCores {
+  FewerCores(const std::vector<int>& all, const std::vector<int>& ours) : kept(ours) {
+    std::set_difference(all.begin(), all.end(), ours.begin(), ours.end(), std::back_inserter(left));
+  }
+  std::vector<int> left;  // to others
+  KeptToCores kept;
+};
+
+struct Seen {
+  Clock::time_point time;
+  double waited = 0.0;
+  double computed = 0.0;
+  std::vector<int> cores;
+  std::optional<CoreSeconds> of_cores;
+};
+
+Seen see(const std::vector<int>& cores) {
+  return {.time = Clock::now(),
+          .waited = seconds_waiting_for_cores().value_or(0.0),
+          .computed = seconds_computed(),
+          .cores = cores,
+          .of_cores = seconds_of_cores(cores)};
+}
+
+// `before` and `now`: of the same cores.
+WaitingChoice::Look difference(const Seen& before, const Seen& now) {
+  // Threads that ended took their seconds with them.
+  WaitingChoice::Look look{
+      .wall_seconds = std::chrono::duration<double>(now.time - before.time).count(),
+      .waiting_seconds = std::max(0.0, now.waited - before.waited)};
+  if (before.of_cores && now.of_cores) {
+    const double own = now.computed - before.computed;
+    look.others_seconds = now.of_cores->busy - before.of_cores->busy - own;
+    look.left_idle_seconds =
+        (now.of_cores->idle - before.of_cores->idle) / static_cast<double>(now.cores.size());
+  }
+  return look;
+}
+
 }  // namespace
 
 bool CoreShortage::add(double wall_seconds, double waiting_seconds) {
@@ -49,6 +106,17 @@ bool CoreShortage::add(double wall_seconds, double waiting_seconds) {
   num_looks_with_enough_ = share < kEnoughBelow ? num_looks_with_enough_ + 1 : 0;
   if (num_looks_with_enough_ >= kLooksUntilEnough) short_ = false;
   return short_;
+}
+
+void WaitingChoice::add(const Look& look) {
+  double waiting = look.waiting_seconds;
+  if (fewer_) {
+    const bool left_idle = look.left_idle_seconds > kIdleAbove * look.wall_seconds;
+    waiting = left_idle ? 0.0 : look.wall_seconds;
+  }
+  sleep_ = shortage_.add(look.wall_seconds, waiting);
+  fewer_ =
+      sleep_ && (fewer_ || look.others_seconds > CoreShortage::kShortAbove * look.wall_seconds);
 }
 
 SleepingWaits::SleepingWaits(int num_threads) {
@@ -86,10 +154,6 @@ SleepingWaits::~SleepingWaits() {
 
 ThreadWaiting::ThreadWaiting() {
   const int num_threads = at::get_num_threads();
-  const auto is_set = [](const char* name) {
-    const char* const value = std::getenv(name);
-    return value != nullptr && *value != '\0';
-  };
   const bool is_chosen = is_set("OMP_WAIT_POLICY") || is_set("GOMP_SPINCOUNT");
   if (is_chosen || num_threads < 2 || !seconds_waiting_for_cores()) return;
   thread_ = std::jthread([this, num_threads](const std::stop_token& stop) {
@@ -99,23 +163,27 @@ ThreadWaiting::ThreadWaiting() {
 }
 
 void ThreadWaiting::watch(const std::stop_token& stop, int num_threads) {
-  CoreShortage shortage;
+  WaitingChoice choice;
   std::optional<SleepingWaits> sleeping;
-  double waited = seconds_waiting_for_cores().value_or(0.0);
-  Clock::time_point looked = Clock::now();
+  std::optional<FewerCores> fewer;
+  std::int64_t turn = ::getpid();  // two programs that begin together take other cores
+  const std::vector<int> cores = cores_to_choose_from(num_threads);
+  Seen before = see(cores);
   std::unique_lock lock(mutex_);
   const auto between = kBetweenLooks + num_threads * kMoreForEachThread;
   while (!stopped_.wait_for(lock, stop, between, [&] { return stop.stop_requested(); })) {
-    const double waited_now = seconds_waiting_for_cores().value_or(waited);
-    const Clock::time_point now = Clock::now();
-    // Threads that ended took their seconds with them.
-    const double waiting = std::max(0.0, waited_now - waited);
-    const bool is_short =
-        shortage.add(std::chrono::duration<double>(now - looked).count(), waiting);
-    waited = waited_now;
-    looked = now;
-    if (is_short && !sleeping) sleeping.emplace(num_threads);
-    if (!is_short) sleeping.reset();
+    const Seen now = see(fewer ? fewer->left : cores);
+    choice.add(difference(before, now));
+    if (choice.sleep() && !sleeping) sleeping.emplace(num_threads);
+    if (choice.use_fewer_cores() && !fewer) {
+      fewer.emplace(cores, choose_cores(cores, (num_threads + 1) / 2, turn++));
+    }
+    if (!choice.use_fewer_cores()) fewer.reset();
+    if (!choice.sleep()) sleeping.reset();
+    before = now;
+    if (const std::vector<int>& next = fewer ? fewer->left : cores; next != now.cores) {
+      before = see(next);
+    }
   }
 }
 

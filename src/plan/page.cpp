@@ -134,6 +134,9 @@ class Page {
     if (plan_.options.program_bytes > 0.0) {
       same("  this program (CPU)", plan_.options.program_bytes);
     }
+    if (plan_.save_copy_bytes > 0.0) {
+      same("  copy for train.async_save (CPU, or the GPU's host)", plan_.save_copy_bytes);
+    }
   }
 
   // Instead of activations and what is at work: a pass without gradients.

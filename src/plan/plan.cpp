@@ -78,11 +78,12 @@ PlannedUse plan_use(const Plan& plan, const TrainingMemory& memory, ExpertsPerTo
           use.by_device.at(recompute ? 1 : 0).at(static_cast<std::size_t>(device));
       on.memory = memory.use(setting);
       // A GPU's memory holds a context instead, whose size is not known here.
-      const double program = device == Device::cpu ? plan.options.program_bytes : 0.0;
-      on.total = program + plan.state.total() + on.memory.total();
+      const double beside =
+          device == Device::cpu ? plan.options.program_bytes + plan.save_copy_bytes : 0.0;
+      on.total = beside + plan.state.total() + on.memory.total();
       if (!plan.options.fits_bytes) continue;
       const std::int64_t largest = memory.largest_micro_batch(
-          setting, *plan.options.fits_bytes - program, train.global_batch_size);
+          setting, *plan.options.fits_bytes - beside, train.global_batch_size);
       on.fitting =
           Fitting{.largest = largest, .usable = largest_divisor(train.global_batch_size, largest)};
     }
@@ -158,6 +159,7 @@ Plan make_plan(const config::Config& config, const PlanOptions& options) {
   plan.tokens = plan.tokens_per_step * static_cast<double>(train.steps);
   // Masters and both moments, all in the accumulation type; the gradients have its size.
   plan.checkpoint_bytes = plan.state.gradients + plan.state.moments;
+  if (train.async_save) plan.save_copy_bytes = plan.checkpoint_bytes;
   // The oldest goes only when a newer one's weights have been used; the next may be written before.
   plan.num_checkpoints = std::max<std::int64_t>(1, train.keep_last) + (train.keep_best ? 1 : 0) + 2;
   std::vector<ExpertsPerToken> supposed =

@@ -100,6 +100,10 @@ TEST_F(Killed, InBf16WithARouterThatHasStateItEndsAsIfItHadNotBeen) {
                        true);
 }
 
+TEST_F(Killed, InFp32WhileCheckpointsAreWrittenBesideTraining) {
+  kill_again_and_again({"train.precision=fp32", "train.async_save=true"}, false);
+}
+
 TEST_F(Killed, ASignalSavesTheStepAndTheResumedRunEndsAsIfThereHadBeenNone) {
   ASSERT_EQ(run(pretrain("whole", {})), 0) << messages();
   Strings command = pretrain("stopped", {});

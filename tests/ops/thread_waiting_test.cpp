@@ -51,6 +51,34 @@ TEST(CoreShortage, BeginsWhenItLastsAndEndsWhenThereWereEnoughForAWhile) {
   EXPECT_FALSE(shortage.add(0.0, 1.0)) << "no time has passed";
 }
 
+TEST(WaitingChoice, FewerCoresAreForWhenOthersTakeThem) {
+  const WaitingChoice::Look waits{.wall_seconds = 0.2, .waiting_seconds = 0.1};
+  WaitingChoice alone;
+  for (int i = 0; i < 3; ++i) alone.add(waits);
+  EXPECT_TRUE(alone.sleep());
+  EXPECT_FALSE(alone.use_fewer_cores()) << "its own threads are in each other's way";
+
+  WaitingChoice::Look beside = waits;
+  beside.others_seconds = 0.1;
+  WaitingChoice choice;
+  choice.add(beside);
+  EXPECT_FALSE(choice.use_fewer_cores()) << "a moment";
+  choice.add(beside);
+  EXPECT_TRUE(choice.sleep());
+  EXPECT_TRUE(choice.use_fewer_cores());
+  // On fewer cores the threads wait for each other; what counts is what the others do.
+  const WaitingChoice::Look still{.wall_seconds = 0.2, .left_idle_seconds = 0.05};
+  for (int i = 0; i < 20; ++i) choice.add(still);
+  EXPECT_TRUE(choice.use_fewer_cores());
+  const WaitingChoice::Look gone{
+      .wall_seconds = 0.2, .waiting_seconds = 0.2, .left_idle_seconds = 0.19};
+  for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) choice.add(gone);
+  EXPECT_TRUE(choice.use_fewer_cores());
+  choice.add(gone);
+  EXPECT_FALSE(choice.use_fewer_cores());
+  EXPECT_FALSE(choice.sleep());
+}
+
 TEST(SleepingWaits, HoldMoreThreadsThanThereAreCores) {
   if (::dlsym(RTLD_DEFAULT, "GOMP_parallel") == nullptr) GTEST_SKIP() << "no libgomp";
   const int num_threads = at::get_num_threads();

@@ -153,6 +153,19 @@ TEST(Plan, CountsAsTheMeasuredUtilisationDoes) {
   EXPECT_FALSE(plan.windows_per_epoch.has_value());
 }
 
+TEST(Plan, ACopyForASaveBesideTrainingTakesTheHostsMemory) {
+  config::Config config = huang();
+  const Plan plain = make_plan(config, {.fits_bytes = 200e9});
+  config.train.async_save = true;
+  const Plan copying = make_plan(config, {.fits_bytes = 200e9});
+  const auto on = [](const Plan& plan, Device device) { return plan.uses[0].on(device, false); };
+  EXPECT_EQ(on(copying, Device::cpu).total, on(plain, Device::cpu).total + plain.checkpoint_bytes);
+  EXPECT_LT(on(copying, Device::cpu).fitting->largest, on(plain, Device::cpu).fitting->largest);
+  EXPECT_EQ(on(copying, Device::gpu).total, on(plain, Device::gpu).total);
+  EXPECT_THAT(plan_page(copying), HasSubstr("copy for train.async_save"));
+  EXPECT_THAT(plan_page(plain), Not(HasSubstr("async_save")));
+}
+
 TEST(Plan, TimeIsTokensOverThroughputOrFlopsOverTheShareOfThePeak) {
   config::Config config = huang();
   EXPECT_FALSE(make_plan(config, {}).uses[0].seconds.has_value());

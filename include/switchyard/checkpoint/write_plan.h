@@ -54,6 +54,8 @@ struct NumWriters {
 // the first's.
 [[nodiscard]] WritePlan files_of_writer(CheckpointTensors tensors, int writer, NumWriters num);
 [[nodiscard]] std::uint64_t bytes_of(const WritePlan& plan);
+// The same files out of copies of the tensors in host memory, which is bytes_of(plan) more.
+[[nodiscard]] WritePlan copied_to_host(const WritePlan& plan);
 
 // Writes the files of one writer into `folder`; returns what the manifest is to say of each, by
 // name: the hashes are of the bytes as they were handed to the system, so that the files, which are

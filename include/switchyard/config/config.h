@@ -126,6 +126,7 @@ struct TrainConfig {
   std::int64_t evaluate_every = 0;   // 0 = only at the end
   std::int64_t evaluate_tokens = 0;  // 0 = the whole validation split
   std::int64_t checkpoint_every = 0;
+  bool async_save = false;
   std::int64_t keep_last = 2;
   bool keep_best = false;
   std::int64_t early_stop_patience = 0;  // evaluations; 0 = never

@@ -4,6 +4,12 @@
 // do, and a machine gets busy later. It sleeps instead of spinning, however, while a process has
 // more threads of OpenMP than cores: so a team of idle threads, held while cores are short, is the
 // switch.
+//
+// Threads that sleep still wait for each other: each stands in the queue of its core behind the
+// other processes, several hundred times a step, and the slowest counts. So when other processes
+// take the cores, the threads also keep to half as many cores as they are, where they follow each
+// other without a queue between, and leave the rest to the others. Their number stays, and with it
+// every bit.
 #pragma once
 
 #include <condition_variable>
@@ -52,9 +58,34 @@ class SleepingWaits {
   std::thread thread_;  // a team goes away with the thread that began it
 };
 
+// Chooses by what looks at the machine saw.
+class WaitingChoice {
+ public:
+  static constexpr double kIdleAbove = 0.5;  // share of time of the cores left to others
+
+  struct Look {
+    double wall_seconds = 0.0;     // since the look before
+    double waiting_seconds = 0.0;  // as CoreShortage counts them
+    double others_seconds = 0.0;   // that other processes computed on our cores; 0 = cannot be told
+    double left_idle_seconds = 0.0;  // of a core left to others, on average
+  };
+  void add(const Look& look);
+
+  // Threads sleep while cores are short, and keep to fewer of them from when it is other processes
+  // that compute there until these leave them idle (from then on waiting is each other's fault).
+  [[nodiscard]] bool sleep() const { return sleep_; }
+  [[nodiscard]] bool use_fewer_cores() const { return fewer_; }
+
+ private:
+  CoreShortage shortage_;
+  bool sleep_ = false;
+  bool fewer_ = false;
+};
+
 // Looks five times a second, from a thread of its own, whether cores are short, and chooses. For
 // the whole program, after set_up_threads. It leaves alone what OMP_WAIT_POLICY or GOMP_SPINCOUNT
-// chose, a single thread, and systems that do not tell how long threads wait.
+// chose, a single thread, and systems that do not tell how long threads wait; and cores, where
+// OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY chose them or threads are more than cores.
 class ThreadWaiting {
  public:
   ThreadWaiting();

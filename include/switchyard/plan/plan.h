@@ -80,6 +80,7 @@ struct Plan {
   double tokens_per_step = 0.0;
   double tokens = 0.0;
   double checkpoint_bytes = 0.0;
+  double save_copy_bytes = 0.0;      // in the host's memory, of train.async_save
   std::int64_t num_checkpoints = 0;  // at most at a time
   std::optional<std::int64_t> windows_per_epoch{};
   PlanOptions options{};

@@ -196,6 +196,12 @@ std::vector<Field> training_fields() {
        .help = "steps between two checkpoints; 0 = by the clock: every 10 minutes, or 50 times as "
                "long as a save takes",
        .free_on_resume = true},
+      {.key = "train.async_save",
+       .access = SWITCHYARD_AT(train.async_save),
+       .default_text = "false",
+       .help = "checkpoints on the way are written beside training, from a copy in host memory; "
+               "the last one, and those of a stop, are waited for",
+       .free_on_resume = true},
       {.key = "train.keep_last",
        .access = SWITCHYARD_AT(train.keep_last),
        .default_text = "2",

@@ -53,7 +53,8 @@ void CheckpointKeeper::check_free_space(std::uint64_t num_bytes) const {
       "free some space, or choose a folder on another disk with run.dir=...");
 }
 
-void CheckpointKeeper::save(const checkpoint::SaveRequest& request, const Write& write) {
+void CheckpointKeeper::save(const checkpoint::SaveRequest& request, const Write& write,
+                            double seconds_before) {
   constexpr int kMostFailures = 3;
   const double start = seconds_();
   try {
@@ -67,7 +68,7 @@ void CheckpointKeeper::save(const checkpoint::SaveRequest& request, const Write&
     return;
   }
   last_attempt_seconds_ = seconds_();
-  save_seconds_ = last_attempt_seconds_ - start;
+  save_seconds_ = seconds_before + last_attempt_seconds_ - start;
   saved_step_ = request.step;
   failure_ = nullptr;
   num_failures_in_a_row_ = 0;

@@ -37,7 +37,9 @@ class CheckpointKeeper {
   // update that is saved, and only their next loss shows it.
   using Write = std::function<std::filesystem::path(const std::filesystem::path& checkpoints,
                                                     const checkpoint::SaveRequest& request)>;
-  void save(const checkpoint::SaveRequest& request, const Write& write = &checkpoint::save);
+  // `seconds_before`: that this save has taken until now.
+  void save(const checkpoint::SaveRequest& request, const Write& write = &checkpoint::save,
+            double seconds_before = 0.0);
   // On ranks that do not save themselves: what the leader has saved, as saved_step(), last_step().
   void note(std::int64_t saved_step, std::int64_t last_step);
   // The weights saved last were used since, and what they computed was finite: all but the newest
@@ -66,7 +68,7 @@ class CheckpointKeeper {
   std::int64_t keep_last_;
   Clock seconds_;
   double last_attempt_seconds_;  // on the clock: the end of the last save
-  double save_seconds_ = 0.0;    // that it took
+  double save_seconds_ = 0.0;    // that training waited for it
   std::filesystem::path last_;
   std::int64_t last_step_ = -1;
   std::filesystem::path saved_;

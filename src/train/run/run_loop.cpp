@@ -52,7 +52,8 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
       statistics_(statistics_options(config, task, environment_.peak_flops)),
       warnings_(config, ranks_.count()),
       records_(leads() ? &folder : nullptr, side_work_),
-      checkpoints_(folder.checkpoints(), config.train.keep_last) {
+      saves_(config, groups.world(), ranks_, folder.checkpoints()),
+      checkpoints_(saves_.keeper()) {
   const std::int64_t num_bytes = ranks_.sum(
       static_cast<std::int64_t>(checkpoint::bytes_of(checkpoint_plan())), "size of a checkpoint");
   if (leads()) checkpoints_.check_free_space(static_cast<std::uint64_t>(num_bytes));
@@ -152,7 +153,7 @@ void RunLoop::save_what_was_trained() {
   if (ranks_.count() > 1 || !trainer_.is_between_steps()) return;
   if (trainer_.step() == first_step_ || is_saved()) return;
   try {
-    save();
+    save_now();
     checkpoints_.check_last_save();
     log::info("saved what was trained before: {}", checkpoints_.describe_saved());
     write_record();
@@ -168,10 +169,9 @@ bool RunLoop::stop_requested() {
 bool RunLoop::is_save_due() {
   const std::int64_t every = config_.train.checkpoint_every;
   // A save that came out unsound is made up for as soon as there is something sound.
-  const bool is_owed =
-      checkpoints_.saved_step() > checkpoints_.last_step() && trainer_.num_skipped_in_a_row() == 0;
+  const bool is_owed = saves_.owes_sound() && trainer_.num_skipped_in_a_row() == 0;
   if (is_due(every) || is_owed) return true;
-  return every == 0 && ranks_.of_leader(checkpoints_.is_due() ? 1 : 0, "save by the clock") != 0;
+  return every == 0 && saves_.is_due_by_clock();
 }
 
 // The save comes first, so that nothing that happens to the rest can cost the steps before it; a
@@ -179,6 +179,10 @@ bool RunLoop::is_save_due() {
 void RunLoop::do_what_is_due() {
   const std::int64_t step = trainer_.step();
   if (stop_requested()) stop();
+  if (saves_.is_under_way()) {
+    const Phase phase(trainer_.phases(), "save");
+    saves_.take_written();
+  }
   const bool save_was_due = is_save_due();
   const bool saves = save_was_due && !is_saved();
   if (saves) save();
@@ -193,7 +197,7 @@ void RunLoop::do_what_is_due() {
   const bool is_best = config_.train.keep_best && done_.best.state().step == step;
   const bool saves_again = ((is_best && !save_was_due) || is_finished()) && !is_saved();
   if (saves_again) save();
-  if (is_best && leads() && checkpoints_.last_step() == step) checkpoints_.mark_best();
+  if (is_best) saves_.mark_best(step);
   if (saves_again && !is_finished() && stop_requested()) stop();
 }
 
@@ -264,21 +268,14 @@ checkpoint::SaveRequest RunLoop::checkpoint_request() {
 }
 
 void RunLoop::save() {
+  if (is_finished()) return save_now();
   const Phase phase(trainer_.phases(), "save");
-  const checkpoint::SaveRequest request = checkpoint_request();
-  comm::Communicator& world = groups_.world();
-  world.set_timeout(std::chrono::seconds(config_.parallel.start_timeout));
-  if (leads()) {
-    checkpoints_.save(request, [this](const auto& folder, const auto& what) {
-      return ranks_.save(folder, what);
-    });
-  } else {
-    ranks_.help_save(request.plan);
-  }
-  const std::int64_t saved = ranks_.of_leader(checkpoints_.saved_step(), "saved step");
-  const std::int64_t last = ranks_.of_leader(checkpoints_.last_step(), "saved step");
-  if (!leads()) checkpoints_.note(saved, last);
-  world.set_timeout(std::chrono::seconds(config_.parallel.timeout));
+  saves_.save(checkpoint_request());
+}
+
+void RunLoop::save_now() {
+  const Phase phase(trainer_.phases(), "save");
+  saves_.save_now(checkpoint_request());
 }
 
 void RunLoop::evaluate() {
@@ -344,7 +341,7 @@ bool RunLoop::sample_together(std::int64_t step) {
 void RunLoop::stop_if_not_finite() {
   if (trainer_.num_skipped_in_a_row() < config_.train.max_skipped_steps) return;
   write_record();
-  save();
+  save_now();
   checkpoints_.check_last_save();
   throw NonFiniteError(
       fmt::format("step {}: loss or gradient was not finite ({} in a row); saved {}",
@@ -355,7 +352,8 @@ void RunLoop::stop_if_not_finite() {
 
 void RunLoop::stop() {
   write_record();
-  if (!is_saved()) save();
+  saves_.wait();
+  if (!is_saved()) save_now();
   checkpoints_.check_last_save();
   records_.finish(trainer_.step());
   const std::string by = stop_.requested() ? stop_.name() : "a signal to another rank";

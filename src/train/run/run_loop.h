@@ -22,6 +22,7 @@
 #include "train/run/resume_point.h"
 #include "train/run/run_ranks.h"
 #include "train/run/run_records.h"
+#include "train/run/run_saves.h"
 #include "train/run/side_progress.h"
 #include "train/run/side_work.h"
 #include "train/run/step_warnings.h"
@@ -64,7 +65,8 @@ class RunLoop {
   void save_what_was_trained();
   // Does the config, or else the leader's clock, ask for a checkpoint?
   [[nodiscard]] bool is_save_due();
-  [[nodiscard]] bool is_saved() const { return checkpoints_.saved_step() == trainer_.step(); }
+  // Or under way.
+  [[nodiscard]] bool is_saved() const { return saves_.has(trainer_.step()); }
   void do_what_is_due();
   // What is done beside training: a failure is a warning. Where there are several ranks it ends the
   // run, since the others wait for what this one would have done.
@@ -73,7 +75,9 @@ class RunLoop {
   void sample();
   // By the ranks that hold the experts between them. Did it work?
   [[nodiscard]] bool sample_together(std::int64_t step);
+  // Now where nothing comes after it, else as the config says.
   void save();
+  void save_now();
   [[nodiscard]] checkpoint::WritePlan checkpoint_plan();
   [[nodiscard]] checkpoint::SaveRequest checkpoint_request();
   void stop_if_not_finite();
@@ -93,7 +97,8 @@ class RunLoop {
   SideProgress done_;
   SideWork side_work_;
   RunRecords records_;
-  CheckpointKeeper checkpoints_;
+  RunSaves saves_;
+  CheckpointKeeper& checkpoints_;  // of saves_
   std::optional<telemetry::EvaluationRecord> evaluation_;
   // Where this process began.
   std::int64_t first_step_ = 0;

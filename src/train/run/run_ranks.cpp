@@ -4,25 +4,12 @@
 #include <ATen/ops/full.h>
 
 #include <algorithm>
-#include <exception>
-#include <map>
-#include <memory>
-#include <string>
 #include <utility>
-#include <vector>
 
-#include "switchyard/comm/text.h"
 #include "switchyard/comm/watched.h"
-#include "switchyard/core/error.h"
-#include "switchyard/format/json.h"
 
 namespace switchyard::train {
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr const char* kFolder = "folder of a checkpoint";
-constexpr const char* kFiles = "files of a checkpoint";
 
 at::Tensor tensor_of(std::int64_t number) {
   return at::full({1}, number, at::kLong);
@@ -30,21 +17,6 @@ at::Tensor tensor_of(std::int64_t number) {
 
 std::int64_t number_in(const at::Tensor& tensor) {
   return *tensor.const_data_ptr<std::int64_t>();
-}
-
-// What a rank has written, or why it could not, as text for the leader.
-std::string write_and_tell(comm::Communicator& world, const checkpoint::WritePlan& plan,
-                           const fs::path& folder) {
-  format::Json told;
-  try {
-    for (const auto& [file, digest] :
-         checkpoint::write_files_of(static_cast<int>(world.rank()), plan, folder)) {
-      told["files"][file] = {{"bytes", digest.bytes}, {"xxh3", digest.xxh3}};
-    }
-  } catch (const StorageError& error) {
-    told["error"] = error.what();
-  }
-  return format::json_text(told);
 }
 
 }  // namespace
@@ -94,42 +66,6 @@ inference::RankShare RunRanks::share() {
           .num_ranks = world_.size(),
           .sum = [this](at::Tensor& tensor) { world_.all_reduce_sum(tensor, "shared evaluation"); },
           .of_first = [this](std::int64_t number) { return of_leader(number, "token"); }};
-}
-
-fs::path RunRanks::save(const fs::path& checkpoints, const checkpoint::SaveRequest& request) {
-  if (count() == 1) return checkpoint::save(checkpoints, request);
-  std::unique_ptr<checkpoint::StartedSave> started;
-  std::exception_ptr failure;
-  try {
-    started =
-        std::make_unique<checkpoint::StartedSave>(checkpoints, request.step, request.is_sound);
-  } catch (const StorageError&) {
-    failure = std::current_exception();
-  }
-  (void)comm::text_of_first(world_, started ? started->folder().string() : "", kFolder);
-  if (failure) std::rethrow_exception(failure);
-  const std::vector<std::string> told = comm::all_gather_text(
-      world_, write_and_tell(world_, request.plan, started->folder()), kFiles);
-  std::map<std::string, FileDigest> written;
-  for (std::size_t rank = 0; rank < told.size(); ++rank) {
-    const format::Json answer = format::parse_json(told[rank], kFiles);
-    if (answer.contains("error")) {
-      throw StorageError(fmt::format("rank {}: {}", rank, answer["error"].get<std::string>()),
-                         "all ranks write into the folder of the run");
-    }
-    if (!answer.contains("files")) continue;
-    for (const auto& [file, digest] : answer["files"].items()) {
-      written[file] = {.bytes = digest["bytes"].get<std::uint64_t>(),
-                       .xxh3 = digest["xxh3"].get<std::string>()};
-    }
-  }
-  return started->finish(request, std::move(written));
-}
-
-void RunRanks::help_save(const checkpoint::WritePlan& plan) {
-  const std::string folder = comm::text_of_first(world_, "", kFolder);
-  if (folder.empty()) return;  // the leader could not even begin
-  (void)comm::all_gather_text(world_, write_and_tell(world_, plan, folder), kFiles);
 }
 
 }  // namespace switchyard::train

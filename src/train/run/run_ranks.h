@@ -4,10 +4,8 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string_view>
 
-#include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/comm/communicator.h"
 #include "switchyard/inference/rank_share.h"
 #include "switchyard/telemetry/record.h"
@@ -31,12 +29,6 @@ class RunRanks {
   // What each rank has waited and exchanged since the last call, into the leader's record of these
   // steps. Nothing where nobody notes it (comm/watched.h).
   void add_traffic(telemetry::StepRecord& record);
-
-  // checkpoint::save with the files of all ranks: the leader saves `request` while the others write
-  // their `plan`s. The leader throws the StorageError of any of them, which are all through then.
-  std::filesystem::path save(const std::filesystem::path& checkpoints,
-                             const checkpoint::SaveRequest& request);
-  void help_save(const checkpoint::WritePlan& plan);
 
  private:
   comm::Communicator& world_;

@@ -30,6 +30,7 @@
 #include "switchyard/train/model_files.h"
 #include "switchyard/train/pretrain.h"
 #include "switchyard/train/stop_signal.h"
+#include "train/run/joint_save.h"
 #include "train/run/run_ranks.h"
 #include "train/tasks/next_token_task.h"
 #include "train/tiny_run_folder.h"
@@ -288,17 +289,15 @@ TEST_P(RunOnRanks, WithAWriterThatFailsSaveNothingAndSayWhose) {
   std::string message;
   try {
     comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
-      parallel::RankGroups groups(world, 2);
-      RunRanks ranks(world);
       const fs::path checkpoints = run("run") / "checkpoints";
-      if (world.rank() == 0) {
-        fs::create_directories(checkpoints);
-        (void)ranks.save(checkpoints, {.step = 2, .resolved_config = "a: 1\n"});
-      } else {
-        checkpoint::WritePlan plan(1);
-        plan[0] = {.name = "no/such/folder.safetensors", .writer = 1, .parts = {}};
-        ranks.help_save(plan);
+      if (world.rank() == 0) fs::create_directories(checkpoints);
+      checkpoint::SaveRequest request{.step = 2, .resolved_config = "a: 1\n"};
+      if (world.rank() == 1) {
+        request.plan = {{.name = "no/such/folder.safetensors", .writer = 1, .parts = {}}};
       }
+      JointSave save(world, checkpoints, request);
+      save.write();
+      (void)save.finish();
     });
   } catch (const StorageError& error) {
     message = error.what();

@@ -1,0 +1,107 @@
+#include "train/run/run_saves.h"
+
+#include <chrono>
+#include <utility>
+
+#include "switchyard/core/log.h"
+
+namespace switchyard::train {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// While files are written, ranks wait for each other as long as for a start.
+class Patience {
+ public:
+  Patience(comm::Communicator& world, const config::ParallelConfig& config)
+      : world_(world), config_(config) {
+    world_.set_timeout(std::chrono::seconds(config_.start_timeout));
+  }
+  ~Patience() { world_.set_timeout(std::chrono::seconds(config_.timeout)); }
+  Patience(const Patience&) = delete;
+  Patience& operator=(const Patience&) = delete;
+
+ private:
+  comm::Communicator& world_;
+  const config::ParallelConfig& config_;
+};
+
+}  // namespace
+
+RunSaves::RunSaves(const config::Config& config, comm::Communicator& world, RunRanks& ranks,
+                   std::filesystem::path folder)
+    : config_(config),
+      world_(world),
+      ranks_(ranks),
+      keeper_(folder, config.train.keep_last),
+      folder_(std::move(folder)) {}
+
+void RunSaves::save_now(checkpoint::SaveRequest request) {
+  begin(std::move(request), /*beside=*/false);
+}
+
+void RunSaves::save(checkpoint::SaveRequest request) {
+  begin(std::move(request), config_.train.async_save);
+}
+
+void RunSaves::begin(checkpoint::SaveRequest request, bool beside) {
+  wait();
+  const auto start = std::chrono::steady_clock::now();
+  const Patience patience(world_, config_.parallel);
+  under_way_ = std::make_unique<JointSave>(world_, folder_, std::move(request));
+  beside ? under_way_->write_beside() : under_way_->write();
+  seconds_before_ = seconds_since(start);
+  if (!beside) finish();
+}
+
+void RunSaves::take_written() {
+  if (!under_way_) return;
+  if (ranks_.any(!under_way_->is_written(), "checkpoint under way")) return;
+  wait();
+}
+
+void RunSaves::wait() {
+  if (!under_way_) return;
+  const Patience patience(world_, config_.parallel);
+  finish();
+}
+
+void RunSaves::finish() {
+  const std::unique_ptr<JointSave> save = std::move(under_way_);
+  const bool is_best = std::exchange(is_best_, false);
+  if (ranks_.leads()) {
+    keeper_.save(
+        save->request(), [&save](const auto&, const auto&) { return save->finish(); },
+        seconds_before_);
+  } else {
+    (void)save->finish();
+  }
+  const std::int64_t saved = ranks_.of_leader(keeper_.saved_step(), "saved step");
+  const std::int64_t last = ranks_.of_leader(keeper_.last_step(), "saved step");
+  if (!ranks_.leads()) keeper_.note(saved, last);
+  if (is_best) mark_best(save->request().step);
+}
+
+bool RunSaves::has(std::int64_t step) const {
+  return keeper_.saved_step() == step || (under_way_ && under_way_->request().step == step);
+}
+
+bool RunSaves::owes_sound() const {
+  return !under_way_ && keeper_.saved_step() > keeper_.last_step();
+}
+
+bool RunSaves::is_due_by_clock() {
+  return ranks_.of_leader(!under_way_ && keeper_.is_due() ? 1 : 0, "save by the clock") != 0;
+}
+
+void RunSaves::mark_best(std::int64_t step) {
+  if (under_way_ && under_way_->request().step == step) {
+    is_best_ = true;
+  } else if (ranks_.leads() && keeper_.last_step() == step) {
+    keeper_.mark_best();
+  }
+}
+
+}  // namespace switchyard::train

@@ -1,0 +1,62 @@
+// When and how a run is saved over its ranks: at once, or (train.async_save) beside training, of
+// which the steps go on while the disk writes a copy. At most one save is under way; it counts, and
+// LATEST moves, only when the files of all ranks are written, at the end of a step on which the
+// ranks agree.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+
+#include "switchyard/comm/communicator.h"
+#include "switchyard/config/config.h"
+#include "train/run/checkpoint_keeper.h"
+#include "train/run/joint_save.h"
+#include "train/run/run_ranks.h"
+
+namespace switchyard::train {
+
+class RunSaves {
+ public:
+  // All must outlive this.
+  RunSaves(const config::Config& config, comm::Communicator& world, RunRanks& ranks,
+           std::filesystem::path folder);
+
+  // All but the const ones are collectives.
+
+  // Before it returns.
+  void save_now(checkpoint::SaveRequest request);
+  // Beside training where the config says so. Waits for the save before, if it is still under way.
+  void save(checkpoint::SaveRequest request);
+  // Between two steps: takes what all ranks have written by now.
+  void take_written();
+  // Waits for what is under way. Does nothing when nothing is.
+  void wait();
+
+  // Is, or is going to be, the newest that was saved.
+  [[nodiscard]] bool has(std::int64_t step) const;
+  [[nodiscard]] bool is_under_way() const { return under_way_ != nullptr; }
+  // Was the one before not sound, so that a sound one is owed?
+  [[nodiscard]] bool owes_sound() const;
+  // Does the leader's clock ask for a save?
+  [[nodiscard]] bool is_due_by_clock();
+  // `step`, which has() been saved, is the best so far: it is kept until there is a better one.
+  void mark_best(std::int64_t step);
+
+  [[nodiscard]] CheckpointKeeper& keeper() { return keeper_; }
+
+ private:
+  void begin(checkpoint::SaveRequest request, bool beside);
+  void finish();
+
+  const config::Config& config_;
+  comm::Communicator& world_;
+  RunRanks& ranks_;
+  CheckpointKeeper keeper_;
+  std::filesystem::path folder_;
+  std::unique_ptr<JointSave> under_way_;
+  double seconds_before_ = 0.0;  // that training has waited for it
+  bool is_best_ = false;         // the one under way
+};
+
+}  // namespace switchyard::train

@@ -1,0 +1,63 @@
+// A slow or broken disk for checkpoints: while it is held, nothing that is written into a step's
+// folder becomes durable. The C library's fsync is replaced by the one below, so that nothing has
+// to be built into the code under test.
+//
+// Include from one file of a test binary only: it defines the function.
+#pragma once
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+namespace switchyard::testing {
+
+struct HeldDisk {
+  // Files of steps whose path holds `of` wait in fsync until release(), or fail with EIO.
+  enum class Kind { passes, holds, fails };
+  static inline std::atomic<Kind> kind{Kind::passes};
+  static inline std::string of;           // set before `kind`
+  static inline std::atomic<int> met{0};  // calls that waited or failed
+
+  static void hold(const std::string& part = "") { set(Kind::holds, part); }
+  static void fail(const std::string& part = "") { set(Kind::fails, part); }
+  static void release() { kind = Kind::passes; }
+
+  static int sync(int descriptor, int (*real)(int)) {
+    if (kind == Kind::passes) return real(descriptor);
+    std::error_code error;
+    const std::string path =
+        std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(descriptor), error)
+            .string();
+    if (path.find("checkpoints/.step-") == std::string::npos ||
+        path.find(of) == std::string::npos) {
+      return real(descriptor);
+    }
+    ++met;
+    if (kind == Kind::fails) {
+      errno = EIO;
+      return -1;
+    }
+    while (kind == Kind::holds) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return real(descriptor);
+  }
+
+ private:
+  static void set(Kind what, const std::string& part) {
+    of = part;
+    met = 0;
+    kind = what;
+  }
+};
+
+}  // namespace switchyard::testing
+
+extern "C" int fsync(int descriptor) {
+  static auto* const real = reinterpret_cast<int (*)(int)>(::dlsym(RTLD_NEXT, "fsync"));
+  return switchyard::testing::HeldDisk::sync(descriptor, real);
+}

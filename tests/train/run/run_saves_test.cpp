@@ -1,0 +1,234 @@
+// Checkpoints that are written beside training (train.async_save), on a disk that is held up.
+#include "train/run/run_saves.h"
+
+#include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
+#include <c10/core/CPUAllocator.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <new>
+#include <string>
+#include <thread>
+
+#include "support/held_disk.h"
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/comm/self.h"
+#include "switchyard/comm/threads.h"
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/train/pretrain.h"
+#include "train/run/joint_save.h"
+#include "train/tiny_run_folder.h"
+
+namespace switchyard::train {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using testing::HeldDisk;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+class SavesBeside : public ::testing::Test {
+ protected:
+  SavesBeside() {
+    tiny_.config.train.async_save = true;
+    tiny_.config.train.checkpoint_every = 5;
+    tiny_.config.train.keep_last = 10;
+    tiny_.config.train.micro_batch_size = tiny_.config.train.global_batch_size / 2;
+    tiny_.config.schedule.steps = tiny_.config.train.steps;
+  }
+  ~SavesBeside() override { HeldDisk::release(); }
+
+  // A run of `num_ranks` in the background; what it throws, get() of the future throws.
+  [[nodiscard]] std::future<void> start(std::int64_t num_ranks, const config::Config& config) {
+    return std::async(std::launch::async, [num_ranks, config] {
+      if (num_ranks == 1) return (void)pretrain(config, *comm::make_self_communicator());
+      comm::run_ranks(num_ranks, [&](comm::Communicator& world) { (void)pretrain(config, world); });
+    });
+  }
+  [[nodiscard]] config::Config named(const std::string& run) const {
+    config::Config config = tiny_.config;
+    config.run.dir = (tiny_.folder / run).string();
+    return config;
+  }
+  [[nodiscard]] fs::path checkpoints(const std::string& run = "run") const {
+    return tiny_.folder / run / "checkpoints";
+  }
+  [[nodiscard]] fs::path step(const std::string& run, int number) const {
+    return checkpoints(run) / fmt::format("step-{:06}", number);
+  }
+  [[nodiscard]] std::string log() const { return read_file(tiny_.folder / "run/log.txt"); }
+
+  static void wait_until(const std::function<bool()>& is_so) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!is_so()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << "waited in vain";
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  }
+  // Is the record of that step written?
+  void wait_for_step(int number) const {
+    const std::string record = fmt::format("\"step\":{},", number);
+    wait_until([&] {
+      std::error_code error;
+      const fs::path metrics = tiny_.folder / "run/metrics.jsonl";
+      return fs::exists(metrics, error) && read_file(metrics).find(record) != std::string::npos;
+    });
+  }
+
+  static void expect_same_tensors(const fs::path& a, const fs::path& b) {
+    const auto left = checkpoint::Checkpoint::open(a);
+    const auto right = checkpoint::Checkpoint::open(b);
+    for (const auto& of : {&checkpoint::Checkpoint::weights, &checkpoint::Checkpoint::optimizer}) {
+      const auto tensors = (left.*of)().copies();
+      const auto others = (right.*of)().copies();
+      ASSERT_THAT(tensors, Not(IsEmpty()));
+      ASSERT_EQ(tensors.size(), others.size());
+      for (const auto& [name, tensor] : tensors) {
+        EXPECT_TRUE(at::equal(tensor, others.at(name))) << name;
+      }
+    }
+  }
+
+  TinyRunFolder tiny_;
+};
+
+TEST_F(SavesBeside, StepsGoOnMeanwhileAndWhatIsSavedIsTheStepThatItWasAskedFor) {
+  HeldDisk::hold();
+  std::future<void> run = start(1, named("run"));
+  wait_for_step(8);
+  EXPECT_GT(HeldDisk::met, 0);
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), IsEmpty()) << "it is not whole yet";
+  EXPECT_FALSE(fs::exists(checkpoints() / checkpoint::kLatest));
+  HeldDisk::release();
+  run.get();
+  EXPECT_EQ(checkpoint::pointed_at(checkpoints(), checkpoint::kLatest), step("run", 20));
+
+  config::Config at_once = named("at-once");
+  at_once.train.async_save = false;
+  start(1, at_once).get();
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(4));
+  for (const int number : {5, 10, 15, 20}) {
+    expect_same_tensors(step("run", number), step("at-once", number));
+  }
+}
+
+TEST_F(SavesBeside, TheNextOneWaitsForTheOneBefore) {
+  HeldDisk::hold();
+  std::future<void> run = start(1, named("run"));
+  wait_for_step(10);
+  EXPECT_EQ(run.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  EXPECT_THAT(read_file(tiny_.folder / "run/metrics.jsonl"), Not(HasSubstr("\"step\":11,")));
+  HeldDisk::release();
+  run.get();
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(4));
+}
+
+TEST_F(SavesBeside, LatestMovesOnlyWhenTheFilesOfAllRanksAreWritten) {
+  tiny_.config.model.moe.num_experts = 4;
+  tiny_.config.parallel.expert = 2;
+  tiny_.config.train.micro_batch_size = tiny_.config.train.global_batch_size / 2;
+  HeldDisk::hold("-00002-of-");  // the second rank's
+  std::future<void> run = start(2, named("run"));
+  wait_for_step(8);
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), IsEmpty());
+  HeldDisk::release();
+  run.get();
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(4));
+  EXPECT_EQ(checkpoint::Checkpoint::open(tiny_.folder / "run").step(), 20);
+}
+
+TEST_F(SavesBeside, OneThatFailsCostsAWarningAndTheThirdInARowEndsTheRun) {
+  HeldDisk::fail();
+  std::future<void> run = start(1, named("run"));
+  wait_for_step(8);
+  HeldDisk::release();
+  run.get();
+  EXPECT_THAT(log(), HasSubstr("step 5: checkpoint not saved (1 in a row)"));
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(3));
+
+  HeldDisk::fail();
+  EXPECT_THROW(start(1, named("failing")).get(), StorageError);
+  EXPECT_TRUE(fs::is_empty(checkpoints("failing"))) << "nothing half written stays";
+}
+
+TEST_F(SavesBeside, AFailureOfAnotherRankIsSaidByName) {
+  tiny_.config.model.moe.num_experts = 4;
+  tiny_.config.parallel.expert = 2;
+  HeldDisk::fail("-00002-of-");
+  std::future<void> run = start(2, named("run"));
+  wait_for_step(8);
+  HeldDisk::release();
+  run.get();
+  EXPECT_THAT(log(), HasSubstr("step 5: checkpoint not saved (1 in a row): rank 1: "));
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(3));
+}
+
+TEST_F(SavesBeside, AStopWaitsForItAndSavesTheStepItStopsAt) {
+  HeldDisk::hold();
+  tiny_.config.train.steps = tiny_.config.schedule.steps = 100'000;
+  tiny_.config.train.checkpoint_every = 50'000;
+  tiny_.config.train.keep_best = true;  // saves beside training, too
+  tiny_.config.train.evaluate_every = 5;
+  std::future<void> run = start(1, named("run"));
+  wait_for_step(6);
+  ::raise(SIGTERM);
+  EXPECT_EQ(run.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  HeldDisk::release();
+  EXPECT_THROW(run.get(), PreemptedError);
+  const std::vector<fs::path> steps = checkpoint::steps_in(checkpoints());
+  ASSERT_THAT(steps, SizeIs(2));
+  EXPECT_EQ(steps[0], step("run", 5));
+  EXPECT_EQ(checkpoint::pointed_at(checkpoints(), checkpoint::kBest), steps[0])
+      << "it was the best so far before it was written";
+}
+
+// LibTorch's memory runs out.
+class NoMemory final : public c10::Allocator {
+ public:
+  NoMemory() : before_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, kPriority); }
+  ~NoMemory() override { c10::SetCPUAllocator(before_, kPriority); }
+  NoMemory(const NoMemory&) = delete;
+  NoMemory& operator=(const NoMemory&) = delete;
+  c10::DataPtr allocate(std::size_t /*num_bytes*/) override { throw std::bad_alloc(); }
+  void copy_data(void* /*to*/, const void* /*from*/, std::size_t /*num_bytes*/) const override {}
+
+ private:
+  static constexpr std::uint8_t kPriority = 1;
+  c10::Allocator* before_;
+};
+
+TEST_F(SavesBeside, WithoutMemoryForACopyTrainingWaits) {
+  const auto world = comm::make_self_communicator();
+  fs::create_directories(checkpoints());
+  checkpoint::SaveRequest request{
+      .step = 3,
+      .plan = checkpoint::one_file_per_kind({.weights = {{.name = "w", .tensor = at::ones({3})}}}),
+      .tokenizer_file = "tokenizer.model",
+      .resolved_config = "a: 1\n"};
+  JointSave save(*world, checkpoints(), request);
+  HeldDisk::hold();
+  std::thread releases([] {
+    wait_until([] { return HeldDisk::met > 0; });
+    HeldDisk::release();
+  });
+  {
+    const NoMemory none;
+    save.write_beside();
+  }
+  EXPECT_TRUE(save.is_written()) << "before it returned";
+  releases.join();
+  EXPECT_EQ(save.finish(), step("run", 3));
+  EXPECT_EQ(checkpoint::Checkpoint::open(step("run", 3)).weights().copies().size(), 1U);
+}
+
+}  // namespace
+}  // namespace switchyard::train
