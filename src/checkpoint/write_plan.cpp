@@ -57,7 +57,12 @@ void append(format::SafetensorsWriter& writer, const NamedTensor& named) {
   }
 }
 
-FileDigest write(const PlannedFile& file, const std::filesystem::path& folder) {
+void check_not_given_up(const std::atomic<bool>* given_up) {
+  if (given_up != nullptr && *given_up) throw StorageError("the checkpoint was given up");
+}
+
+FileDigest write(const PlannedFile& file, const std::filesystem::path& folder,
+                 const std::atomic<bool>* given_up) {
   std::vector<format::TensorInfo> infos;
   infos.reserve(file.parts.size());
   for (const NamedTensor& named : file.parts) {
@@ -66,7 +71,10 @@ FileDigest write(const PlannedFile& file, const std::filesystem::path& folder) {
                      .shape = named.tensor.sizes().vec()});
   }
   format::SafetensorsWriter writer(folder / file.name, std::move(infos), file.metadata);
-  for (const NamedTensor& named : file.parts) append(writer, named);
+  for (const NamedTensor& named : file.parts) {
+    check_not_given_up(given_up);
+    append(writer, named);
+  }
   return writer.commit();
 }
 
@@ -122,12 +130,14 @@ WritePlan copied_to_host(const WritePlan& plan) {
 }
 
 std::map<std::string, FileDigest> write_files_of(int writer, const WritePlan& plan,
-                                                 const std::filesystem::path& folder) {
+                                                 const std::filesystem::path& folder,
+                                                 const std::atomic<bool>* given_up) {
   std::map<std::string, FileDigest> written;
   for (const PlannedFile& file : plan) {
     if (file.writer != writer) continue;
     SWITCHYARD_CHECK(!written.contains(file.name), "{} is planned twice", file.name);
-    const auto [entry, is_new] = written.emplace(file.name, write(file, folder));
+    const auto [entry, is_new] = written.emplace(file.name, write(file, folder, given_up));
+    check_not_given_up(given_up);
     check_reads_back(folder / file.name, entry->second);
   }
   return written;

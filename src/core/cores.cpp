@@ -1,11 +1,14 @@
 #include "switchyard/core/cores.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <ctime>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <system_error>
@@ -15,22 +18,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Gives every thread of this process that may use `from` the cores of `to` instead.
-void move_threads(const cpu_set_t& from, const cpu_set_t& to) {
-  constexpr int kRounds = 2;  // a thread may begin another while the first round is on its way
-  for (int round = 0; round < kRounds; ++round) {
-    std::error_code error;
-    for (const auto& task : fs::directory_iterator("/proc/self/task", error)) {
-      const std::string name = task.path().filename().string();
-      pid_t thread = 0;
-      std::from_chars(name.data(), name.data() + name.size(), thread);
-      cpu_set_t its;
-      CPU_ZERO(&its);
-      if (thread <= 0 || ::sched_getaffinity(thread, sizeof its, &its) != 0) continue;
-      if (CPU_EQUAL(&its, &from)) (void)::sched_setaffinity(thread, sizeof to, &to);
-    }
+std::atomic<int> num_before_kept{0};
+
+// `visit(thread, its mask)` for every thread of this process.
+void for_each_thread(const std::function<void(pid_t thread, const cpu_set_t& mask)>& visit) {
+  std::error_code error;
+  for (const auto& task : fs::directory_iterator("/proc/self/task", error)) {
+    const std::string name = task.path().filename().string();
+    pid_t thread = 0;
+    std::from_chars(name.data(), name.data() + name.size(), thread);
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    if (thread > 0 && ::sched_getaffinity(thread, sizeof mask, &mask) == 0) visit(thread, mask);
   }
 }
+
+bool holds(const cpu_set_t& all, const cpu_set_t& some) {
+  cpu_set_t both;
+  CPU_AND(&both, &all, &some);
+  return CPU_EQUAL(&both, &some) != 0;
+}
+
+constexpr int kRounds = 2;  // a thread may begin another while the first round is on its way
 
 }  // namespace
 
@@ -47,6 +56,7 @@ std::vector<int> allowed_cores() {
 
 std::optional<CoreSeconds> seconds_of_cores(const std::vector<int>& cores, const fs::path& stat) {
   const double ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
+  const bool is_nice = ::getpriority(PRIO_PROCESS, 0) > 0;
   CoreSeconds seconds;
   std::size_t num_found = 0;
   std::ifstream lines(stat);
@@ -60,8 +70,8 @@ std::optional<CoreSeconds> seconds_of_cores(const std::vector<int>& cores, const
     std::istringstream numbers(std::string(after, end));
     double user = 0.0, nice = 0.0, system = 0.0, idle = 0.0, iowait = 0.0, irq = 0.0, soft = 0.0;
     if (!(numbers >> user >> nice >> system >> idle >> iowait >> irq >> soft)) return std::nullopt;
-    seconds.busy += (user + nice + system + irq + soft) / ticks;
-    seconds.idle += (idle + iowait) / ticks;
+    seconds.busy += (user + (is_nice ? nice : 0.0) + system + irq + soft) / ticks;
+    seconds.idle += (idle + (is_nice ? 0.0 : nice) + iowait) / ticks;
     ++num_found;
   }
   if (cores.empty() || num_found != cores.size()) return std::nullopt;
@@ -90,11 +100,32 @@ KeptToCores::KeptToCores(const std::vector<int>& cores) {
   CPU_ZERO(&kept_);
   if (::sched_getaffinity(0, sizeof before_, &before_) != 0) return;
   for (const int core : cores) CPU_SET(core, &kept_);
-  move_threads(before_, kept_);
+  for_each_thread([this](pid_t thread, const cpu_set_t& mask) {
+    if (!CPU_EQUAL(&mask, &before_)) left_alone_.insert(thread);
+  });
+  num_before_kept = CPU_COUNT(&before_);
+  for (int round = 0; round < kRounds; ++round) {
+    for_each_thread([this](pid_t thread, const cpu_set_t& mask) {
+      if (CPU_EQUAL(&mask, &before_)) (void)::sched_setaffinity(thread, sizeof kept_, &kept_);
+    });
+  }
 }
 
+// Some libraries put a thread on fewer cores for a while, and back to what it had then: whatever is
+// among those that were kept to is given all.
 KeptToCores::~KeptToCores() {
-  if (CPU_COUNT(&before_) > 0) move_threads(kept_, before_);
+  if (CPU_COUNT(&before_) == 0) return;
+  for (int round = 0; round < kRounds; ++round) {
+    for_each_thread([this](pid_t thread, const cpu_set_t& mask) {
+      if (left_alone_.contains(thread) || !holds(kept_, mask)) return;
+      (void)::sched_setaffinity(thread, sizeof before_, &before_);
+    });
+  }
+  num_before_kept = 0;
+}
+
+int num_cores_before_kept() {
+  return num_before_kept;
 }
 
 }  // namespace switchyard

@@ -1,5 +1,7 @@
 #include "switchyard/core/host.h"
 
+#include "switchyard/core/cores.h"
+
 #include <sched.h>
 #include <unistd.h>
 
@@ -291,6 +293,10 @@ HostFacts read_host_facts(const fs::path& root) {
   HostFacts facts;
   read_cpuinfo(root, facts);
   read_status(root, facts);
+  // Not what this process keeps to for a while by its own choice (cores.h).
+  if (root == "/" && num_cores_before_kept() > 0) {
+    facts.num_allowed_threads = num_cores_before_kept();
+  }
   read_meminfo(root, facts);
   read_cgroup(root, facts);
   read_limits(root, facts);

@@ -37,10 +37,10 @@ constexpr double kWarmupShare = 0.06;
 
 // What may differ without changing any result.
 bool changes_no_result(const config::Change& change) {
-  constexpr std::array<std::string_view, 7> kKeys = {
-      "train.recompute",         "train.log_every",        "train.checkpoint_every",
-      "parallel.timeout",        "parallel.start_timeout", "parallel.exchange_chunks",
-      "parallel.shard_optimizer"};
+  constexpr std::array<std::string_view, 8> kKeys = {
+      "train.recompute",          "train.log_every",         "train.checkpoint_every",
+      "train.async_save",         "parallel.timeout",        "parallel.start_timeout",
+      "parallel.exchange_chunks", "parallel.shard_optimizer"};
   return std::find(kKeys.begin(), kKeys.end(), change.key) != kKeys.end();
 }
 

@@ -3,15 +3,17 @@
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <iterator>
 #include <optional>
+#include <random>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "switchyard/core/cores.h"
@@ -48,12 +50,14 @@ bool is_set(const char* name) {
   return value != nullptr && *value != '\0';
 }
 
-// Empty where the choice is not ours, or would leave no core to others.
-std::vector<int> cores_to_choose_from(int num_threads) {
-  if (is_set("OMP_PROC_BIND") || is_set("OMP_PLACES") || is_set("GOMP_CPU_AFFINITY")) return {};
-  std::vector<int> cores = allowed_cores();
-  if (cores.size() < static_cast<std::size_t>(num_threads)) return {};
-  return cores;
+// Empty where the choice is not ours.
+std::vector<int> cores_to_choose_from() {
+  for (const char* const name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
+    if (is_set(name)) return {};
+  }
+  std::error_code error;
+  if (std::filesystem::exists("/proc/driver/nvidia", error)) return {};
+  return allowed_cores();
 }
 
 struct FewerCores {
@@ -64,33 +68,32 @@ struct FewerCores {
   KeptToCores kept;
 };
 
+// What the system counts, on `cores` where it counts by core.
 struct Seen {
+  explicit Seen(std::vector<int> of)
+      : time(Clock::now()),
+        waited(seconds_waiting_for_cores().value_or(0.0)),
+        computed(seconds_computed()),
+        cores(std::move(of)),
+        on_cores(seconds_of_cores(cores)) {}
+
   Clock::time_point time;
-  double waited = 0.0;
-  double computed = 0.0;
+  double waited;
+  double computed;
   std::vector<int> cores;
-  std::optional<CoreSeconds> of_cores;
+  std::optional<CoreSeconds> on_cores;
 };
 
-Seen see(const std::vector<int>& cores) {
-  return {.time = Clock::now(),
-          .waited = seconds_waiting_for_cores().value_or(0.0),
-          .computed = seconds_computed(),
-          .cores = cores,
-          .of_cores = seconds_of_cores(cores)};
-}
-
 // `before` and `now`: of the same cores.
-WaitingChoice::Look difference(const Seen& before, const Seen& now) {
-  // Threads that ended took their seconds with them.
-  WaitingChoice::Look look{
-      .wall_seconds = std::chrono::duration<double>(now.time - before.time).count(),
-      .waiting_seconds = std::max(0.0, now.waited - before.waited)};
-  if (before.of_cores && now.of_cores) {
-    const double own = now.computed - before.computed;
-    look.others_seconds = now.of_cores->busy - before.of_cores->busy - own;
-    look.left_idle_seconds =
-        (now.of_cores->idle - before.of_cores->idle) / static_cast<double>(now.cores.size());
+LookAtCores difference(const Seen& before, const Seen& now) {
+  LookAtCores look;
+  look.wall = std::chrono::duration<double>(now.time - before.time).count();
+  look.waiting = std::max(0.0, now.waited - before.waited);  // threads that end take theirs along
+  look.left_idle = look.wall;                                // what cannot be told keeps nobody off
+  if (before.on_cores && now.on_cores) {
+    look.others = now.on_cores->busy - before.on_cores->busy - (now.computed - before.computed);
+    look.left_idle =
+        (now.on_cores->idle - before.on_cores->idle) / static_cast<double>(now.cores.size());
   }
   return look;
 }
@@ -108,15 +111,16 @@ bool CoreShortage::add(double wall_seconds, double waiting_seconds) {
   return short_;
 }
 
-void WaitingChoice::add(const Look& look) {
-  double waiting = look.waiting_seconds;
-  if (fewer_) {
-    const bool left_idle = look.left_idle_seconds > kIdleAbove * look.wall_seconds;
-    waiting = left_idle ? 0.0 : look.wall_seconds;
-  }
-  sleep_ = shortage_.add(look.wall_seconds, waiting);
-  fewer_ =
-      sleep_ && (fewer_ || look.others_seconds > CoreShortage::kShortAbove * look.wall_seconds);
+int num_fewer_cores(int num_threads, int num_cores) {
+  return num_threads >= 2 && num_threads == num_cores ? (num_threads + 1) / 2 : 0;
+}
+
+void WaitingChoice::add(const LookAtCores& look) {
+  double waiting = look.waiting;
+  if (fewer_) waiting = look.left_idle > (1.0 - kTakenBelow) * look.wall ? 0.0 : look.wall;
+  sleep_ = shortage_.add(look.wall, waiting);
+  const bool others_fill_them = num_left_ > 0 && look.others > kTakenAbove * num_left_ * look.wall;
+  fewer_ = sleep_ && (fewer_ || others_fill_them);
 }
 
 SleepingWaits::SleepingWaits(int num_threads) {
@@ -163,27 +167,31 @@ ThreadWaiting::ThreadWaiting() {
 }
 
 void ThreadWaiting::watch(const std::stop_token& stop, int num_threads) {
-  WaitingChoice choice;
+  const std::vector<int> cores = cores_to_choose_from();
+  const int num_cores = static_cast<int>(cores.size());
+  const int num_fewer = num_fewer_cores(num_threads, num_cores);
+  WaitingChoice choice(num_fewer > 0 ? num_cores - num_fewer : 0);
   std::optional<SleepingWaits> sleeping;
   std::optional<FewerCores> fewer;
-  std::int64_t turn = ::getpid();  // two programs that begin together take other cores
-  const std::vector<int> cores = cores_to_choose_from(num_threads);
-  Seen before = see(cores);
+  // Programs that begin together take other cores, sooner or later.
+  std::int64_t turn = std::random_device()() % 2;
+  Seen before(cores);
   std::unique_lock lock(mutex_);
   const auto between = kBetweenLooks + num_threads * kMoreForEachThread;
   while (!stopped_.wait_for(lock, stop, between, [&] { return stop.stop_requested(); })) {
-    const Seen now = see(fewer ? fewer->left : cores);
+    Seen now(fewer ? fewer->left : cores);
     choice.add(difference(before, now));
     if (choice.sleep() && !sleeping) sleeping.emplace(num_threads);
     if (choice.use_fewer_cores() && !fewer) {
-      fewer.emplace(cores, choose_cores(cores, (num_threads + 1) / 2, turn++));
+      fewer.emplace(cores, choose_cores(cores, num_fewer, turn++));
+      now = Seen(fewer->left);
     }
-    if (!choice.use_fewer_cores()) fewer.reset();
+    if (!choice.use_fewer_cores() && fewer) {
+      fewer.reset();
+      now = Seen(cores);
+    }
     if (!choice.sleep()) sleeping.reset();
-    before = now;
-    if (const std::vector<int>& next = fewer ? fewer->left : cores; next != now.cores) {
-      before = see(next);
-    }
+    before = std::move(now);
   }
 }
 

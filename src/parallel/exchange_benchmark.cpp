@@ -3,7 +3,9 @@
 // and take turns where cores are few).
 //   exchange_benchmark [TOKENS [RANKS [ROUNDS]]]       default: 4096 4 15
 // The two alternate; the last line has the median of their ratio. OMP_NUM_THREADS=1 keeps other
-// threads out of it.
+// threads out of it. Memory that ranks give back stays with the process, as it does where each is a
+// process (a run on four has 600 page faults a step and rank): glibc gives what threads free back
+// to the system, and page faults then are half of what an exchange seems to cost.
 //   exchange_benchmark slow [TOKENS [RANKS [ROUNDS]]]  default: 4096 2 9
 // How much of the time on slow links is hidden behind the experts: rows are held up in proportion
 // to their bytes, in all for half as long as the layer computes, and travel in 1, 2 and 4 chunks;
@@ -12,6 +14,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
@@ -211,6 +214,10 @@ void measure(std::int64_t num_tokens, std::int64_t num_ranks, int rounds) {
 
 int main(int argc, char** argv) {
   using switchyard::parallel::argument;
+  constexpr int kNever = 1 << 30;
+  ::mallopt(M_ARENA_MAX, 1);
+  ::mallopt(M_TRIM_THRESHOLD, kNever);
+  ::mallopt(M_MMAP_MAX, 0);
   if (argc > 1 && std::string_view(argv[1]) == "slow") {
     switchyard::parallel::measure_slow_links(argument(argc, argv, 2, 4096),
                                              argument(argc, argv, 3, 2),

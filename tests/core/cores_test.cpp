@@ -2,14 +2,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <ctime>
 #include <fstream>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "support/temporary_folder.h"
+#include "switchyard/core/host.h"
 
 namespace switchyard {
 namespace {
@@ -28,8 +33,11 @@ TEST(Cores, WhatTheyDidIsReadOfThoseAskedFor) {
   const double ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
   const auto seconds = seconds_of_cores({0, 12}, stat);
   ASSERT_TRUE(seconds.has_value());
-  EXPECT_DOUBLE_EQ(seconds->busy, 1630.0 / ticks) << "not what the host stole";
-  EXPECT_DOUBLE_EQ(seconds->idle, 4600.0 / ticks);
+  const double nice = 200.0;  // makes way, unless this test was started to be nice itself
+  const bool is_nice = ::getpriority(PRIO_PROCESS, 0) > 0;
+  EXPECT_DOUBLE_EQ(seconds->busy, (1430.0 + (is_nice ? nice : 0.0)) / ticks)
+      << "not what the host stole";
+  EXPECT_DOUBLE_EQ(seconds->idle, (4600.0 + (is_nice ? 0.0 : nice)) / ticks);
   EXPECT_FALSE(seconds_of_cores({0, 3}, stat).has_value()) << "core 3 is not told of";
   EXPECT_FALSE(seconds_of_cores({}, stat).has_value());
   EXPECT_FALSE(seconds_of_cores({0}, folder / "none").has_value());
@@ -55,48 +63,70 @@ TEST(Cores, ThreadsKeepToSomeAndGetAllBack) {
   std::mutex mutex;
   std::condition_variable changed;
   int stage = 0;
-  std::vector<std::vector<int>> seen(2);
-  // One that is free, and one that somebody has bound.
-  const auto watch = [&](std::size_t which) {
-    if (which == 1) {
-      cpu_set_t bound;
-      CPU_ZERO(&bound);
-      CPU_SET(all.back(), &bound);
-      ASSERT_EQ(::sched_setaffinity(0, sizeof bound, &bound), 0);
-    }
-    std::unique_lock lock(mutex);
-    ++stage;
-    changed.notify_all();
-    changed.wait(lock, [&] { return stage == 3; });
-    seen[which] = allowed_cores();
-    changed.notify_all();
+  // Of one that is free, one that somebody has bound, and one that a library puts on a core that is
+  // kept to while it is so; before, meanwhile and afterwards.
+  std::vector<std::vector<std::vector<int>>> seen(3);
+  const auto bind = [](int core) {
+    cpu_set_t bound;
+    CPU_ZERO(&bound);
+    CPU_SET(core, &bound);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof bound, &bound), 0);
   };
-  std::thread free(watch, 0);
-  std::thread bound(watch, 1);
-  {
+  const auto watch = [&](std::size_t which) {
+    if (which == 1) bind(all.back());
+    for (int look = 0; look < 3; ++look) {
+      std::unique_lock lock(mutex);
+      changed.wait(lock, [&] { return stage == look; });
+      if (which == 2 && look == 1) bind(all.front());
+      seen[which].push_back(allowed_cores());
+      changed.notify_all();
+    }
+  };
+  const auto let_look = [&](int look) {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [&] { return stage == 2; });
+    stage = look;
+    changed.notify_all();
+    const auto number = static_cast<std::size_t>(look) + 1;
+    changed.wait(lock, [&] {
+      return std::all_of(seen.begin(), seen.end(),
+                         [&](const auto& of_one) { return of_one.size() == number; });
+    });
+  };
+  std::vector<std::thread> threads;
+  for (std::size_t which = 0; which < seen.size(); ++which) threads.emplace_back(watch, which);
+  let_look(0);
+  EXPECT_EQ(num_cores_before_kept(), 0);
+  {
     const KeptToCores kept(ours);
     EXPECT_EQ(allowed_cores(), ours);
+    EXPECT_EQ(num_cores_before_kept(), static_cast<int>(all.size()));
+    EXPECT_EQ(read_host_facts().num_allowed_threads, static_cast<int>(all.size()));
     std::vector<int> of_new;
     std::thread([&of_new] { of_new = allowed_cores(); }).join();
     EXPECT_EQ(of_new, ours);
-    stage = 3;
-    changed.notify_all();
-    changed.wait(lock, [&] { return !seen[0].empty() && !seen[1].empty(); });
-    EXPECT_EQ(seen[0], ours);
-    EXPECT_THAT(seen[1], ElementsAre(all.back()));
+    let_look(1);
   }
-  free.join();
-  bound.join();
+  let_look(2);
+  for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(allowed_cores(), all);
+  EXPECT_EQ(num_cores_before_kept(), 0);
+  const std::vector<int> bound = {all.back()};
+  EXPECT_THAT(seen[0], ElementsAre(all, ours, all));
+  EXPECT_THAT(seen[1], ElementsAre(bound, bound, bound));
+  EXPECT_THAT(seen[2], ElementsAre(all, ours, all));
 }
 
-TEST(Cores, TimeOfTheProcessGoesOn) {
+TEST(Cores, TimeOfTheProcessIsThatOfItsThreads) {
   const double before = seconds_computed();
-  double sum = 0.0;
-  while (seconds_computed() <= before) sum += 1.0;
-  EXPECT_GT(seconds_computed(), before) << sum;
+  double burnt = 0.0;
+  std::thread([&burnt] {
+    timespec now{};
+    while (burnt < 0.02) {
+      ASSERT_EQ(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now), 0);
+      burnt = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+    }
+  }).join();
+  EXPECT_GE(seconds_computed() - before, 0.02);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -52,31 +53,69 @@ TEST(CoreShortage, BeginsWhenItLastsAndEndsWhenThereWereEnoughForAWhile) {
 }
 
 TEST(WaitingChoice, FewerCoresAreForWhenOthersTakeThem) {
-  const WaitingChoice::Look waits{.wall_seconds = 0.2, .waiting_seconds = 0.1};
-  WaitingChoice alone;
+  const LookAtCores waits{.wall = 0.2, .waiting = 0.1};
+  WaitingChoice alone(1);
   for (int i = 0; i < 3; ++i) alone.add(waits);
   EXPECT_TRUE(alone.sleep());
   EXPECT_FALSE(alone.use_fewer_cores()) << "its own threads are in each other's way";
 
-  WaitingChoice::Look beside = waits;
-  beside.others_seconds = 0.1;
-  WaitingChoice choice;
+  LookAtCores beside = waits;
+  beside.others = 0.15;
+  WaitingChoice choice(1);
   choice.add(beside);
   EXPECT_FALSE(choice.use_fewer_cores()) << "a moment";
   choice.add(beside);
   EXPECT_TRUE(choice.sleep());
   EXPECT_TRUE(choice.use_fewer_cores());
   // On fewer cores the threads wait for each other; what counts is what the others do.
-  const WaitingChoice::Look still{.wall_seconds = 0.2, .left_idle_seconds = 0.05};
+  const LookAtCores still{.wall = 0.2, .left_idle = 0.11};
   for (int i = 0; i < 20; ++i) choice.add(still);
   EXPECT_TRUE(choice.use_fewer_cores());
-  const WaitingChoice::Look gone{
-      .wall_seconds = 0.2, .waiting_seconds = 0.2, .left_idle_seconds = 0.19};
+  const LookAtCores gone{.wall = 0.2, .waiting = 0.2, .left_idle = 0.13};
   for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) choice.add(gone);
   EXPECT_TRUE(choice.use_fewer_cores());
   choice.add(gone);
   EXPECT_FALSE(choice.use_fewer_cores());
   EXPECT_FALSE(choice.sleep());
+}
+
+// What makes it keep to fewer cores must not, there, be a reason to give them up.
+TEST(WaitingChoice, DoesNotComeAndGoWhateverOthersTake) {
+  for (const int num_cores : {2, 3, 8, 64}) {
+    const int num_fewer = num_fewer_cores(num_cores, num_cores);
+    ASSERT_EQ(num_fewer, (num_cores + 1) / 2);
+    const int num_left = num_cores - num_fewer;
+    for (double others = 0.0; others <= 2.0 * num_left; others += 0.05) {
+      WaitingChoice choice(num_left);
+      int num_changes = 0;
+      for (int look = 0; look < 100; ++look) {
+        const bool before = choice.use_fewer_cores();
+        // Among all they get half of what they want beside ours; alone on what is left, all.
+        const double takes = before ? others : others / 1.5;
+        choice.add({.wall = 0.2,
+                    .waiting = 0.1,
+                    .others = 0.2 * takes,
+                    .left_idle = 0.2 * std::max(0.0, 1.0 - takes / num_left)});
+        num_changes += choice.use_fewer_cores() != before ? 1 : 0;
+      }
+      EXPECT_LE(num_changes, 1) << others << " of " << num_cores;
+      EXPECT_EQ(choice.use_fewer_cores(), others / 1.5 > WaitingChoice::kTakenAbove * num_left);
+    }
+  }
+}
+
+TEST(WaitingChoice, FewerCoresOnlyWhereEachThreadHasOne) {
+  EXPECT_EQ(num_fewer_cores(2, 2), 1);
+  EXPECT_EQ(num_fewer_cores(3, 3), 2);
+  EXPECT_EQ(num_fewer_cores(64, 64), 32);
+  EXPECT_EQ(num_fewer_cores(1, 1), 0);
+  EXPECT_EQ(num_fewer_cores(4, 64), 0) << "a quota, or a number that was chosen";
+  EXPECT_EQ(num_fewer_cores(4, 2), 0);
+  EXPECT_EQ(num_fewer_cores(2, 0), 0) << "the system does not tell";
+  WaitingChoice none(0);
+  for (int i = 0; i < 10; ++i) none.add({.wall = 0.2, .waiting = 0.2, .others = 0.4});
+  EXPECT_TRUE(none.sleep());
+  EXPECT_FALSE(none.use_fewer_cores());
 }
 
 TEST(SleepingWaits, HoldMoreThreadsThanThereAreCores) {

@@ -18,14 +18,20 @@
 namespace switchyard::testing {
 
 struct HeldDisk {
-  // Files of steps whose path holds `of` wait in fsync until release(), or fail with EIO.
+  // Files of steps whose path holds `folder` and `file` wait in fsync until release(), or fail with
+  // EIO.
   enum class Kind { passes, holds, fails };
   static inline std::atomic<Kind> kind{Kind::passes};
-  static inline std::string of;           // set before `kind`
+  static inline std::string folder_part;  // set before `kind`
+  static inline std::string file_part;
   static inline std::atomic<int> met{0};  // calls that waited or failed
 
-  static void hold(const std::string& part = "") { set(Kind::holds, part); }
-  static void fail(const std::string& part = "") { set(Kind::fails, part); }
+  static void hold(const std::string& folder = "", const std::string& file = "") {
+    set(Kind::holds, folder, file);
+  }
+  static void fail(const std::string& folder = "", const std::string& file = "") {
+    set(Kind::fails, folder, file);
+  }
   static void release() { kind = Kind::passes; }
 
   static int sync(int descriptor, int (*real)(int)) {
@@ -35,7 +41,7 @@ struct HeldDisk {
         std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(descriptor), error)
             .string();
     if (path.find("checkpoints/.step-") == std::string::npos ||
-        path.find(of) == std::string::npos) {
+        path.find(folder_part) == std::string::npos || path.find(file_part) == std::string::npos) {
       return real(descriptor);
     }
     ++met;
@@ -48,8 +54,9 @@ struct HeldDisk {
   }
 
  private:
-  static void set(Kind what, const std::string& part) {
-    of = part;
+  static void set(Kind what, const std::string& folder, const std::string& file) {
+    folder_part = folder;
+    file_part = file;
     met = 0;
     kind = what;
   }

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -60,8 +61,10 @@ struct NumWriters {
 // Writes the files of one writer into `folder`; returns what the manifest is to say of each, by
 // name: the hashes are of the bytes as they were handed to the system, so that the files, which are
 // read back, are compared with memory. What is on a device comes through a buffer of kStagingBytes
-// (tensor_files.h); a tensor that is not contiguous is copied as a whole. Throws StorageError.
-[[nodiscard]] std::map<std::string, FileDigest> write_files_of(int writer, const WritePlan& plan,
-                                                               const std::filesystem::path& folder);
+// (tensor_files.h); a tensor that is not contiguous is copied as a whole. Throws StorageError; also
+// soon after `given_up` has become true.
+[[nodiscard]] std::map<std::string, FileDigest> write_files_of(
+    int writer, const WritePlan& plan, const std::filesystem::path& folder,
+    const std::atomic<bool>* given_up = nullptr);
 
 }  // namespace switchyard::checkpoint

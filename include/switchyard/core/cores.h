@@ -2,10 +2,12 @@
 #pragma once
 
 #include <sched.h>
+#include <sys/types.h>
 
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <vector>
 
 namespace switchyard {
@@ -13,7 +15,8 @@ namespace switchyard {
 // Of the calling thread, ascending. Empty where the system does not tell.
 [[nodiscard]] std::vector<int> allowed_cores();
 
-// What cores have done since the system began, all of them together.
+// What cores have done since the system began, all of them together. Processes that were asked to
+// be nice make way, so to one that was not they are no more than idling.
 struct CoreSeconds {
   double busy = 0.0;  // with any process
   double idle = 0.0;
@@ -30,7 +33,7 @@ struct CoreSeconds {
                                             std::int64_t turn);
 
 // While it lives, the threads of this process run on `cores` only; those that begin meanwhile
-// inherit that. Threads bound otherwise than the one that makes this are left alone.
+// inherit that. Threads bound otherwise than the one that makes this are left alone. One at a time.
 class KeptToCores {
  public:
   explicit KeptToCores(const std::vector<int>& cores);
@@ -41,6 +44,9 @@ class KeptToCores {
  private:
   cpu_set_t before_{};
   cpu_set_t kept_{};
+  std::set<pid_t> left_alone_;
 };
+// As many as the process could use before it was kept to some; 0 while it is not.
+[[nodiscard]] int num_cores_before_kept();
 
 }  // namespace switchyard

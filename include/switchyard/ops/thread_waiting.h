@@ -6,10 +6,9 @@
 // switch.
 //
 // Threads that sleep still wait for each other: each stands in the queue of its core behind the
-// other processes, several hundred times a step, and the slowest counts. So when other processes
-// take the cores, the threads also keep to half as many cores as they are, where they follow each
-// other without a queue between, and leave the rest to the others. Their number stays, and with it
-// every bit.
+// other processes, several hundred times a step, and the slowest counts. So when others take about
+// half of the cores, the threads keep to the other half, where they follow each other without a
+// queue between. Their number stays, and with it every bit.
 #pragma once
 
 #include <condition_variable>
@@ -58,25 +57,37 @@ class SleepingWaits {
   std::thread thread_;  // a team goes away with the thread that began it
 };
 
-// Chooses by what looks at the machine saw.
+// How many of `num_cores` so many threads keep to while others take the rest: half as many as they
+// are. 0: all, as where each thread has not one core (a quota, ranks that share cores, a number
+// that was chosen), for which the scheduler finds a better place.
+[[nodiscard]] int num_fewer_cores(int num_threads, int num_cores);
+
+// Between two looks at the machine, in seconds.
+struct LookAtCores {
+  double wall = 0.0;
+  double waiting = 0.0;    // as CoreShortage counts it
+  double others = 0.0;     // that other processes computed on our cores; 0 = cannot be told
+  double left_idle = 0.0;  // of a core that is left to others, on average
+};
+
+// Chooses by what the looks saw.
 class WaitingChoice {
  public:
-  static constexpr double kIdleAbove = 0.5;  // share of time of the cores left to others
+  // Shares of the cores that are left to others, when others compute for more or less than that.
+  static constexpr double kTakenAbove = 0.6;
+  static constexpr double kTakenBelow = 0.4;
 
-  struct Look {
-    double wall_seconds = 0.0;     // since the look before
-    double waiting_seconds = 0.0;  // as CoreShortage counts them
-    double others_seconds = 0.0;   // that other processes computed on our cores; 0 = cannot be told
-    double left_idle_seconds = 0.0;  // of a core left to others, on average
-  };
-  void add(const Look& look);
+  // `num_left`: cores that would be left to others; 0: none can be.
+  explicit WaitingChoice(int num_left) : num_left_(num_left) {}
+  void add(const LookAtCores& look);
 
-  // Threads sleep while cores are short, and keep to fewer of them from when it is other processes
-  // that compute there until these leave them idle (from then on waiting is each other's fault).
+  // Threads sleep while cores are short, and keep to fewer of them from when others would fill what
+  // is left to them until these no longer do (meanwhile waiting is each other's fault).
   [[nodiscard]] bool sleep() const { return sleep_; }
   [[nodiscard]] bool use_fewer_cores() const { return fewer_; }
 
  private:
+  int num_left_;
   CoreShortage shortage_;
   bool sleep_ = false;
   bool fewer_ = false;
@@ -85,7 +96,8 @@ class WaitingChoice {
 // Looks five times a second, from a thread of its own, whether cores are short, and chooses. For
 // the whole program, after set_up_threads. It leaves alone what OMP_WAIT_POLICY or GOMP_SPINCOUNT
 // chose, a single thread, and systems that do not tell how long threads wait; and cores, where
-// OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY chose them or threads are more than cores.
+// OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY chose them, or NVIDIA's driver is loaded, whose
+// libraries bind threads of their own.
 class ThreadWaiting {
  public:
   ThreadWaiting();

@@ -207,6 +207,8 @@ int launch(const Launch& what) {
     }
     const int code = code_of(status);
     if (status > 128 && !what.on_gpus) log::error("a rank was ended by signal {}", status - 128);
+    // At the second signal mpirun ends the ranks as they are, with a code of its own.
+    if (num_signals > 1 && !is_final(code)) return 128 + SIGTERM;
     if (is_final(code) || num_signals > 0) return code;
     const std::int64_t now = newest_step(what.run);
     if (now > saved) num_left = what.num_restarts;

@@ -200,7 +200,8 @@ std::vector<Field> training_fields() {
        .access = SWITCHYARD_AT(train.async_save),
        .default_text = "false",
        .help = "checkpoints on the way are written beside training, from a copy in host memory; "
-               "the last one, and those of a stop, are waited for",
+               "the last one, and those of a stop, are waited for; what dies meanwhile goes back "
+               "to the checkpoint before",
        .free_on_resume = true},
       {.key = "train.keep_last",
        .access = SWITCHYARD_AT(train.keep_last),

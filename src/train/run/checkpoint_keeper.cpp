@@ -79,6 +79,7 @@ void CheckpointKeeper::save(const checkpoint::SaveRequest& request, const Write&
   last_ = saved_;
   last_step_ = request.step;
   is_confirmed_ = false;
+  confirm(confirmed_step_);  // a save beside training may come late
 }
 
 void CheckpointKeeper::note(std::int64_t saved_step, std::int64_t last_step) {
@@ -86,8 +87,10 @@ void CheckpointKeeper::note(std::int64_t saved_step, std::int64_t last_step) {
   last_step_ = last_step;
 }
 
-void CheckpointKeeper::confirm() {
-  if (std::exchange(is_confirmed_, true)) return;
+void CheckpointKeeper::confirm(std::int64_t step) {
+  confirmed_step_ = std::max(confirmed_step_, step);
+  if (is_confirmed_ || last_step_ > confirmed_step_) return;
+  is_confirmed_ = true;
   remove_old();
 }
 

@@ -42,9 +42,10 @@ class CheckpointKeeper {
             double seconds_before = 0.0);
   // On ranks that do not save themselves: what the leader has saved, as saved_step(), last_step().
   void note(std::int64_t saved_step, std::int64_t last_step);
-  // The weights saved last were used since, and what they computed was finite: all but the newest
-  // keep_last and the best are removed. Costs nothing when there was no save since the last call.
-  void confirm();
+  // The weights after `step` were used, and what they computed was finite: once they or older ones
+  // are the last that is saved, all but the newest keep_last and the best are removed. Costs
+  // nothing when there was no save since the last call.
+  void confirm(std::int64_t step);
   // Throws the error of the last save, if it failed.
   void check_last_save() const;
   // The step that was saved last is the best so far: it is kept until there is a better one.
@@ -75,6 +76,7 @@ class CheckpointKeeper {
   std::int64_t saved_step_ = -1;
   std::exception_ptr failure_;
   int num_failures_in_a_row_ = 0;
+  std::int64_t confirmed_step_ = -1;
   bool is_confirmed_ = true;  // last_
 };
 

@@ -1,7 +1,9 @@
 #include "train/run/joint_save.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <system_error>
@@ -10,8 +12,11 @@
 
 #include "switchyard/comm/text.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/ranks.h"
 #include "switchyard/core/terminal.h"
+#include "switchyard/core/text.h"
 #include "switchyard/format/json.h"
 #include "switchyard/ops/out_of_memory.h"
 
@@ -23,18 +28,16 @@ namespace fs = std::filesystem;
 constexpr const char* kFolder = "folder of a checkpoint";
 constexpr const char* kFiles = "files of a checkpoint";
 
-// None where memory does not suffice.
-std::optional<checkpoint::WritePlan> copy_of(const checkpoint::SaveRequest& request) {
-  try {
-    return checkpoint::copied_to_host(request.plan);
-  } catch (const std::exception& error) {
-    if (!ops::is_out_of_memory(error)) throw;
-    log::warning(
-        "step {}: no memory for a copy of {} to save beside training; training waits for this "
-        "checkpoint ({})",
-        request.step, format_bytes(checkpoint::bytes_of(request.plan)), ops::short_message(error));
-    return std::nullopt;
+// Memory that all ranks of this machine may still take; none where the system does not tell.
+std::optional<std::uint64_t> available_memory() {
+  const HostFacts host = read_host_facts();
+  if (host.available_memory_bytes == 0) return std::nullopt;
+  std::uint64_t available = host.available_memory_bytes;
+  if (host.memory_limit_bytes) {
+    available = std::min(
+        available, *host.memory_limit_bytes - std::min(resident_bytes(), *host.memory_limit_bytes));
   }
+  return available;
 }
 
 }  // namespace
@@ -59,7 +62,7 @@ JointSave::Written JointSave::write_files(const checkpoint::WritePlan& plan) con
   format::Json told;
   try {
     for (const auto& [file, digest] :
-         checkpoint::write_files_of(static_cast<int>(world_.rank()), plan, folder_)) {
+         checkpoint::write_files_of(static_cast<int>(world_.rank()), plan, folder_, &given_up_)) {
       told["files"][file] = {{"bytes", digest.bytes}, {"xxh3", digest.xxh3}};
     }
   } catch (const StorageError& error) {
@@ -74,13 +77,37 @@ void JointSave::write() {
   if (!folder_.empty()) written_ = write_files(request_.plan);
 }
 
+bool JointSave::copy() {
+  const std::uint64_t needed = checkpoint::bytes_of(request_.plan);
+  const auto all_ranks_here = static_cast<std::uint64_t>(
+      std::max<std::int64_t>(1, read_rank_environment().num_local_ranks));
+  // The system promises more than it has, and ends who takes it at its word.
+  const std::uint64_t available = available_memory().value_or(kUnlimited);
+  std::string reason;
+  if (needed > available / all_ranks_here) {
+    reason = fmt::format("{} are left to {}", format_bytes(available),
+                         counted(static_cast<std::int64_t>(all_ranks_here), "rank"));
+  } else {
+    try {
+      copy_ = checkpoint::copied_to_host(request_.plan);
+      return true;
+    } catch (const std::exception& error) {
+      if (!ops::is_out_of_memory(error)) throw;
+      reason = ops::short_message(error);
+    }
+  }
+  log::warning(
+      "step {}: no memory for a copy of {} to save beside training; training waits for this "
+      "checkpoint ({})",
+      request_.step, format_bytes(needed), reason);
+  return false;
+}
+
 void JointSave::write_beside() {
   if (folder_.empty()) return;
-  std::optional<checkpoint::WritePlan> copy = copy_of(request_);
-  if (!copy) return write();
+  SWITCHYARD_CHECK(copy_.has_value(), "step {}: nothing was copied", request_.step);
   try {
-    under_way_ = std::async(std::launch::async,
-                            [this, plan = std::move(*copy)] { return write_files(plan); });
+    under_way_ = std::async(std::launch::async, [this] { return write_files(*copy_); });
   } catch (const std::system_error& error) {  // no more threads
     log::warning("step {}: training waits for this checkpoint: {}", request_.step, error.what());
     write();

@@ -2,10 +2,12 @@
 // beside training, and finished together.
 #pragma once
 
+#include <atomic>
 #include <exception>
 #include <filesystem>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "switchyard/checkpoint/checkpoint.h"
@@ -20,15 +22,18 @@ class JointSave {
   // and the step.
   JointSave(comm::Communicator& world, const std::filesystem::path& checkpoints,
             checkpoint::SaveRequest request);
-  // Waits for this rank's files. What is not finished is removed.
-  ~JointSave() = default;
+  // What is not finished is given up: waits until nobody writes here any more, and on the leader
+  // removes the folder.
+  ~JointSave() { given_up_ = true; }
   JointSave(const JointSave&) = delete;
   JointSave& operator=(const JointSave&) = delete;
 
-  // This rank's files: before it returns, or ...
+  // This rank's files, before it returns.
   void write();
-  // ... in a thread, out of copies in host memory that are made before it returns, so that training
-  // may go on. Where memory does not suffice for the copies, this is write() and a warning.
+  // The same in a thread, out of copies in host memory, so that training may go on: makes the
+  // copies. False, with a warning, where memory does not suffice for them.
+  [[nodiscard]] bool copy();
+  // And begins, after copy().
   void write_beside();
   // Are this rank's files written, or given up?
   [[nodiscard]] bool is_written() const;
@@ -50,6 +55,8 @@ class JointSave {
   std::unique_ptr<checkpoint::StartedSave> started_;  // on the leader
   std::exception_ptr cannot_start_;                   // on the leader
   std::filesystem::path folder_;                      // empty: there is none
+  std::optional<checkpoint::WritePlan> copy_;
+  std::atomic<bool> given_up_ = false;
   Written written_;
   std::future<Written> under_way_;  // last: it is waited for before anything of the above goes
 };

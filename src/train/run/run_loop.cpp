@@ -52,10 +52,11 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
       statistics_(statistics_options(config, task, environment_.peak_flops)),
       warnings_(config, ranks_.count()),
       records_(leads() ? &folder : nullptr, side_work_),
-      saves_(config, groups.world(), ranks_, folder.checkpoints()),
+      saves_(config, groups, ranks_, folder.checkpoints()),
       checkpoints_(saves_.keeper()) {
   const std::int64_t num_bytes = ranks_.sum(
-      static_cast<std::int64_t>(checkpoint::bytes_of(checkpoint_plan())), "size of a checkpoint");
+      static_cast<std::int64_t>(checkpoint::bytes_of(saves_.plan(task_.model(), trainer_))),
+      "size of a checkpoint");
   if (leads()) checkpoints_.check_free_space(static_cast<std::uint64_t>(num_bytes));
 }
 
@@ -66,13 +67,19 @@ void RunLoop::restore(const ResumePoint& point) {
 
 RunResult RunLoop::run() {
   begin();
-  if (first_step_ > 0) do_what_is_due();  // a stop may have come before it
-  while (!is_finished()) {
-    train_and_log_step();
-    stop_if_not_finite();
-    // 8 save, evaluate, sample when due
-    do_what_is_due();
+  try {
+    if (first_step_ > 0) do_what_is_due();  // a stop may have come before it
+    while (!is_finished()) {
+      train_and_log_step();
+      stop_if_not_finite();
+      // 8 save, evaluate, sample when due
+      do_what_is_due();
+    }
+  } catch (...) {
+    finish_save_under_way();
+    throw;
   }
+  SWITCHYARD_CHECK(!saves_.is_under_way(), "step {} is not saved yet", trainer_.step());
   return summarize();
 }
 
@@ -148,8 +155,18 @@ void RunLoop::train_and_log_step() {
   }
 }
 
-void RunLoop::save_what_was_trained() {
+// Whatever ends the run, a checkpoint that is as good as written is kept.
+void RunLoop::finish_save_under_way() {
   // The others may be anywhere: nothing can be done together any more.
+  if (ranks_.count() > 1) return;
+  try {
+    saves_.wait();
+  } catch (const std::exception& error) {
+    log::warning("{}", error.what());
+  }
+}
+
+void RunLoop::save_what_was_trained() {
   if (ranks_.count() > 1 || !trainer_.is_between_steps()) return;
   if (trainer_.step() == first_step_ || is_saved()) return;
   try {
@@ -188,6 +205,7 @@ void RunLoop::do_what_is_due() {
   if (saves) save();
   const bool evaluates = is_due(config_.train.evaluate_every) && done_.evaluated_step != step;
   if (evaluates) attempt("evaluation", [this] { evaluate(); });
+  if (is_finished()) saves_.wait();  // the evaluation may have ended the run
   if ((saves || evaluates) && stop_requested()) stop();
   if (is_due(config_.train.sample_every) && done_.sampled_step != step) {
     sample();
@@ -208,7 +226,7 @@ void RunLoop::attempt(const std::string& kind, const std::function<void()>& work
 
 void RunLoop::log_step(const StepSums& sums) {
   statistics_.add(sums);
-  if (leads() && !sums.skipped) checkpoints_.confirm();
+  if (leads() && !sums.skipped) checkpoints_.confirm(sums.step - 1);
   if (leads()) warnings_.tell(sums, trainer_.num_skipped_in_a_row());
   // The first step is always logged: it tells that all is well, and how fast.
   if (sums.step == first_step_ + 1 || is_due(config_.train.log_every)) write_record();
@@ -229,28 +247,9 @@ void RunLoop::write_record() {
                          .mfu_of_data_sheet = environment_.peak_is_of_data_sheet});
 }
 
-// Weights are written by the leader and each rank of its expert group, moments by whoever has them.
-checkpoint::WritePlan RunLoop::checkpoint_plan() {
-  const auto is_ours = [this](const ops::Parameter& parameter) {
-    return groups_.writes(parameter);
-  };
-  const parallel::RankLayout& layout = groups_.layout();
-  const bool is_shared_out = trainer_.shares_out_optimizer();
-  checkpoint::CheckpointTensors tensors;
-  tensors.weights = named_weights(task_.model(), is_ours);
-  if (leads()) tensors.router_state = named_router_state(task_.model());
-  tensors.optimizer = named_moments(trainer_.optimizer(), [&](const ops::Parameter& parameter) {
-    return is_shared_out || is_ours(parameter);
-  });
-  return checkpoint::files_of_writer(
-      std::move(tensors), static_cast<int>(layout.rank),
-      {.weights = static_cast<int>(layout.expert),
-       .optimizer = static_cast<int>(is_shared_out ? layout.num_ranks : layout.expert)});
-}
-
 checkpoint::SaveRequest RunLoop::checkpoint_request() {
   checkpoint::SaveRequest request;
-  request.plan = checkpoint_plan();
+  request.plan = saves_.plan(task_.model(), trainer_);
   request.training_state = to_json(TrainingState{.trainer = trainer_.state(),
                                                  .totals = statistics_.totals(),
                                                  .best = done_.best.state(),
@@ -302,7 +301,7 @@ void RunLoop::evaluate() {
                       done_.best.judge(record.step, task_.judged(record), task_.judges_negated()));
   evaluation_ = record;
   done_.evaluated_step = record.step;
-  if (leads() && std::isfinite(record.loss)) checkpoints_.confirm();
+  if (leads() && std::isfinite(record.loss)) checkpoints_.confirm(record.step);
   if (stopped_early() && leads()) {
     log::info("stopping early: no improvement for {}",
               counted(done_.best.state().num_without_improvement, "evaluation"));
@@ -383,7 +382,9 @@ RunResult RunLoop::summarize() {
   }
   // No step follows to show what the last weights are worth. Where nothing can be evaluated either,
   // they are taken for good: at the end a run keeps what it was told to.
-  if (leads() && !task_.can_evaluate() && trainer_.step() > first_step_) checkpoints_.confirm();
+  if (leads() && !task_.can_evaluate() && trainer_.step() > first_step_) {
+    checkpoints_.confirm(trainer_.step());
+  }
   side_work_.check_last();
   return {.num_steps = trainer_.step(),
           .num_tokens = statistics_.totals().tokens,

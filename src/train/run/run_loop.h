@@ -63,6 +63,7 @@ class RunLoop {
   void write_record();
   void train_and_log_step();
   void save_what_was_trained();
+  void finish_save_under_way();
   // Does the config, or else the leader's clock, ask for a checkpoint?
   [[nodiscard]] bool is_save_due();
   // Or under way.
@@ -78,7 +79,6 @@ class RunLoop {
   // Now where nothing comes after it, else as the config says.
   void save();
   void save_now();
-  [[nodiscard]] checkpoint::WritePlan checkpoint_plan();
   [[nodiscard]] checkpoint::SaveRequest checkpoint_request();
   void stop_if_not_finite();
   [[noreturn]] void stop();

@@ -1,9 +1,10 @@
 #include "train/run/run_saves.h"
 
 #include <chrono>
+#include <exception>
 #include <utility>
 
-#include "switchyard/core/log.h"
+#include "switchyard/train/model_files.h"
 
 namespace switchyard::train {
 namespace {
@@ -19,7 +20,12 @@ class Patience {
       : world_(world), config_(config) {
     world_.set_timeout(std::chrono::seconds(config_.start_timeout));
   }
-  ~Patience() { world_.set_timeout(std::chrono::seconds(config_.timeout)); }
+  ~Patience() {
+    try {
+      world_.set_timeout(std::chrono::seconds(config_.timeout));
+    } catch (const std::exception&) {  // of what is queued; the next collective meets it, too
+    }
+  }
   Patience(const Patience&) = delete;
   Patience& operator=(const Patience&) = delete;
 
@@ -30,13 +36,32 @@ class Patience {
 
 }  // namespace
 
-RunSaves::RunSaves(const config::Config& config, comm::Communicator& world, RunRanks& ranks,
+RunSaves::RunSaves(const config::Config& config, parallel::RankGroups& groups, RunRanks& ranks,
                    std::filesystem::path folder)
     : config_(config),
-      world_(world),
+      groups_(groups),
+      world_(groups.world()),
       ranks_(ranks),
       keeper_(folder, config.train.keep_last),
       folder_(std::move(folder)) {}
+
+checkpoint::WritePlan RunSaves::plan(model::Model& model, Trainer& trainer) const {
+  const auto is_ours = [this](const ops::Parameter& parameter) {
+    return groups_.writes(parameter);
+  };
+  const parallel::RankLayout& layout = groups_.layout();
+  const bool is_shared_out = trainer.shares_out_optimizer();
+  checkpoint::CheckpointTensors tensors;
+  tensors.weights = named_weights(model, is_ours);
+  if (ranks_.leads()) tensors.router_state = named_router_state(model);
+  tensors.optimizer = named_moments(trainer.optimizer(), [&](const ops::Parameter& parameter) {
+    return is_shared_out || is_ours(parameter);
+  });
+  return checkpoint::files_of_writer(
+      std::move(tensors), static_cast<int>(layout.rank),
+      {.weights = static_cast<int>(layout.expert),
+       .optimizer = static_cast<int>(is_shared_out ? layout.num_ranks : layout.expert)});
+}
 
 void RunSaves::save_now(checkpoint::SaveRequest request) {
   begin(std::move(request), /*beside=*/false);
@@ -51,9 +76,15 @@ void RunSaves::begin(checkpoint::SaveRequest request, bool beside) {
   const auto start = std::chrono::steady_clock::now();
   const Patience patience(world_, config_.parallel);
   under_way_ = std::make_unique<JointSave>(world_, folder_, std::move(request));
-  beside ? under_way_->write_beside() : under_way_->write();
+  // Where one has no memory for a copy all wait for it, with the patience that a save has.
+  if (beside && !ranks_.any(!under_way_->copy(), "copy of a checkpoint")) {
+    under_way_->write_beside();
+    seconds_before_ = seconds_since(start);
+    return;
+  }
+  under_way_->write();
   seconds_before_ = seconds_since(start);
-  if (!beside) finish();
+  finish();
 }
 
 void RunSaves::take_written() {

@@ -1,7 +1,6 @@
-// When and how a run is saved over its ranks: at once, or (train.async_save) beside training, of
-// which the steps go on while the disk writes a copy. At most one save is under way; it counts, and
-// LATEST moves, only when the files of all ranks are written, at the end of a step on which the
-// ranks agree.
+// How a run is saved over its ranks: at once, or (train.async_save) beside training, whose steps go
+// on while a copy is written. At most one save is under way; it counts, and LATEST moves, only when
+// the files of all ranks are written, at the end of a step on which the ranks agree.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +9,9 @@
 
 #include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
+#include "switchyard/model/model.h"
+#include "switchyard/parallel/rank_groups.h"
+#include "switchyard/train/trainer.h"
 #include "train/run/checkpoint_keeper.h"
 #include "train/run/joint_save.h"
 #include "train/run/run_ranks.h"
@@ -19,10 +21,14 @@ namespace switchyard::train {
 class RunSaves {
  public:
   // All must outlive this.
-  RunSaves(const config::Config& config, comm::Communicator& world, RunRanks& ranks,
+  RunSaves(const config::Config& config, parallel::RankGroups& groups, RunRanks& ranks,
            std::filesystem::path folder);
 
-  // All but the const ones are collectives.
+  // What this rank writes: weights are the leader's and each rank's of its expert group, moments
+  // whoever's has them.
+  [[nodiscard]] checkpoint::WritePlan plan(model::Model& model, Trainer& trainer) const;
+
+  // Collectives, up to is_due_by_clock().
 
   // Before it returns.
   void save_now(checkpoint::SaveRequest request);
@@ -33,13 +39,14 @@ class RunSaves {
   // Waits for what is under way. Does nothing when nothing is.
   void wait();
 
+  // Does the leader's clock ask for a save?
+  [[nodiscard]] bool is_due_by_clock();
+
   // Is, or is going to be, the newest that was saved.
   [[nodiscard]] bool has(std::int64_t step) const;
   [[nodiscard]] bool is_under_way() const { return under_way_ != nullptr; }
   // Was the one before not sound, so that a sound one is owed?
   [[nodiscard]] bool owes_sound() const;
-  // Does the leader's clock ask for a save?
-  [[nodiscard]] bool is_due_by_clock();
   // `step`, which has() been saved, is the best so far: it is kept until there is a better one.
   void mark_best(std::int64_t step);
 
@@ -50,6 +57,7 @@ class RunSaves {
   void finish();
 
   const config::Config& config_;
+  parallel::RankGroups& groups_;
   comm::Communicator& world_;
   RunRanks& ranks_;
   CheckpointKeeper keeper_;

@@ -162,6 +162,19 @@ TEST_F(Launched, AStopWhileTheRanksStartSavesOrStartsNothing) {
   }
 }
 
+TEST_F(Launched, ASecondSignalEndsTheRanksAtOnce) {
+  Program program(program_, launch("run", 2, forever()), folder_ / "messages.txt");
+  ASSERT_TRUE(wait_for_step(program, "run", 2)) << messages();
+  const auto ranks = ranks_of("run");
+  ASSERT_TRUE(ranks.contains(1)) << messages();
+  ::kill(ranks.at(1), SIGSTOP);  // so that the step is not done
+  program.send(SIGTERM);
+  EXPECT_FALSE(program.ends_within(milliseconds(300))) << messages();
+  program.send(SIGTERM);
+  EXPECT_EQ(program.wait(), 128 + SIGTERM) << messages();
+  EXPECT_TRUE(ranks_end_within("run", seconds(10)));
+}
+
 // Ranks are killed, or stopped until the others miss them, or the launcher is told to end; after
 // that somebody starts it again.
 TEST_F(Launched, RestartsEndAsIfNothingHadDied) {
@@ -170,7 +183,8 @@ TEST_F(Launched, RestartsEndAsIfNothingHadDied) {
   const int num_faults = number_from_environment("SWITCHYARD_RANK_KILLS", 3);
   std::cout << "SWITCHYARD_KILL_SEED=" << seed << "\n";
   std::mt19937 random(seed);
-  const Strings settings{"parallel.expert=2", "parallel.timeout=3", "parallel.start_timeout=5"};
+  const Strings settings{"parallel.expert=2", "parallel.timeout=3", "parallel.start_timeout=5",
+                         "train.async_save=true"};
   num_steps_ = std::max(kSteps, 20 * num_faults);
   ASSERT_EQ(run(launch("whole", 2, settings)), 0) << messages();
   const auto start = [&] {
@@ -180,8 +194,9 @@ TEST_F(Launched, RestartsEndAsIfNothingHadDied) {
   };
   std::unique_ptr<Program> program = start();
   ASSERT_TRUE(wait_for_step(*program, "killed", 2)) << messages();
-  // Saved and ended; or a rank died when all were told to end, after which none is started again.
-  const auto goes_on = [](int code) { return code == 75 || code == 77; };
+  // Saved and ended; or a rank died when all were told to end, after which none is started again;
+  // or told so twice, which ends them at once.
+  const auto goes_on = [](int code) { return code == 75 || code == 77 || code == 128 + SIGTERM; };
   std::map<int, int> num_sent;
   int code = 0;
   for (int sent = 0; sent < num_faults;) {
@@ -203,6 +218,8 @@ TEST_F(Launched, RestartsEndAsIfNothingHadDied) {
     } else {
       ::kill(ranks.at(rank), signal);
     }
+    std::cout << fmt::format("after {} ms: signal {} to {}\n", wait.count(), signal,
+                             signal == SIGTERM ? "the launcher" : fmt::format("rank {}", rank));
     ++num_sent[signal];
     ++sent;
   }

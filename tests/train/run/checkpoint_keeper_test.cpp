@@ -41,7 +41,7 @@ class KeeperTest : public ::testing::Test {
   // And the step after it comes out finite.
   void save_and_confirm(std::int64_t step) {
     keeper_.save(request(step));
-    keeper_.confirm();
+    keeper_.confirm(step);
   }
 
   testing::TemporaryFolder folder_;
@@ -115,7 +115,7 @@ TEST_F(KeeperTest, UnsoundCheckpointsCostNoSoundOneItsPlace) {
     unsound.is_sound = false;
     keeper_.save(unsound);
     EXPECT_EQ(keeper_.saved_step(), step);
-    keeper_.confirm();
+    keeper_.confirm(step);
   }
   EXPECT_TRUE(holds("step-000001"));
   EXPECT_TRUE(holds("step-000002"));
@@ -127,10 +127,21 @@ TEST_F(KeeperTest, UnsoundCheckpointsCostNoSoundOneItsPlace) {
 // They were finite, but no loss has been computed with them yet.
 TEST_F(KeeperTest, ACheckpointDisplacesNoOtherBeforeItsWeightsHaveShownThatTheyWork) {
   for (const std::int64_t step : {1, 2, 3}) keeper_.save(request(step));
+  keeper_.confirm(2);
   EXPECT_TRUE(holds("step-000001"));
-  keeper_.confirm();
+  keeper_.confirm(3);
   EXPECT_FALSE(holds("step-000001"));
   EXPECT_TRUE(holds("step-000002"));
+}
+
+TEST_F(KeeperTest, ACheckpointThatComesLateHasShownThatItsWeightsWorkAlready) {
+  for (const std::int64_t step : {1, 2, 3}) keeper_.save(request(step));
+  keeper_.confirm(7);
+  keeper_.save(request(6));
+  EXPECT_FALSE(holds("step-000002"));
+  EXPECT_TRUE(holds("step-000003"));
+  keeper_.save(request(9));
+  EXPECT_TRUE(holds("step-000003"));
 }
 
 TEST_F(KeeperTest, TheClockAsksForACheckpointEveryTenMinutesOrSeldomerWhereASaveTakesLong) {

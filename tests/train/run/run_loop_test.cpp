@@ -14,6 +14,7 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/train/pretrain.h"
+#include "train/run/troubled_task.h"
 #include "train/tiny_run_folder.h"
 
 namespace switchyard::train {
@@ -21,57 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
-
-struct Trouble {
-  std::int64_t evaluation = 0;  // after this step, from here on
-  std::int64_t sample = 0;
-  std::int64_t micro_batch = 0;  // number of the forward pass that runs out of memory
-  bool ends = false;             // only that one time
-  bool infinite_weight = false;  // one that no loss shows
-};
-
-// Next-token training with memory that runs out where it is told to.
-class TroubledTask final : public Task, private Objective {
- public:
-  TroubledTask(Task& task, const Trouble& trouble) : task_(task), trouble_(trouble) {}
-  model::Model& model() override { return task_.model(); }
-  Objective& objective() override { return *this; }
-  bool can_evaluate() const override { return task_.can_evaluate(); }
-  std::optional<telemetry::EvaluationRecord> evaluate(const EvaluationOptions& options) override {
-    fail_at(options.step, trouble_.evaluation);
-    return task_.evaluate(options);
-  }
-  bool can_sample() const override { return task_.can_sample(); }
-  std::string sample(std::int64_t step, const inference::RankShare& ranks) override {
-    fail_at(step, trouble_.sample);
-    return task_.sample(step, ranks);
-  }
-  const data::Tokenizer& tokenizer() const override { return task_.tokenizer(); }
-  std::string data_fingerprint() const override { return task_.data_fingerprint(); }
-  std::vector<std::string> next_commands(const std::string& run) const override {
-    return task_.next_commands(run);
-  }
-  std::string describe_samples() const override { return task_.describe_samples(); }
-  std::string_view loss_name() const override { return task_.loss_name(); }
-  double flops_per_token(double k) const override { return task_.flops_per_token(k); }
-
- private:
-  void fail_at(std::int64_t step, std::int64_t at) const {
-    if (at > 0 && (trouble_.ends ? step == at : step >= at)) throw std::bad_alloc();
-  }
-  model::MicroBatch micro_batch(std::int64_t first, std::int64_t count,
-                                std::int64_t sequence_idx) const override {
-    return task_.objective().micro_batch(first, count, sequence_idx);
-  }
-  Result forward(const model::MicroBatch& micro, const model::ForwardContext& context) override {
-    fail_at(++num_forward_passes_, trouble_.micro_batch);
-    return task_.objective().forward(micro, context);
-  }
-
-  Task& task_;
-  Trouble trouble_;
-  std::int64_t num_forward_passes_ = 0;
-};
 
 class TroubledRun : public ::testing::Test {
  protected:

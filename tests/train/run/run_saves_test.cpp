@@ -1,6 +1,7 @@
 // Checkpoints that are written beside training (train.async_save), on a disk that is held up.
 #include "train/run/run_saves.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 #include <c10/core/CPUAllocator.h>
@@ -8,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -22,14 +24,19 @@
 #include "switchyard/comm/threads.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/train/build.h"
 #include "switchyard/train/pretrain.h"
 #include "train/run/joint_save.h"
+#include "train/run/run_loop.h"
+#include "train/run/troubled_task.h"
+#include "train/tasks/next_token_task.h"
 #include "train/tiny_run_folder.h"
 
 namespace switchyard::train {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::HeldDisk;
 using ::testing::IsEmpty;
@@ -84,6 +91,10 @@ class SavesBeside : public ::testing::Test {
     });
   }
 
+  static void wait_for_the_disk() {
+    wait_until([] { return HeldDisk::met > 0; });
+  }
+
   static void expect_same_tensors(const fs::path& a, const fs::path& b) {
     const auto left = checkpoint::Checkpoint::open(a);
     const auto right = checkpoint::Checkpoint::open(b);
@@ -101,11 +112,17 @@ class SavesBeside : public ::testing::Test {
   TinyRunFolder tiny_;
 };
 
+// After what is declared before it, such as a run that waits for the disk.
+struct ReleaseAtEnd {
+  ~ReleaseAtEnd() { HeldDisk::release(); }
+};
+
 TEST_F(SavesBeside, StepsGoOnMeanwhileAndWhatIsSavedIsTheStepThatItWasAskedFor) {
   HeldDisk::hold();
   std::future<void> run = start(1, named("run"));
+  const ReleaseAtEnd release;
   wait_for_step(8);
-  EXPECT_GT(HeldDisk::met, 0);
+  wait_for_the_disk();
   EXPECT_THAT(checkpoint::steps_in(checkpoints()), IsEmpty()) << "it is not whole yet";
   EXPECT_FALSE(fs::exists(checkpoints() / checkpoint::kLatest));
   HeldDisk::release();
@@ -124,6 +141,7 @@ TEST_F(SavesBeside, StepsGoOnMeanwhileAndWhatIsSavedIsTheStepThatItWasAskedFor) 
 TEST_F(SavesBeside, TheNextOneWaitsForTheOneBefore) {
   HeldDisk::hold();
   std::future<void> run = start(1, named("run"));
+  const ReleaseAtEnd release;
   wait_for_step(10);
   EXPECT_EQ(run.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
   EXPECT_THAT(read_file(tiny_.folder / "run/metrics.jsonl"), Not(HasSubstr("\"step\":11,")));
@@ -135,10 +153,11 @@ TEST_F(SavesBeside, TheNextOneWaitsForTheOneBefore) {
 TEST_F(SavesBeside, LatestMovesOnlyWhenTheFilesOfAllRanksAreWritten) {
   tiny_.config.model.moe.num_experts = 4;
   tiny_.config.parallel.expert = 2;
-  tiny_.config.train.micro_batch_size = tiny_.config.train.global_batch_size / 2;
-  HeldDisk::hold("-00002-of-");  // the second rank's
+  HeldDisk::hold("", "-00002-of-");  // the second rank's
   std::future<void> run = start(2, named("run"));
+  const ReleaseAtEnd release;
   wait_for_step(8);
+  wait_for_the_disk();
   EXPECT_THAT(checkpoint::steps_in(checkpoints()), IsEmpty());
   HeldDisk::release();
   run.get();
@@ -147,11 +166,8 @@ TEST_F(SavesBeside, LatestMovesOnlyWhenTheFilesOfAllRanksAreWritten) {
 }
 
 TEST_F(SavesBeside, OneThatFailsCostsAWarningAndTheThirdInARowEndsTheRun) {
-  HeldDisk::fail();
-  std::future<void> run = start(1, named("run"));
-  wait_for_step(8);
-  HeldDisk::release();
-  run.get();
+  HeldDisk::fail("step-000005");
+  start(1, named("run")).get();
   EXPECT_THAT(log(), HasSubstr("step 5: checkpoint not saved (1 in a row)"));
   EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(3));
 
@@ -163,11 +179,8 @@ TEST_F(SavesBeside, OneThatFailsCostsAWarningAndTheThirdInARowEndsTheRun) {
 TEST_F(SavesBeside, AFailureOfAnotherRankIsSaidByName) {
   tiny_.config.model.moe.num_experts = 4;
   tiny_.config.parallel.expert = 2;
-  HeldDisk::fail("-00002-of-");
-  std::future<void> run = start(2, named("run"));
-  wait_for_step(8);
-  HeldDisk::release();
-  run.get();
+  HeldDisk::fail("step-000005", "-00002-of-");
+  start(2, named("run")).get();
   EXPECT_THAT(log(), HasSubstr("step 5: checkpoint not saved (1 in a row): rank 1: "));
   EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(3));
 }
@@ -177,18 +190,57 @@ TEST_F(SavesBeside, AStopWaitsForItAndSavesTheStepItStopsAt) {
   tiny_.config.train.steps = tiny_.config.schedule.steps = 100'000;
   tiny_.config.train.checkpoint_every = 50'000;
   tiny_.config.train.keep_best = true;  // saves beside training, too
-  tiny_.config.train.evaluate_every = 5;
+  tiny_.config.train.evaluate_every = 200;
   std::future<void> run = start(1, named("run"));
-  wait_for_step(6);
+  const ReleaseAtEnd release;
+  wait_for_step(201);
   ::raise(SIGTERM);
   EXPECT_EQ(run.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
   HeldDisk::release();
   EXPECT_THROW(run.get(), PreemptedError);
   const std::vector<fs::path> steps = checkpoint::steps_in(checkpoints());
   ASSERT_THAT(steps, SizeIs(2));
-  EXPECT_EQ(steps[0], step("run", 5));
+  EXPECT_EQ(steps[0], step("run", 200));
   EXPECT_EQ(checkpoint::pointed_at(checkpoints(), checkpoint::kBest), steps[0])
       << "it was the best so far before it was written";
+}
+
+TEST_F(SavesBeside, AnEarlyStopWaitsForIt) {
+  tiny_.config.optim.learning_rate = 0.0;  // the second evaluation is no better
+  tiny_.config.train.evaluate_every = 5;
+  tiny_.config.train.early_stop_patience = 1;
+  tiny_.config.train.keep_last = 1;
+  start(1, named("run")).get();
+  EXPECT_THAT(log(), HasSubstr("stopping early"));
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), ElementsAre(step("run", 10)))
+      << "kept as many as asked for";
+  EXPECT_EQ(checkpoint::pointed_at(checkpoints(), checkpoint::kLatest), step("run", 10));
+}
+
+// In the step after the one that is being saved, or in the one after that.
+class SavesBesideAStepThatFails : public SavesBeside, public ::testing::WithParamInterface<int> {};
+INSTANTIATE_TEST_SUITE_P(Steps, SavesBesideAStepThatFails, ::testing::Values(6, 7));
+
+TEST_P(SavesBesideAStepThatFails, CostsNeitherItNorTheStepsBefore) {
+  HeldDisk::hold("step-000005");
+  const Build parts = build(named("run"));
+  const RunFolder folder = RunFolder::create(parts.config.run.dir);
+  const auto communicator = comm::make_self_communicator();
+  parallel::RankGroups groups(*communicator, 1);
+  NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
+  TroubledTask troubled(task, {.micro_batch = 2 * GetParam() - 1});  // two a step
+  const StopSignal stop;
+  std::future<void> run = std::async(
+      std::launch::async, [&] { RunLoop(parts.config, troubled, groups, folder, stop).run(); });
+  const ReleaseAtEnd release;
+  wait_for_step(GetParam() - 1);
+  wait_for_the_disk();
+  EXPECT_EQ(run.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  HeldDisk::release();
+  EXPECT_THROW(run.get(), OutOfMemoryError);
+  std::vector<fs::path> steps = {step("run", 5)};
+  if (GetParam() > 6) steps.push_back(step("run", GetParam() - 1));
+  EXPECT_EQ(checkpoint::steps_in(checkpoints()), steps);
 }
 
 // LibTorch's memory runs out.
@@ -206,28 +258,82 @@ class NoMemory final : public c10::Allocator {
   c10::Allocator* before_;
 };
 
-TEST_F(SavesBeside, WithoutMemoryForACopyTrainingWaits) {
+TEST_F(SavesBeside, WithoutMemoryForACopyThereIsNone) {
   const auto world = comm::make_self_communicator();
   fs::create_directories(checkpoints());
-  checkpoint::SaveRequest request{
-      .step = 3,
-      .plan = checkpoint::one_file_per_kind({.weights = {{.name = "w", .tensor = at::ones({3})}}}),
-      .tokenizer_file = "tokenizer.model",
-      .resolved_config = "a: 1\n"};
-  JointSave save(*world, checkpoints(), request);
-  HeldDisk::hold();
-  std::thread releases([] {
-    wait_until([] { return HeldDisk::met > 0; });
-    HeldDisk::release();
-  });
+  const auto request_of = [](const at::Tensor& weight) {
+    return checkpoint::SaveRequest{
+        .step = 3,
+        .plan = checkpoint::one_file_per_kind({.weights = {{.name = "w", .tensor = weight}}}),
+        .tokenizer_file = "tokenizer.model",
+        .resolved_config = "a: 1\n"};
+  };
   {
+    JointSave save(*world, checkpoints(), request_of(at::ones({3})));
     const NoMemory none;
-    save.write_beside();
+    EXPECT_FALSE(save.copy());
   }
-  EXPECT_TRUE(save.is_written()) << "before it returned";
-  releases.join();
+  {
+    // The system would promise them.
+    JointSave save(*world, checkpoints(),
+                   request_of(at::ones({1}).expand({std::int64_t{1} << 50})));
+    EXPECT_FALSE(save.copy());
+  }
+  JointSave save(*world, checkpoints(), request_of(at::ones({3})));
+  ASSERT_TRUE(save.copy());
+  save.write_beside();
   EXPECT_EQ(save.finish(), step("run", 3));
   EXPECT_EQ(checkpoint::Checkpoint::open(step("run", 3)).weights().copies().size(), 1U);
+}
+
+TEST_F(SavesBeside, WhereOneRankHasNoMemoryAllWait) {
+  comm::run_ranks(2, [&](comm::Communicator& world) {
+    parallel::RankGroups groups(world, 2);
+    RunRanks ranks(world);
+    const config::Config config = named("run");
+    if (world.rank() == 0) fs::create_directories(checkpoints());
+    RunSaves saves(config, groups, ranks, checkpoints());
+    const at::Tensor weight = world.rank() == 0 ? at::ones({3}) : at::empty({0});
+    const std::int64_t most = std::int64_t{1} << 50;
+    checkpoint::SaveRequest request{.step = 3, .resolved_config = "a: 1\n"};
+    request.tokenizer_file = "tokenizer.model";
+    request.plan = checkpoint::files_of_writer(
+        {.weights = {{.name = fmt::format("w{}", world.rank()), .tensor = weight}}},
+        static_cast<int>(world.rank()), {.weights = 2, .optimizer = 0});
+    // Planned, for another rank to write: it has no memory to copy it.
+    if (world.rank() == 1) {
+      request.plan.push_back({.name = "huge",
+                              .writer = 0,
+                              .parts = {{.name = "h", .tensor = at::ones({1}).expand({most})}}});
+    }
+    saves.save(std::move(request));
+    EXPECT_FALSE(saves.is_under_way()) << "rank " << world.rank();
+  });
+  EXPECT_EQ(checkpoint::Checkpoint::open(step("run", 3)).weights().copies().size(), 2U);
+}
+
+TEST_F(SavesBeside, WhatIsGivenUpEndsSoonAndLeavesNothing) {
+  const auto world = comm::make_self_communicator();
+  fs::create_directories(checkpoints());
+  std::vector<checkpoint::NamedTensor> weights;
+  for (int i = 0; i < 3; ++i) {
+    weights.push_back({.name = fmt::format("w{}", i), .tensor = at::ones({3})});
+  }
+  std::atomic<bool> given_up = true;
+  EXPECT_THROW(
+      (void)checkpoint::write_files_of(0, checkpoint::one_file_per_kind({.weights = weights}),
+                                       checkpoints(), &given_up),
+      StorageError);
+  {
+    JointSave save(*world, checkpoints(),
+                   {.step = 3, .plan = checkpoint::one_file_per_kind({.weights = weights})});
+    ASSERT_TRUE(save.copy());
+    save.write_beside();
+  }
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), IsEmpty());
+  for (const auto& entry : fs::directory_iterator(checkpoints())) {
+    EXPECT_FALSE(entry.is_directory()) << entry.path();
+  }
 }
 
 }  // namespace

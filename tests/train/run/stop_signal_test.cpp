@@ -8,6 +8,7 @@ namespace switchyard::train {
 namespace {
 
 TEST(StopSignal, TheFirstSignalOnlyAsks) {
+  const auto before = std::signal(SIGHUP, SIG_DFL);  // these tests may be run under nohup themselves
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
     const StopSignal stop;
     EXPECT_FALSE(stop.requested());
@@ -19,6 +20,7 @@ TEST(StopSignal, TheFirstSignalOnlyAsks) {
                            : signal == SIGHUP ? "SIGHUP"
                                               : "SIGUSR1");
   }
+  std::signal(SIGHUP, before);
 }
 
 TEST(StopSignal, AHangUpThatNohupIgnoresStaysIgnored) {
