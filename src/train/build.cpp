@@ -102,7 +102,7 @@ Build build(const config::Config& given, moe::ExpertPlacement placement) {
   }
   if (config.train.deterministic) ops::make_deterministic();
   const at::Device device = device_to_use(config.train.device);
-  check_state_fits(config, read_host_facts());
+  check_state_fits(config, read_host_facts(), read_rank_environment());
   const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, device);
   const std::int64_t length = config.data.sequence_length;
   if (config.model.is_causal()) {

@@ -43,7 +43,7 @@ HostFacts host(std::uint64_t memory, std::uint64_t swap) {
 
 std::string told_of_memory(const config::Config& config, const HostFacts& facts) {
   ::testing::internal::CaptureStderr();
-  check_state_fits(config, facts);
+  check_state_fits(config, facts, {});
   return ::testing::internal::GetCapturedStderr();
 }
 
@@ -53,17 +53,32 @@ TEST(StateMemory, WhatFitsIsNoCauseForWords) {
 }
 
 TEST(StateMemory, WhatNeitherMemoryNorSwapHoldsIsRefused) {
-  EXPECT_THAT([] { check_state_fits(config_of_4_gib(), host(2 * kGiB, kGiB)); },
+  EXPECT_THAT([] { check_state_fits(config_of_4_gib(), host(2 * kGiB, kGiB), {}); },
               ThrowsMessage<OutOfMemoryError>(
                   AllOf(HasSubstr("take 4"), HasSubstr("has 2G and 1G of swap"))));
   HostFacts limited = host(8 * kGiB, 0);
   limited.memory_limit_bytes = kGiB;  // of a cgroup
-  EXPECT_THROW(check_state_fits(config_of_4_gib(), limited), OutOfMemoryError);
+  EXPECT_THROW(check_state_fits(config_of_4_gib(), limited, {}), OutOfMemoryError);
 }
 
 TEST(StateMemory, WhatFitsWithSwapOnlyIsWarnedOf) {
   EXPECT_THAT(told_of_memory(config_of_4_gib(), host(2 * kGiB, 8 * kGiB)),
               AllOf(HasSubstr("warning"), HasSubstr("every step will wait for the swap")));
+}
+
+// Each has weights, masters' part and gradients, 8 bytes a parameter, and its share of 8 of
+// moments.
+TEST(StateMemory, RanksOfOneMachineShareItsMemory) {
+  config::Config config = config_of_4_gib();
+  const RankEnvironment four{.num_ranks = 4, .num_local_ranks = 4};
+  EXPECT_NO_THROW(check_state_fits(config, host(11 * kGiB, 0), four)) << "4 times 2 GiB, and 2";
+  EXPECT_THAT([&] { check_state_fits(config, host(9 * kGiB, 0), four); },
+              ThrowsMessage<OutOfMemoryError>(HasSubstr("on 4 ranks")));
+  const RankEnvironment two_machines{.num_ranks = 4, .num_local_ranks = 2};
+  EXPECT_NO_THROW(check_state_fits(config, host(6 * kGiB, 0), two_machines));
+  config.parallel.shard_optimizer = false;
+  EXPECT_NO_THROW(check_state_fits(config, host(17 * kGiB, 0), four));
+  EXPECT_THROW(check_state_fits(config, host(15 * kGiB, 0), four), OutOfMemoryError);
 }
 
 TEST(StateMemory, AGpuHasMemoryOfItsOwn) {
