@@ -118,6 +118,14 @@ Case attention_both_ways(Problem& p) {
               p, [&] { return attention(p.q_TAD, p.k_TAD, p.v_TAD, p.attention).out_TAD; },
               p.dout_TAD)};
 }
+Case attention_both_ways_bidirectional(Problem& p) {
+  AttentionOptions options = p.attention;
+  options.causal = false;
+  return {{.flops = 7.0 * attention_flops(p)},
+          both_ways(
+              p, [&p, options] { return attention(p.q_TAD, p.k_TAD, p.v_TAD, options).out_TAD; },
+              p.dout_TAD)};
+}
 Case attention_both_ways_torch(Problem& p) {
   const auto batched = [&p](const at::Tensor& heads_TAD) {  // [B, A, S, D]
     return heads_TAD.view({-1, p.length, heads_TAD.size(1), heads_TAD.size(2)}).transpose(1, 2);
@@ -129,10 +137,12 @@ Case attention_both_ways_torch(Problem& p) {
   return {{.flops = 3.5 * attention_flops(p)}, both_ways(p, forward, batched(p.dout_TAD))};
 }
 
-// One product of queries and keys where attention has two.
+// One product of queries and keys where attention has two. Those of columns are bidirectional, the
+// others causal; compare with the attention that is.
 Case importance(Problem& p, ImportanceMeasure measure) {
   AttentionOptions options = p.attention;
-  options.causal = measure != ImportanceMeasure::received;
+  options.causal =
+      measure != ImportanceMeasure::received && measure != ImportanceMeasure::received_peak;
   const at::Tensor lse_AT = attention(p.q_TAD, p.k_TAD, p.v_TAD, options).lse_AT;
   return {
       {.flops = attention_flops(p) * (options.causal ? 0.5 : 1.0)}, [&p, lse_AT, options, measure] {
@@ -141,6 +151,12 @@ Case importance(Problem& p, ImportanceMeasure measure) {
 }
 Case attention_received(Problem& p) {
   return importance(p, ImportanceMeasure::received);
+}
+Case attention_received_peak(Problem& p) {
+  return importance(p, ImportanceMeasure::received_peak);
+}
+Case attention_peak(Problem& p) {
+  return importance(p, ImportanceMeasure::peak);
 }
 Case attention_entropy(Problem& p) {
   return importance(p, ImportanceMeasure::entropy);
@@ -169,8 +185,11 @@ void add_benchmarks(const BenchmarkOptions& options) {
       {"dropout", dropout_both_ways},
       {"attention", attention_both_ways},
       {"attention:torch", attention_both_ways_torch},
-      {"attention_received", attention_received},
+      {"attention_peak", attention_peak},
       {"attention_entropy", attention_entropy},
+      {"attention:bidirectional", attention_both_ways_bidirectional},
+      {"attention_received", attention_received},
+      {"attention_received_peak", attention_received_peak},
       {"cross_entropy", cross_entropy_both_ways},
       {"cross_entropy:torch", cross_entropy_both_ways_torch}};
   for (const BenchmarkShape& shape : options.shapes) {

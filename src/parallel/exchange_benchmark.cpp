@@ -6,6 +6,9 @@
 // threads out of it. Memory that ranks give back stays with the process, as it does where each is a
 // process (a run on four has 600 page faults a step and rank): glibc gives what threads free back
 // to the system, and page faults then are half of what an exchange seems to cost.
+//   exchange_benchmark alone|shared [TOKENS [RANKS [ROUNDS]]]
+// ROUNDS passes of one kind and nothing else, whose instructions a profiler can count, which other
+// programs do not disturb: the difference between two numbers of rounds.
 //   exchange_benchmark slow [TOKENS [RANKS [ROUNDS]]]  default: 4096 2 9
 // How much of the time on slow links is hidden behind the experts: rows are held up in proportion
 // to their bytes, in all for half as long as the layer computes, and travel in 1, 2 and 4 chunks;
@@ -222,6 +225,14 @@ int main(int argc, char** argv) {
     switchyard::parallel::measure_slow_links(argument(argc, argv, 2, 4096),
                                              argument(argc, argv, 3, 2),
                                              static_cast<int>(argument(argc, argv, 4, 9)));
+    return 0;
+  }
+  if (argc > 1 && (std::string_view(argv[1]) == "alone" || std::string_view(argv[1]) == "shared")) {
+    at::set_num_threads(1);
+    const std::int64_t num_ranks = argument(argc, argv, 3, 4);
+    (void)switchyard::parallel::seconds_on_ranks(
+        num_ranks, std::string_view(argv[1]) == "alone" ? 1 : num_ranks,
+        argument(argc, argv, 2, 4096), static_cast<int>(argument(argc, argv, 4, 1)));
     return 0;
   }
   switchyard::parallel::measure(argument(argc, argv, 1, 4096), argument(argc, argv, 2, 4),

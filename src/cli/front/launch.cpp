@@ -12,8 +12,12 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <optional>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "cli/front/local_ranks.h"
 #include "switchyard/config/checkpoint_names.h"
@@ -166,10 +170,44 @@ bool is_final(int code) {
   return std::find(kFinal.begin(), kFinal.end(), code) != kFinal.end();
 }
 
-// The newest one that a resume goes on from; -1 = none.
-std::int64_t newest_step(const fs::path& run) {
-  const fs::path newest = config::named_checkpoint(run, "latest");
-  return config::step_in_name(newest.filename().string()).value_or(-1);
+// The run in `folder`, or the runs of a grid below it, such as OUTPUT/TASK/seed-1.
+std::vector<fs::path> runs_in(const fs::path& folder) {
+  const auto is_run = [](const fs::path& path) {
+    std::error_code error;
+    return fs::exists(path / config::kRunLockName, error) ||
+           fs::exists(path / config::kCheckpointsFolderName, error);
+  };
+  if (is_run(folder)) return {folder};
+  std::vector<fs::path> runs;
+  constexpr int kDeepest = 4;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code unreadable;
+    if (!entry->is_directory(unreadable)) continue;
+    if (is_run(entry->path())) runs.push_back(entry->path());
+    if (entry.depth() >= kDeepest || is_run(entry->path())) entry.disable_recursion_pending();
+  }
+  return runs;
+}
+
+// The newest ones that a resume goes on from, by run; -1 = none.
+std::map<fs::path, std::int64_t> newest_steps(const fs::path& folder) {
+  std::map<fs::path, std::int64_t> steps;
+  for (const fs::path& run : runs_in(folder)) {
+    const fs::path newest = config::named_checkpoint(run, "latest");
+    steps[run] = config::step_in_name(newest.filename().string()).value_or(-1);
+  }
+  return steps;
+}
+
+std::string where_to_go_on(const std::map<fs::path, std::int64_t>& saved, const fs::path& run) {
+  if (saved.size() == 1 && saved.contains(run) && saved.at(run) >= 0) {
+    return fmt::format("from step {}", saved.at(run));
+  }
+  const bool some =
+      std::any_of(saved.begin(), saved.end(), [](const auto& at) { return at.second >= 0; });
+  return some ? "from what is saved" : "from the beginning";
 }
 
 // A rank may take a while to be gone, and its lock with it; whoever holds it longer is another run.
@@ -195,7 +233,7 @@ int launch(const Launch& what) {
   set_up_environment();
   catch_signals();
   std::int64_t num_left = what.num_restarts;
-  std::int64_t saved = newest_step(what.run);
+  std::map<fs::path, std::int64_t> saved = newest_steps(what.run);
   const std::vector<std::string>* command = &what.command;
   while (true) {
     std::vector<std::string> arguments = {"mpirun", "-n", std::to_string(what.num_ranks)};
@@ -210,15 +248,15 @@ int launch(const Launch& what) {
     // At the second signal mpirun ends the ranks as they are, with a code of its own.
     if (num_signals > 1 && !is_final(code)) return 128 + SIGTERM;
     if (is_final(code) || num_signals > 0) return code;
-    const std::int64_t now = newest_step(what.run);
-    if (now > saved) num_left = what.num_restarts;
-    saved = now;
+    std::map<fs::path, std::int64_t> now = newest_steps(what.run);
+    if (now != saved) num_left = what.num_restarts;
+    saved = std::move(now);
     if (num_left == 0) return code;
     --num_left;
     command = &what.command_again;
-    wait_for_lock(what.run);
+    for (const auto& [run, step] : saved) wait_for_lock(run);
     log::warning("the ranks ended with exit code {}: starting them again {}", code,
-                 saved < 0 ? "from the beginning" : fmt::format("from step {}", saved));
+                 where_to_go_on(saved, what.run));
   }
 }
 

@@ -15,10 +15,10 @@
 
 namespace switchyard {
 
-// The rank in the environment of a process of ours that trains into that folder.
-inline std::optional<std::int64_t> rank_of(const fs::path& process, const std::string& run) {
+// The rank in the environment of a process of ours with this argument.
+inline std::optional<std::int64_t> rank_of(const fs::path& process, const std::string& argument) {
   try {
-    if (read_file(process / "cmdline").find("run.dir=" + run + '\0') == std::string::npos) {
+    if (read_file(process / "cmdline").find(argument + '\0') == std::string::npos) {
       return std::nullopt;
     }
     if (read_file(process / "comm") != "switchyard-engi\n") return std::nullopt;
@@ -52,12 +52,15 @@ class LaunchedRanks : public ProgramRuns {
 
   // Processes that train in this run, by rank.
   [[nodiscard]] std::map<std::int64_t, pid_t> ranks_of(const std::string& name) const {
+    return ranks_with("run.dir=" + (folder_ / name).string());
+  }
+  [[nodiscard]] static std::map<std::int64_t, pid_t> ranks_with(const std::string& argument) {
     std::map<std::int64_t, pid_t> found;
     std::error_code error;
     for (const auto& entry : fs::directory_iterator("/proc", error)) {
       const pid_t pid = std::atoi(entry.path().filename().c_str());
       if (pid <= 0) continue;
-      const auto rank = rank_of(entry.path(), (folder_ / name).string());
+      const auto rank = rank_of(entry.path(), argument);
       if (rank) found[*rank] = pid;
     }
     return found;
