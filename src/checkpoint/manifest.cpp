@@ -8,6 +8,7 @@
 
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/folder_name.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/text.h"
 
@@ -167,7 +168,8 @@ Manifest verify(const fs::path& folder, Check check) {
           "it was written by another version of switchyard");
     }
     manifest.step = json.at("step").get<std::int64_t>();
-    if (config::is_step_name(folder.filename().string()) && step_of(folder) != manifest.step) {
+    const std::string step = name_of_folder(folder);  // however it is spelled: "step-000500/"
+    if (config::is_step_name(step) && config::step_in_name(step) != manifest.step) {
       throw Damaged(path, fmt::format("holds step {}: the folder was renamed", manifest.step));
     }
     manifest.tokenizer_file = json.at("tokenizer").get<std::string>();

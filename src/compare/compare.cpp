@@ -12,6 +12,7 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/folder_name.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/text.h"
 #include "switchyard/data/prepared_data.h"
@@ -72,9 +73,7 @@ bool has_lossy_tokenizer(const ComparedRun& run) {
 
 ComparedRun read_compared_run(const fs::path& run) {
   ComparedRun result;
-  // A trailing slash gives an empty name.
-  const fs::path folder = run.has_filename() ? run : run.parent_path();
-  result.name = fs::weakly_canonical(folder).filename().string();
+  result.name = name_of_folder(run);
   result.config = config::load(run / config::kResolvedConfigName, {}).config;
   const fs::path metrics = run / "metrics.jsonl";
   result.metrics = telemetry::read_metrics(metrics);

@@ -12,6 +12,7 @@
 
 #include "compare/curves.h"
 #include "switchyard/config/values.h"
+#include "switchyard/core/markdown.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 
@@ -20,15 +21,6 @@ namespace {
 
 constexpr const char* kNone = "-";
 constexpr const char* kLossy = "lossy";  // instead of bits per byte
-
-std::string cell(std::string_view text) {
-  std::string out;
-  for (const char c : printable(text, 120)) {
-    if (c == '|' || c == '\\' || c == '`' || c == '<') out += '\\';
-    out += c;
-  }
-  return out;
-}
 
 class Table {
  public:
@@ -81,7 +73,7 @@ double typical_speed(const telemetry::Metrics& metrics) {
 
 std::vector<std::string> header(std::string first, std::span<const ComparedRun> runs) {
   std::vector<std::string> columns{std::move(first)};
-  for (const ComparedRun& run : runs) columns.push_back(cell(run.name));
+  for (const ComparedRun& run : runs) columns.push_back(markdown_cell(run.name));
   return columns;
 }
 
@@ -107,7 +99,7 @@ std::string config_section(std::span<const ComparedRun> runs) {
       const auto found = of_run.find(key);
       const std::string value = found == of_run.end() ? std::string() : found->second;
       values.insert(value);
-      row.push_back(value.empty() ? kNone : cell(value));
+      row.push_back(value.empty() ? kNone : markdown_cell(value));
     }
     if (values.size() < 2) continue;
     differs = true;
@@ -143,7 +135,8 @@ std::string result_section(std::span<const ComparedRun> runs, std::span<const Pr
       if (has_lossy_tokenizer(runs[i])) bits = best_bits = kLossy;
     }
     const bool dense = !last.routing.has_value();
-    table.add({cell(runs[i].name), dense ? "dense" : cell(runs[i].config.model.moe.router.type),
+    table.add({markdown_cell(runs[i].name),
+               dense ? "dense" : markdown_cell(runs[i].config.model.moe.router.type),
                fmt::format("{}", last.step), format_count(static_cast<double>(last.tokens)),
                flops_text(curve.flops.back()), value_text(last.lm_loss), loss, best_loss, bits,
                best_bits, k_text(curve.experts_per_token.back()),
@@ -216,7 +209,7 @@ std::string comparison_markdown(std::span<const ComparedRun> runs) {
           budget_section("At equal activated FLOPs", runs, progress, figure, true);
   for (const ComparedRun& run : runs) {
     for (const std::string& note : run.metrics.notes) {
-      text += fmt::format("\n{}: {}\n", cell(run.name), cell(note));
+      text += fmt::format("\n{}: {}\n", markdown_cell(run.name), markdown_cell(note));
     }
   }
   return text;

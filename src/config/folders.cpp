@@ -15,6 +15,7 @@
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
+#include "switchyard/config/finetune_folder.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -141,6 +142,10 @@ bool holds_run(const fs::path& folder) {
   return is_file(folder / kResolvedConfigName) && !is_checkpoint(folder);
 }
 
+bool holds_finetune(const fs::path& folder) {
+  return is_file(folder / kFinetuneName);
+}
+
 bool is_checkpoint(const fs::path& folder) {
   return is_file(folder / kCheckpointManifestName);
 }
@@ -249,8 +254,9 @@ void check_data_of_run(const Resolved& resolved, const fs::path& run) {
   problems.raise_if_any();
 }
 
-std::string path_suggestion(const fs::path& missing) {
+std::string path_suggestion(const fs::path& path) {
   constexpr std::size_t kMostNames = 1000;
+  const fs::path missing = path.has_filename() ? path : path.parent_path();  // "runs/a/"
   const fs::path folder = missing.has_parent_path() ? missing.parent_path() : fs::path(".");
   std::vector<std::string> names;
   any_entry(folder, [&](const fs::directory_entry& entry) {

@@ -11,6 +11,7 @@
 #include "config/yaml/value.h"
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/field_table.h"
+#include "switchyard/config/finetune_folder.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/output.h"
@@ -150,8 +151,8 @@ std::optional<std::string> problem_of_output(const std::string& value) {
 
 bool is_path(ValueKind kind) {
   using enum ValueKind;
-  constexpr std::array kPaths = {kFile,   kFileOrStdin, kInput,           kFolder,
-                                 kOutput, kRun,         kRunOrCheckpoint, kTokenizer};
+  constexpr std::array kPaths = {kFile, kFileOrStdin,   kInput,           kFolder,   kOutput,
+                                 kRun,  kRunOrFinetune, kRunOrCheckpoint, kTokenizer};
   return std::find(kPaths.begin(), kPaths.end(), kind) != kPaths.end();
 }
 
@@ -206,6 +207,8 @@ std::optional<std::string> problem_of_value(const OptionSpec& option, const std:
       return problem_of_tokenizer(value);
     case ValueKind::kRun:
       return problem_of_run(value, false);
+    case ValueKind::kRunOrFinetune:
+      return holds_finetune(value) ? std::nullopt : problem_of_run(value, false);
     case ValueKind::kRunOrCheckpoint:
       return problem_of_run(value, true);
     case ValueKind::kStep:

@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -17,34 +18,6 @@
 #include "switchyard/core/text.h"
 
 namespace switchyard::log {
-namespace {
-
-// "switchyard: warning: " and "switchyard: error: "; nothing in front of information.
-class LevelPrefix : public spdlog::custom_flag_formatter {
- public:
-  explicit LevelPrefix(bool coloured) : coloured_(coloured) {}
-
-  void format(const spdlog::details::log_msg& message, const std::tm& /*time*/,
-              spdlog::memory_buf_t& out) override {
-    const bool is_error = message.level == spdlog::level::err;
-    if (!is_error && message.level != spdlog::level::warn) return;
-    append(out, "switchyard: ");
-    if (coloured_) append(out, is_error ? "\033[1;31m" : "\033[1;33m");
-    append(out, is_error ? "error:" : "warning:");
-    if (coloured_) append(out, "\033[0m");
-    append(out, " ");
-  }
-
-  [[nodiscard]] std::unique_ptr<custom_flag_formatter> clone() const override {
-    return std::make_unique<LevelPrefix>(coloured_);
-  }
-
- private:
-  static void append(spdlog::memory_buf_t& out, std::string_view text) {
-    out.append(text.data(), text.data() + text.size());
-  }
-  bool coloured_;
-};
 
 // A file that the disk may refuse for a while: lines wait in memory, in order, and are written with
 // the next one.
@@ -77,6 +50,35 @@ class FileSink : public spdlog::sinks::base_sink<std::mutex> {
 
  private:
   AppendFile file_;
+};
+
+namespace {
+
+// "switchyard: warning: " and "switchyard: error: "; nothing in front of information.
+class LevelPrefix : public spdlog::custom_flag_formatter {
+ public:
+  explicit LevelPrefix(bool coloured) : coloured_(coloured) {}
+
+  void format(const spdlog::details::log_msg& message, const std::tm& /*time*/,
+              spdlog::memory_buf_t& out) override {
+    const bool is_error = message.level == spdlog::level::err;
+    if (!is_error && message.level != spdlog::level::warn) return;
+    append(out, "switchyard: ");
+    if (coloured_) append(out, is_error ? "\033[1;31m" : "\033[1;33m");
+    append(out, is_error ? "error:" : "warning:");
+    if (coloured_) append(out, "\033[0m");
+    append(out, " ");
+  }
+
+  [[nodiscard]] std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<LevelPrefix>(coloured_);
+  }
+
+ private:
+  static void append(spdlog::memory_buf_t& out, std::string_view text) {
+    out.append(text.data(), text.data() + text.size());
+  }
+  bool coloured_;
 };
 
 std::vector<std::shared_ptr<FileSink>>& file_sinks() {
@@ -118,7 +120,14 @@ std::int64_t& speaking_rank() {
   return rank;
 }
 
+// Files come and go while ranks that are threads of this process log.
+std::mutex& sinks_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 void write(spdlog::level::level_enum level, const std::string& message) {
+  const std::lock_guard lock(sinks_mutex());
   if (const std::int64_t rank = speaking_rank(); rank > 0) {
     if (level != spdlog::level::err) return;
     logger().log(level, "rank {}: {}", rank, without_control_characters(message));
@@ -151,6 +160,7 @@ void speak_as_rank(std::int64_t rank) {
 void write_to_file(const std::string& message) {
   const spdlog::details::log_msg record("switchyard", spdlog::level::info,
                                         spdlog::string_view_t(message));
+  const std::lock_guard lock(sinks_mutex());
   const auto& sinks = logger().sinks();  // the first is standard error
   for (std::size_t i = 1; i < sinks.size(); ++i) {
     sinks[i]->log(record);
@@ -158,12 +168,22 @@ void write_to_file(const std::string& message) {
   }
 }
 
-void add_file(const std::filesystem::path& path) {
-  file_sinks().push_back(std::make_shared<FileSink>(path));
-  logger().sinks().push_back(file_sinks().back());
+LogFile::LogFile(const std::filesystem::path& path)
+    : sink_(std::make_shared<FileSink>(path)), num_exceptions_(std::uncaught_exceptions()) {
+  const std::lock_guard lock(sinks_mutex());
+  file_sinks().push_back(sink_);
+  logger().sinks().push_back(sink_);
+}
+
+LogFile::~LogFile() {
+  if (!sink_ || std::uncaught_exceptions() > num_exceptions_) return;
+  const std::lock_guard lock(sinks_mutex());
+  std::erase(file_sinks(), sink_);
+  std::erase(logger().sinks(), sink_);
 }
 
 void write_waiting_lines() {
+  const std::lock_guard lock(sinks_mutex());
   for (const std::shared_ptr<FileSink>& sink : file_sinks()) sink->write_waiting();
 }
 

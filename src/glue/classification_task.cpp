@@ -109,6 +109,13 @@ RowOrder row_order(const config::Config& config, const EncodedSet& rows) {
           config.run.seed};
 }
 
+model::TrainingFlops training_flops(const config::Config& config, const EncodedSet& rows) {
+  const std::int64_t mean_length =
+      rows.num_tokens / std::max<std::int64_t>(1, std::ssize(rows.rows));
+  // The head sees a row once: nothing beside the trunk.
+  return model::count_training_flops(config.model, mean_length, 0.0);
+}
+
 std::optional<double> Predictions::experts_per_token() const {
   if (expert_rows_of_layer.empty() || num_tokens == 0) return std::nullopt;
   double sum = 0.0;
@@ -181,10 +188,7 @@ ClassificationTask::ClassificationTask(const config::Config& config, model::Clas
       data_(data),
       objective_(classifier, data.train, task, config.finetune.max_length,
                  row_order(config, data.train)),
-      // The head sees a row once: nothing beside the trunk.
-      flops_(model::count_training_flops(
-          config.model,
-          data.train.num_tokens / std::max<std::int64_t>(1, std::ssize(data.train.rows)), 0.0)) {}
+      flops_(training_flops(config, data.train)) {}
 
 std::optional<telemetry::EvaluationRecord> ClassificationTask::evaluate(
     const train::EvaluationOptions& options) {

@@ -42,6 +42,10 @@ class ClassificationObjective final : public train::Objective {
 // How the run of this config reads the task's training rows.
 [[nodiscard]] RowOrder row_order(const config::Config& config, const EncodedSet& rows);
 
+// Of training on these rows.
+[[nodiscard]] model::TrainingFlops training_flops(const config::Config& config,
+                                                  const EncodedSet& rows);
+
 // What a classifier says of a file.
 struct Predictions {
   std::vector<double> value;  // the class, or the score, of each row

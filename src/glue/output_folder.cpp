@@ -1,10 +1,15 @@
 #include "glue/output_folder.h"
 
+#include <filesystem>
 #include <string>
 #include <system_error>
 
+#include "glue/seed_run.h"
+#include "switchyard/config/finetune_folder.h"
+#include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/text.h"
 #include "switchyard/format/json.h"
 
 namespace switchyard::glue {
@@ -15,14 +20,50 @@ using format::Json;
 
 constexpr const char* kTrain = "train";
 constexpr const char* kDev = "dev";
+constexpr const char* kOther = "choose another --output";
 
-void check_start(const Json& noted, const fs::path& file, const std::string& from,
-                 const Start& start) {
-  if (format::json_string(noted, "fingerprint", file.string()) == start.fingerprint) return;
-  throw UsageError(
-      fmt::format("{} holds runs that started from {}, not from {}", file.parent_path().string(),
-                  format::json_string(noted, "from", file.string()), from),
-      "choose another --output");
+std::string from_text(const Grid& grid) {
+  return grid.start.checkpoint ? grid.start.checkpoint->folder().string() : std::string("none");
+}
+
+// What an earlier command noted; an empty object when there was none.
+Json noted_in(const fs::path& output) {
+  const std::string file = (output / config::kFinetuneName).string();
+  if (!config::holds_finetune(output)) return Json::object();
+  Json noted = format::parse_json(read_file(file), file);
+  if (!noted.is_object()) throw DataError(fmt::format("{}: expected an object", file));
+  return noted;
+}
+
+// What is noted of a task's rows; an empty object where nothing is.
+Json rows_of(const Json& noted, const std::string& task) {
+  const auto rows = noted.find("rows");
+  if (rows == noted.end() || !rows->is_object()) return Json::object();
+  const auto of_task = rows->find(task);
+  return of_task != rows->end() && of_task->is_object() ? *of_task : Json::object();
+}
+
+void check_kind(const fs::path& output) {
+  std::error_code error;
+  const std::string shown = printable(output.string());
+  if (fs::exists(output, error) && !fs::is_directory(output, error)) {
+    throw UsageError(fmt::format("--output: '{}' is a file", shown), kOther);
+  }
+  const char* const what = config::holds_run(output)             ? "a run"
+                           : config::is_checkpoint(output)       ? "a checkpoint"
+                           : config::holds_prepared_data(output) ? "a prepared data set"
+                                                                 : nullptr;
+  if (what == nullptr) return;
+  throw UsageError(fmt::format("--output: '{}' is {}", shown, what), "choose a folder of its own");
+}
+
+void check_start(const Json& noted, const Grid& grid) {
+  const fs::path& output = grid.options.output;
+  const std::string file = (output / config::kFinetuneName).string();
+  if (format::json_string(noted, "fingerprint", file) == grid.start.fingerprint) return;
+  throw UsageError(fmt::format("{} holds runs that started from {}, not from {}", output.string(),
+                               format::json_string(noted, "from", file), from_text(grid)),
+                   kOther);
 }
 
 void check_rows(const Json& noted, const fs::path& output, const PreparedTask& prepared) {
@@ -41,30 +82,38 @@ void check_rows(const Json& noted, const fs::path& output, const PreparedTask& p
 
 }  // namespace
 
-void claim_output(const fs::path& output, const Start& start, std::span<const PreparedTask> tasks) {
+void check_output(const Grid& grid, std::int64_t num_ranks) {
+  const fs::path& output = grid.options.output;
+  check_kind(output);
+  const Json noted = noted_in(output);
+  if (!noted.empty()) check_start(noted, grid);
+  for (const PreparedTask& prepared : grid.tasks) {
+    if (!fs::exists(output / prepared.task.name)) continue;
+    check_rows(rows_of(noted, prepared.task.name), output, prepared);
+    for (const config::Config& run : possible_runs(grid, prepared)) {
+      check_seed_folder(run, num_ranks);
+    }
+  }
+}
+
+void claim_output(const Grid& grid) {
+  const fs::path& output = grid.options.output;
   std::error_code error;
   fs::create_directories(output, error);
   if (error) {
     throw StorageError(
         fmt::format("cannot make the folder {}: {}", output.string(), error.message()));
   }
-  const fs::path file = output / "finetune.json";
-  const std::string from =
-      start.checkpoint ? start.checkpoint->folder().string() : std::string("none");
-  Json noted = {{"from", from}, {"fingerprint", start.fingerprint}, {"rows", Json::object()}};
-  if (fs::exists(file)) {
-    Json before = format::parse_json(read_file(file), file.string());
-    check_start(before, file, from, start);
-    if (before.contains("rows") && before["rows"].is_object()) noted["rows"] = before["rows"];
+  const Json before = noted_in(output);
+  Json rows = before.value("rows", Json::object());
+  if (!rows.is_object()) rows = Json::object();
+  for (const PreparedTask& prepared : grid.tasks) {
+    rows[prepared.task.name] = {{kTrain, prepared.data.train_fingerprint},
+                                {kDev, prepared.data.dev_fingerprint}};
   }
-  for (const PreparedTask& prepared : tasks) {
-    Json& rows = noted["rows"][prepared.task.name];
-    if (rows.is_object() && fs::exists(output / prepared.task.name)) {
-      check_rows(rows, output, prepared);
-    }
-    rows = {{kTrain, prepared.data.train_fingerprint}, {kDev, prepared.data.dev_fingerprint}};
-  }
-  write_file_atomically(file, format::json_text(noted, 2) + "\n");
+  const Json noted = {
+      {"from", from_text(grid)}, {"fingerprint", grid.start.fingerprint}, {"rows", rows}};
+  write_file_atomically(output / config::kFinetuneName, format::json_text(noted, 2) + "\n");
 }
 
 }  // namespace switchyard::glue

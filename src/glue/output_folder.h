@@ -2,17 +2,18 @@
 // so that no table mixes runs that are not alike.
 #pragma once
 
-#include <filesystem>
-#include <span>
+#include <cstdint>
 
-#include "glue/prepared_task.h"
-#include "glue/start.h"
+#include "glue/grid.h"
 
 namespace switchyard::glue {
 
-// Makes the folder or goes on in it. Throws UsageError when it holds runs that started from another
-// checkpoint, or runs of one of the tasks with other training or dev rows; StorageError.
-void claim_output(const std::filesystem::path& output, const Start& start,
-                  std::span<const PreparedTask> tasks);
+// May the grid be made, or go on, in its output folder? Throws UsageError when that holds runs
+// which started from another checkpoint, runs of one of the tasks with other training or dev rows
+// or other settings, or is a run, a checkpoint or a data set itself. Writes nothing.
+void check_output(const Grid& grid, std::int64_t num_ranks);
+
+// Makes the folder and notes in it what its runs start from and see. Throws StorageError.
+void claim_output(const Grid& grid);
 
 }  // namespace switchyard::glue

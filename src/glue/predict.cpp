@@ -22,21 +22,23 @@ namespace switchyard::glue {
 namespace fs = std::filesystem;
 namespace {
 
-void check_finished(const fs::path& run) {
-  const fs::path results = run / kResultsName;
+// Of a finished run that came to something; the name of its task.
+std::string finished_task(const fs::path& run) {
+  const fs::path file = run / kResultsName;
+  const std::string name = file.string();
   std::error_code ignored;
-  if (!fs::exists(results, ignored)) {
+  if (!fs::exists(file, ignored)) {
     throw UsageError(
         fmt::format("{} is no finished fine-tuning (no {})", run.string(), kResultsName),
         "give a folder such as OUTPUT/mrpc/seed-1 of `switchyard finetune`");
   }
-}
-
-Task task_of(const fs::path& run, const config::Config& config) {
-  const fs::path results = run / kResultsName;
-  const format::Json json = format::parse_json(read_file(results), results.string());
-  const std::string name = format::json_string(json, "task", results.string());
-  return name == kCustom ? custom_task(config.finetune) : *parse_tasks(name).front();
+  const format::Json json = format::parse_json(read_file(file), name);
+  if (json.contains("diverged") && format::json_bool(json, "diverged", name)) {
+    throw UsageError(fmt::format("{}: its training diverged: there is no model to label text with",
+                                 run.string()),
+                     "give the folder of another seed");
+  }
+  return format::json_string(json, "task", name);
 }
 
 // The task's columns of text, and `index` where the header has it.
@@ -53,9 +55,10 @@ File columns_of(const Task& task, std::string_view text) {
 }  // namespace
 
 std::string predict_file(const PredictOptions& options) {
-  check_finished(options.run);
+  const std::string task_name = finished_task(options.run);
   const config::Config config = config::load(options.run / config::kResolvedConfigName, {}).config;
-  const Task task = task_of(options.run, config);
+  const Task task =
+      task_name == kCustom ? custom_task(config.finetune) : *parse_tasks(task_name).front();
   const std::string name = options.input == "-" ? data::kStandardInput : options.input;
   const std::string text = data::read_text(options.input, "switchyard predict ... --input -").text;
   const RowSet set = task.name == kCustom

@@ -50,6 +50,11 @@ PreparedTask encode(const Task& task, Files files, const Start& start) {
   tell_of_broken_rows(files.train);
   files.train.num_broken = 0;
   keep_some(files.train.rows, start.config.finetune.max_rows);
+  Conditions conditions{.dev_rows = content_hash(task, files.dev),
+                        .training_rows = content_hash(task, {&files.train, 1}),
+                        .num_train_rows = std::ssize(files.train.rows),
+                        .max_length = max_length,
+                        .epochs = start.config.finetune.epochs};
   PreparedTask prepared{.task = task,
                         .data = {.train = encode(files.train),
                                  .dev = {},
@@ -58,7 +63,8 @@ PreparedTask encode(const Task& task, Files files, const Start& start) {
                                  .dev_fingerprint = {}},
                         .train_file = files.train.file,
                         .dev_rows = std::move(files.dev),
-                        .test = std::move(files.test)};
+                        .test = std::move(files.test),
+                        .conditions = std::move(conditions)};
   TaskData& data = prepared.data;
   data.train_fingerprint = fingerprint_of({&data.train, 1});
   if (data.train.num_cut > 0) {

@@ -6,6 +6,7 @@
 
 #include "glue/classification_task.h"
 #include "glue/start.h"
+#include "switchyard/glue/figures.h"
 #include "switchyard/glue/rows.h"
 #include "switchyard/glue/tasks.h"
 
@@ -22,6 +23,7 @@ struct PreparedTask {
   std::filesystem::path train_file;
   std::vector<RowSet> dev_rows;  // as Task::dev
   std::vector<Test> test;        // for a submission
+  Conditions conditions;
 };
 
 // Throws as read_rows() and encode_rows() do. Tells what was left out and what was cut. Of the

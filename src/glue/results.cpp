@@ -36,6 +36,18 @@ std::int64_t TaskResult::num_diverged() const {
                        [](const SeedResult& seed) { return seed.diverged; });
 }
 
+TaskFigures figures_of(const TaskResult& result) {
+  TaskFigures figures{.task = result.task.name, .conditions = result.conditions};
+  for (const SeedResult& seed : result.seeds) {
+    SeedFigures& of_seed = figures.seeds.emplace_back(
+        SeedFigures{.seed = seed.seed, .diverged = seed.diverged, .cost = seed.cost});
+    for (const FileResult& file : seed.dev) {
+      for (const auto& [name, value] : file.metrics) of_seed.metrics[name + file.suffix] = value;
+    }
+  }
+  return figures;
+}
+
 std::string to_json(const SeedResult& result) {
   Json json;
   json["task"] = result.task;
@@ -43,6 +55,8 @@ std::string to_json(const SeedResult& result) {
   json["learning_rate"] = result.learning_rate;
   json["best_step"] = result.best_step;
   json["steps"] = result.num_steps;
+  json["training_tokens"] = result.cost ? Json(result.cost->tokens) : Json(nullptr);
+  json["training_flops"] = result.cost ? number(result.cost->flops) : Json(nullptr);
   json["diverged"] = result.diverged;
   for (const FileResult& file : result.dev) {
     for (const auto& [name, value] : file.metrics) {
@@ -71,6 +85,13 @@ SeedResult parse_seed_result(const std::string& text, const std::string& source,
     result.num_steps = json.at("steps").get<std::int64_t>();
     result.learning_rate = json.at("learning_rate").get<double>();
     result.diverged = json.at("diverged").get<bool>();
+    // Earlier versions did not note them.
+    const Json tokens = json.value("training_tokens", Json());
+    const Json flops = json.value("training_flops", Json());
+    if (!tokens.is_null() && !flops.is_null()) {
+      result.cost =
+          TrainingCost{.tokens = tokens.get<std::int64_t>(), .flops = flops.get<double>()};
+    }
     for (const File& file : task.dev) {
       if (result.diverged) break;
       FileResult part{

@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 
+#include "glue/comparison/baseline.h"
 #include "glue/references.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
@@ -45,15 +46,27 @@ std::string experts_cell(const TaskResult& result) {
   return values.empty() ? "-" : fmt::format("{:.2f}", spread_of(values).median);
 }
 
+std::string seeds_text(std::int64_t num_seeds, std::int64_t num_diverged) {
+  if (num_diverged == 0) return fmt::format("{}", num_seeds);
+  return fmt::format("{} of {}", num_seeds - num_diverged, num_seeds);
+}
+
 std::string seeds_cell(const TaskResult& result) {
-  const std::int64_t diverged = result.num_diverged();
-  const std::string all = fmt::format("{}", result.seeds.size());
-  return diverged == 0 ? all : fmt::format("{} of {}", std::ssize(result.seeds) - diverged, all);
+  return seeds_text(std::ssize(result.seeds), result.num_diverged());
 }
 
 bool has_baseline(const std::vector<TaskResult>& results) {
   return std::any_of(results.begin(), results.end(),
-                     [](const TaskResult& result) { return !result.baseline.empty(); });
+                     [](const TaskResult& result) { return result.baseline.has_value(); });
+}
+
+// With its seeds, where they are not those of the result beside it.
+std::string baseline_cell(const TaskResult& result, const MetricRow& row) {
+  if (!result.baseline) return "-";
+  const std::int64_t num_seeds = std::ssize(result.baseline->seeds);
+  const std::string its = seeds_text(num_seeds, result.baseline->num_diverged());
+  if (its == seeds_cell(result)) return cell(row.baseline);
+  return fmt::format("{} ({} {})", cell(row.baseline), its, plural(num_seeds, "seed"));
 }
 
 // Those that have a figure for one of the tasks.
@@ -90,11 +103,11 @@ std::string main_table(const std::vector<TaskResult>& results) {
                                         cell(row.spread.median), cell(row.spread.least),
                                         cell(row.spread.most),   seeds_cell(result),
                                         cell(row.majority)};
-      if (with_baseline) cells.push_back(cell(row.baseline));
+      if (with_baseline) cells.push_back(baseline_cell(result, row));
       for (const Reference& reference : others) {
         cells.push_back(cell(reference_figure(reference, result.task.name, row.key)));
       }
-      cells.push_back(fmt::format("{}", result.num_train_rows));
+      cells.push_back(fmt::format("{}", result.conditions.num_train_rows));
       cells.push_back(row.num_rows ? fmt::format("{}", *row.num_rows) : "-");
       cells.push_back(experts_cell(result));
       text += "| " + join(cells, " | ") + " |\n";
@@ -132,6 +145,12 @@ std::string table_of_layers(const std::vector<TaskResult>& results) {
   return text;
 }
 
+std::string rates_text(const TaskResult& result) {
+  std::vector<std::string> rates;
+  for (const auto& [rate, worth] : result.tried_rates) rates.push_back(fmt::format("{:g}", rate));
+  return join(rates, ", ");
+}
+
 std::string table_of_rates(const std::vector<TaskResult>& results) {
   std::string text;
   for (const TaskResult& result : results) {
@@ -165,7 +184,7 @@ std::vector<MetricRow> metric_rows(const TaskResult& result) {
       }
       row.spread = spread_of(row.by_seed);
       row.majority = found_in(result.majority, row.key);
-      row.baseline = found_in(result.baseline, row.key);
+      if (result.baseline) row.baseline = result.baseline->median(row.key);
       rows.push_back(std::move(row));
     }
   }
@@ -184,6 +203,12 @@ std::map<std::int64_t, double> experts_per_token_of_layer(const TaskResult& resu
 
 std::vector<std::string> warnings_of(const TaskResult& result) {
   std::vector<std::string> lines;
+  if (result.lacks_a_rate()) {
+    lines.push_back(
+        fmt::format("{}: every learning rate that was tried ({}) came to nothing on "
+                    "dev; no seed was trained",
+                    result.task.folder, rates_text(result)));
+  }
   for (const SeedResult& seed : result.seeds) {
     if (seed.diverged) {
       lines.push_back(fmt::format("{}, seed {}: diverged at step {} and is in no figure",
@@ -196,6 +221,7 @@ std::vector<std::string> warnings_of(const TaskResult& result) {
                                   file == 0 ? "" : ", " + result.task.dev[file].name));
     }
   }
+  for (std::string& note : notes_on_baseline(result)) lines.push_back(std::move(note));
   return lines;
 }
 
@@ -208,21 +234,56 @@ std::string results_markdown(const std::vector<TaskResult>& results) {
   return warnings.empty() ? text : text + "\n" + warnings;
 }
 
+namespace {
+
+void add_seeds(const TaskResult& result, Json& entry) {
+  for (const char* key :
+       {"seeds", "diverged", "training_tokens", "training_flops", "experts_per_token"}) {
+    entry[key] = Json::array();
+  }
+  for (const SeedResult& seed : result.seeds) {
+    entry["seeds"].push_back(seed.seed);
+    entry["diverged"].push_back(seed.diverged);
+    entry["training_tokens"].push_back(seed.cost ? Json(seed.cost->tokens) : Json(nullptr));
+    entry["training_flops"].push_back(seed.cost ? number(seed.cost->flops) : Json(nullptr));
+    entry["experts_per_token"].push_back(number(seed.experts_per_token));
+  }
+}
+
+// Its medians are beside those of the result.
+Json baseline_json(const TaskResult& result) {
+  const TaskFigures& baseline = *result.baseline;
+  Json json{{"training_rows", baseline.conditions.num_train_rows},
+            {"max_length", baseline.conditions.max_length},
+            {"epochs", baseline.conditions.epochs},
+            {"seeds", Json::array()},
+            {"diverged", Json::array()},
+            {"notes", notes_on_baseline(result)}};
+  for (const SeedFigures& seed : baseline.seeds) {
+    json["seeds"].push_back(seed.seed);
+    json["diverged"].push_back(seed.diverged);
+  }
+  return json;
+}
+
+}  // namespace
+
 std::string results_json(const std::vector<TaskResult>& results) {
   Json json = Json::array();
   for (const TaskResult& result : results) {
     Json entry;
     entry["task"] = result.task.name;
-    entry["training_rows"] = result.num_train_rows;
-    entry["learning_rate"] = result.learning_rate;
+    entry["dev_rows_hash"] = result.conditions.dev_rows;
+    entry["training_rows_hash"] = result.conditions.training_rows;
+    entry["training_rows"] = result.conditions.num_train_rows;
+    entry["max_length"] = result.conditions.max_length;
+    entry["epochs"] = result.conditions.epochs;
+    entry["learning_rate"] = number(result.learning_rate);
     for (const auto& [rate, worth] : result.tried_rates) {
       entry["tried_learning_rates"].push_back({{"learning_rate", rate}, {"dev", number(worth)}});
     }
-    for (const SeedResult& seed : result.seeds) {
-      entry["seeds"].push_back(seed.seed);
-      entry["diverged"].push_back(seed.diverged);
-      entry["experts_per_token"].push_back(number(seed.experts_per_token));
-    }
+    add_seeds(result, entry);
+    if (result.baseline) entry["baseline"] = baseline_json(result);
     for (const MetricRow& row : metric_rows(result)) {
       Json& part = entry["eval_" + row.key];
       part["median"] = number(row.spread.median);
@@ -234,7 +295,7 @@ std::string results_json(const std::vector<TaskResult>& results) {
         part["by_seed"].push_back(seed.diverged ? Json(nullptr) : number(*value++));
       }
       part["majority"] = number(row.majority);
-      if (!result.baseline.empty()) part["baseline"] = number(row.baseline);
+      if (result.baseline) part["baseline"] = number(row.baseline);
       for (const Reference& reference : references()) {
         if (const auto figure = reference_figure(reference, result.task.name, row.key)) {
           part["references"][reference.name] = *figure;

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/hash.h"
 #include "switchyard/core/text.h"
 #include "switchyard/format/tsv.h"
 
@@ -162,6 +165,27 @@ RowSet read_rows(const fs::path& folder, const Task& task, const File& file, Par
   RowSet set = parse_rows(read_file(path), path.string(), task, file, part);
   set.file = path;
   return set;
+}
+
+std::string content_hash(const Task& task, std::span<const RowSet> sets) {
+  Xxh3Stream stream;
+  const auto add = [&stream](std::string_view text) {
+    const std::uint64_t size = text.size();  // so that no text runs on into the next
+    stream.update(std::as_bytes(std::span(&size, 1)));
+    stream.update(std::as_bytes(std::span(text)));
+  };
+  const auto& metrics = task.metrics;
+  if (std::find(metrics.begin(), metrics.end(), Metric::f1) != metrics.end()) add(task.labels[1]);
+  for (const RowSet& set : sets) {
+    add(fmt::format("{}", set.rows.size()));
+    for (const Row& row : set.rows) {
+      add(row.text_a);
+      add(row.text_b);
+      add(task.is_regression() ? fmt::format("{}", row.label)
+                               : task.labels[static_cast<std::size_t>(row.label)]);
+    }
+  }
+  return to_hex(stream.digest());
 }
 
 Majority majority_of(const Task& task, const std::vector<Row>& rows) {

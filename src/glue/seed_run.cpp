@@ -20,9 +20,11 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/text.h"
 #include "switchyard/glue/metrics.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/run_folder.h"
+#include "train/run/environment.h"
 #include "train/run/folder_on_ranks.h"
 #include "train/run/report_at_end.h"
 #include "train/run/resume_point.h"
@@ -35,22 +37,45 @@ namespace {
 
 constexpr double kWarmupShare = 0.06;
 
-// What may differ without changing any result.
+constexpr const char* kMicroBatch = "train.micro_batch_size";
+
+// What may differ without changing any result. Of micro-batches it is their size over all ranks
+// that counts (check_same_micro_steps).
 bool changes_no_result(const config::Change& change) {
-  constexpr std::array<std::string_view, 8> kKeys = {
-      "train.recompute",          "train.log_every",         "train.checkpoint_every",
-      "train.async_save",         "parallel.timeout",        "parallel.start_timeout",
-      "parallel.exchange_chunks", "parallel.shard_optimizer"};
+  constexpr std::array<std::string_view, 9> kKeys = {
+      "train.recompute",          "train.log_every",          "train.checkpoint_every",
+      "train.async_save",         "parallel.timeout",         "parallel.start_timeout",
+      "parallel.exchange_chunks", "parallel.shard_optimizer", kMicroBatch};
   return std::find(kKeys.begin(), kKeys.end(), change.key) != kKeys.end();
 }
 
-void check_same_settings(const config::Config& config) {
+// Other ranks may go on with a grid, as long as what they compute at a time, on which the
+// load-balance loss depends, is as much together.
+void check_same_micro_steps(const config::Config& before, const config::Config& config,
+                            std::int64_t num_ranks) {
+  const std::int64_t ranks_before = train::num_ranks_of(config.run.dir).value_or(num_ranks);
+  const std::int64_t size_before = before.train.micro_batch_size * ranks_before;
+  const std::int64_t size = config.train.micro_batch_size * num_ranks;
+  if (size_before == size) return;
+  const std::string of_each = size_before % num_ranks == 0
+                                  ? fmt::format("give {}={}", kMicroBatch, size_before / num_ranks)
+                                  : fmt::format("use {} again", counted(ranks_before, "rank"));
+  throw UsageError(
+      fmt::format("{}: this seed was trained with micro-steps of {} sequences ({} on {}), now they "
+                  "are of {} ({} on {})",
+                  config.run.dir, size_before, before.train.micro_batch_size,
+                  counted(ranks_before, "rank"), size, config.train.micro_batch_size,
+                  counted(num_ranks, "rank")),
+      of_each + ", or choose another --output");
+}
+
+void check_same_settings(const config::Config& config, std::int64_t num_ranks) {
   config::Config before =
       config::load(fs::path(config.run.dir) / config::kResolvedConfigName, {}).config;
   before.run.dir = config.run.dir;  // the folder may have been moved
   std::vector<config::Change> changes = config::changes(before, config);
   std::erase_if(changes, &changes_no_result);
-  if (changes.empty()) return;
+  if (changes.empty()) return check_same_micro_steps(before, config, num_ranks);
   throw UsageError(
       fmt::format("{}: this seed was trained with other settings: {}: {}, now {}", config.run.dir,
                   changes.front().key, changes.front().before, changes.front().after),
@@ -67,8 +92,20 @@ void check_same_rows(const train::ResumePoint& point, const ClassificationTask& 
 
 struct Trained {
   std::int64_t num_steps = 0;
+  telemetry::RunTotals totals = {};
   bool diverged = false;
 };
+
+// None where a part of the run was made by a version that did not count rows.
+std::optional<TrainingCost> cost_of(const telemetry::RunTotals& totals,
+                                    const config::Config& config, const EncodedSet& rows) {
+  if (!totals.expert_rows) return std::nullopt;
+  const auto tokens = static_cast<double>(totals.tokens);
+  const double num_pairs = tokens * static_cast<double>(config.model.moe.layers.size());
+  const double k = num_pairs > 0.0 ? static_cast<double>(*totals.expert_rows) / num_pairs : 0.0;
+  return TrainingCost{.tokens = totals.tokens,
+                      .flops = tokens * training_flops(config, rows).per_token(k)};
+}
 
 // The leader's view of where the run goes on, on all ranks; none for a new one.
 std::optional<train::ResumePoint> find_point(const train::RunFolder& folder,
@@ -79,7 +116,7 @@ std::optional<train::ResumePoint> find_point(const train::RunFolder& folder,
   if (train::RunRanks(world).leads()) {
     point = train::find_resume_point(folder, config, {}, std::nullopt);
     check_same_rows(point, task, config);
-    train::tidy_and_tell(point, config, folder);
+    train::tidy_and_tell(point, config, folder, world.size());
   }
   return train::share_resume_point(std::move(point), world);
 }
@@ -90,7 +127,7 @@ Trained train(const SeedRun& run, const config::Config& config) {
       ranks.of_leader(ranks.leads() && config::holds_run(config.run.dir) ? 1 : 0, "run") != 0;
   const train::RunFolder folder = train::open_on_ranks(
       run.world, config.run.dir, goes_on ? &train::RunFolder::reopen : &train::RunFolder::create);
-  if (goes_on && ranks.leads()) check_same_settings(config);
+  if (goes_on && ranks.leads()) check_same_settings(config, run.world.size());
   const std::unique_ptr<model::Classifier> classifier = make_classifier(config, run.prepared.task);
   if (run.start.checkpoint) {
     load_trunk(*classifier, *run.start.checkpoint, run.start.same_routers);
@@ -115,6 +152,7 @@ Trained train(const SeedRun& run, const config::Config& config) {
     trained.diverged = true;
   }
   trained.num_steps = loop.step();
+  trained.totals = loop.totals();
   // The others wait while the leader predicts: until the next run is under way.
   run.world.set_timeout(std::chrono::seconds(config.parallel.start_timeout));
   return trained;
@@ -174,10 +212,10 @@ void tell(const SeedResult& result, const Task& task) {
 }
 
 // Leader only.
-std::string finished(const config::Config& config) {
+std::string finished(const config::Config& config, std::int64_t num_ranks) {
   const fs::path results = fs::path(config.run.dir) / kResultsName;
   if (!fs::exists(results)) return {};
-  check_same_settings(config);
+  check_same_settings(config, num_ranks);
   log::info("{}: done already", config.run.dir);
   return read_file(results);
 }
@@ -188,6 +226,7 @@ std::string judge_and_write(const SeedRun& run, const config::Config& config,
                     .seed = config.run.seed,
                     .learning_rate = config.optim.learning_rate,
                     .num_steps = trained.num_steps,
+                    .cost = cost_of(trained.totals, config, run.prepared.data.train),
                     .diverged = trained.diverged,
                     .dev = {},
                     .experts_per_token = {},
@@ -217,15 +256,21 @@ config::Config config_of_seed(const Start& start, const PreparedTask& prepared,
     config.schedule.warmup_steps =
         static_cast<std::int64_t>(kWarmupShare * static_cast<double>(config.train.steps));
   }
-  config.schedule.warmup_steps = std::min(config.schedule.warmup_steps, config.train.steps);
   return config;
+}
+
+void check_seed_folder(const config::Config& config, std::int64_t num_ranks) {
+  if (config::holds_run(config.run.dir)) return check_same_settings(config, num_ranks);
+  if (const auto problem = config::problem_of_run_folder(config.run.dir)) {
+    throw UsageError(*problem, "move it away, or choose another --output");
+  }
 }
 
 SeedResult run_seed(const SeedRun& run, const config::Config& config) {
   const bool leads = train::RunRanks(run.world).leads();
   const std::string source = (fs::path(config.run.dir) / kResultsName).string();
-  std::string text =
-      comm::text_of_first(run.world, leads ? finished(config) : "", "results of a seed");
+  std::string text = comm::text_of_first(run.world, leads ? finished(config, run.world.size()) : "",
+                                         "results of a seed");
   if (text.empty()) {
     const Trained trained = train(run, config);
     text = comm::text_of_first(run.world, leads ? judge_and_write(run, config, trained) : "",

@@ -25,6 +25,11 @@ struct SeedRun {
                                             const std::filesystem::path& folder,
                                             std::int64_t seed_idx, double learning_rate);
 
+// Is there room for this run, or is it there already, finished or not? Throws UsageError when the
+// folder holds a run with other settings, by its number of ranks other micro-steps included, or
+// what is no part of a run. Changes nothing.
+void check_seed_folder(const config::Config& config, std::int64_t num_ranks);
+
 // Trains in a new folder, goes on where it was stopped, or reads what was finished. A run whose
 // loss or weights stop being finite is a result that says so. A collective. Throws UsageError when
 // the folder's run was made with other settings, DataError when with other rows.

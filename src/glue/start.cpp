@@ -11,6 +11,9 @@
 #include "switchyard/config/begin.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/load.h"
+#include "switchyard/config/ranks.h"
+#include "switchyard/config/resume.h"
+#include "switchyard/config/values.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
@@ -45,6 +48,8 @@ constexpr std::array<std::pair<const char*, const char*>, 18> kDefaults = {{
 }};
 
 constexpr const char* kMicroBatch = "train.micro_batch_size";
+constexpr const char* kWarmup = "schedule.warmup_steps";
+constexpr const char* kPooling = "finetune.pooling";
 
 struct Decided {
   const char* key;
@@ -63,6 +68,23 @@ constexpr std::array<Decided, 10> kDecided = {{
     {"train.evaluate_every", "nothing: a task is evaluated after every epoch"},
     {"train.keep_best", "nothing: the best checkpoint is kept"},
 }};
+
+// What the weights of a checkpoint fix.
+constexpr std::array<const char*, 15> kShape = {"model.type",
+                                                "model.vocab_size",
+                                                "model.hidden_size",
+                                                "model.num_layers",
+                                                "model.num_heads",
+                                                "model.num_kv_heads",
+                                                "model.head_dim",
+                                                "model.ffn_size",
+                                                "model.qkv_bias",
+                                                "model.qk_norm",
+                                                "model.moe.num_experts",
+                                                "model.moe.expert_size",
+                                                "model.moe.shared_expert_size",
+                                                "model.moe.shared_expert_gate",
+                                                "model.moe.layers"};
 
 std::string value_given(const std::vector<std::string>& overrides, std::string_view key) {
   std::string value;
@@ -122,8 +144,8 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
     overrides.push_back(
         fmt::format("finetune.max_length={}", std::min(kMaxLength, trained_length)));
   }
-  if (before.model.is_causal() && !is_set("finetune.pooling")) {
-    overrides.emplace_back("finetune.pooling=last");
+  if (before.model.is_causal() && !is_set(kPooling)) {
+    overrides.push_back(fmt::format("{}=last", kPooling));
   }
   overrides.emplace_back("run.from=");
   // Of each task by its rows; here only not in the way of a check.
@@ -136,6 +158,16 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
 
 void take_whole_batches(config::Config& config, const Said& said) {
   if (!said.at_all(kMicroBatch)) config.train.micro_batch_size = config.train.global_batch_size;
+}
+
+void check_shape(const config::Config& before, const config::Config& config,
+                 const checkpoint::Checkpoint& checkpoint) {
+  for (const config::Change& change : config::changes(before, config)) {
+    if (std::find(kShape.begin(), kShape.end(), change.key) == kShape.end()) continue;
+    throw UsageError(fmt::format("{}: {} was trained with {}, not {}", change.key,
+                                 checkpoint.folder().string(), change.before, change.after),
+                     "leave it out: sizes and experts are the checkpoint's");
+  }
 }
 
 void check_pooling(const config::Config& config) {
@@ -176,11 +208,7 @@ Start from_checkpoint(const FinetuneOptions& options) {
   end_router_warmup(before, said, overrides);
   config::Config config = load(overrides).config;
   take_whole_batches(config, said);
-  if (config.model.type != before.model.type) {
-    throw UsageError(fmt::format("model.type: {} was trained as {}", checkpoint.folder().string(),
-                                 before.model.type),
-                     "leave it out");
-  }
+  check_shape(before, config, checkpoint);
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   train::fill_vocab_size(config, tokenizer);
   const bool same_routers = before.model.moe.router == config.model.moe.router &&
@@ -225,16 +253,39 @@ Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   Origins in_file;
   if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
   start.has_own_micro_batch = Said{in_file, options.overrides}.at_all(kMicroBatch);
+  start.has_own_pooling = Said{in_file, options.overrides}.at_all(kPooling);
   // A file of --from none is one of pretraining, whose warm-up was for that.
   if (options.from.empty()) in_file.clear();
-  start.has_own_warmup = Said{in_file, options.overrides}.at_all("schedule.warmup_steps");
+  start.has_own_warmup = Said{in_file, options.overrides}.at_all(kWarmup);
   // One micro-step on any number of ranks, on which the load-balance loss depends.
   if (!start.has_own_micro_batch && start.config.train.micro_batch_size % num_ranks == 0) {
     start.config.train.micro_batch_size /= num_ranks;
   }
+  config::check_ranks(start.config, num_ranks);
   // What a row may have is what the model is built for.
   start.config.data.sequence_length = start.config.finetune.max_length;
   return start;
+}
+
+std::vector<std::string> settings_of(const Start& start) {
+  constexpr std::array<std::string_view, 4> kGroups = {"optim.", "schedule.", "train.",
+                                                       "finetune."};
+  const auto follows = [&start](const std::string& key) {
+    if (key == kMicroBatch) return !start.has_own_micro_batch;
+    if (key == kWarmup) return !start.has_own_warmup;
+    if (key == kPooling) return !start.has_own_pooling;
+    return std::any_of(kDecided.begin(), kDecided.end(),
+                       [&key](const Decided& decided) { return key == decided.key; });
+  };
+  std::vector<std::string> settings;
+  for (const auto& [key, value] : config::fields_of(start.config)) {
+    const bool is_of_group =
+        std::any_of(kGroups.begin(), kGroups.end(),
+                    [&key](std::string_view group) { return key.starts_with(group); });
+    const bool is_wanted = is_of_group || key == "run.seed" || key == "model.dropout";
+    if (is_wanted && !follows(key)) settings.push_back(fmt::format("{}={}", key, value));
+  }
+  return settings;
 }
 
 void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoint,

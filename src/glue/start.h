@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/config.h"
@@ -21,12 +22,17 @@ struct Start {
   bool same_routers = true;                          // as in the checkpoint
   bool has_own_warmup = false;                       // schedule.warmup_steps was given
   bool has_own_micro_batch = false;                  // train.micro_batch_size was given
+  bool has_own_pooling = false;                      // finetune.pooling was given
 };
 
 // `num_ranks` share each batch out. Throws UsageError for settings that finetune decides itself or
-// that do not fit the model, and as config::load does; DataError and StorageError for files that
-// cannot be read.
+// that do not fit the model or the ranks, and as config::load does; DataError and StorageError for
+// files that cannot be read.
 [[nodiscard]] Start open_start(const FinetuneOptions& options, std::int64_t num_ranks);
+
+// How `start` is fine-tuned, as key=value: everything but its model and what follows from the
+// model, the rows or the ranks. Another model that is given these is trained in the same way.
+[[nodiscard]] std::vector<std::string> settings_of(const Start& start);
 
 // Fills the trunk from a checkpoint, whose head is left out. Throws DataError when
 // the checkpoint lacks a part of the trunk.

@@ -131,6 +131,9 @@ void StepStatistics::add(const StepSums& sums) {
   window_tokens_ += sums.num_tokens;
   window_seconds_ += sums.seconds;
   totals_.tokens += sums.num_tokens;
+  if (totals_.expert_rows) {
+    for (const LayerSums& layer : sums.layers) *totals_.expert_rows += total(layer.count_E);
+  }
   last_ = sums;
   if (sums.skipped) {
     ++totals_.skipped;

@@ -27,10 +27,16 @@ bool leads(comm::Communicator& world) {
   return RunRanks(world).leads();
 }
 
-RunFolder open_and_log(comm::Communicator& world, const std::string& path, const OpenFolder& open) {
-  RunFolder folder = open_on_ranks(world, path, open);
-  if (leads(world)) log::add_file(folder.log_file());
-  return folder;
+struct LoggedFolder {
+  RunFolder folder;
+  std::optional<log::LogFile> log;  // the leader's
+};
+
+LoggedFolder open_and_log(comm::Communicator& world, const std::string& path,
+                          const OpenFolder& open) {
+  LoggedFolder opened{.folder = open_on_ranks(world, path, open), .log = {}};
+  if (leads(world)) opened.log.emplace(opened.folder.log_file());
+  return opened;
 }
 
 // With this rank's share of the experts.
@@ -71,8 +77,8 @@ RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder&
 
 RunResult pretrain(const config::Config& config, comm::Communicator& world) {
   parallel::RankGroups groups(world, config.parallel.expert);
-  const RunFolder folder = open_and_log(world, config.run.dir, &RunFolder::create);
-  return run(build_share(config, groups), groups, folder, nullptr);
+  const LoggedFolder opened = open_and_log(world, config.run.dir, &RunFolder::create);
+  return run(build_share(config, groups), groups, opened.folder, nullptr);
 }
 
 RunResult pretrain(const config::Config& config) {
@@ -82,13 +88,14 @@ RunResult pretrain(const config::Config& config) {
 RunResult resume(const config::Config& config, const config::AllowedChanges& allowed,
                  std::optional<std::int64_t> from, comm::Communicator& world) {
   parallel::RankGroups groups(world, config.parallel.expert);
-  const RunFolder folder = open_and_log(world, config.run.dir, &RunFolder::reopen);
+  const LoggedFolder opened = open_and_log(world, config.run.dir, &RunFolder::reopen);
+  const RunFolder& folder = opened.folder;
   ResumePoint point;
   if (leads(world)) point = find_resume_point(folder, config, allowed, from);
   const Build parts = build_share(config, groups);
   if (leads(world)) {
     check_data(point, parts.training.fingerprint(), config, allowed);
-    tidy_and_tell(point, config, folder);
+    tidy_and_tell(point, config, folder, world.size());
   }
   point = share_resume_point(std::move(point), world);
   return run(parts, groups, folder, &point);

@@ -251,6 +251,7 @@ TEST_F(CheckpointFault, ARenamedStepIsNotTakenForAnotherOne) {
   start_afresh();
   fs::rename(checkpoints_ / "step-000005", checkpoints_ / "step-000050");
   EXPECT_THROW((void)open_newest_sound(checkpoints_), DataError);
+  EXPECT_THROW((void)Checkpoint::open(checkpoints_ / "step-000050/"), DataError);
   fs::rename(checkpoints_ / "step-000050", run_ / "elsewhere");  // any other name is fine
   EXPECT_EQ(Checkpoint::open(run_ / "elsewhere").step(), 5);
 }

@@ -102,6 +102,32 @@ TEST_F(Inspect, CompareNamesWhatIsNoRun) {
   EXPECT_THAT(answer.errors, HasSubstr("b/metrics.jsonl: no step is recorded yet"));
 }
 
+TEST_F(Inspect, CompareTestsOutputsOfFinetuneSeedBySeed) {
+  const auto add = [this](const std::string& name, const std::string& by_seed) {
+    fs::create_directories(folder_ / name);
+    write_file_atomically(folder_ / name / "finetune.json", "{}");
+    write_file_atomically(
+        folder_ / name / "results.json",
+        R"([{"task": "rte", "dev_rows_hash": "d", "training_rows_hash": "t", "training_rows": 9,)"
+        R"( "max_length": 16, "epochs": 3, "seeds": [1, 2, 3], "diverged": [false, false, false],)"
+        R"( "training_tokens": [5, 5, 5], "training_flops": [7.5, 7.5, 7.5],)"
+        R"( "eval_accuracy": {"by_seed": )" +
+            by_seed + "}}]");
+  };
+  add("a", "[0.5, 0.5, 0.5]");
+  add("b", "[0.625, 0.75, 0.875]");
+  const Answer answer = run("compare a b/");
+  ASSERT_EQ(answer.code, 0) << answer.errors;
+  EXPECT_THAT(answer.output, HasSubstr("# b against a"));
+  EXPECT_THAT(answer.output, HasSubstr("| rte | accuracy | 3 | 0.5000 | 0.7500 | +0.2500 |"));
+  EXPECT_EQ(run("compare a b --output c.md").output, "");
+  EXPECT_EQ(read_file(folder_ / "c.md"), answer.output);
+  const auto json = nlohmann::json::parse(run("compare a b --json").output);
+  EXPECT_EQ(json.at("figures").at(0).at("wilcoxon").at("p"), 0.25);
+  add_run("run", "top_p");
+  EXPECT_EQ(run("compare a run").code, 2);
+}
+
 std::string shipped(const std::string& name) {
   return "'" + (fs::path(SWITCHYARD_SOURCE_DIR) / "configs" / name).string() + "'";
 }

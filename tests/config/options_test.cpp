@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/options_fixture.h"
+#include "switchyard/config/finetune_folder.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/resume.h"
 #include "switchyard/core/error.h"
@@ -213,6 +214,25 @@ TEST_F(Options, APositionalMayTakeSeveralRuns) {
       ElementsAre("RUN: '" + at("text.txt") + "' is a file; expected the folder of a run",
                   "RUN: '" + folder_.path().string() + "' holds no run (no config.resolved.yaml)"));
   EXPECT_THAT(help_of(*find_verb("compare")), HasSubstr("usage: switchyard compare RUN ... ["));
+}
+
+TEST_F(Options, CompareTakesRunsOrTwoOutputsOfFinetune) {
+  for (const char* name : {"one", "two", "three"}) {
+    std::filesystem::create_directories(folder_ / name);
+    write_file_atomically(folder_ / name / kFinetuneName, "{}");
+  }
+  EXPECT_THAT(problems_of("compare", {at("one"), at("two"), "--json"}), IsEmpty());
+  EXPECT_THAT(problem_of("compare", {at("one"), at("run")}), HasSubstr("expected one kind"));
+  EXPECT_THAT(problem_of("compare", {at("one"), at("two"), at("three")}),
+              HasSubstr("expected two outputs of finetune, got 3"));
+  EXPECT_THAT(problem_of("compare", {at("one"), at("two"), "--svg", at("x.svg")}),
+              HasSubstr("--svg"));
+  EXPECT_THAT(problem_of("compare", {at("run"), at("run"), "--json"}), HasSubstr("--json"));
+}
+
+TEST_F(Options, AMissingFolderIsGuessedWithASlashBehindItAsWell) {
+  EXPECT_THAT(problem_of("compare", {at("run"), at("rum/")}),
+              HasSubstr("did you mean '" + at("run") + "'"));
 }
 
 TEST_F(Options, SizesInBytesAreRead) {

@@ -20,6 +20,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 using FinetuneSettings = Finetune;
 
@@ -27,7 +28,7 @@ TEST_F(FinetuneSettings, FewerRowsThanABatchAreATaskAsWell) {
   pretrain();
   options_.overrides = {"train.global_batch_size=64", "finetune.epochs=2", "finetune.max_rows=5"};
   const std::vector<TaskResult> results = finetune(options_);
-  EXPECT_EQ(results[0].num_train_rows, 5);
+  EXPECT_EQ(results[0].conditions.num_train_rows, 5);
   EXPECT_EQ(results[0].seeds[0].num_steps, 2) << "a step of five rows an epoch";
 }
 
@@ -45,7 +46,7 @@ TEST_F(FinetuneSettings, AnEarlyStopLeavesStepsOutAndTheResultSaysHowManyWereMad
   EXPECT_EQ(seed.best_step, 5);
   EXPECT_EQ(seed.num_steps, 15) << "the first epoch and two without improvement";
   EXPECT_EQ(json("out/sst2/seed-7/eval_results.json")["steps"], 15);
-  EXPECT_THAT(read_file(folder_ / "out/log.txt"), ::testing::Not(HasSubstr("best -0.")));
+  EXPECT_THAT(read_file(folder_ / "out/log.txt"), Not(HasSubstr("best -0.")));
 }
 
 TEST_F(FinetuneSettings, DevChoosesALearningRateAndAllSeedsTakeIt) {
@@ -67,6 +68,85 @@ TEST_F(FinetuneSettings, DevChoosesALearningRateAndAllSeedsTakeIt) {
   const auto time = fs::last_write_time(folder_ / "out/sst2/lr-1e-07/seed-7/metrics.jsonl");
   (void)finetune(options_);
   EXPECT_EQ(fs::last_write_time(folder_ / "out/sst2/lr-1e-07/seed-7/metrics.jsonl"), time);
+}
+
+TEST_F(FinetuneSettings, WhereEveryLearningRateDivergesThatIsAnErrorAndOtherTasksGoOn) {
+  pretrain();
+  options_.tasks = parse_tasks("sst2,stsb");
+  write("glue/STS-B/train.tsv", "index\tsentence1\tsentence2\tscore\n0\ta man\ta\t1.0\n");
+  options_.overrides = {"finetune.learning_rates=[1e30, 2e30]", "optim.clip_norm=0",
+                        "train.max_skipped_steps=1", "train.global_batch_size=8",
+                        "finetune.epochs=1"};
+  const std::vector<TaskResult> results = finetune(options_);
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_TRUE(results[0].lacks_a_rate());
+  EXPECT_TRUE(results[0].seeds.empty());
+  EXPECT_EQ(results[1].tried_rates.size(), 2U) << "was tried as well";
+  EXPECT_THAT(read_file(folder_ / "out/log.txt"),
+              AllOf(HasSubstr("error: SST-2: no learning rate to train with: seed 7 diverged with "
+                              "all of 1e+30, 2e+30"),
+                    HasSubstr("finetune.learning_rates"), Not(HasSubstr("SST-2: learning rate"))));
+  EXPECT_THAT(
+      read_file(folder_ / "out/results.md"),
+      HasSubstr("- SST-2: every learning rate that was tried (1e+30, 2e+30) came to nothing"));
+  const format::Json result = json("out/results.json")[0];
+  EXPECT_TRUE(result["learning_rate"].is_null());
+  EXPECT_TRUE(result["seeds"].empty());
+  // A smaller one, in the same folder.
+  options_.tasks = parse_tasks("sst2");
+  options_.overrides[0] = "finetune.learning_rates=[1e30, 1e-3]";
+  EXPECT_EQ(finetune(options_)[0].learning_rate, 1e-3);
+}
+
+TEST_F(FinetuneSettings, TasksThatAreTooShortForTheScheduleAreNamedBeforeAnythingIsTrained) {
+  pretrain();
+  options_.tasks = parse_tasks("sst2,stsb");
+  options_.overrides = {"train.global_batch_size=8", "finetune.epochs=2",
+                        "schedule.type=warmup_stable_decay", "schedule.warmup_steps=3",
+                        "schedule.decay_steps=4"};
+  EXPECT_THAT(problem<UsageError>(),
+              AllOf(HasSubstr("STS-B: 10 rows in batches of 8, 2 times over, make 4 steps"),
+                    HasSubstr("schedule.warmup_steps (3) plus decay_steps (4)"),
+                    HasSubstr("finetune.epochs"), Not(HasSubstr("SST-2"))));
+  options_.overrides = {"train.global_batch_size=8", "finetune.epochs=2",
+                        "schedule.warmup_steps=9"};
+  EXPECT_THAT(problem<UsageError>(), AllOf(HasSubstr("STS-B"), Not(HasSubstr("SST-2"))));
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+  // Left out, they are a share of each task's steps.
+  options_.overrides = {"train.global_batch_size=8", "finetune.epochs=1",
+                        "schedule.type=warmup_stable_decay"};
+  EXPECT_EQ(problem<UsageError>(), "nothing");
+}
+
+TEST_F(FinetuneSettings, SizesAreTheCheckpointsAndAnotherOneIsRefusedAtOnce) {
+  pretrain();
+  for (const char* key :
+       {"model.hidden_size=64", "model.moe.num_experts=8", "model.num_layers=3"}) {
+    options_.overrides = {key};
+    const std::string name = std::string(key).substr(0, std::string(key).find('='));
+    EXPECT_THAT(problem<UsageError>(), AllOf(HasSubstr(name), HasSubstr("was trained with")));
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
+TEST_F(FinetuneSettings, AReportIsCalledAsItsFolderHoweverThatIsSpelled) {
+  pretrain();
+  options_.overrides = {"finetune.epochs=1", "finetune.max_rows=8"};
+  options_.output = folder_.path().string() + "/out/";
+  (void)finetune(options_);
+  EXPECT_THAT(read_file(folder_ / "out/report.html"), HasSubstr("<title>out - Switchyard</title>"));
+}
+
+TEST_F(FinetuneSettings, OtherSettingsOfALaterTaskAreRefusedBeforeAnEarlierOneIsTrained) {
+  pretrain();
+  options_.tasks = parse_tasks("stsb");
+  options_.overrides = {"finetune.epochs=1"};
+  (void)finetune(options_);
+  options_.tasks = parse_tasks("sst2,stsb");
+  options_.overrides.emplace_back("optim.weight_decay=0.5");
+  EXPECT_THAT(problem<UsageError>(),
+              AllOf(HasSubstr("stsb/seed-7"), HasSubstr("optim.weight_decay")));
+  EXPECT_FALSE(fs::exists(folder_ / "out/sst2"));
 }
 
 TEST_F(FinetuneSettings, AFileOfSettingsHasAWarmupOfItsOwn) {
@@ -156,24 +236,6 @@ TEST_F(FinetuneSettings, ATaskOfOnesOwnIsLearnedFromNamedColumns) {
   fs::remove(folder_ / "own/dev.tsv");
   fs::remove(folder_ / "own/dev.jsonl");
   EXPECT_THAT(problem<UsageError>(), HasSubstr("neither dev.tsv nor dev.jsonl"));
-}
-
-TEST_F(FinetuneSettings, ABaselineIsFineTunedInTheSameWayOrReadFromItsFolder) {
-  pretrain();
-  options_.overrides = {"finetune.epochs=1", "train.global_batch_size=8"};
-  options_.baseline = folder_ / "run";
-  const TaskResult first = finetune(options_)[0];
-  EXPECT_EQ(first.baseline.at("accuracy"), first.seeds[0].dev[0].metrics.at("accuracy"))
-      << "the same model";
-  EXPECT_TRUE(fs::exists(folder_ / "out/baseline/sst2/seed-7/eval_results.json"));
-  EXPECT_THAT(read_file(folder_ / "out/results.md"), HasSubstr("| baseline |"));
-  EXPECT_THAT(read_file(folder_ / "out/report.html"), HasSubstr("baseline"));
-  options_.output = folder_ / "again";
-  options_.baseline = folder_ / "out/baseline";
-  EXPECT_EQ(finetune(options_)[0].baseline, first.baseline);
-  EXPECT_FALSE(fs::exists(folder_ / "again/baseline"));
-  options_.tasks = parse_tasks("stsb");
-  EXPECT_THAT(problem<UsageError>(), HasSubstr("has no results of stsb"));
 }
 
 TEST_F(FinetuneSettings, AFileOfSettingsIsBetweenTheCheckpointAndTheCommandLine) {

@@ -147,6 +147,13 @@ TEST_F(Finetune, SeedsThatDivergeAreResultsAndOthersGoOn) {
   EXPECT_EQ(results[0].num_diverged(), 2);
   EXPECT_GE(results[0].seeds[1].num_steps, 1);
   EXPECT_THAT(read_file(folder_ / "out/results.md"), HasSubstr("diverged at step"));
+  write("new.tsv", "sentence\nso good 99\n");
+  EXPECT_THAT(
+      [&] {
+        (void)predict_file(
+            {.run = folder_ / "out/sst2/seed-7", .input = (folder_ / "new.tsv").string()});
+      },
+      ::testing::ThrowsMessage<UsageError>(HasSubstr("diverged")));
   // They would diverge again.
   const auto time = fs::last_write_time(folder_ / "out/sst2/seed-7/metrics.jsonl");
   EXPECT_EQ(finetune(options_)[0].num_diverged(), 2);

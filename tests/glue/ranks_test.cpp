@@ -22,6 +22,10 @@ namespace switchyard::glue {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::ThrowsMessage;
 
 class FinetuneRanks : public ::testing::Test {
  protected:
@@ -106,6 +110,35 @@ TEST_F(FinetuneRanks, TwoHaveTheFiguresOfOne) {
     ASSERT_EQ(a.size(), 8U) << "six steps, two evaluations";
     for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-10) << i;
   }
+}
+
+TEST_F(FinetuneRanks, OtherRanksGoOnWithAGridInTheMiddleOfASeed) {
+  const TaskResult whole = on_ranks(1, options("one"))[0];
+  (void)on_ranks(1, options("two"));
+  // As after a kill: of the second seed the last evaluation and the results are missing.
+  fs::remove(folder_ / "two/sst2/seed-4/eval_results.json");
+  const TaskResult two = on_ranks(2, options("two"))[0];
+  for (std::size_t i = 0; i < whole.seeds.size(); ++i) {
+    EXPECT_EQ(whole.seeds[i].dev[0].metrics, two.seeds[i].dev[0].metrics);
+    EXPECT_NEAR(whole.seeds[i].dev[0].loss, two.seeds[i].dev[0].loss, 1e-10);
+    EXPECT_EQ(whole.seeds[i].cost, two.seeds[i].cost);
+  }
+  const TaskResult one = on_ranks(1, options("two"))[0];
+  EXPECT_EQ(results_json({one}), results_json({two})) << "of two ranks, read by one";
+  EXPECT_THAT(read_file(folder_ / "two/log.txt"), Not(HasSubstr("micro-steps of")));
+}
+
+TEST_F(FinetuneRanks, OtherMicroStepsAreNotTheSameSettings) {
+  const auto with_micro_batch = [this](const char* size) {
+    FinetuneOptions options = this->options("two", {std::string("train.micro_batch_size=") + size});
+    options.num_seeds = 1;
+    return options;
+  };
+  (void)on_ranks(1, with_micro_batch("8"));
+  (void)on_ranks(2, with_micro_batch("4"));  // reads: as many sequences at a time
+  EXPECT_THAT([&] { (void)on_ranks(2, with_micro_batch("8")); },
+              ThrowsMessage<UsageError>(AllOf(HasSubstr("micro-steps of 8 sequences (8 on 1 rank)"),
+                                              HasSubstr("now they are of 16 (8 on 2 ranks)"))));
 }
 
 TEST_F(FinetuneRanks, ASeedThatDivergesDoesSoOnAllOfThem) {

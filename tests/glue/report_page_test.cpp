@@ -22,12 +22,17 @@ std::vector<TaskResult> two_tasks() {
   };
   const Task& sst2 = *parse_tasks("sst2").front();
   const Task& rte = *parse_tasks("rte").front();
+  TaskFigures baseline{.task = "sst2", .conditions = {.num_train_rows = 100}};
+  baseline.seeds = {{.seed = 1, .metrics = {{"accuracy", 0.6}}}};
   return {{.task = sst2,
-           .num_train_rows = 100,
+           .conditions = {.num_train_rows = 100},
            .majority = {{"accuracy", 0.5}},
-           .baseline = {{"accuracy", 0.6}},
+           .baseline = baseline,
            .seeds = {seed("sst2", 0.75, 1.0), seed("sst2", 0.8, 1.0)}},
-          {.task = rte, .num_train_rows = 100, .majority = {}, .seeds = {seed("rte", 0.55, 3.0)}}};
+          {.task = rte,
+           .conditions = {.num_train_rows = 100},
+           .majority = {},
+           .seeds = {seed("rte", 0.55, 3.0)}}};
 }
 
 TEST(GlueReport, PutsSeedsBesideWhatTheyAreComparedWith) {

@@ -6,7 +6,9 @@
 #include <cmath>
 #include <limits>
 
+#include "support/temporary_folder.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
 #include "switchyard/format/json.h"
 
 namespace switchyard::glue {
@@ -67,10 +69,11 @@ TEST(Results, AScoreThatIsNoNumberIsNull) {
   EXPECT_TRUE(json["experts_per_token"].is_null());
   EXPECT_TRUE(std::isnan(
       parse_seed_result(to_json(result), "x", task_of("stsb")).dev[0].metrics.at("pearson")));
-  EXPECT_THAT(
-      results_markdown(
-          {{.task = task_of("stsb"), .num_train_rows = 9, .majority = {}, .seeds = {result}}}),
-      HasSubstr("| STS-B | pearson | - | - | - | 1 | - | 9 | 5 | - |"));
+  EXPECT_THAT(results_markdown({{.task = task_of("stsb"),
+                                 .conditions = {.num_train_rows = 9},
+                                 .majority = {},
+                                 .seeds = {result}}}),
+              HasSubstr("| STS-B | pearson | - | - | - | 1 | - | 9 | 5 | - |"));
 }
 
 TEST(Results, AFileOfAnotherVersionIsNamed) {
@@ -95,7 +98,7 @@ TEST(Results, SpreadIsMedianLeastAndMost) {
 TEST(Results, TheTablePutsTheMajorityBesideEveryMetric) {
   const std::vector<TaskResult> results{
       {.task = task_of("mnli"),
-       .num_train_rows = 15360,
+       .conditions = {.num_train_rows = 15360},
        .majority = {{"accuracy", 0.349}, {"accuracy_mm", 0.35}},
        .seeds = {mnli_seed(1, 0.41, 0.43), mnli_seed(2, 0.45, 0.44), mnli_seed(3, 0.43, 0.42)}}};
   const std::string table = results_markdown(results);
@@ -120,15 +123,16 @@ TEST(Results, TheTablePutsTheMajorityBesideEveryMetric) {
 TEST(Results, AModelThatSaysOneClassIsCalledOut) {
   SeedResult result = mnli_seed(4, 0.35, 0.35);
   result.dev[0].predicts_one_class = true;
-  EXPECT_THAT(
-      results_markdown(
-          {{.task = task_of("mnli"), .num_train_rows = 1, .majority = {}, .seeds = {result}}}),
-      HasSubstr("- MNLI, seed 4: the model says the same class for every row"));
+  EXPECT_THAT(results_markdown({{.task = task_of("mnli"),
+                                 .conditions = {.num_train_rows = 1},
+                                 .majority = {},
+                                 .seeds = {result}}}),
+              HasSubstr("- MNLI, seed 4: the model says the same class for every row"));
 }
 
 TEST(Results, AlsoWhereItDoesSoOnTheSecondDevFileAlone) {
   const std::string table = results_markdown({{.task = task_of("mnli"),
-                                               .num_train_rows = 1,
+                                               .conditions = {.num_train_rows = 1},
                                                .majority = {},
                                                .seeds = {mnli_seed(4, 0.35, 0.35)}}});
   EXPECT_THAT(table,
@@ -148,7 +152,7 @@ TEST(Results, ASeedThatDivergedIsInNoFigureAndIsSaid) {
   EXPECT_TRUE(again.diverged);
   EXPECT_EQ(again.num_steps, 12);
   const std::vector<TaskResult> some{{.task = task_of("mnli"),
-                                      .num_train_rows = 9,
+                                      .conditions = {.num_train_rows = 9},
                                       .majority = {},
                                       .seeds = {diverged, mnli_seed(3, 0.41, 0.43)}}};
   EXPECT_EQ(some[0].num_diverged(), 1);
@@ -160,19 +164,18 @@ TEST(Results, ASeedThatDivergedIsInNoFigureAndIsSaid) {
   EXPECT_TRUE(json[0]["eval_accuracy"]["by_seed"][0].is_null());
   EXPECT_EQ(json[0]["eval_accuracy"]["by_seed"][1], 0.41);
   EXPECT_EQ(json[0]["diverged"][0], true);
-  const std::string none = results_markdown(
-      {{.task = task_of("mnli"), .num_train_rows = 9, .majority = {}, .seeds = {diverged}}});
+  const std::string none = results_markdown({{.task = task_of("mnli"),
+                                              .conditions = {.num_train_rows = 9},
+                                              .majority = {},
+                                              .seeds = {diverged}}});
   EXPECT_THAT(
       none, HasSubstr("| MNLI | accuracy | - | - | - | 0 of 1 | - | 0.527 | 0.576 | 0.702 | 9 | - "
                       "| - |"));
 }
 
 TEST(Results, ABaselineIsAColumnWhereThereIsOne) {
-  std::vector<TaskResult> results{{.task = task_of("stsb"),
-                                   .num_train_rows = 9,
-                                   .majority = {},
-                                   .baseline = {{"pearson", 0.25}},
-                                   .seeds = {}}};
+  std::vector<TaskResult> results{
+      {.task = task_of("stsb"), .conditions = {.num_train_rows = 9}, .majority = {}, .seeds = {}}};
   SeedResult seed{.task = "stsb",
                   .seed = 1,
                   .dev = {},
@@ -182,12 +185,76 @@ TEST(Results, ABaselineIsAColumnWhereThereIsOne) {
                       .metrics = {{"pearson", 0.5}, {"spearmanr", 0.5}, {"combined_score", 0.5}},
                       .num_rows = 5});
   results[0].seeds = {seed};
+  results[0].baseline = figures_of(results[0]);
+  results[0].baseline->seeds[0].metrics["pearson"] = 0.25;
   EXPECT_THAT(results_markdown(results), HasSubstr("| majority | baseline | training rows |"));
   EXPECT_THAT(results_markdown(results),
               HasSubstr("| STS-B | pearson | 0.500 | 0.500 | 0.500 | 1 | - | 0.250 | 9 | 5 | - |"));
   EXPECT_EQ(format::parse_json(results_json(results), "x")[0]["eval_pearson"]["baseline"], 0.25);
-  results[0].baseline.clear();
+  results[0].baseline.reset();
   EXPECT_THAT(results_markdown(results), ::testing::Not(HasSubstr("baseline")));
+}
+
+TEST(Results, TheJsonHoldsWhatComparesThemAndReadsBackTheSame) {
+  SeedResult diverged{.task = "mnli",
+                      .seed = 4,
+                      .num_steps = 12,
+                      .cost = TrainingCost{.tokens = 50, .flops = 1.5e9},
+                      .diverged = true,
+                      .dev = {},
+                      .experts_per_token = {},
+                      .experts_per_token_of_layer = {}};
+  SeedResult sound = mnli_seed(3, 0.41, kNan);
+  sound.cost = TrainingCost{.tokens = 200, .flops = 0.1};
+  const TaskResult result{.task = task_of("mnli"),
+                          .conditions = {.dev_rows = "d",
+                                         .training_rows = "t",
+                                         .num_train_rows = 9,
+                                         .max_length = 128,
+                                         .epochs = 1.5},
+                          .majority = {},
+                          .seeds = {sound, diverged, mnli_seed(5, 0.5, 0.5)}};
+  const testing::TemporaryFolder folder;
+  write_file_atomically(folder / "results.json", results_json({result}));
+  const std::vector<TaskFigures> read = read_figures(folder.path());
+  ASSERT_EQ(read.size(), 1U);
+  EXPECT_EQ(read[0].task, "mnli");
+  EXPECT_EQ(read[0].conditions, result.conditions);
+  ASSERT_EQ(read[0].seeds.size(), 3U);
+  EXPECT_EQ(read[0].seeds[0].seed, 3U);
+  EXPECT_EQ(read[0].seeds[0].cost, sound.cost);
+  EXPECT_EQ(read[0].seeds[0].metrics.at("accuracy"), 0.41);
+  EXPECT_TRUE(std::isnan(read[0].seeds[0].metrics.at("accuracy_mm")));
+  EXPECT_TRUE(read[0].seeds[1].diverged);
+  EXPECT_TRUE(read[0].seeds[1].metrics.empty());
+  EXPECT_EQ(read[0].seeds[1].cost, diverged.cost);
+  EXPECT_FALSE(read[0].seeds[2].cost.has_value());
+  EXPECT_DOUBLE_EQ(read[0].median("accuracy"), 0.455);
+  EXPECT_TRUE(differences(read[0], figures_of(result)).empty());
+  EXPECT_EQ(parse_seed_result(to_json(sound), "x", task_of("mnli")).cost, sound.cost);
+}
+
+TEST(Results, WhatTwoDoNotShareIsNamed) {
+  TaskFigures left{.conditions = {.dev_rows = "d", .training_rows = "t", .num_train_rows = 9}};
+  TaskFigures right = left;
+  EXPECT_TRUE(differences(left, right).empty());
+  const auto one = [&] {
+    const std::vector<Difference> found = differences(left, right);
+    EXPECT_EQ(found.size(), 1U);
+    return found.empty() ? "" : found[0].what + ": " + found[0].left + " and " + found[0].right;
+  };
+  right.conditions.training_rows = "u";
+  EXPECT_THAT(one(), HasSubstr("as many training rows, but other ones"));
+  right.conditions.num_train_rows = 8;
+  EXPECT_EQ(one(), "training rows: 9 and 8");
+  right = left;
+  left.seeds = {{.seed = 1}, {.seed = 2}, {.seed = 3}};
+  right.seeds = {{.seed = 3}, {.seed = 1}};
+  EXPECT_EQ(one(), "seeds: 1 to 3 and 1, 3");
+  right = left;
+  EXPECT_TRUE(are_judged_alike(left, right));
+  right.conditions.dev_rows = "e";
+  EXPECT_FALSE(are_judged_alike(left, right));
 }
 
 TEST(Results, TheMajorityOfEachFileIsWhatSayingItIsWorth) {

@@ -260,5 +260,33 @@ TEST(Encoding, TheFingerprintTellsTextsLabelsAndFilesApart) {
             fingerprint_of(std::vector<EncodedSet>{both}));
 }
 
+TEST(ContentHash, IsOfTextsAndNamesOfClassesAlone) {
+  const Task& mrpc = *parse_tasks("mrpc").front();
+  const auto hash = [&](const Task& task, const std::vector<Row>& rows) {
+    RowSet set{.file = {}, .rows = rows, .num_broken = 0, .first_broken = {}};
+    return content_hash(task, {&set, 1});
+  };
+  const Row row{.text_a = "ab", .text_b = "c", .label = 1, .index = "0", .line = 2};
+  Row moved = row;
+  moved.line = 7;
+  moved.index = "9";
+  EXPECT_EQ(hash(mrpc, {row, row}), hash(mrpc, {moved, row})) << "where they are is no content";
+  Row cut_elsewhere = row;
+  cut_elsewhere.text_a = "a";
+  cut_elsewhere.text_b = "bc";
+  EXPECT_NE(hash(mrpc, {row}), hash(mrpc, {cut_elsewhere}));
+  Row other = row;
+  other.label = 0;
+  EXPECT_NE(hash(mrpc, {row}), hash(mrpc, {other}));
+  EXPECT_NE(hash(mrpc, {row, other}), hash(mrpc, {other, row})) << "the order counts";
+  Task turned = mrpc;
+  turned.labels = {"1", "0"};
+  EXPECT_NE(hash(mrpc, {row}), hash(turned, {other})) << "F1 is of the other class";
+  turned.metrics = {Metric::accuracy};
+  Task accuracy = mrpc;
+  accuracy.metrics = {Metric::accuracy};
+  EXPECT_EQ(hash(accuracy, {row}), hash(turned, {other})) << "the same names";
+}
+
 }  // namespace
 }  // namespace switchyard::glue

@@ -26,6 +26,7 @@ enum class ValueKind {
   kFolder,           // a folder, existing or not
   kOutput,           // a file to write, a device, or "-" for standard output
   kRun,              // a run, with or without a checkpoint in it
+  kRunOrFinetune,    // a run, or the --output of a finetune
   kRunOrCheckpoint,  // a run with a checkpoint in it, RUN@best, RUN@latest, RUN@500, a checkpoint
   kStep,             // of a checkpoint, or best or latest
   kKey,              // a key of the configuration or a group of them

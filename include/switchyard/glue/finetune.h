@@ -28,17 +28,19 @@ struct FinetuneOptions {
   std::filesystem::path config_file;  // settings; without `from` the model as well
   std::string tokenizer;              // `bytes` or a model file; only without `from`
   std::filesystem::path output;
-  // What the results are compared with: the output folder of an earlier finetune(), or a pretrained
-  // run, which is then fine-tuned in the same way; empty: nothing.
+  // What the results are compared with: the output folder of an earlier finetune(), judged on the
+  // same dev rows, or a pretrained run, which is then fine-tuned with the same settings and seeds
+  // below `output`; empty: nothing.
   std::filesystem::path baseline = {};
   std::int64_t num_seeds = 1;
   bool submission = false;
   std::vector<std::string> overrides = {};  // key=value
 };
 
-// Everything that can be wrong with the input is found before anything is trained. A seed that
-// diverges is a result that says so; the others go on. Throws UsageError, DataError and
-// StorageError, and what else train::pretrain throws while it trains.
+// Everything that can be wrong with the input, with the output folder and with the baseline's is
+// found before anything is trained or written. A seed that diverges is a result that says so, and
+// so is a task without a learning rate that comes to anything; the others go on. Throws UsageError,
+// DataError and StorageError, and what else train::pretrain throws while it trains.
 [[nodiscard]] std::vector<TaskResult> finetune(const FinetuneOptions& options);
 // The same as one of several data-parallel ranks, which all call it with equal options and see the
 // same files. Rank 0 alone writes and talks. Errors are as train::pretrain's.

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "switchyard/glue/figures.h"
 #include "switchyard/glue/rows.h"
 #include "switchyard/glue/tasks.h"
 
@@ -32,7 +33,8 @@ struct SeedResult {
   std::uint64_t seed = 0;
   double learning_rate = 0.0;
   std::int64_t best_step = 0;
-  std::int64_t num_steps = 0;  // made: an early stop leaves some out
+  std::int64_t num_steps = 0;             // made: an early stop leaves some out
+  std::optional<TrainingCost> cost = {};  // of them
   // Its loss or weights were no longer finite: there is nothing to judge, and `dev` is empty.
   bool diverged = false;
   std::vector<FileResult> dev;
@@ -49,19 +51,24 @@ struct SeedResult {
 
 struct TaskResult {
   Task task;
-  std::int64_t num_train_rows = 0;
-  double learning_rate = 0.0;
+  Conditions conditions = {};
+  double learning_rate = 0.0;  // NaN when all that were tried came to nothing
   // Where dev chose one: each with what the first seed came to by the task's first metric, minus
   // infinity if to nothing.
   std::vector<std::pair<double, double>> tried_rates = {};
   // Of always saying the most frequent class, by key ("accuracy_mm"); nothing for scores.
   std::map<std::string, double> majority;
-  // Medians of the model that this one is compared with (--baseline), by key.
-  std::map<std::string, double> baseline = {};
-  std::vector<SeedResult> seeds;
+  std::optional<TaskFigures> baseline = {};  // the model that this one is compared with
+  std::vector<SeedResult> seeds;             // none where no learning rate came to anything
 
   [[nodiscard]] std::int64_t num_diverged() const;
+  // Learning rates were tried, and with all of them the first seed diverged or its metric was no
+  // number.
+  [[nodiscard]] bool lacks_a_rate() const { return seeds.empty() && !tried_rates.empty(); }
 };
+
+// What results.json says of it.
+[[nodiscard]] TaskFigures figures_of(const TaskResult& result);
 
 // NaN where a value is, and of none.
 struct Spread {
@@ -87,12 +94,13 @@ struct MetricRow {
 [[nodiscard]] std::vector<MetricRow> metric_rows(const TaskResult& result);
 // Medians over seeds.
 [[nodiscard]] std::map<std::int64_t, double> experts_per_token_of_layer(const TaskResult& result);
-// Seeds that diverged and models that say one class only, a sentence each.
+// Seeds that diverged, also of the baseline, models that say one class only, conditions that are
+// not the baseline's, and learning rates that all came to nothing, a sentence each.
 [[nodiscard]] std::vector<std::string> warnings_of(const TaskResult& result);
 
 // One line per task and metric: median, least and most over the seeds that did not diverge, the
 // majority's, the baseline's and others' figures (glue/references.h), rows, experts per token; then
-// experts per token by layer, seeds that diverged, and models that say one class only.
+// experts per token by layer, and warnings_of() each.
 [[nodiscard]] std::string results_markdown(const std::vector<TaskResult>& results);
 [[nodiscard]] std::string results_json(const std::vector<TaskResult>& results);
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,10 @@ enum class Part { train, dev, test };
 // The same of bytes; `name` is for errors.
 [[nodiscard]] RowSet parse_rows(std::string_view text, const std::string& name, const Task& task,
                                 const File& file, Part part);
+
+// Of texts and labels, in order, whatever the tokenizer: the same hash, the same rows. Classes
+// count by their names, and where F1 is a metric, which one it is of.
+[[nodiscard]] std::string content_hash(const Task& task, std::span<const RowSet> sets);
 
 // The class of a label as a file spells it, from 0 ("1.0" is the class "1"), or the score. Throws
 // DataError, beginning with `place`.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,9 @@ struct StepSums {
 struct RunTotals {
   std::int64_t tokens = 0;
   std::int64_t skipped = 0;  // steps
+  // Rows of all MoE layers together, of these tokens; none in a run that a version began which did
+  // not count them.
+  std::optional<std::int64_t> expert_rows = 0;
 };
 
 struct StatisticsOptions {

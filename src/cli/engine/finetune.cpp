@@ -33,7 +33,7 @@ int run_finetune(const config::ParsedArguments& arguments) {
   const auto work = [&](comm::Communicator& world) {
     const std::vector<glue::TaskResult> results = glue::finetune(options, world);
     diverged = std::any_of(results.begin(), results.end(), [](const glue::TaskResult& result) {
-      return result.num_diverged() > 0;
+      return result.num_diverged() > 0 || result.lacks_a_rate();
     });
     if (world.rank() == 0) write_stdout(glue::results_markdown(results));
   };

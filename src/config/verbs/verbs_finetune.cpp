@@ -76,8 +76,8 @@ VerbSpec finetune_verb() {
                .kind = ValueKind::kFolder,
                .metavar = "RUN|DIR",
                .help =
-                   "compare with a pretrained run, fine-tuned in the same way under DIR/baseline, "
-                   "or with the --output of an earlier finetune"},
+                   "compare with a pretrained run, fine-tuned in the same way under --output, or "
+                   "with the --output of an earlier finetune, judged on the same dev rows"},
               {.name = "--submission",
                .kind = ValueKind::kSwitch,
                .help = "write the files that the GLUE site takes"},

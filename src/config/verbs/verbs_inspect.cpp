@@ -1,12 +1,38 @@
 #include "config/verbs/verbs_inspect.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
 #include "config/fields/fields.h"
+#include "switchyard/config/finetune_folder.h"
 
 namespace switchyard::config {
 namespace {
 
 void check_compare(const ParsedArguments& arguments, std::vector<std::string>& problems) {
-  if (arguments.texts("RUN").size() < 2) problems.emplace_back("RUN: expected at least two");
+  const std::vector<std::string> folders = arguments.texts("RUN");
+  if (folders.size() < 2) {
+    problems.emplace_back("RUN: expected at least two");
+    return;
+  }
+  const auto num_finetuned = std::count_if(folders.begin(), folders.end(), &holds_finetune);
+  if (num_finetuned == 0) {
+    if (arguments.has("--json")) {
+      problems.emplace_back("--json: of outputs of finetune; runs are compared in Markdown");
+    }
+    return;
+  }
+  if (num_finetuned < std::ssize(folders)) {
+    problems.emplace_back("RUN: some are runs, others outputs of finetune; expected one kind");
+  } else if (folders.size() > 2) {
+    problems.push_back(fmt::format(
+        "RUN: expected two outputs of finetune, got {}; they are tested in pairs", folders.size()));
+  }
+  if (arguments.has("--svg")) {
+    problems.emplace_back("--svg: of runs; outputs of finetune have no curves");
+  }
 }
 
 OptionSpec run_or_checkpoint() {
@@ -151,23 +177,28 @@ OptionSpec config_file_argument() {
 }
 
 VerbSpec compare_verb() {
-  return {.name = "compare",
-          .summary = "what distinguishes runs, and which is ahead at equal tokens and FLOPs",
-          .positionals = {{.name = "RUN",
-                           .kind = ValueKind::kRun,
-                           .required = true,
-                           .repeatable = true,
-                           .help = "folders of two or more runs, finished or not"}},
-          .flags = {{.name = "--output",
-                     .kind = ValueKind::kOutput,
-                     .metavar = "FILE.md|-",
-                     .help = "write the Markdown there instead of to standard output"},
-                    {.name = "--svg",
-                     .kind = ValueKind::kOutput,
-                     .metavar = "FILE.svg|-",
-                     .help = "draw the curves there"}},
-          .example = "switchyard compare runs/top_k runs/top_p --svg curves.svg",
-          .check = &check_compare};
+  return {
+      .name = "compare",
+      .summary = "what distinguishes runs, and which is ahead at equal tokens and FLOPs",
+      .positionals = {{.name = "RUN",
+                       .kind = ValueKind::kRunOrFinetune,
+                       .required = true,
+                       .repeatable = true,
+                       .help = "folders of two or more runs, finished or not, or two outputs of "
+                               "finetune, which are compared seed by seed"}},
+      .flags = {{.name = "--output",
+                 .kind = ValueKind::kOutput,
+                 .metavar = "FILE.md|-",
+                 .help = "write it there instead of to standard output"},
+                {.name = "--svg",
+                 .kind = ValueKind::kOutput,
+                 .metavar = "FILE.svg|-",
+                 .help = "draw the curves of runs there"},
+                {.name = "--json",
+                 .kind = ValueKind::kSwitch,
+                 .help = "of outputs of finetune: one JSON object instead of Markdown"}},
+      .example = "switchyard compare runs/top_k runs/top_p --svg curves.svg",
+      .check = &check_compare};
 }
 
 VerbSpec plan_verb() {

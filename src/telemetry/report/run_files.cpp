@@ -10,6 +10,7 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/folder_name.h"
 #include "switchyard/core/text.h"
 #include "switchyard/format/json.h"
 
@@ -86,10 +87,7 @@ void read_environment(RunFiles& files, const fs::path& path) {
 
 RunFiles read_run(const fs::path& run) {
   RunFiles files;
-  std::error_code error;
-  const fs::path folder = fs::absolute(run, error).lexically_normal();
-  // "runs/x/" ends in an empty name.
-  files.name = (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+  files.name = name_of_folder(run);
   note_failure(files, [&] {
     files.metrics = read_metrics(run / "metrics.jsonl");
     files.notes.insert(files.notes.end(), files.metrics.notes.begin(), files.metrics.notes.end());

@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 #include <torch/headeronly/version.h>
 
+#include <charconv>
 #include <cstdlib>
 #include <exception>
 
+#include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/version.h"
@@ -19,6 +22,9 @@
 
 namespace switchyard::train {
 namespace {
+
+constexpr const char* kFileName = "environment.json";
+constexpr const char* kRanks = "ranks";
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
@@ -65,7 +71,7 @@ Environment measure_environment(const config::Config& config, std::int64_t num_r
       {"omp_wait_policy", variable("OMP_WAIT_POLICY")},
       {"gomp_spincount", variable("GOMP_SPINCOUNT")},
       {"precision", config.train.precision},
-      {"ranks", fmt::format("{}x{}", num_ranks, config.parallel.expert)},
+      {kRanks, fmt::format("{}x{}", num_ranks, config.parallel.expert)},
       {"peak_flops_source", peak.source},
   };
   if (const auto gpu = ops::gpu_facts(device)) {
@@ -74,6 +80,23 @@ Environment measure_environment(const config::Config& config, std::int64_t num_r
                     gpu->minor, gpu->num_multiprocessors);
   }
   return environment;
+}
+
+std::optional<std::int64_t> num_ranks_in(std::string_view ranks) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(ranks.data(), ranks.data() + ranks.size(), number);
+  const bool is_layout = error == std::errc() && end != ranks.data() + ranks.size() && *end == 'x';
+  return is_layout && number > 0 ? std::optional(number) : std::nullopt;
+}
+
+std::optional<std::int64_t> num_ranks_of(const std::filesystem::path& run) {
+  const std::filesystem::path file = run / kFileName;
+  try {
+    return num_ranks_in(
+        format::json_string(format::parse_json(read_file(file), file.string()), kRanks, kFileName));
+  } catch (const Error&) {  // not there, damaged, or of a version that did not note it
+    return std::nullopt;
+  }
 }
 
 std::string Environment::to_json() const {

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "switchyard/config/config.h"
 
@@ -23,5 +26,10 @@ struct Environment {
 [[nodiscard]] Environment measure_environment(const config::Config& config,
                                               std::int64_t num_ranks = 1,
                                               bool measures_peak = true);
+
+// Of the fact "ranks", such as 4x2: 4. None where it is something else.
+[[nodiscard]] std::optional<std::int64_t> num_ranks_in(std::string_view ranks);
+// Of those that last worked in a run, by its environment.json; none where that does not say.
+[[nodiscard]] std::optional<std::int64_t> num_ranks_of(const std::filesystem::path& run);
 
 }  // namespace switchyard::train

@@ -16,6 +16,7 @@
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
+#include "train/run/environment.h"
 #include "train/run/router_meaning.h"
 
 namespace switchyard::train {
@@ -114,6 +115,24 @@ void tell_of_unsound_ones(const ResumePoint& point, const fs::path& checkpoints)
   }
 }
 
+// The sequences of all ranks together: another number of ranks may keep them as they were.
+void tell_of_other_micro_steps(const ResumePoint& point, const config::Config& config,
+                               std::int64_t num_ranks) {
+  if (!point.checkpoint.has_value()) return;
+  const std::map<std::string, std::string>& facts = point.checkpoint->environment();
+  const auto ranks = facts.find("ranks");
+  const std::int64_t num_ranks_before =
+      ranks == facts.end() ? num_ranks : num_ranks_in(ranks->second).value_or(num_ranks);
+  const std::int64_t before =
+      config_of(*point.checkpoint).train.micro_batch_size * num_ranks_before;
+  const std::int64_t now = config.train.micro_batch_size * num_ranks;
+  if (before == now) return;
+  log::info(
+      "micro-steps of {} sequences instead of {}: the load-balance loss is taken over other parts "
+      "of the batch, so losses differ slightly from an uninterrupted run's",
+      now, before);
+}
+
 }  // namespace
 
 ResumePoint share_resume_point(ResumePoint point, comm::Communicator& world) {
@@ -195,8 +214,8 @@ void check_data(ResumePoint& point, const std::string& fingerprint, const config
                               config.data.path.empty() ? "data.blend" : "data.path"));
 }
 
-void tidy_and_tell(const ResumePoint& point, const config::Config& config,
-                   const RunFolder& folder) {
+void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder,
+                   std::int64_t num_ranks) {
   if (!folder.left_by().empty()) {
     log::info("process {} ended without letting go of {}; taking over", folder.left_by(),
               folder.path().string());
@@ -229,12 +248,8 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config,
   }
   for (const config::Change& change : point.changes) {
     log::info("changed: {}: {} -> {}", change.key, change.before, change.after);
-    if (change.key == "train.micro_batch_size") {
-      log::info(
-          "another micro-batch size: the load-balance loss is taken over other parts of "
-          "the batch, so losses differ slightly from an uninterrupted run's");
-    }
   }
+  tell_of_other_micro_steps(point, config, num_ranks);
 }
 
 void restore_training(const ResumePoint& point, const config::ModelConfig& config,

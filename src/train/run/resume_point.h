@@ -45,8 +45,10 @@ void check_data(ResumePoint& point, const std::string& fingerprint, const config
                 const config::AllowedChanges& allowed);
 
 // Sets damaged and rolled back checkpoints aside, points LATEST and BEST at what there is, removes
-// unfinished ones, and tells what was found.
-void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder);
+// unfinished ones, and tells what was found, also whether `num_ranks` make micro-steps of another
+// size.
+void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder,
+                   std::int64_t num_ranks);
 
 // Gives every rank the leader's, with its own view of the checkpoint's files; what tidy_and_tell
 // needs is the leader's alone. A collective.

@@ -47,6 +47,7 @@ class RunLoop {
   // Counts failures of what is done beside training, also after run().
   [[nodiscard]] SideWork& side_work() { return side_work_; }
   [[nodiscard]] std::int64_t step() const { return trainer_.step(); }
+  [[nodiscard]] const telemetry::RunTotals& totals() const { return statistics_.totals(); }
 
  private:
   [[nodiscard]] bool leads() const { return ranks_.leads(); }

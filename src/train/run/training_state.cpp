@@ -27,6 +27,7 @@ std::string to_json(const TrainingState& state) {
   json["skipped_in_a_row"] = state.trainer.num_skipped_in_a_row;
   json["tokens"] = state.totals.tokens;
   json["skipped_steps"] = state.totals.skipped;
+  if (state.totals.expert_rows) json["expert_rows"] = *state.totals.expert_rows;
   // The shortest text that reads back to the same bits.
   json["best"] = {{"step", state.best.step}, {"loss", state.best.loss}};
   json["evaluations_without_improvement"] = state.best.num_without_improvement;
@@ -44,7 +45,10 @@ TrainingState parse_training_state(const std::string& text, const std::string& s
                      .next_window = count_at(json, "next_window"),
                      .num_updates = count_at(json, "num_updates"),
                      .num_skipped_in_a_row = count_at(json, "skipped_in_a_row")};
-    state.totals = {.tokens = count_at(json, "tokens"), .skipped = count_at(json, "skipped_steps")};
+    state.totals = {.tokens = count_at(json, "tokens"),
+                    .skipped = count_at(json, "skipped_steps"),
+                    .expert_rows = {}};
+    if (json.contains("expert_rows")) state.totals.expert_rows = count_at(json, "expert_rows");
     const format::Json& best = json.at("best");
     state.best = {.loss = best.at("loss").get<double>(),
                   .step = best.at("step").get<std::int64_t>(),

@@ -37,7 +37,7 @@ class TroubledRun : public ::testing::Test {
       embedding.master.detach().select(0, 0xFF).fill_(std::numeric_limits<double>::infinity());
     }
     const RunFolder folder = RunFolder::create(tiny_.config.run.dir);
-    log::add_file(folder.log_file());
+    const log::LogFile log_file(folder.log_file());
     const auto communicator = comm::make_self_communicator();
     parallel::RankGroups groups(*communicator, 1);
     NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
