@@ -8,7 +8,8 @@ namespace switchyard::train {
 namespace {
 
 TEST(StopSignal, TheFirstSignalOnlyAsks) {
-  const auto before = std::signal(SIGHUP, SIG_DFL);  // these tests may be run under nohup themselves
+  const auto before =
+      std::signal(SIGHUP, SIG_DFL);  // these tests may be run under nohup themselves
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
     const StopSignal stop;
     EXPECT_FALSE(stop.requested());
