@@ -28,10 +28,10 @@ TEST(Wilcoxon, CountsSignsByHand) {
   EXPECT_DOUBLE_EQ(wilcoxon_signed_rank(std::vector{1.0, -2.0, -3.0, 4.0}).p, 1.0);
 }
 
-TEST(Wilcoxon, AgreesWithScipyOnWilcoxonsOwnExample) {
-  // Darwin's maize, heights of crossed minus self-fertilised plants in eighths of an inch, without
-  // the tie: ranks of n = 15 with W- = 24 of 120. scipy.stats.wilcoxon(d, method="exact") of these
-  // gives statistic 24 and p 0.041259765625 = 2 * 676 / 2^15.
+TEST(Wilcoxon, AgreesWithTheExampleOfScipysDocumentation) {
+  // Heights of 15 pairs of maize, crossed minus self-fertilised (Darwin, 1876): W- = 24 of 120. The
+  // documentation of scipy.stats.wilcoxon gives p = 0.041259765625; counted apart from this code:
+  // 676 of the 2^15 signs have a sum of at least 96, and 2 * 676 / 2^15 is that number.
   const std::vector<double> differences{49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48};
   const WilcoxonTest test = wilcoxon_signed_rank(differences);
   EXPECT_EQ(test.num_pairs, 15);
