@@ -219,6 +219,12 @@ std::string owner_of_file(const fs::path& path) {
     return called("run", folder.parent_path());
   }
   if (holds_prepared_data(folder) && one_of(kDataSetFiles)) return called("data set", folder);
+  if (holds_finetune(folder) && one_of(kFinetuneFiles)) {
+    return called("output of finetune", folder);
+  }
+  if (inside == kSubmissionFolderName && holds_finetune(folder.parent_path())) {
+    return called("output of finetune", folder.parent_path());
+  }
   return {};
 }
 

@@ -175,6 +175,7 @@ std::string content_hash(const Task& task, std::span<const RowSet> sets) {
     stream.update(std::as_bytes(std::span(text)));
   };
   const auto& metrics = task.metrics;
+  for (const Metric metric : metrics) add(metric_name(metric));
   if (std::find(metrics.begin(), metrics.end(), Metric::f1) != metrics.end()) add(task.labels[1]);
   for (const RowSet& set : sets) {
     add(fmt::format("{}", set.rows.size()));

@@ -108,7 +108,8 @@ TEST_F(Inspect, CompareTestsOutputsOfFinetuneSeedBySeed) {
     write_file_atomically(folder_ / name / "finetune.json", "{}");
     write_file_atomically(
         folder_ / name / "results.json",
-        R"([{"task": "rte", "dev_rows_hash": "d", "training_rows_hash": "t", "training_rows": 9,)"
+        R"([{"task": "rte", "dev_rows_hash": "00000000000000d0",)"
+        R"( "training_rows_hash": "00000000000000e0", "training_rows": 9,)"
         R"( "max_length": 16, "epochs": 3, "seeds": [1, 2, 3], "diverged": [false, false, false],)"
         R"( "training_tokens": [5, 5, 5], "training_flops": [7.5, 7.5, 7.5],)"
         R"( "eval_accuracy": {"by_seed": )" +
@@ -126,6 +127,10 @@ TEST_F(Inspect, CompareTestsOutputsOfFinetuneSeedBySeed) {
   EXPECT_EQ(json.at("figures").at(0).at("wilcoxon").at("p"), 0.25);
   add_run("run", "top_p");
   EXPECT_EQ(run("compare a run").code, 2);
+  add("damaged", "[0.5, 1e308, -1e308]");
+  const Answer refused = run("compare a damaged");
+  EXPECT_EQ(refused.code, 65);
+  EXPECT_THAT(refused.errors, HasSubstr("damaged/results.json: rte: eval_accuracy"));
 }
 
 std::string shipped(const std::string& name) {

@@ -38,6 +38,23 @@ TEST_F(Options, OutputMayNotDestroyARunACheckpointOrADataSet) {
               HasSubstr("no folder"));
 }
 
+TEST_F(Options, OutputMayNotDestroyTheResultsOfFinetune) {
+  std::filesystem::create_directories(folder_ / "out/submission");
+  write_file_atomically(folder_ / "run/config.resolved.yaml", "");
+  for (const char* name : {"out/results.json", "out/report.html", "out/submission/RTE.tsv"}) {
+    EXPECT_EQ(problem_of("report", {at("run"), "--output", at(name)}), "") << name;
+  }
+  write_file_atomically(folder_ / "out/finetune.json", "{}");
+  for (const char* name : {"out/results.json", "out/results.md", "out/report.html", "out/log.txt",
+                           "out/finetune.json", "out/submission/RTE.tsv"}) {
+    EXPECT_THAT(problem_of("report", {at("run"), "--output", at(name)}),
+                AllOf(HasSubstr("is a file of the output of finetune"),
+                      HasSubstr("which it would destroy")))
+        << name;
+  }
+  EXPECT_EQ(problem_of("report", {at("run"), "--output", at("out/page.html")}), "");
+}
+
 // Before the work, not after it.
 TEST_F(Options, AnOutputThatIsALinkToNowhereIsRefused) {
   write_file_atomically(folder_ / "run/config.resolved.yaml", "");

@@ -279,6 +279,21 @@ void write_tokenizer_seeds(const fs::path& folder) {
   corpus.add_words({"\x0A", "\x12", "\x1A", "\x08\x02", "<unk>", "\xE2\x96\x81", "<0x41>"});
 }
 
+void write_figures_seeds(const fs::path& folder) {
+  Corpus corpus(folder, "figures");
+  const std::string head =
+      R"({"task": "rte", "dev_rows_hash": "00000000000000d0", "training_rows_hash":)"
+      R"( "00000000000000e0", "training_rows": 9, "max_length": 16, "epochs": 3,)";
+  corpus.add("[" + head +
+             R"( "seeds": [], "diverged": [], "training_tokens": [],)"
+             R"( "training_flops": []}])");
+  corpus.add("[" + head +
+             R"( "seeds": [7, 8], "diverged": [false, true],)"
+             R"( "training_tokens": [50, null], "training_flops": [7.5, null],)"
+             R"( "eval_f1": {"by_seed": [0.5, null]}}])");
+  corpus.add_words({"\"by_seed\"", "\"eval_", "null", "true", "1e308", "18446744073709551615"});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -293,6 +308,7 @@ int main(int argc, char** argv) {
     write_indexed_dataset_seeds(folder);
     write_jsonl_seeds(folder);
     write_report_seeds(folder);
+    write_figures_seeds(folder);
     write_tsv_seeds(folder);
     write_tokenizer_seeds(folder);
     return 0;

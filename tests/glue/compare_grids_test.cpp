@@ -76,7 +76,9 @@ TEST(CompareGrids, OnlySeedsThatBothSidesHaveArePaired) {
   EXPECT_THAT(comparison.figures[0].seeds, ElementsAre(2, 3));
   EXPECT_THAT(comparison.figures[0].difference, Pointwise(DoubleNear(1e-12), {0.1, 0.2}));
   EXPECT_THAT(comparison.notes, AllOf(Contains("a, rte: seed 1 diverged"),
-                                      Contains("rte: seeds: 1 to 4 and 1, 2, 3, 4, 9")));
+                                      Contains("rte: seeds: 1 to 4 and 1, 2, 3, 4, 9"),
+                                      Contains("b, rte: seed 4 has no accuracy (it is no number) "
+                                               "and is in no difference of it")));
   EXPECT_EQ(comparison.costs[0].left->tokens, 1000) << "of the pairs";
 }
 
@@ -119,6 +121,26 @@ TEST(CompareGrids, OtherDevRowsAreNotComparedAndOtherConditionsAreSaid) {
   EXPECT_THAT([&] { (void)compare_grids(left, right); },
               ThrowsMessage<UsageError>(AllOf(HasSubstr("a and a have nothing to compare"),
                                               HasSubstr("rte: judged on other dev rows"))));
+}
+
+TEST(CompareGrids, NothingToCompareIsRefusedWithTheReason) {
+  const ComparedGrid left{.name = "a", .tasks = {task("rte", {0.5, 0.5})}};
+  ComparedGrid right{.name = "b", .tasks = {task("rte", {0.5, 0.5}, "f1")}};
+  const auto compared = [&] { (void)compare_grids(left, right); };
+  EXPECT_THAT(compared, ThrowsMessage<UsageError>(
+                            HasSubstr("rte: no metric has a figure on both sides: not compared")));
+  right.tasks.clear();
+  EXPECT_THAT(compared,
+              ThrowsMessage<UsageError>(HasSubstr("\n  b: it has no results of any task")));
+  right.tasks = {task("rte", {0.5})};
+  right.tasks[0].seeds[0].seed = 9;
+  try {
+    compared();
+    FAIL() << "no seed in common";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("rte: no seed has a figure on both sides"));
+    EXPECT_THAT(error.hint(), HasSubstr("the same run.seed=... and --seeds"));
+  }
 }
 
 TEST(CompareGrids, ATaskOfOneSideAloneIsSaid) {

@@ -264,7 +264,9 @@ TEST_F(FinetuneSettings, ShippedSettingsFitACheckpoint) {
        fs::directory_iterator(fs::path(SWITCHYARD_SOURCE_DIR) / "configs/glue")) {
     options_.config_file = file.path();
     options_.overrides = {};
-    EXPECT_GT(config_of(options_, 1).finetune.epochs, 0.0) << file.path();
+    for (const std::int64_t num_ranks : {1, 2}) {
+      EXPECT_GT(config_of(options_, num_ranks).finetune.epochs, 0.0) << file.path();
+    }
     ++num_files;
   }
   EXPECT_GE(num_files, 3);

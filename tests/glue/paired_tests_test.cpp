@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 namespace switchyard::glue {
@@ -28,10 +29,10 @@ TEST(Wilcoxon, CountsSignsByHand) {
   EXPECT_DOUBLE_EQ(wilcoxon_signed_rank(std::vector{1.0, -2.0, -3.0, 4.0}).p, 1.0);
 }
 
-TEST(Wilcoxon, AgreesWithScipyOnWilcoxonsOwnExample) {
-  // Darwin's maize, heights of crossed minus self-fertilised plants in eighths of an inch, without
-  // the tie: ranks of n = 15 with W- = 24 of 120. scipy.stats.wilcoxon(d, method="exact") of these
-  // gives statistic 24 and p 0.041259765625 = 2 * 676 / 2^15.
+TEST(Wilcoxon, AgreesWithTheExampleOfScipysDocumentation) {
+  // Heights of 15 pairs of maize, crossed minus self-fertilised (Darwin, 1876): W- = 24 of 120. The
+  // documentation of scipy.stats.wilcoxon gives p = 0.041259765625; counted apart from this code:
+  // 676 of the 2^15 signs have a sum of at least 96, and 2 * 676 / 2^15 is that number.
   const std::vector<double> differences{49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48};
   const WilcoxonTest test = wilcoxon_signed_rank(differences);
   EXPECT_EQ(test.num_pairs, 15);
@@ -73,6 +74,20 @@ TEST(Wilcoxon, TiesShareTheirRanksAndStayExact) {
   }
 }
 
+// Right answers out of 277, as RTE has rows: all differences are of two rows, but as ratios they
+// differ by rounding.
+TEST(Wilcoxon, CountsThatAreEqualTieWhateverTheRoundingOfTheirRatios) {
+  std::vector<double> differences;
+  for (const auto& [left, right] : std::vector<std::pair<double, double>>{
+           {159, 157}, {159, 157}, {152, 154}, {162, 160}, {163, 165}, {165, 167}, {159, 157}}) {
+    differences.push_back(right / 277.0 - left / 277.0);
+  }
+  EXPECT_EQ(wilcoxon_signed_rank(differences).positive_rank_sum, 12.0);
+  EXPECT_DOUBLE_EQ(wilcoxon_signed_rank(differences).p, 1.0);
+  // Of means over tasks, which are a sum: none, by count.
+  EXPECT_EQ(wilcoxon_signed_rank(std::vector{0.1 + 0.2 - 0.3, 0.5}).num_pairs, 1);
+}
+
 TEST(Wilcoxon, ZerosAreLeftOut) {
   const WilcoxonTest test = wilcoxon_signed_rank(std::vector{0.0, 1.0, 2.0, 0.0, 3.0});
   EXPECT_EQ(test.num_pairs, 3);
@@ -87,9 +102,13 @@ TEST(Wilcoxon, ZerosAreLeftOut) {
 TEST(Wilcoxon, StaysExactForAHundredSeeds) {
   const std::vector<double> up(100, 1.0);  // all tied, all of one sign
   EXPECT_DOUBLE_EQ(wilcoxon_signed_rank(up).p, std::ldexp(2.0, -100));
-  std::vector<double> alternating;
-  for (int i = 1; i <= 100; ++i) alternating.push_back(i % 4 < 2 ? i : -i);
-  EXPECT_NEAR(wilcoxon_signed_rank(alternating).p, 1.0, 1e-2);
+  std::vector<double> uneven;
+  for (int i = 1; i <= 100; ++i) uneven.push_back(i % 3 == 0 ? -i : i);
+  // Counted apart from this code, in whole numbers: of the 2^100 signs, twice those whose sum is at
+  // least this one. The normal approximation says 0.0038.
+  const WilcoxonTest test = wilcoxon_signed_rank(uneven);
+  EXPECT_EQ(test.positive_rank_sum, 3367.0);
+  EXPECT_NEAR(test.p, 0.003526003801650493, 1e-14);
 }
 
 // The quantiles of all n^n draws, each as likely.

@@ -286,6 +286,9 @@ TEST(ContentHash, IsOfTextsAndNamesOfClassesAlone) {
   Task accuracy = mrpc;
   accuracy.metrics = {Metric::accuracy};
   EXPECT_EQ(hash(accuracy, {row}), hash(turned, {other})) << "the same names";
+  Task correlated = accuracy;
+  correlated.metrics = {Metric::matthews_correlation};
+  EXPECT_NE(hash(accuracy, {row}), hash(correlated, {row})) << "judged by another metric";
 }
 
 }  // namespace

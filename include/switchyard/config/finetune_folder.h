@@ -1,11 +1,17 @@
 // The folder that `finetune --output` names, told from its files.
 #pragma once
 
+#include <array>
 #include <filesystem>
+#include <string_view>
 
 namespace switchyard::config {
 
 inline constexpr const char* kFinetuneName = "finetune.json";
+inline constexpr const char* kSubmissionFolderName = "submission";
+// All files that a finetune keeps in the folder itself.
+inline constexpr std::array<std::string_view, 5> kFinetuneFiles = {
+    kFinetuneName, "results.md", "results.json", "report.html", "log.txt"};
 
 // Finished or not.
 [[nodiscard]] bool holds_finetune(const std::filesystem::path& folder);

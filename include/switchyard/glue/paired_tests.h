@@ -15,8 +15,8 @@ struct WilcoxonTest {
 };
 // The signed-rank test (Wilcoxon, "Individual Comparisons by Ranking Methods", 1945). Differences
 // of 0 are left out, equal ones share the mean of their ranks, and p counts all 2^n signs that
-// these ranks may have, however many there are: nothing is approximated. Without ties and zeros it
-// is scipy.stats.wilcoxon(differences, method="exact"). `differences` are finite.
+// these ranks may have, however many there are: nothing is approximated. What is within 1e-12 is
+// equal, as rounding makes it of equal counts. `differences` are finite.
 [[nodiscard]] WilcoxonTest wilcoxon_signed_rank(std::span<const double> differences);
 
 struct Interval {

@@ -42,8 +42,8 @@ enum class Part { train, dev, test };
 [[nodiscard]] RowSet parse_rows(std::string_view text, const std::string& name, const Task& task,
                                 const File& file, Part part);
 
-// Of texts and labels, in order, whatever the tokenizer: the same hash, the same rows. Classes
-// count by their names, and where F1 is a metric, which one it is of.
+// Of the names of the metrics, texts and labels, in order, whatever the tokenizer: the same hash,
+// figures of the same. Classes count by their names, and where F1 is a metric, which one it is of.
 [[nodiscard]] std::string content_hash(const Task& task, std::span<const RowSet> sets);
 
 // The class of a label as a file spells it, from 0 ("1.0" is the class "1"), or the score. Throws

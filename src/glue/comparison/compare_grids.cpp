@@ -127,6 +127,9 @@ class Comparing {
   }
 
   GridComparison run() {
+    for (const ComparedGrid* grid : {&left_, &right_}) {
+      if (grid->tasks.empty()) note("{}: it has no results of any task", grid->name);
+    }
     for (const TaskFigures& task : left_.tasks) {
       const TaskFigures* other = find(right_, task.task);
       if (other == nullptr) {
@@ -143,7 +146,8 @@ class Comparing {
     if (result_.figures.empty()) {
       throw UsageError(fmt::format("{} and {} have nothing to compare:\n  {}", left_.name,
                                    right_.name, join(result_.notes, "\n  ")),
-                       "both need a task with the same dev rows and the same seeds");
+                       "both need a task with the same dev rows and the same seeds: fine-tune both "
+                       "with the same run.seed=... and --seeds");
     }
     add_together();
     if (result_.costs.size() > 1) result_.costs.push_back(sum_of(result_.costs));
@@ -172,6 +176,11 @@ class Comparing {
     for (const auto& [grid, task] : {std::pair{&left_, &left}, std::pair{&right_, &right}}) {
       for (const SeedFigures& seed : task->seeds) {
         if (seed.diverged) note("{}, {}: seed {} diverged", grid->name, task->task, seed.seed);
+        for (const auto& [key, value] : seed.metrics) {
+          if (std::isfinite(value)) continue;
+          note("{}, {}: seed {} has no {} (it is no number) and is in no difference of it",
+               grid->name, task->task, seed.seed, key);
+        }
       }
     }
     for (const Difference& difference : differences(left, right)) {
@@ -184,6 +193,7 @@ class Comparing {
       note("{}: no seed has a figure on both sides: not compared", left.task);
       return;
     }
+    const std::size_t num_before = result_.figures.size();
     std::set<std::string> keys;
     for (const SeedFigures& seed : left.seeds) {
       for (const auto& [key, value] : seed.metrics) keys.insert(key);
@@ -192,6 +202,10 @@ class Comparing {
       const auto read = [&key](const SeedFigures& seed) { return of_metric(seed, key); };
       PairedFigure figure = paired(left.task, key, values_of(left, read), values_of(right, read));
       if (!figure.seeds.empty()) result_.figures.push_back(std::move(figure));
+    }
+    if (result_.figures.size() == num_before) {
+      note("{}: no metric has a figure on both sides: not compared", left.task);
+      return;
     }
     result_.costs.push_back({.task = left.task,
                              .left = mean_cost(left, score.seeds),

@@ -32,7 +32,7 @@ std::string name_of(const std::string& task) {
 
 std::vector<std::string> cells_of(const PairedFigure& figure) {
   return {name_of(figure.task),
-          figure.key,
+          markdown_cell(figure.key),
           fmt::format("{}", figure.seeds.size()),
           fmt::format("{:.4f}", figure.left),
           fmt::format("{:.4f}", figure.right),

@@ -11,6 +11,10 @@
 namespace switchyard::glue {
 namespace {
 
+// Differences of ratios of counts carry rounding of about 1e-16; those that are none by count are
+// never so near.
+constexpr double kSame = 1e-12;
+
 // Twice the rank by size of each, from 1, so that the means of ties are whole numbers as well.
 std::vector<std::size_t> doubled_ranks(const std::vector<double>& differences) {
   std::vector<std::size_t> order(differences.size());
@@ -21,7 +25,7 @@ std::vector<std::size_t> doubled_ranks(const std::vector<double>& differences) {
   std::vector<std::size_t> ranks(differences.size());
   for (std::size_t begin = 0; begin < order.size();) {
     std::size_t end = begin + 1;
-    while (end < order.size() && size(order[end]) == size(order[begin])) ++end;
+    while (end < order.size() && size(order[end]) - size(order[begin]) <= kSame) ++end;
     for (std::size_t i = begin; i < end; ++i) ranks[order[i]] = begin + 1 + end;
     begin = end;
   }
@@ -67,7 +71,7 @@ double resampled_mean(std::span<const double> values, std::uint32_t resample) {
 
 WilcoxonTest wilcoxon_signed_rank(std::span<const double> differences) {
   std::vector<double> pairs(differences.begin(), differences.end());
-  std::erase(pairs, 0.0);
+  std::erase_if(pairs, [](double difference) { return std::abs(difference) <= kSame; });
   const std::vector<std::size_t> ranks = doubled_ranks(pairs);
   std::size_t positive = 0;
   for (std::size_t i = 0; i < pairs.size(); ++i) positive += pairs[i] > 0.0 ? ranks[i] : 0;
