@@ -207,8 +207,8 @@ TEST(Results, TheJsonHoldsWhatComparesThemAndReadsBackTheSame) {
   SeedResult sound = mnli_seed(3, 0.41, kNan);
   sound.cost = TrainingCost{.tokens = 200, .flops = 0.1};
   const TaskResult result{.task = task_of("mnli"),
-                          .conditions = {.dev_rows = "d",
-                                         .training_rows = "t",
+                          .conditions = {.dev_rows = "00000000000000d0",
+                                         .training_rows = "00000000000000e0",
                                          .num_train_rows = 9,
                                          .max_length = 128,
                                          .epochs = 1.5},
