@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <chrono>
@@ -36,13 +35,6 @@ using GompParallel = void (*)(void (*function)(void*), void* data, unsigned num_
 
 GompParallel gomp_parallel() {
   return reinterpret_cast<GompParallel>(::dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-}
-
-// As libgomp counts them: without the quota of a cgroup.
-int num_cores_of_openmp() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
 }
 
 bool is_set(const char* name) {
@@ -125,8 +117,9 @@ void WaitingChoice::add(const LookAtCores& look) {
 
 SleepingWaits::SleepingWaits(int num_threads) {
   const GompParallel parallel = gomp_parallel();
-  // The thread that begins a team counts among the threads of the program already.
-  const int num_missing = num_cores_of_openmp() + 1 - num_threads;
+  // As libgomp counts cores, without the quota of a cgroup. The thread that begins a team counts
+  // among the threads of the program already.
+  const int num_missing = static_cast<int>(allowed_cores().size()) + 1 - num_threads;
   if (parallel == nullptr || num_missing <= 0) return;
   const auto team = static_cast<unsigned>(num_missing + 1);
   try {

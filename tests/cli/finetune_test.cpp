@@ -9,6 +9,7 @@
 #include <string>
 
 #include "cli/program_runs.h"
+#include "cli/tiny_grid.h"
 #include "switchyard/core/file.h"
 
 namespace switchyard {
@@ -19,41 +20,12 @@ using ::testing::HasSubstr;
 class FinetuneProgram : public ProgramRuns {
  protected:
   FinetuneProgram() : ProgramRuns(SWITCHYARD_BINARY_DIR, SWITCHYARD_SOURCE_DIR) {
-    fs::create_directories(folder_ / "glue/SST-2");
-    for (const auto& [name, count] : {std::pair{"train", 160}, std::pair{"dev", 23}}) {
-      std::ofstream file(folder_ / "glue/SST-2" / (std::string(name) + ".tsv"));
-      file << "sentence\tlabel\n";
-      for (int i = 0; i < count; ++i) {
-        file << "line " << i * i % 97 << (i % 3 == 0 ? " so good\t1\n" : " so poor\t0\n");
-      }
-    }
-    std::ofstream(folder_ / "encoder.yaml")
-        << "run: {dir: unused, seed: 3}\ndata: {path: unused}\ntrain: {steps: 1}\n"
-           "model: {type: encoder, hidden_size: 32, num_layers: 2, num_heads: 2, ffn_size: 48, "
-           "moe: {num_experts: 4, expert_size: 24, layers: [1]}}\n";
+    write_tiny_grid(folder_.path(), 160);
   }
 
   [[nodiscard]] Strings finetune(const std::string& output, const Strings& more = {}) const {
-    Strings arguments{"finetune",
-                      folder_ / "encoder.yaml",
-                      "--task",
-                      "sst2",
-                      "--data",
-                      folder_ / "glue",
-                      "--from",
-                      "none",
-                      "--tokenizer",
-                      "bytes",
-                      "--output",
-                      folder_ / output,
-                      "--seeds",
-                      "2",
-                      "finetune.epochs=3",
-                      "finetune.max_length=32",
-                      "train.global_batch_size=16",
-                      "train.checkpoint_every=1",
-                      "train.log_every=1",
-                      "train.early_stop_patience=0"};
+    Strings arguments = finetune_tiny_grid(folder_.path(), output);
+    arguments.emplace_back("train.early_stop_patience=0");
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }

@@ -3,12 +3,10 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
-#include <utility>
 
 #include "cli/mpi/launched.h"
+#include "cli/tiny_grid.h"
 #include "switchyard/core/file.h"
 
 namespace switchyard {
@@ -19,43 +17,14 @@ using ::testing::HasSubstr;
 class LaunchedFinetune : public LaunchedRanks {
  protected:
   LaunchedFinetune() : LaunchedRanks(SWITCHYARD_BINARY_DIR, SWITCHYARD_SOURCE_DIR) {
-    fs::create_directories(folder_ / "glue/SST-2");
-    for (const auto& [name, count] : {std::pair{"train", 320}, std::pair{"dev", 23}}) {
-      std::ofstream file(folder_ / "glue/SST-2" / (std::string(name) + ".tsv"));
-      file << "sentence\tlabel\n";
-      for (int i = 0; i < count; ++i) {
-        file << "line " << i * i % 97 << (i % 3 == 0 ? " so good\t1\n" : " so poor\t0\n");
-      }
-    }
-    std::ofstream(folder_ / "encoder.yaml")
-        << "run: {dir: unused, seed: 3}\ndata: {path: unused}\ntrain: {steps: 1}\n"
-           "model: {type: encoder, hidden_size: 32, num_layers: 2, num_heads: 2, ffn_size: 48, "
-           "moe: {num_experts: 4, expert_size: 24, layers: [1]}}\n";
+    write_tiny_grid(folder_.path(), 320);
   }
 
   [[nodiscard]] Strings finetune(const std::string& output, const Strings& flags) const {
     Strings command{"launch", "--nproc", "2"};
     command.insert(command.end(), flags.begin(), flags.end());
-    const Strings of_rank{"--",
-                          "finetune",
-                          folder_ / "encoder.yaml",
-                          "--task",
-                          "sst2",
-                          "--data",
-                          folder_ / "glue",
-                          "--from",
-                          "none",
-                          "--tokenizer",
-                          "bytes",
-                          "--output",
-                          folder_ / output,
-                          "--seeds",
-                          "2",
-                          "finetune.epochs=3",
-                          "finetune.max_length=32",
-                          "train.global_batch_size=16",
-                          "train.checkpoint_every=1",
-                          "train.log_every=1"};
+    command.emplace_back("--");
+    const Strings of_rank = finetune_tiny_grid(folder_.path(), output);
     command.insert(command.end(), of_rank.begin(), of_rank.end());
     return command;
   }
