@@ -258,7 +258,14 @@ fs::path pointed_at(const fs::path& checkpoints, const char* pointer) {
 }
 
 void point_at(const fs::path& folder, const char* pointer) {
-  write_file_atomically(folder.parent_path() / pointer, folder.filename().string() + "\n");
+  const fs::path file = folder.parent_path() / pointer;
+  std::error_code error;
+  if (fs::is_directory(fs::symlink_status(file, error))) {
+    throw StorageError(
+        fmt::format("{} is a folder; the name of a checkpoint is written there", file.string()),
+        "move that folder elsewhere");
+  }
+  write_file_atomically(file, folder.filename().string() + "\n");
 }
 
 Checkpoint Checkpoint::open(const fs::path& path) {

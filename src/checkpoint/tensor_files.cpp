@@ -103,6 +103,7 @@ TensorFiles::TensorFiles(std::string source, const std::vector<std::filesystem::
     mapped_.emplace_back(path);
     format::SafetensorsFile parsed =
         format::parse_safetensors(mapped_.back().bytes(), path.string());
+    mapped_.back().check_whole();
     for (auto& [name, view] : parsed.tensor) add(name, file_idx, std::move(view));
   }
   check_pieces();
@@ -281,6 +282,7 @@ void TensorFiles::copy(const Piece& piece, ElementRange range, const at::Tensor&
     }
     mapped_[piece.file_idx].release(part);
   }
+  mapped_[piece.file_idx].check_whole();
 }
 
 }  // namespace switchyard::checkpoint

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -178,7 +179,13 @@ void FlightRecord::keep_in(const fs::path& folder) {
 void FlightRecord::forget() {
   const std::scoped_lock lock(mutex_);
   if (descriptor_ < 0) return;
+  // The folder may have been moved, and its name be another run's.
+  struct stat named {};
+  struct stat ours {};
+  const bool is_ours = ::stat(file_.c_str(), &named) == 0 && ::fstat(descriptor_, &ours) == 0 &&
+                       named.st_dev == ours.st_dev && named.st_ino == ours.st_ino;
   ::close(std::exchange(descriptor_, -1));
+  if (!is_ours) return;
   std::error_code error;
   fs::remove(file_, error);
   fs::remove(file_.parent_path(), error);  // fails while another rank's is there

@@ -25,9 +25,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kLogName = "log.txt";
 constexpr const char* kEventsPrefix = "events.out.tfevents.";
-constexpr std::array<std::string_view, 6> kRunFiles = {
-    kResolvedConfigName, kDataFoldersName, "environment.json",
-    "metrics.jsonl",     kLogName,         kRunLockName};
+constexpr std::array<std::string_view, 7> kRunFiles = {
+    kResolvedConfigName, kDataFoldersName, "environment.json", "metrics.jsonl", kLogName,
+    kRunLockName,        kOriginName};
 
 // Calls `visit(entry)` until it returns true; false when it never does or the folder is unreadable.
 template <typename Visit>
@@ -43,6 +43,13 @@ bool any_entry(const fs::path& folder, const Visit& visit) {
 bool is_file(const fs::path& path) {
   std::error_code error;
   return fs::is_regular_file(path, error);
+}
+
+// Of the run of one seed of a finetune.
+bool is_finetune_result(const fs::path& file) {
+  const std::string name = file.filename().string();
+  return name == kSeedResultsName ||
+         (name.starts_with(kPredictionsPrefix) && name.ends_with(".tsv") && is_file(file));
 }
 
 // `switchyard pretrain ... > runs/a/out.txt` is no reason to refuse runs/a.
@@ -210,7 +217,8 @@ std::string owner_of_file(const fs::path& path) {
     return fmt::format("the {} '{}'", what, printable(owner.string()));
   };
   if (is_checkpoint(folder)) return called("checkpoint", folder);
-  if (holds_run(folder) && (one_of(kRunFiles) || name.starts_with(kEventsPrefix))) {
+  if (holds_run(folder) &&
+      (one_of(kRunFiles) || name.starts_with(kEventsPrefix) || is_finetune_result(real))) {
     return called("run", folder);
   }
   const std::string inside = folder.filename().string();

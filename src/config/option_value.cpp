@@ -123,6 +123,16 @@ std::optional<std::string> problem_of_path(const OptionSpec& option, const std::
   return std::nullopt;
 }
 
+// " (5 % is 0.05)" for "5%" and 5 where a share is expected.
+std::string as_share(const Range& range, const std::string& value) {
+  std::string digits = value;
+  while (digits.ends_with('%') || digits.ends_with(' ')) digits.pop_back();
+  const auto number = parse_number(digits);
+  const bool is_share = range.minimum == 0.0 && range.maximum == 1.0;
+  if (!is_share || !number || *number < 1.0 || !range.contains(*number / 100.0)) return {};
+  return fmt::format(" ({:g} % is {:g})", *number, *number / 100.0);
+}
+
 std::optional<std::string> problem_of_output(const std::string& value) {
   const std::string shown = printable(value);
   if (value.empty()) return "expected the path of a file, got nothing";
@@ -149,6 +159,8 @@ std::optional<std::string> problem_of_output(const std::string& value) {
   return std::nullopt;
 }
 
+}  // namespace
+
 bool is_path(ValueKind kind) {
   using enum ValueKind;
   constexpr std::array kPaths = {kFile, kFileOrStdin,   kInput,           kFolder,   kOutput,
@@ -156,7 +168,17 @@ bool is_path(ValueKind kind) {
   return std::find(kPaths.begin(), kPaths.end(), kind) != kPaths.end();
 }
 
-}  // namespace
+bool are_one_file(const std::string& a, const std::string& b) {
+  if (a == "-" || b == "-") return false;  // a standard stream
+  std::error_code error;
+  if (fs::exists(a, error) || fs::exists(b, error)) {
+    return fs::is_regular_file(a, error) && fs::equivalent(a, b, error) && !error;
+  }
+  const auto place = [&error](const std::string& path) {
+    return fs::weakly_canonical(fs::absolute(path, error), error);
+  };
+  return place(a) == place(b) && !error;
+}
 
 std::vector<std::string> parts_of_list(const std::string& value) {
   std::vector<std::string> parts;
@@ -191,13 +213,14 @@ std::optional<std::string> problem_of_value(const OptionSpec& option, const std:
       } else if (const auto whole = parse_integer(value)) {
         number = static_cast<double>(*whole);
       }
-      if (!number) {
+      const std::string percent = integer ? std::string() : as_share(option.range, value);
+      if (!number && percent.empty()) {
         return fmt::format("expected {}, got '{}'{}", integer ? "an integer" : "a number",
                            printable(value),
                            integer ? why_no_integer(value) : why_no_number(value));
       }
-      if (option.range.contains(*number)) return std::nullopt;
-      return fmt::format("must be {}, got {}", option.range.text(), value);
+      if (number && option.range.contains(*number)) return std::nullopt;
+      return fmt::format("must be {}, got {}{}", option.range.text(), value, percent);
     }
     case ValueKind::kBytes:
       if (parse_bytes(value)) return std::nullopt;

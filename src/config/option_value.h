@@ -13,6 +13,12 @@ namespace switchyard::config {
 [[nodiscard]] std::optional<std::string> problem_of_value(const OptionSpec& option,
                                                           const std::string& value);
 
+// Do values of this kind name a file or a folder?
+[[nodiscard]] bool is_path(ValueKind kind);
+
+// Is what is written to `a` written to the regular file `b`? Neither need exist.
+[[nodiscard]] bool are_one_file(const std::string& a, const std::string& b);
+
 // "a", "b" of "a,b".
 [[nodiscard]] std::vector<std::string> parts_of_list(const std::string& value);
 

@@ -34,6 +34,13 @@ const OptionSpec* find_flag(const VerbSpec& verb, std::string_view name) {
   return nullptr;
 }
 
+const OptionSpec* find_option(const VerbSpec& verb, std::string_view name) {
+  for (const OptionSpec& positional : verb.positionals) {
+    if (positional.name == name) return &positional;
+  }
+  return find_flag(verb, name);
+}
+
 bool looks_like_flag(const std::string& argument) {
   // A lone "-" is standard input; "-0.5" is a number.
   return argument.size() > 1 && argument[0] == '-' && !parse_number(argument);
@@ -59,6 +66,7 @@ class ArgumentParser {
     ParsedArguments parsed(verb_, values_, overrides_);
     if (parsed.wants_help()) return parsed;
     check_missing();
+    check_outputs();
     if (problems_.empty() && verb_.check != nullptr) verb_.check(parsed, problems_);
     if (!problems_.empty()) raise();
     return parsed;
@@ -174,6 +182,30 @@ class ArgumentParser {
     }
   }
 
+  // A file that is read or written by another option as well would be destroyed.
+  void check_outputs() {
+    struct Named {
+      std::string option;
+      std::string path;
+    };
+    std::vector<Named> others;
+    std::vector<Named> outputs;
+    for (const auto& [name, values] : values_) {
+      const OptionSpec* const option = find_option(verb_, name);
+      if (option == nullptr || !is_path(option->kind)) continue;
+      auto& named = option->kind == ValueKind::kOutput ? outputs : others;
+      for (const std::string& value : values) named.push_back({name, value});
+    }
+    for (const Named& output : outputs) {
+      for (const Named& other : others) {
+        if (!are_one_file(output.path, other.path)) continue;
+        problem(fmt::format("{}: '{}' is the file of {}, which it would destroy", output.option,
+                            printable(output.path), other.option));
+      }
+      others.push_back(output);
+    }
+  }
+
   const VerbSpec& verb_;
   std::span<const std::string> arguments_;
   std::size_t next_ = 0;
@@ -190,12 +222,9 @@ ParsedArguments::ParsedArguments(const VerbSpec& verb,
     : verb_(&verb), values_(values.begin(), values.end()), overrides_(std::move(overrides)) {}
 
 const OptionSpec& ParsedArguments::spec_of(std::string_view name) const {
-  for (const OptionSpec& positional : verb_->positionals) {
-    if (positional.name == name) return positional;
-  }
-  const OptionSpec* flag = find_flag(*verb_, name);
-  SWITCHYARD_CHECK(flag != nullptr, "verb '{}' has no option '{}'", verb_->name, name);
-  return *flag;
+  const OptionSpec* const option = find_option(*verb_, name);
+  SWITCHYARD_CHECK(option != nullptr, "verb '{}' has no option '{}'", verb_->name, name);
+  return *option;
 }
 
 bool ParsedArguments::has(std::string_view name) const {

@@ -2,49 +2,21 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
+#include "core/storage_error.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard {
 namespace {
 
 constexpr std::size_t kWriteBufferBytes = std::size_t{1} << 20;
-
-[[noreturn]] void throw_storage(const char* action, const std::filesystem::path& path,
-                                int error_number) {
-  std::string hint;
-  if (error_number == ENOSPC || error_number == EDQUOT) hint = "free some space on that disk";
-  if (error_number == EFBIG) hint = "a limit on the size of files is set; `ulimit -f` shows it";
-  if (error_number == EMFILE) hint = "a limit on open files is set; `ulimit -n` shows it";
-  const std::string what =
-      fmt::format("cannot {} {}: {}", action, path.string(), std::strerror(error_number));
-  if (error_number == ENOMEM)
-    throw OutOfMemoryError(what, "`ulimit -v` shows whether it is limited");
-  throw StorageError(what, hint);
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const noexcept { return value_; }
-
- private:
-  int value_;
-};
 
 // Writes everything or returns the errno.
 int write_all(int descriptor, const char* data, std::size_t size) {
@@ -204,51 +176,6 @@ void AppendFile::write(std::string_view bytes) {
     if (count <= 0) throw_storage("write", path_, count == 0 ? EIO : errno);
     pending_.erase(0, static_cast<std::size_t>(count));
   }
-}
-
-MappedFile::MappedFile(const std::filesystem::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) throw_storage("open", path, errno);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw_storage("open", path, errno);
-  if (S_ISDIR(status.st_mode)) throw_storage("open", path, EISDIR);
-  if (!S_ISREG(status.st_mode)) {
-    throw StorageError(fmt::format("cannot map {}: not a regular file", path.string()));
-  }
-  if (status.st_size == 0) return;
-  const auto size = static_cast<std::size_t>(status.st_size);
-  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-  if (address == MAP_FAILED) throw_storage("map", path, errno);
-  data_ = static_cast<const std::byte*>(address);
-  size_ = size;
-}
-
-MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
-}
-
-void MappedFile::release(std::span<const std::byte> part) const noexcept {
-  // Parts need not end where pages do: the last page is left to the part behind it.
-  static const auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const auto page_of = [this](const std::byte* place) {
-    return static_cast<std::size_t>(place - data_) / page_bytes;
-  };
-  if (part.empty()) return;
-  const std::size_t begin = page_of(part.data());
-  const std::size_t end = page_of(part.data() + part.size());
-  if (begin == end) return;
-  // Only advice: a failure leaves pages where they are.
-  (void)::madvise(const_cast<std::byte*>(data_) + begin * page_bytes, (end - begin) * page_bytes,
-                  MADV_DONTNEED);
-}
-
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
 }
 
 }  // namespace switchyard

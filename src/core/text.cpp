@@ -48,8 +48,10 @@ std::vector<std::string_view> words_of(std::string_view name) {
 }
 
 // The initials of its words, or beginnings of its first words.
-bool abbreviates(std::string_view name, std::string_view whole) {
-  if (name.size() < 2) return false;
+bool abbreviates(std::string_view given, std::string_view whole) {
+  if (given.size() < 2) return false;
+  std::string name(given);
+  std::transform(name.begin(), name.end(), name.begin(), &folded);
   const std::vector<std::string_view> words = words_of(whole);
   std::string initials;
   for (const std::string_view word : words) initials += word.substr(0, 1);

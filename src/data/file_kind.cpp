@@ -33,6 +33,7 @@ constexpr const char* kNone = "";
 constexpr std::array kMagics = {
     Magic{"\x1F\x8B"sv, 0, "gzip-compressed data", "zcat {}"},
     Magic{"\x28\xB5\x2F\xFD"sv, 0, "Zstandard-compressed data", "zstdcat {}"},
+    Magic{"\x37\xA4\x30\xEC"sv, 0, "a Zstandard dictionary", kNone},
     Magic{"\xFD\x37\x7A\x58\x5A\x00"sv, 0, "xz-compressed data", "xzcat {}"},
     Magic{"\x04\x22\x4D\x18"sv, 0, "LZ4-compressed data", "lz4cat {}"},
     Magic{"7z\xBC\xAF\x27\x1C"sv, 0, "a 7-Zip archive", "7z x -so {}"},
@@ -45,6 +46,13 @@ constexpr std::array kMagics = {
     Magic{"ARROW1"sv, 0, "an Arrow file", kNone},
     Magic{"SQLite format 3\0"sv, 0, "an SQLite database", kNone},
     Magic{"\x93NUMPY"sv, 0, "a NumPy array", kNone},
+    Magic{"\x89HDF\r\n\x1A\n"sv, 0, "an HDF5 file", kNone},
+    Magic{"Obj\x01"sv, 0, "an Avro file", kNone},
+    Magic{"GGUF\x03\0\0\0"sv, 0, "a GGUF model", kNone},
+    Magic{"\x80\x02"sv, 0, "a Python pickle", kNone},
+    Magic{"\x80\x03"sv, 0, "a Python pickle", kNone},
+    Magic{"\x80\x04\x95"sv, 0, "a Python pickle", kNone},
+    Magic{"\x80\x05\x95"sv, 0, "a Python pickle", kNone},
     Magic{"\x89PNG\r\n"sv, 0, "a PNG picture", kNone},
     Magic{"\xFF\xD8\xFF"sv, 0, "a JPEG picture", kNone},
     Magic{"\x7F"
@@ -57,8 +65,15 @@ constexpr std::array kMagics = {
     Magic{"\xFE\xFF"sv, 0, "UTF-16 text", "iconv -f UTF-16 -t UTF-8 {}"},
 };
 
+// What is compressed may be an archive, which only its name tells.
+bool is_named_as_tar(const std::string& path) {
+  constexpr std::array kEnds = {".tar.xz"sv, ".txz"sv, ".tar.bz2"sv, ".tbz2"sv};
+  return std::any_of(kEnds.begin(), kEnds.end(),
+                     [&path](std::string_view end) { return path.ends_with(end); });
+}
+
 FileKind made(const char* name, const char* command, const std::string& path) {
-  std::string filled = command;
+  std::string filled = is_named_as_tar(path) ? "tar -xOf {}" : command;
   if (const auto place = filled.find("{}"); place != std::string::npos) {
     filled.replace(place, 2, shell_path(path));
   }
@@ -75,6 +90,8 @@ FileKind kind_of_zip(std::string_view head, const std::string& path) {
   if (holds("[Content_Types].xml") || holds("word/")) {
     return made("a Word (docx) or other Office document", "pandoc -f docx -t plain {}", path);
   }
+  if (holds("/data.pkl") || holds("/byteorder")) return made("a PyTorch file", kNone, path);
+  if (holds(".npy")) return made("an archive of NumPy arrays", kNone, path);
   return made("a zip archive", "unzip -p {}", path);
 }
 

@@ -52,6 +52,13 @@ std::vector<bool> word_starts(std::span<const std::int32_t> tokens, const Tokeni
   return starts;
 }
 
+bool begins_with_space(std::int32_t token, const Tokenizer& tokenizer) {
+  if (token >= tokenizer.vocab_size()) return false;  // special
+  // Behind another token: where a text begins, no space is needed.
+  const std::string_view bytes = tokenizer.bytes_of(token, token);
+  return !bytes.empty() && is_space(bytes.front());
+}
+
 MaskedTokens mask_tokens(std::span<const std::int32_t> tokens, const std::vector<bool>& word_start,
                          const SpecialTokens& special, std::optional<std::int32_t> separator,
                          const MaskingOptions& options, std::int64_t sample) {

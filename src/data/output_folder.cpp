@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 #include "switchyard/config/folders.h"
@@ -36,6 +38,26 @@ void rename_or_throw(const fs::path& from, const fs::path& to) {
   if (error) {
     throw StorageError(
         fmt::format("cannot move {} to {}: {}", from.string(), to.string(), error.message()));
+  }
+}
+
+// Before the work: whatever may not be replaced is met when the new data set is whole already.
+void refuse_what_cannot_be_replaced(const fs::path& output) {
+  for (const std::string_view name : config::kDataSetFiles) {
+    const fs::path file = output / name;
+    std::error_code error;
+    if (fs::is_directory(fs::symlink_status(file, error))) {
+      throw UsageError(
+          fmt::format("--output: {} is a folder; a file of the data set goes there", file.string()),
+          "move that folder elsewhere, or choose a new one for the data set");
+    }
+    // The answer for a file that is marked as immutable; to one that is only read-only a rename
+    // does nothing.
+    if (::access(file.c_str(), W_OK) != 0 && errno == EPERM) {
+      throw StorageError(
+          fmt::format("--output: {} may not be replaced: {}", file.string(), std::strerror(EPERM)),
+          "`lsattr` shows whether it is marked as immutable");
+    }
   }
 }
 
@@ -120,6 +142,7 @@ OutputFolder::OutputFolder(const fs::path& output, bool overwrite) : output_(res
                        "--overwrite replaces it");
     }
   }
+  if (!is_new_) refuse_what_cannot_be_replaced(output_);
   const fs::path folder = is_new_ ? parent_of(output_) : output_;
   fs::create_directories(folder, error);
   temporary_ = folder / fmt::format("{}{}", marker_of(output_), ::getpid());
@@ -144,7 +167,15 @@ bool OutputFolder::replaces(const fs::path& canonical) const {
 void OutputFolder::publish() {
   publish_folder(temporary_, is_new_ ? output_ : output_ / config::kIncomingFolderName);
   temporary_.clear();
-  if (!is_new_) finish_replacing(output_);
+  if (is_new_) return;
+  try {
+    finish_replacing(output_);
+  } catch (const StorageError& error) {
+    throw StorageError(
+        fmt::format("{}; the new data set is whole and in use all the same", error.what()),
+        fmt::format("the rest of its files is in {}; the next prepare gives them their places",
+                    (output_ / config::kIncomingFolderName).string()));
+  }
 }
 
 }  // namespace switchyard::data

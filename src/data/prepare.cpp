@@ -235,7 +235,7 @@ std::vector<std::string> samples_of(const PreparedData& data, std::int64_t num_s
     const double place = (static_cast<double>(i) + 0.5) / static_cast<double>(num_samples);
     const auto begin =
         static_cast<std::int64_t>(place * static_cast<double>(train.num_tokens() - size));
-    train.read(begin, data.sidecar().vocab_size, ids);
+    data.read(Split::kTrain, begin, ids);
     if (data.tokenizer().kind() == "bytes") {
       samples.push_back(shown_piece(data.tokenizer().decode(ids)));
       continue;

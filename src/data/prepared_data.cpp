@@ -164,7 +164,13 @@ PreparedData::Tokens PreparedData::open_tokens(const fs::path& folder, Split spl
   MappedFile data(data_path);
   format::IndexedDataset dataset(index.bytes(), data.bytes(), index_path.string(),
                                  data_path.string());
+  index.check_whole();
   return {std::move(index), std::move(data), std::move(dataset)};
+}
+
+void PreparedData::read(Split split, std::int64_t position, std::span<std::int32_t> out) const {
+  tokens(split).dataset.read(position, sidecar_.vocab_size, out);
+  tokens(split).data.check_whole();
 }
 
 PreparedData PreparedData::open_once(const fs::path& folder) {

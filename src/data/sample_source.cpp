@@ -187,7 +187,7 @@ Sample SampleSource::get(std::int64_t global_index) const {
   const std::int64_t begin = window.begin;
   Sample sample;
   sample.token.resize(static_cast<std::size_t>(state_->sequence_length) + 1);
-  tokens.read(begin, data.sidecar().vocab_size, sample.token);
+  data.read(state_->split, begin, sample.token);
   const std::int64_t end = begin + state_->sequence_length;  // of the last label
   for (std::int64_t document = tokens.document_of(begin);
        document < tokens.num_documents() && tokens.document_begin(document) <= end; ++document) {

@@ -263,6 +263,7 @@ void SourceFiles::add_file(const std::string& name, const fs::path& path, bool v
         ++source.num_skipped;
         if (why_first_skipped_.empty()) why_first_skipped_ = error.what();
       });
+  plain.check_whole();
   num_skipped_ += source.num_skipped;
   if (source.num_documents == 0) {
     note(name, source.num_skipped == 0 ? "empty, nothing taken" : "every record was skipped");
@@ -283,6 +284,7 @@ MappedFile SourceFiles::decompressed(const SourceFile& source, MappedFile file) 
     AppendFile out(path, AppendFile::Mode::kCreateNew);
     format::decompress(as_text(file.bytes()), *source.compression, source.name,
                        [&](std::string_view part) { out.write(part); });
+    file.check_whole();
   }
   MappedFile plain(path);
   fs::remove(path);
@@ -381,6 +383,7 @@ void SourceFiles::for_each_document(const std::function<void(const Document&)>& 
           ++index;
         },
         [](const DataError&) {});
+    plain.check_whole();
   }
 }
 

@@ -12,7 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "switchyard/core/file.h"
+#include "switchyard/core/mapped_file.h"
 #include "switchyard/data/prepare.h"
 #include "switchyard/format/compressed.h"
 

@@ -11,8 +11,6 @@
 
 namespace switchyard::glue {
 
-inline constexpr const char* kResultsName = "eval_results.json";  // in a run, once it is finished
-
 // Initialised from the seed.
 [[nodiscard]] std::unique_ptr<model::Classifier> make_classifier(const config::Config& config,
                                                                  const Task& task);

@@ -65,18 +65,15 @@ Grid open_baseline_grid(const Grid& grid, std::int64_t num_ranks) {
   options.baseline.clear();
   options.submission = false;
   options.overrides = settings_of(grid.start);
+  // What is said of the model, its routers and their losses, here or in the file, is not of the
+  // baseline's; all else of the file is among the settings.
+  options.config_file.clear();
+  options.tokenizer.clear();
   const std::vector<std::string>& given = grid.options.overrides;
-  if (grid.options.from.empty()) {
-    // The file is a model's as well, and what is said of the model is not of the baseline's.
-    options.config_file.clear();
-    options.tokenizer.clear();
-    std::copy_if(given.begin(), given.end(), std::back_inserter(options.overrides),
-                 [](const std::string& text) {
-                   return !text.starts_with("model.") && !text.starts_with("data.");
-                 });
-  } else {
-    options.overrides.insert(options.overrides.end(), given.begin(), given.end());
-  }
+  std::copy_if(given.begin(), given.end(), std::back_inserter(options.overrides),
+               [](const std::string& text) {
+                 return !text.starts_with("model.") && !text.starts_with("data.");
+               });
   return open_grid(options, num_ranks);
 }
 
@@ -89,7 +86,7 @@ std::filesystem::path folder_of_rate(const Grid& grid, const PreparedTask& prepa
                                      double learning_rate) {
   const std::filesystem::path folder = grid.options.output / prepared.task.name;
   if (grid.start.config.finetune.learning_rates.empty()) return folder;
-  return folder / fmt::format("lr-{:g}", learning_rate);
+  return folder / fmt::format("lr-{}", learning_rate);
 }
 
 std::vector<config::Config> possible_runs(const Grid& grid, const PreparedTask& prepared) {

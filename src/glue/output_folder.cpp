@@ -2,7 +2,9 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "glue/seed_run.h"
 #include "switchyard/config/finetune_folder.h"
@@ -57,6 +59,27 @@ void check_kind(const fs::path& output) {
   throw UsageError(fmt::format("--output: '{}' is {}", shown, what), "choose a folder of its own");
 }
 
+// What a grid writes beside its runs, at their end or before: met only then, it would cost them.
+void check_nothing_in_the_way(const fs::path& output, const std::vector<PreparedTask>& tasks) {
+  std::error_code error;
+  const auto refuse = [](const fs::path& path, const char* is, const char* wanted) {
+    throw UsageError(fmt::format("--output: '{}' is {}; finetune puts {} there",
+                                 printable(path.string()), is, wanted),
+                     "move it away, or choose another --output");
+  };
+  for (const std::string_view name : config::kFinetuneFiles) {
+    if (fs::is_directory(output / name, error)) refuse(output / name, "a folder", "a file");
+  }
+  std::vector<std::string> folders = {config::kSubmissionFolderName, "baseline"};
+  for (const PreparedTask& prepared : tasks) folders.push_back(prepared.task.name);
+  for (const std::string& name : folders) {
+    const fs::path path = output / name;
+    if (fs::exists(path, error) && !fs::is_directory(path, error)) {
+      refuse(path, "a file", "a folder");
+    }
+  }
+}
+
 void check_start(const Json& noted, const Grid& grid) {
   const fs::path& output = grid.options.output;
   const std::string file = (output / config::kFinetuneName).string();
@@ -71,13 +94,15 @@ void check_rows(const Json& noted, const fs::path& output, const PreparedTask& p
                          const std::string& file) {
     if (noted.value(part, fingerprint) == fingerprint) return;
     throw UsageError(
-        fmt::format("{}: its runs had other {} rows than {} has now",
+        fmt::format("{}: its runs had other {} rows than are in {} now",
                     (output / prepared.task.name).string(), part, file),
         "the file, finetune.max_rows or finetune.max_length is another one: give what was there "
         "before, or choose another --output");
   };
   check(kTrain, prepared.data.train_fingerprint, prepared.train_file.string());
-  check(kDev, prepared.data.dev_fingerprint, prepared.dev_rows.front().file.string());
+  std::vector<std::string> dev_files;
+  for (const auto& rows : prepared.dev_rows) dev_files.push_back(rows.file.string());
+  check(kDev, prepared.data.dev_fingerprint, join(dev_files, " or "));
 }
 
 }  // namespace
@@ -85,6 +110,7 @@ void check_rows(const Json& noted, const fs::path& output, const PreparedTask& p
 void check_output(const Grid& grid, std::int64_t num_ranks) {
   const fs::path& output = grid.options.output;
   check_kind(output);
+  check_nothing_in_the_way(output, grid.tasks);
   const Json noted = noted_in(output);
   if (!noted.empty()) check_start(noted, grid);
   for (const PreparedTask& prepared : grid.tasks) {

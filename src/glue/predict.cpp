@@ -6,6 +6,7 @@
 #include "glue/classification_task.h"
 #include "glue/custom.h"
 #include "glue/fine_tuned.h"
+#include "switchyard/config/finetune_folder.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
@@ -24,13 +25,13 @@ namespace {
 
 // Of a finished run that came to something; the name of its task.
 std::string finished_task(const fs::path& run) {
-  const fs::path file = run / kResultsName;
+  const fs::path file = run / config::kSeedResultsName;
   const std::string name = file.string();
   std::error_code ignored;
   if (!fs::exists(file, ignored)) {
-    throw UsageError(
-        fmt::format("{} is no finished fine-tuning (no {})", run.string(), kResultsName),
-        "give a folder such as OUTPUT/mrpc/seed-1 of `switchyard finetune`");
+    throw UsageError(fmt::format("{} is no finished fine-tuning (no {})", run.string(),
+                                 config::kSeedResultsName),
+                     "give a folder such as OUTPUT/mrpc/seed-1 of `switchyard finetune`");
   }
   const format::Json json = format::parse_json(read_file(file), name);
   if (json.contains("diverged") && format::json_bool(json, "diverged", name)) {

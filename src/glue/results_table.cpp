@@ -147,7 +147,7 @@ std::string table_of_layers(const std::vector<TaskResult>& results) {
 
 std::string rates_text(const TaskResult& result) {
   std::vector<std::string> rates;
-  for (const auto& [rate, worth] : result.tried_rates) rates.push_back(fmt::format("{:g}", rate));
+  for (const auto& [rate, worth] : result.tried_rates) rates.push_back(fmt::format("{}", rate));
   return join(rates, ", ");
 }
 
@@ -159,7 +159,7 @@ std::string table_of_rates(const std::vector<TaskResult>& results) {
                         metric_name(result.task.metrics.front()));
     for (const auto& [rate, worth] : result.tried_rates) {
       const bool is_chosen = rate == result.learning_rate;
-      text += fmt::format(" {}{:g} {}{}", is_chosen ? "**" : "", rate, cell(worth),
+      text += fmt::format(" {}{} {}{}", is_chosen ? "**" : "", rate, cell(worth),
                           is_chosen ? "**" : "");
     }
     text += "\n";

@@ -14,6 +14,7 @@
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/comm/text.h"
 #include "switchyard/comm/watched.h"
+#include "switchyard/config/finetune_folder.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/resume.h"
@@ -54,7 +55,8 @@ bool changes_no_result(const config::Change& change) {
 void check_same_micro_steps(const config::Config& before, const config::Config& config,
                             std::int64_t num_ranks) {
   const std::int64_t ranks_before = train::num_ranks_of(config.run.dir).value_or(num_ranks);
-  const std::int64_t size_before = before.train.micro_batch_size * ranks_before;
+  const std::int64_t size_before =
+      train::micro_step_of(config.run.dir).value_or(before.train.micro_batch_size * ranks_before);
   const std::int64_t size = config.train.micro_batch_size * num_ranks;
   if (size_before == size) return;
   const std::string of_each = size_before % num_ranks == 0
@@ -143,7 +145,7 @@ Trained train(const SeedRun& run, const config::Config& config) {
   try {
     {
       std::optional<train::ReportAtEnd> report;
-      if (ranks.leads()) report.emplace(folder.path(), loop);
+      if (ranks.leads()) report.emplace(folder, loop);
       (void)loop.run();
     }
     loop.side_work().check_last();
@@ -192,7 +194,8 @@ void evaluate_best(const PreparedTask& prepared, const config::Config& config, S
     const std::vector<Row>& rows = prepared.dev_rows[i].rows;
     result.dev.push_back(judge(predicted, task, task.dev[i], rows));
     write_file_atomically(
-        fs::path(config.run.dir) / fmt::format("predictions{}.tsv", task.dev[i].suffix),
+        fs::path(config.run.dir) /
+            fmt::format("{}{}.tsv", config::kPredictionsPrefix, task.dev[i].suffix),
         predictions_text(rows, predicted.value));
     if (i > 0) continue;
     result.experts_per_token = predicted.experts_per_token();
@@ -213,7 +216,7 @@ void tell(const SeedResult& result, const Task& task) {
 
 // Leader only.
 std::string finished(const config::Config& config, std::int64_t num_ranks) {
-  const fs::path results = fs::path(config.run.dir) / kResultsName;
+  const fs::path results = fs::path(config.run.dir) / config::kSeedResultsName;
   if (!fs::exists(results)) return {};
   check_same_settings(config, num_ranks);
   log::info("{}: done already", config.run.dir);
@@ -233,7 +236,7 @@ std::string judge_and_write(const SeedRun& run, const config::Config& config,
                     .experts_per_token_of_layer = {}};
   if (!trained.diverged) evaluate_best(run.prepared, config, result);
   std::string text = to_json(result);
-  write_file_atomically(fs::path(config.run.dir) / kResultsName, text);
+  write_file_atomically(fs::path(config.run.dir) / config::kSeedResultsName, text);
   if (!trained.diverged) keep_only_best(config);
   tell(result, run.prepared.task);
   return text;
@@ -268,7 +271,7 @@ void check_seed_folder(const config::Config& config, std::int64_t num_ranks) {
 
 SeedResult run_seed(const SeedRun& run, const config::Config& config) {
   const bool leads = train::RunRanks(run.world).leads();
-  const std::string source = (fs::path(config.run.dir) / kResultsName).string();
+  const std::string source = (fs::path(config.run.dir) / config::kSeedResultsName).string();
   std::string text = comm::text_of_first(run.world, leads ? finished(config, run.world.size()) : "",
                                          "results of a seed");
   if (text.empty()) {

@@ -176,6 +176,16 @@ void check_pooling(const config::Config& config) {
                    "choose last or mean");
 }
 
+// A rate has a folder of its own.
+void check_learning_rates(const config::Config& config) {
+  std::vector<double> rates = config.finetune.learning_rates;
+  std::sort(rates.begin(), rates.end());
+  const auto twice = std::adjacent_find(rates.begin(), rates.end());
+  if (twice == rates.end()) return;
+  throw UsageError(fmt::format("finetune.learning_rates: {} is there twice", *twice),
+                   "list every rate once");
+}
+
 data::Tokenizer tokenizer_of(const std::string& name) {
   if (name == "bytes") return data::Tokenizer::byte_level();
   return data::Tokenizer::load(name);
@@ -250,6 +260,7 @@ config::Config config_of(const FinetuneOptions& options, std::int64_t num_ranks)
 Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   Start start = options.from.empty() ? from_scratch(options) : from_checkpoint(options);
   check_pooling(start.config);
+  check_learning_rates(start.config);
   Origins in_file;
   if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
   start.has_own_micro_batch = Said{in_file, options.overrides}.at_all(kMicroBatch);
@@ -268,8 +279,8 @@ Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
 }
 
 std::vector<std::string> settings_of(const Start& start) {
-  constexpr std::array<std::string_view, 4> kGroups = {"optim.", "schedule.", "train.",
-                                                       "finetune."};
+  constexpr std::array<std::string_view, 5> kGroups = {"optim.", "schedule.", "train.", "finetune.",
+                                                       "parallel."};
   const auto follows = [&start](const std::string& key) {
     if (key == kMicroBatch) return !start.has_own_micro_batch;
     if (key == kWarmup) return !start.has_own_warmup;

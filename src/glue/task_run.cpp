@@ -32,7 +32,7 @@ double worth_of(const SeedResult& result, const Task& task) {
 void tell_that_no_rate_is_left(const TaskResult& result, std::uint64_t seed,
                                std::int64_t num_diverged) {
   std::vector<std::string> rates;
-  for (const auto& [rate, worth] : result.tried_rates) rates.push_back(fmt::format("{:g}", rate));
+  for (const auto& [rate, worth] : result.tried_rates) rates.push_back(fmt::format("{}", rate));
   const std::int64_t num_rates = std::ssize(rates);
   const std::string how =
       num_diverged == num_rates ? "diverged"
@@ -73,7 +73,7 @@ std::optional<double> choose_learning_rate(const SeedRun& run, const Grid& grid,
     return std::nullopt;
   }
   if (leads) {
-    log::info("{}: learning rate {:g} did best on dev", prepared.task.folder, result.learning_rate);
+    log::info("{}: learning rate {} did best on dev", prepared.task.folder, result.learning_rate);
   }
   return result.learning_rate;
 }

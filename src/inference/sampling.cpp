@@ -25,9 +25,9 @@ void check_logits(std::span<const double> logits) {
     return std::isnan(logit) || (std::isinf(logit) && logit > 0.0);
   });
   if (bad != logits.end()) {
-    throw NonFiniteError(
-        fmt::format("the model's output for token {} is {}", bad - logits.begin(), *bad),
-        "these weights give no sound output; use an earlier checkpoint");
+    throw NonFiniteError(fmt::format("the model's output for token {} is {}", bad - logits.begin(),
+                                     std::isnan(*bad) ? "not a number" : "infinite"),
+                         "these weights give no sound output; use an earlier checkpoint, RUN@STEP");
   }
 }
 

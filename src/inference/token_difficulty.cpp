@@ -44,8 +44,11 @@ std::vector<std::int64_t> positions_in_word(const model::Batch& batch,
     const std::vector<std::int32_t> sequence(token + begin, token + end);
     const std::vector<bool> starts = data::word_starts(sequence, tokenizer);
     for (std::size_t t = begin; t < end; ++t) {
-      // Only a separator says that nothing of a word was before it.
-      const bool begins = t == begin ? sequence[0] == tokenizer.separator_id() : starts[t - begin];
+      // What was before a window is not known: only a separator, or white space of the token's own,
+      // says that it was nothing of the word.
+      const bool begins = t == begin ? sequence[0] == tokenizer.separator_id() ||
+                                           data::begins_with_space(sequence[0], tokenizer)
+                                     : starts[t - begin];
       const std::int64_t before = t == begin ? 0 : position_T[t - 1];
       position_T[t] = begins ? 1 : before + (before > 0 ? 1 : 0);
     }

@@ -55,7 +55,7 @@ RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder&
               const ResumePoint* point) {
   const bool has_checkpoint = point != nullptr && point->checkpoint.has_value();
   if (!parts.config.run.from.empty() && !has_checkpoint) {
-    begin_from(parts.config, parts.training.tokenizer(), folder.path() / kOriginName,
+    begin_from(parts.config, parts.training.tokenizer(), folder.path() / config::kOriginName,
                groups.world(), model_of(parts));
   }
   const std::unique_ptr<Task> task = make_pretraining_task(parts);
@@ -66,7 +66,7 @@ RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder&
   RunResult result;
   {
     std::optional<ReportAtEnd> report;
-    if (leads(groups.world())) report.emplace(folder.path(), loop);
+    if (leads(groups.world())) report.emplace(folder, loop);
     result = loop.run();
   }
   loop.side_work().check_last();

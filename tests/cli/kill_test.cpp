@@ -108,7 +108,7 @@ TEST_F(Killed, ASignalSavesTheStepAndTheResumedRunEndsAsIfThereHadBeenNone) {
   ASSERT_EQ(run(pretrain("whole", {})), 0) << messages();
   Strings command = pretrain("stopped", {});
   int stopped = 0;
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU}) {
     Program program(program_, command, folder_ / "messages.txt");
     // Once it is past its start.
     const fs::path metrics = folder_ / "stopped/metrics.jsonl";

@@ -24,6 +24,22 @@ TEST(Document, DuplicateGroupIsAnError) {
               ElementsAre("x.yaml:15:1: duplicate key 'run' (first on line 1)"));
 }
 
+// A line about something missing that is there would be a second problem of one mistake.
+TEST(Document, WhatAGroupHasInItsSecondPlaceIsNotMissing) {
+  EXPECT_THAT(
+      problems_of(
+          "data: {path: d}\nrun:\n  seed: 1\nmodel:\n  hidden_size: 8\nrun:\n"
+          "  dir: a\nmodel:\n  num_layers: 1\n  num_heads: 2\n  ffn_size: 8\ntrain: {steps: 1}\n"),
+      ElementsAre("x.yaml:6:1: duplicate key 'run' (first on line 2)",
+                  "x.yaml:8:1: duplicate key 'model' (first on line 4)"));
+  EXPECT_THAT(
+      problems_of("data: {path: d}\nrun:\nmodel:\n  hidden_size: 8\n  num_layers: 1\n"
+                  "  moe: {num_experts: 2}\nrun: {dir: a}\nmodel:\n  num_heads: 2\n  ffn_size: 8\n"
+                  "  moe: {expert_size: 4}\ntrain: {steps: 1}\n"),
+      ElementsAre("x.yaml:7:1: duplicate key 'run' (first on line 2)",
+                  "x.yaml:8:1: duplicate key 'model' (first on line 3)"));
+}
+
 TEST(Document, SyntaxErrorHasAPositionAndHidesFollowUpErrors) {
   const auto problems = problems_of("run:\n  dir: [a, b\ntrain:\n  steps: 1\n");
   ASSERT_EQ(problems.size(), 1U);

@@ -55,6 +55,45 @@ TEST_F(Options, OutputMayNotDestroyTheResultsOfFinetune) {
   EXPECT_EQ(problem_of("report", {at("run"), "--output", at("out/page.html")}), "");
 }
 
+TEST_F(Options, OutputMayNotDestroyWhatAFineTunedRunIsReadFor) {
+  std::filesystem::create_directories(folder_ / "run");
+  for (const char* name : {"config.resolved.yaml", "predictions.tsv", "predictions_mm.tsv"}) {
+    write_file_atomically(folder_ / "run" / name, "");
+  }
+  write_file_atomically(folder_ / "rows.tsv", "");
+  const auto problem = [this](const char* name) {
+    return problem_of("predict", {at("run"), "--input", at("rows.tsv"), "--output", at(name)});
+  };
+  for (const char* name : {"run/eval_results.json", "run/origin.json", "run/predictions.tsv",
+                           "run/predictions_mm.tsv"}) {
+    EXPECT_THAT(problem(name), HasSubstr("which it would destroy")) << name;
+  }
+  for (const char* name : {"run/predictions-of-mine.tsv", "labels.tsv", "predictions.tsv"}) {
+    EXPECT_EQ(problem(name), "") << name;
+  }
+}
+
+TEST_F(Options, OutputMayBeNeitherAnInputNorAnotherOutput) {
+  std::filesystem::create_directories(folder_ / "run");
+  write_file_atomically(folder_ / "run/config.resolved.yaml", "");
+  write_file_atomically(folder_ / "rows.tsv", "");
+  std::filesystem::create_symlink("rows.tsv", folder_ / "link");
+  std::filesystem::create_hard_link(folder_ / "rows.tsv", folder_ / "hard");
+  for (const char* name : {"rows.tsv", "./rows.tsv", "link", "hard"}) {
+    EXPECT_THAT(problem_of("predict", {at("run"), "--input", at("rows.tsv"), "--output", at(name)}),
+                HasSubstr("is the file of --input, which it would destroy"))
+        << name;
+  }
+  EXPECT_EQ(problem_of("predict", {at("run"), "--input", "-", "--output", "-"}), "");
+  const auto curves = [this](const std::string& table, const std::string& svg) {
+    return problem_of("compare", {at("run"), at("run"), "--output", table, "--svg", svg});
+  };
+  EXPECT_THAT(curves(at("new"), at("run/../new")), HasSubstr("--svg: "));
+  EXPECT_THAT(curves(at("rows.tsv"), at("link")), HasSubstr("which it would destroy"));
+  EXPECT_EQ(curves(at("new.md"), at("new.svg")), "");
+  EXPECT_EQ(curves("/dev/null", "/dev/null"), "");
+}
+
 // Before the work, not after it.
 TEST_F(Options, AnOutputThatIsALinkToNowhereIsRefused) {
   write_file_atomically(folder_ / "run/config.resolved.yaml", "");

@@ -95,7 +95,7 @@ TEST_F(Options, EveryMistakeIsReportedAtOnce) {
       ElementsAre(
           "--input: no such file '" + at("absent") + "'",
           "--tokenizer: the number of pieces in 'bpe:5' must be an integer in [300, 1000000]",
-          "--validation: must be in [0, 1), got 1.5",
+          "--validation: must be in [0, 1), got 1.5 (1.5 % is 0.015)",
           "--split: must be one of auto, document, tail, got 'documents' (did you mean "
           "'document'?)",
           "unknown flag '--smaples' (did you mean '--samples'?)", "--samples: given more than once",

@@ -6,7 +6,9 @@
 #include <ostream>
 #include <string>
 
+#include "config/yaml/other_names.h"
 #include "loading.h"
+#include "switchyard/config/field_table.h"
 
 namespace switchyard::config {
 namespace {
@@ -367,6 +369,24 @@ TEST(Rules, AnAbbreviatedKeyFindsTheWholeOne) {
                           testing::HasSubstr("did you mean 'optim.learning_rate'?"),
                           testing::HasSubstr("did you mean 'sequence_length'?"),
                           testing::HasSubstr("did you mean 'warmup_steps'?")));
+}
+
+TEST(Rules, WhatOtherFrameworksCallAKeyOrAValueFindsOurs) {
+  const auto hints = [](const std::vector<std::string>& ours) {
+    std::vector<testing::Matcher<std::string>> matchers;
+    for (const std::string& name : ours) {
+      matchers.push_back(testing::HasSubstr("did you mean '" + name + "'?"));
+    }
+    return testing::ElementsAreArray(matchers);
+  };
+  EXPECT_THAT(problems_of_minimal({"train.batch_size=4", "train.max_steps=9", "steps=9",
+                                   "model.d_model=8", "model.moe.top_k=2", "optim.LR=1",
+                                   "train.device=gpu", "train.precision=bfloat16"}),
+              hints({"train.global_batch_size", "train.steps", "train.steps", "model.hidden_size",
+                     "model.moe.router.k", "learning_rate", "cuda", "bf16"}));
+  for (const auto& [theirs, ours] : other_key_names()) {
+    EXPECT_NE(find_field(ours), nullptr) << ours << ", called " << theirs << " elsewhere";
+  }
 }
 
 TEST(Rules, WrongValueDrawsNoSecondErrorAboutTheSameKey) {

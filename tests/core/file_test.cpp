@@ -137,7 +137,6 @@ TEST_F(FileTest, ReadingAMissingFileOrAFolderNamesThePath) {
     EXPECT_THAT(error.what(), testing::EndsWith("absent: No such file or directory"));
   }
   EXPECT_THROW((void)read_file(folder_), StorageError);
-  EXPECT_THROW(MappedFile{folder_}, StorageError);
 }
 
 TEST_F(FileTest, FilesWithoutASizeAreReadToTheEnd) {
@@ -174,39 +173,6 @@ TEST_F(FileTest, WhatAFullDiskRefusesOfAppendedBytesFollowsOnceInOrder) {
   file.write("four\n");
   EXPECT_TRUE(file.is_complete());
   EXPECT_EQ(read_file(folder_ / "log"), "one\ntwo\nthree\nfour\n");
-}
-
-TEST_F(FileTest, MapShowsTheBytesAndMoves) {
-  write_file_atomically(folder_ / "a", "mapped");
-  MappedFile first(folder_ / "a");
-  MappedFile second(std::move(first));
-  ASSERT_EQ(second.bytes().size(), 6U);
-  EXPECT_EQ(static_cast<char>(second.bytes()[5]), 'd');
-  MappedFile third;
-  EXPECT_TRUE(third.bytes().empty());
-  third = std::move(second);
-  EXPECT_EQ(third.bytes().size(), 6U);
-}
-
-TEST_F(FileTest, PartsOfAMapThatWereReleasedReadTheSameAgain) {
-  std::string text(100'000, '\0');
-  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 11 % 241);
-  write_file_atomically(folder_ / "a", text);
-  const MappedFile file(folder_ / "a");
-  const auto bytes = file.bytes();
-  for (const auto& [begin, size] : {std::pair<std::size_t, std::size_t>{0, text.size()},
-                                    {1, 4095},
-                                    {1, 4096},
-                                    {5000, 90'000},
-                                    {7, 0}}) {
-    file.release(bytes.subspan(begin, size));
-    EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), text);
-  }
-}
-
-TEST_F(FileTest, EmptyFileMapsToAnEmptySpan) {
-  write_file_atomically(folder_ / "a", "");
-  EXPECT_TRUE(MappedFile(folder_ / "a").bytes().empty());
 }
 
 TEST_F(FileTest, AFolderIsPublishedOverNothingOrAnEmptyFolderOnly) {

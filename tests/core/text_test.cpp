@@ -64,6 +64,7 @@ TEST(AbbreviatedName, InitialsAndBeginningsOfWordsWhenOnlyOneFits) {
   EXPECT_EQ(abbreviated_name("lr", keys), "learning_rate");
   EXPECT_EQ(abbreviated_name("learn-rate", keys), "learning_rate");
   EXPECT_EQ(abbreviated_name("seq_len", keys), "sequence_length");
+  EXPECT_EQ(abbreviated_name("LR", keys), "learning_rate");
   EXPECT_EQ(abbreviated_name("w", keys), "");
   EXPECT_EQ(abbreviated_name("we", keys), "weight_decay");
   const std::vector<std::string> twice = {"max_steps", "max_size"};

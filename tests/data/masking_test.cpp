@@ -29,6 +29,13 @@ MaskedTokens mask(const std::vector<std::int32_t>& row, const MaskingOptions& op
   return mask_tokens(row, {}, kSpecial, separator, options, sample);
 }
 
+TEST(WordStarts, OnlyATokensOwnSpaceSaysThatAWordBeginsWithIt) {
+  const auto tokenizer = Tokenizer::byte_level();
+  for (const char c : {' ', '\n', '\t', '\r'}) EXPECT_TRUE(begins_with_space(c, tokenizer));
+  EXPECT_FALSE(begins_with_space('a', tokenizer));
+  EXPECT_FALSE(begins_with_space(*tokenizer.separator_id(), tokenizer));
+}
+
 TEST(Masking, SpecialTokensComeBehindThePieces) {
   EXPECT_EQ(kSpecial.mask, 1000);
   EXPECT_EQ(kSpecial.cls, 1001);

@@ -76,6 +76,21 @@ TEST_F(PrepareOutput, AnInputThatWouldBeReplacedIsRefused) {
   EXPECT_EQ(read_file(folder_ / "dd/tokenizer.json"), before);
 }
 
+// Met only when its file gets its place, it would be an error although the new data set is in use.
+TEST_F(PrepareOutput, AFolderWhereAFileGoesIsRefusedBeforeTheWork) {
+  const std::string book = file("book.txt", "a book of some length\n");
+  (void)prepare_into("out", {book});
+  const std::string before = read_file(folder_ / "out/data.json");
+  fs::create_directories(folder_ / "out/tokenizer.model/mine");
+  EXPECT_THAT(
+      [&] {
+        (void)prepare_into("out", {book, file("more.txt", "more text\n")});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("out/tokenizer.model is a folder")));
+  EXPECT_EQ(read_file(folder_ / "out/data.json"), before);
+  EXPECT_FALSE(fs::exists(folder_ / "out" / config::kIncomingFolderName));
+}
+
 TEST_F(PrepareOutput, LinksToFoldersStayLinks) {
   const std::string book = file("book.txt", "a book\n");
   fs::create_directories(folder_ / "far/empty");

@@ -87,10 +87,35 @@ TEST(FileKind, EveryKindIsNamedWithTheCommandThatMakesTextOfIt) {
   }
 }
 
+TEST(FileKind, WhatHoldsNoTextIsNamedWithoutACommand) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"\x37\xA4\x30\xEC rest"s, "a Zstandard dictionary"},
+      {"PK\x03\x04\x00\x00"s + "model/data.pkl", "a PyTorch file"},
+      {"PK\x03\x04\x14\x00"s + "ids.npy", "an archive of NumPy arrays"},
+      {"\x80\x02}q\x00"s, "a Python pickle"},
+      {"\x80\x04\x95\x0b"s, "a Python pickle"},
+      {"\x89HDF\r\n\x1A\n"s, "an HDF5 file"},
+      {"GGUF\x03\0\0\0"s, "a GGUF model"}};
+  for (const auto& [bytes, name] : cases) {
+    const auto kind = foreign_kind(bytes, "x");
+    ASSERT_TRUE(kind.has_value()) << name;
+    EXPECT_EQ(kind->name, name);
+    EXPECT_EQ(kind->command, "");
+  }
+}
+
+TEST(FileKind, TheNameTellsWhetherWhatIsCompressedIsAnArchive) {
+  const std::string xz = "\xFD"s + "7zXZ\0"s;
+  EXPECT_EQ(foreign_kind(xz, "a.txz")->command, "tar -xOf a.txz");
+  EXPECT_EQ(foreign_kind(xz, "a.tar.xz")->command, "tar -xOf a.tar.xz");
+  EXPECT_EQ(foreign_kind(xz, "tar.txt.xz")->command, "xzcat tar.txt.xz");
+}
+
 TEST(FileKind, TextIsText) {
   for (const std::string& text :
        {""s, "a"s, "\xEF\xBB\xBFtext"s, "PK is a name"s, "PAR1 is a word\n"s, "BZhang wrote this"s,
-        "7z, a program"s, "a\0b\0"s, "nul \0 inside a line of some length"s, "{\"text\": 1}"s}) {
+        "7z, a program"s, "GGUF is a format"s, "Object"s, "a\0b\0"s,
+        "nul \0 inside a line of some length"s, "{\"text\": 1}"s}) {
     EXPECT_FALSE(foreign_kind(text, "x").has_value()) << text;
   }
 }

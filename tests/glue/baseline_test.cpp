@@ -110,6 +110,31 @@ TEST_F(FinetuneBaseline, OfAnotherCheckpointItGetsTheSeedsAndTheSettingsThatNobo
   EXPECT_TRUE(differences(figures_of(result), *result.baseline).empty());
 }
 
+// It is there to be compared with another router.
+TEST_F(FinetuneBaseline, KeepsItsOwnRoutersAndTheirLosses) {
+  write("settings.yaml",
+        "model:\n  dropout: 0.25\n  moe:\n    loss: {load_balance: 0.5}\n    router: {type: top_k, "
+        "k: 1}\n"
+        "optim: {eps: 1e-6}\n");
+  options_.config_file = folder_ / "settings.yaml";
+  options_.overrides.emplace_back("model.moe.loss.z=0.25");
+  options_.baseline = folder_ / "run";
+  (void)finetune(options_);
+  const config::Config before = config::load(folder_ / "run/config.resolved.yaml", {}).config;
+  const config::Config run =
+      config::load(folder_ / "out/sst2/seed-7/config.resolved.yaml", {}).config;
+  const config::Config baseline =
+      config::load(folder_ / "out/baseline/sst2/seed-7/config.resolved.yaml", {}).config;
+  EXPECT_EQ(run.model.moe.loss.z, 0.25);
+  EXPECT_EQ(run.model.moe.loss.load_balance, 0.5);
+  EXPECT_FALSE(run.model.moe.router == before.model.moe.router);
+  EXPECT_TRUE(baseline.model.moe.router == before.model.moe.router);
+  EXPECT_EQ(baseline.model.moe.loss.z, before.model.moe.loss.z);
+  EXPECT_EQ(baseline.model.moe.loss.load_balance, before.model.moe.loss.load_balance);
+  EXPECT_EQ(baseline.model.dropout, 0.25) << "how it is trained is the same";
+  EXPECT_EQ(training_of("out/sst2/seed-7"), training_of("out/baseline/sst2/seed-7"));
+}
+
 TEST_F(FinetuneBaseline, JudgedOnOtherDevRowsItIsRefusedBeforeAnythingIsTrained) {
   (void)finetune(options_);
   options_.baseline = options_.output;

@@ -70,6 +70,33 @@ TEST_F(FinetuneSettings, DevChoosesALearningRateAndAllSeedsTakeIt) {
   EXPECT_EQ(fs::last_write_time(folder_ / "out/sst2/lr-1e-07/seed-7/metrics.jsonl"), time);
 }
 
+TEST_F(FinetuneSettings, RatesThatAreNearlyTheSameHaveFoldersOfTheirOwn) {
+  pretrain();
+  options_.overrides.emplace_back("finetune.learning_rates=[1e-3, 1.0000001e-3]");
+  EXPECT_EQ(finetune(options_)[0].tried_rates.size(), 2U);
+  EXPECT_TRUE(fs::exists(folder_ / "out/sst2/lr-0.001/seed-7/eval_results.json"));
+  EXPECT_TRUE(fs::exists(folder_ / "out/sst2/lr-0.0010000001/seed-7/eval_results.json"));
+  options_.overrides.back() = "finetune.learning_rates=[1e-3, 2e-3, 0.001]";
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("finetune.learning_rates: 0.001 is there twice"));
+}
+
+// Met at the end, it would cost the runs before.
+TEST_F(FinetuneSettings, WhatIsInTheWayOfAFileOrAFolderIsRefusedBeforeAnythingIsTrained) {
+  pretrain();
+  for (const char* folder : {"results.md", "results.json", "report.html"}) {
+    fs::create_directories(folder_ / "out" / folder);
+    EXPECT_THAT(problem<UsageError>(), AllOf(HasSubstr(folder), HasSubstr("is a folder")))
+        << folder;
+    fs::remove(folder_ / "out" / folder);
+  }
+  for (const char* file : {"sst2", "submission", "baseline"}) {
+    write(std::string("out/") + file, "mine");
+    EXPECT_THAT(problem<UsageError>(), AllOf(HasSubstr(file), HasSubstr("is a file"))) << file;
+    EXPECT_EQ(read_file(folder_ / "out" / file), "mine");
+    fs::remove(folder_ / "out" / file);
+  }
+}
+
 TEST_F(FinetuneSettings, WhereEveryLearningRateDivergesThatIsAnErrorAndOtherTasksGoOn) {
   pretrain();
   options_.tasks = parse_tasks("sst2,stsb");

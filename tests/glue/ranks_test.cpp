@@ -128,6 +128,25 @@ TEST_F(FinetuneRanks, OtherRanksGoOnWithAGridInTheMiddleOfASeed) {
   EXPECT_THAT(read_file(folder_ / "two/log.txt"), Not(HasSubstr("micro-steps of")));
 }
 
+// The config of two ranks is written after their environment.
+TEST_F(FinetuneRanks, AKillBetweenTheFilesOfAStartIsNoOtherSetting) {
+  FinetuneOptions options = this->options("two");
+  options.num_seeds = 1;
+  (void)on_ranks(1, options);
+  const fs::path run = folder_ / "two/sst2/seed-3";
+  fs::remove(run / "eval_results.json");
+  format::Json environment = format::parse_json(read_file(run / "environment.json"), "environment");
+  EXPECT_EQ(environment["ranks"], "1x1");
+  EXPECT_EQ(environment["micro_step"], 16);
+  environment["ranks"] = "2x1";
+  write_file_atomically(run / "environment.json", format::json_text(environment));
+  EXPECT_NO_THROW((void)on_ranks(2, options));
+  environment["micro_step"] = 32;
+  write_file_atomically(run / "environment.json", format::json_text(environment));
+  fs::remove(run / "eval_results.json");
+  EXPECT_THROW((void)on_ranks(2, options), UsageError);
+}
+
 TEST_F(FinetuneRanks, OtherMicroStepsAreNotTheSameSettings) {
   const auto with_micro_batch = [this](const char* size) {
     FinetuneOptions options = this->options("two", {std::string("train.micro_batch_size=") + size});

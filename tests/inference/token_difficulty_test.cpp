@@ -43,14 +43,16 @@ TEST(LossBins, HoldEveryLossBetweenTheirEnds) {
 
 TEST(PositionsInWord, CountThePiecesFromTheWordsBeginning) {
   const auto tokenizer = data::Tokenizer::byte_level();
-  // The first window begins within a word for all that is known, the second after a separator.
+  // The first window begins within a word for all that is known, the second after a separator, the
+  // third with a space.
   data::Sample first = window_of("ab cde\nf.");
   data::Sample second = window_of("?abc  de.");
   second.token[0] = *tokenizer.separator_id();
-  const std::vector<data::Sample> windows{first, second};
+  const std::vector<data::Sample> windows{first, second, window_of(" bc defg.")};
   const model::MicroBatch micro = make_batch(windows, {});
   EXPECT_THAT(positions_in_word(micro.batch, tokenizer), ElementsAre(0, 0, 1, 1, 2, 3, 1, 1,  //
-                                                                     1, 1, 2, 3, 1, 1, 1, 2));
+                                                                     1, 1, 2, 3, 1, 1, 1, 2,  //
+                                                                     1, 1, 2, 1, 1, 2, 3, 4));
 }
 
 class TokenDifficultyOfTwoLayers : public ::testing::Test {

@@ -21,7 +21,7 @@
 #include <string>
 #include <vector>
 
-#include "switchyard/core/file.h"
+#include "switchyard/core/mapped_file.h"
 #include "switchyard/format/safetensors.h"
 
 namespace switchyard::checkpoint {

@@ -9,6 +9,9 @@ namespace switchyard::config {
 
 inline constexpr const char* kFinetuneName = "finetune.json";
 inline constexpr const char* kSubmissionFolderName = "submission";
+// In the run of one seed, once it is finished.
+inline constexpr const char* kSeedResultsName = "eval_results.json";
+inline constexpr const char* kPredictionsPrefix = "predictions";  // predictions.tsv, and others
 // All files that a finetune keeps in the folder itself.
 inline constexpr std::array<std::string_view, 5> kFinetuneFiles = {
     kFinetuneName, "results.md", "results.json", "report.html", "log.txt"};

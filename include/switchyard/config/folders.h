@@ -18,6 +18,8 @@ inline constexpr const char* kCheckpointManifestName = "manifest.json";
 inline constexpr const char* kCheckpointsFolderName = "checkpoints";
 inline constexpr const char* kSamplesFolderName = "samples";
 inline constexpr const char* kRunLockName = "run.lock";
+// Of a run that began from another one's weights: which checkpoint they are of, by name and hash.
+inline constexpr const char* kOriginName = "origin.json";
 
 // All that `prepare` ever writes into a folder; whatever else is there belongs to somebody else.
 inline constexpr std::array<std::string_view, 7> kDataSetFiles = {

@@ -1,4 +1,4 @@
-// Whole-file reading, read-only mapping and atomic writing.
+// Whole-file reading and atomic writing; core/mapped_file.h maps.
 #pragma once
 
 #include <cstddef>
@@ -70,27 +70,6 @@ class AppendFile {
   std::filesystem::path path_;
   int descriptor_ = -1;
   std::string pending_;
-};
-
-// Read-only memory map of a file; an empty file gives an empty span.
-class MappedFile {
- public:
-  MappedFile() = default;
-  explicit MappedFile(const std::filesystem::path& path);
-  ~MappedFile();
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
-  // After reading `part` of bytes(): the process no longer holds its pages. Reading it again is
-  // valid and fetches them again.
-  void release(std::span<const std::byte> part) const noexcept;
-
- private:
-  const std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
 };
 
 }  // namespace switchyard

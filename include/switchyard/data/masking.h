@@ -29,6 +29,9 @@ struct MaskedTokens {
 [[nodiscard]] std::vector<bool> word_starts(std::span<const std::int32_t> tokens,
                                             const Tokenizer& tokenizer);
 
+// Does the token itself begin with white space, so that nothing of its word is before it?
+[[nodiscard]] bool begins_with_space(std::int32_t token, const Tokenizer& tokenizer);
+
 // max(1, round(rate * n)) of the n tokens that are neither special nor `separator`, drawn without
 // repetition; none when n is 0. Of them 80 % become special.mask, 10 % any piece of the vocabulary,
 // 10 % stay. With whole words, words are taken in a random order as long as they fit into that

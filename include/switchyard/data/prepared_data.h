@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "switchyard/config/folders.h"
-#include "switchyard/core/file.h"
+#include "switchyard/core/mapped_file.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/format/indexed_dataset.h"
 
@@ -68,8 +69,11 @@ class PreparedData {
   [[nodiscard]] const Sidecar& sidecar() const { return sidecar_; }
   [[nodiscard]] const Tokenizer& tokenizer() const { return tokenizer_; }
   [[nodiscard]] const format::IndexedDataset& dataset(Split split) const {
-    return split == Split::kTrain ? train_.dataset : validation_.dataset;
+    return tokens(split).dataset;
   }
+  // As dataset(split).read(), with the vocabulary of the tokenizer. Throws DataError, also where
+  // the file became shorter since it was opened.
+  void read(Split split, std::int64_t position, std::span<std::int32_t> out) const;
 
  private:
   friend PreparedData open_prepared(const std::filesystem::path& folder);
@@ -78,6 +82,9 @@ class PreparedData {
     MappedFile data;
     format::IndexedDataset dataset;
   };
+  [[nodiscard]] const Tokens& tokens(Split split) const {
+    return split == Split::kTrain ? train_ : validation_;
+  }
   static PreparedData open_once(const std::filesystem::path& folder);
   static Tokens open_tokens(const std::filesystem::path& folder, Split split);
   PreparedData(std::filesystem::path folder, Sidecar sidecar, Tokenizer tokenizer, Tokens train,

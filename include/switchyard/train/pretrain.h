@@ -19,7 +19,7 @@ namespace switchyard::train {
 //   StorageError    three checkpoints in a row could not be written;
 //   NonFiniteError  train.max_skipped_steps steps in a row were skipped, or the last one was;
 //   OutOfMemoryError  a step did not fit: the steps before it were saved;
-//   PreemptedError  after SIGINT, SIGTERM, SIGHUP or SIGUSR1: the step was finished and saved;
+//   PreemptedError  after a signal of StopSignal: the step was finished and saved;
 // and, once all is trained and saved, what made the last evaluation, sample or record fail.
 RunResult pretrain(const config::Config& config);
 // The same as one of several ranks, which all call it with equal configs and see the same files.

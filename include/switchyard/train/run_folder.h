@@ -39,6 +39,11 @@ class RunFolder {
   [[nodiscard]] std::filesystem::path metrics_file() const { return path_ / "metrics.jsonl"; }
   [[nodiscard]] std::filesystem::path log_file() const { return path_ / "log.txt"; }
 
+  // Before anything is written or removed in the middle of a run: throws StorageError where the
+  // folder that was opened no longer has its name, so that nothing of another one is touched.
+  // Without a lock (another rank) there is nothing to go by.
+  void check_in_place() const;
+
   // config.resolved.yaml, with a checksum in its last line: from here on the folder holds a run.
   void write_config(std::string_view yaml) const;
   // Is config.resolved.yaml what write_config() wrote? False after an edit by hand, and for runs of

@@ -1,5 +1,5 @@
-// SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask for a stop that loses nothing: the step is finished and
-// saved.
+// SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask for a stop that loses nothing: the step
+// is finished and saved.
 #pragma once
 
 #include <string>

@@ -137,7 +137,9 @@ int run_evaluate(const config::ParsedArguments& arguments) {
   write_stdout(arguments.has("--json") ? as_json(result, model, text_path)
                                        : as_lines(result, model));
   if (!std::isfinite(result.loss)) {
-    throw NonFiniteError("the loss is not finite", "the checkpoint holds damaged weights");
+    throw NonFiniteError(
+        "the loss is not finite",
+        "these weights give no sound output; evaluate an earlier checkpoint, RUN@STEP");
   }
   return kExitDone;
 }

@@ -33,14 +33,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
 
 volatile std::sig_atomic_t num_signals = 0;
 volatile pid_t starter = 0;  // mpirun, or minus the process group of the ranks
 
 // The ranks save and stop at SIGUSR1, which mpirun passes on to them. At a SIGTERM mpirun ends them
 // at once, and so does a rank itself when it is its second signal.
-void pass_on(int /*signal*/) {
+void pass_on(int signal) {
+  if (num_signals > 0 && signal == SIGXCPU) return;  // again and again, behind a soft limit
   num_signals = num_signals + 1;
   if (starter != 0) ::kill(starter, num_signals == 1 ? SIGUSR1 : SIGTERM);
 }

@@ -17,11 +17,11 @@ struct Launch {
   bool on_gpus = false;                         // ranks talk over NCCL, not over MPI
 };
 
-// Starts the ranks, those on CPUs with mpirun, passes signals on (SIGINT, SIGTERM, SIGHUP and
-// SIGUSR1 ask for a stop that saves; a second one ends the ranks), starts them again after one of
-// them died, and returns the exit code of the last start: of the first rank that failed, 77 when
-// one was killed. When this process dies the ranks end. Throws UsageError where mpirun is needed
-// and not there.
+// Starts the ranks, those on CPUs with mpirun, passes signals on (SIGINT, SIGTERM, SIGHUP,
+// SIGUSR1, SIGUSR2 and SIGXCPU ask for a stop that saves; a second one ends the ranks), starts them
+// again after one of them died, and returns the exit code of the last start: of the first rank that
+// failed, 77 when one was killed. When this process dies the ranks end. Throws UsageError where
+// mpirun is needed and not there.
 int launch(const Launch& what);
 
 }  // namespace switchyard::cli

@@ -120,6 +120,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   // As if a key had been read whose value is of no interest.
   void skip_entry() {
+    open_.back().key.clear();
     open_.back().has_key = true;
     open_.back().skips_value = true;
   }
@@ -169,6 +170,26 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
+  static Node* named(std::vector<Node>& items, const std::string& key) {
+    const auto found = std::find_if(items.begin(), items.end(),
+                                    [&key](const Node& item) { return item.key == key; });
+    return found == items.end() ? nullptr : &*found;
+  }
+
+  // The rest of a group that is there twice, so that nothing of it counts as missing.
+  static void merge(Node& first, Node second) {
+    if (second.kind != Node::Kind::kMap) return;
+    if (first.kind == Node::Kind::kNull) first.kind = Node::Kind::kMap;
+    if (first.kind != Node::Kind::kMap) return;
+    for (Node& item : second.items) {
+      if (Node* const same = named(first.items, item.key)) {
+        merge(*same, std::move(item));
+      } else {
+        first.items.push_back(std::move(item));
+      }
+    }
+  }
+
   void attach(Node node) {
     if (open_.empty()) {
       root_ = std::move(node);
@@ -180,7 +201,10 @@ class TreeBuilder : public YAML::EventHandler {
       return;
     }
     parent.has_key = false;
-    if (parent.skips_value) return;
+    if (parent.skips_value) {
+      if (Node* const first = named(parent.node.items, parent.key)) merge(*first, std::move(node));
+      return;
+    }
     // An empty value is at the next token for yaml-cpp, which may be lines away.
     if (node.kind == Node::Kind::kNull) node.position = parent.key_position;
     node.key = std::move(parent.key);

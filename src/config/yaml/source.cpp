@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "config/yaml/other_names.h"
 #include "config/yaml/plain_text.h"
 #include "config/yaml/value.h"
 #include "switchyard/core/text.h"
@@ -246,6 +247,9 @@ std::string key_suggestion(std::string_view group, std::string_view name) {
   if (known) return {};  // the right name one level too deep
   std::string near = suggestion(name, names);
   if (!near.empty()) return near;
+  if (const std::string_view ours = key_called_elsewhere(name); !ours.empty()) {
+    return fmt::format(" (did you mean '{}'?)", ours);
+  }
   // The right name in the wrong group.
   std::vector<std::string> leaves;
   for (const Field& field : all_fields()) {

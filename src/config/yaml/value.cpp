@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "config/yaml/other_names.h"
 #include "config/yaml/plain_text.h"
 #include "switchyard/core/text.h"
 
@@ -347,7 +348,10 @@ std::string why_no_integer(std::string_view text) {
 }
 
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {
-  std::string nearest = nearest_name(name, candidates);
+  std::string nearest(value_called_elsewhere(name));
+  if (std::find(candidates.begin(), candidates.end(), nearest) == candidates.end()) {
+    nearest = nearest_name(name, candidates);
+  }
   if (nearest.empty()) nearest = abbreviated_name(name, candidates);
   return nearest.empty() ? std::string() : fmt::format(" (did you mean '{}'?)", nearest);
 }

@@ -11,9 +11,6 @@
 
 namespace switchyard::train {
 
-// In a run's folder: which checkpoint its weights are of, by name and by hash.
-inline constexpr const char* kOriginName = "origin.json";
-
 // Fills the model from the checkpoint of config.run.from, tensor by tensor and bit for bit, and the
 // state of routers that mean what they meant there. `tokenizer`: of the data. `notes`: the file
 // that the leader of a new run writes; where it is there already, the checkpoint is the one that it

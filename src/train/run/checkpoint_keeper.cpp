@@ -1,11 +1,13 @@
 #include "train/run/checkpoint_keeper.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
@@ -14,10 +16,12 @@
 namespace switchyard::train {
 namespace fs = std::filesystem;
 
-CheckpointKeeper::CheckpointKeeper(fs::path folder, std::int64_t keep_last, Clock seconds)
+CheckpointKeeper::CheckpointKeeper(fs::path folder, std::int64_t keep_last, Clock seconds,
+                                   Check check_place)
     : folder_(std::move(folder)),
       keep_last_(keep_last),
       seconds_(std::move(seconds)),
+      check_place_(std::move(check_place)),
       last_attempt_seconds_(seconds_()) {}
 
 double CheckpointKeeper::seconds_of_this_process() {
@@ -31,9 +35,20 @@ bool CheckpointKeeper::is_due() const {
 
 std::string CheckpointKeeper::describe_saved() const {
   if (saved_step_ == last_step_) return saved_.string();
-  const std::string sound = last_.empty() ? "no checkpoint of this run is sound"
-                                          : "the newest sound one is " + last_.string();
+  std::string sound = last_.empty() ? "no checkpoint of this run is sound"
+                                    : "the newest sound one is " + last_.string();
+  if (!last_.empty() && !is_confirmed_) sound += unconfirmed();
   return fmt::format("{} (its loss or its weights are not finite; {})", saved_.string(), sound);
+}
+
+// Its own update may have ruined the weights while they are finite yet.
+std::string CheckpointKeeper::unconfirmed() const {
+  std::string text = ", with which no loss was finite yet";
+  const std::vector<fs::path> steps = checkpoint::steps_in(folder_);
+  const auto last = std::find(steps.begin(), steps.end(), last_);
+  if (last == steps.begin() || last == steps.end()) return text;
+  const auto older = config::step_in_name(std::prev(last)->filename().string());
+  return older ? text + fmt::format("; --from {} goes further back", *older) : text;
 }
 
 void CheckpointKeeper::start_from(const checkpoint::Checkpoint& checkpoint) {
@@ -100,6 +115,7 @@ void CheckpointKeeper::check_last_save() const {
 
 void CheckpointKeeper::mark_best() {
   try {
+    check_place_();
     checkpoint::point_at(last_, checkpoint::kBest);
   } catch (const StorageError& error) {
     log::warning("{}", error.what());
@@ -119,6 +135,12 @@ fs::path CheckpointKeeper::best() const {
 
 void CheckpointKeeper::remove_old() const {
   fs::path best_step;
+  try {
+    check_place_();
+  } catch (const StorageError& error) {
+    log::warning("{}; no old checkpoint is removed", error.what());
+    return;
+  }
   try {
     best_step = checkpoint::pointed_at(folder_, checkpoint::kBest);
   } catch (const DataError& error) {

@@ -19,10 +19,13 @@ inline constexpr double kTimesASave = 50.0;
 
 class CheckpointKeeper {
  public:
-  // `seconds`: a clock that only goes forward.
+  // `seconds`: a clock that only goes forward. `check_place` throws StorageError where nothing may
+  // be removed in the folder, as it is another one by now.
   using Clock = std::function<double()>;
-  CheckpointKeeper(std::filesystem::path folder, std::int64_t keep_last,
-                   Clock seconds = &seconds_of_this_process);
+  using Check = std::function<void()>;
+  CheckpointKeeper(
+      std::filesystem::path folder, std::int64_t keep_last,
+      Clock seconds = &seconds_of_this_process, Check check_place = [] {});
 
   // The run goes on from this checkpoint.
   void start_from(const checkpoint::Checkpoint& checkpoint);
@@ -61,13 +64,16 @@ class CheckpointKeeper {
   [[nodiscard]] bool is_due() const;
   [[nodiscard]] std::filesystem::path best() const;  // empty when none is marked
 
- private:
   static double seconds_of_this_process();
+
+ private:
+  [[nodiscard]] std::string unconfirmed() const;
   void remove_old() const;
 
   std::filesystem::path folder_;
   std::int64_t keep_last_;
   Clock seconds_;
+  Check check_place_;
   double last_attempt_seconds_;  // on the clock: the end of the last save
   double save_seconds_ = 0.0;    // that training waited for it
   std::filesystem::path last_;

@@ -25,6 +25,7 @@ namespace {
 
 constexpr const char* kFileName = "environment.json";
 constexpr const char* kRanks = "ranks";
+constexpr const char* kMicroStep = "micro_step";
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
@@ -59,6 +60,7 @@ Environment measure_environment(const config::Config& config, std::int64_t num_r
   environment.peak_flops = static_cast<double>(num_ranks) * peak.per_second;
   environment.measured_peak_flops = static_cast<double>(num_ranks) * peak.measured;
   environment.peak_is_of_data_sheet = peak.is_of_data_sheet;
+  environment.micro_step = num_ranks * config.train.micro_batch_size;
   const HostFacts host = read_host_facts();
   environment.facts = {
       {"switchyard", kVersion},
@@ -99,11 +101,22 @@ std::optional<std::int64_t> num_ranks_of(const std::filesystem::path& run) {
   }
 }
 
+std::optional<std::int64_t> micro_step_of(const std::filesystem::path& run) {
+  const std::filesystem::path file = run / kFileName;
+  try {
+    return format::json_integer(format::parse_json(read_file(file), file.string()), kMicroStep,
+                                kFileName);
+  } catch (const Error&) {  // as above
+    return std::nullopt;
+  }
+}
+
 std::string Environment::to_json() const {
   format::Json json;
   for (const auto& [name, value] : facts) json[name] = value;
   json["peak_flops"] = peak_flops;
   json["measured_peak_flops"] = measured_peak_flops;
+  json[kMicroStep] = micro_step;
   return format::json_text(json, 2) + "\n";
 }
 

@@ -16,6 +16,7 @@ struct Environment {
   double peak_flops = 0.0;           // see ops::peak_flops; 0 where memory did not suffice
   double measured_peak_flops = 0.0;  // beside it
   bool peak_is_of_data_sheet = false;
+  std::int64_t micro_step = 0;  // sequences that all ranks together compute at a time
   std::map<std::string, std::string> facts;
 
   [[nodiscard]] std::string to_json() const;
@@ -31,5 +32,7 @@ struct Environment {
 [[nodiscard]] std::optional<std::int64_t> num_ranks_in(std::string_view ranks);
 // Of those that last worked in a run, by its environment.json; none where that does not say.
 [[nodiscard]] std::optional<std::int64_t> num_ranks_of(const std::filesystem::path& run);
+// Likewise the size of their micro-steps. One file tells it: of two, a kill may leave one behind.
+[[nodiscard]] std::optional<std::int64_t> micro_step_of(const std::filesystem::path& run);
 
 }  // namespace switchyard::train

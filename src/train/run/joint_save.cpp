@@ -43,10 +43,11 @@ std::optional<std::uint64_t> available_memory() {
 }  // namespace
 
 JointSave::JointSave(comm::Communicator& world, const fs::path& checkpoints,
-                     checkpoint::SaveRequest request)
-    : world_(world), request_(std::move(request)) {
+                     checkpoint::SaveRequest request, std::function<void()> check_place)
+    : world_(world), request_(std::move(request)), check_place_(std::move(check_place)) {
   if (world_.rank() == 0) {
     try {
+      check_place_();
       started_ =
           std::make_unique<checkpoint::StartedSave>(checkpoints, request_.step, request_.is_sound);
       folder_ = started_->folder();
@@ -140,6 +141,7 @@ fs::path JointSave::finish() {
                      .xxh3 = digest["xxh3"].get<std::string>()};
     }
   }
+  check_place_();
   return started_->finish(request_, std::move(files));
 }
 

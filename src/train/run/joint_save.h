@@ -5,6 +5,7 @@
 #include <atomic>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -19,9 +20,11 @@ class JointSave {
  public:
   // A collective. The leader, rank 0, makes the folder; where it cannot, nothing is written and
   // finish() throws what was wrong. `world` must outlive this. Of `request` the others use the plan
-  // and the step.
-  JointSave(comm::Communicator& world, const std::filesystem::path& checkpoints,
-            checkpoint::SaveRequest request);
+  // and the step. `check_place` is asked on the leader before anything is made or published, and
+  // throws StorageError where that may not be.
+  JointSave(
+      comm::Communicator& world, const std::filesystem::path& checkpoints,
+      checkpoint::SaveRequest request, std::function<void()> check_place = [] {});
   // What is not finished is given up: waits until nobody writes here any more, and on the leader
   // removes the folder.
   ~JointSave() { given_up_ = true; }
@@ -52,6 +55,7 @@ class JointSave {
 
   comm::Communicator& world_;
   checkpoint::SaveRequest request_;
+  std::function<void()> check_place_;
   std::unique_ptr<checkpoint::StartedSave> started_;  // on the leader
   std::exception_ptr cannot_start_;                   // on the leader
   std::filesystem::path folder_;                      // empty: there is none

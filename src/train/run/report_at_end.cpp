@@ -1,19 +1,19 @@
 #include "train/run/report_at_end.h"
 
-#include <utility>
+#include <filesystem>
 
 #include "switchyard/core/log.h"
 #include "switchyard/telemetry/report.h"
 
 namespace switchyard::train {
 
-ReportAtEnd::ReportAtEnd(std::filesystem::path run, RunLoop& loop)
-    : run_(std::move(run)), loop_(loop) {}
+ReportAtEnd::ReportAtEnd(const RunFolder& run, RunLoop& loop) : run_(run), loop_(loop) {}
 
 ReportAtEnd::~ReportAtEnd() {
   loop_.side_work().attempt("writing report.html", loop_.step(), [this] {
-    const std::filesystem::path page = run_ / telemetry::kReportName;
-    telemetry::write_report(run_, page);
+    run_.check_in_place();
+    const std::filesystem::path page = run_.path() / telemetry::kReportName;
+    telemetry::write_report(run_.path(), page);
     log::info("report:  {}", page.string());
   });
 }

@@ -1,8 +1,7 @@
 // The page about a run, written when the run ends.
 #pragma once
 
-#include <filesystem>
-
+#include "switchyard/train/run_folder.h"
 #include "train/run/run_loop.h"
 
 namespace switchyard::train {
@@ -11,14 +10,14 @@ namespace switchyard::train {
 // an error. A page that cannot be written counts among the failures of the loop's side work.
 class ReportAtEnd {
  public:
-  // `loop` must outlive this.
-  ReportAtEnd(std::filesystem::path run, RunLoop& loop);
+  // Both must outlive this.
+  ReportAtEnd(const RunFolder& run, RunLoop& loop);
   ~ReportAtEnd();
   ReportAtEnd(const ReportAtEnd&) = delete;
   ReportAtEnd& operator=(const ReportAtEnd&) = delete;
 
  private:
-  std::filesystem::path run_;
+  const RunFolder& run_;
   RunLoop& loop_;
 };
 

@@ -63,7 +63,7 @@ void remove_start(const fs::path& path, const fs::path& topmost_new) {
     fs::remove(path / folder, error);
   }
   for (const char* file : {"environment.json", config::kDataFoldersName, "metrics.jsonl", "log.txt",
-                           config::kRunLockName}) {
+                           config::kOriginName, config::kRunLockName}) {
     fs::remove(path / file, error);
   }
   if (topmost_new.empty()) return;
@@ -140,11 +140,21 @@ RunFolder::RunFolder(RunFolder&& other) noexcept
       started_here_(other.started_here_) {}
 
 RunFolder::~RunFolder() {
-  if (lock_ && started_here_ && !config::holds_run(path_)) remove_start(path_, topmost_new_);
+  const bool is_ours = lock_ && started_here_ && lock_->is_in_place();
+  if (is_ours && !config::holds_run(path_)) remove_start(path_, topmost_new_);
 }
 
 std::string RunFolder::left_by() const {
   return lock_ ? lock_->left_by() : std::string();
+}
+
+void RunFolder::check_in_place() const {
+  if (!lock_ || lock_->is_in_place()) return;
+  throw StorageError(
+      fmt::format("{} is no longer the folder that this run began in: it was moved, removed or "
+                  "replaced",
+                  path_.string()),
+      "move it back; until then nothing is written there");
 }
 
 fs::path RunFolder::config_file() const {
@@ -152,6 +162,7 @@ fs::path RunFolder::config_file() const {
 }
 
 void RunFolder::write_config(std::string_view yaml) const {
+  check_in_place();
   write_file_atomically(config_file(), with_checksum(yaml));
 }
 
@@ -161,14 +172,17 @@ bool RunFolder::has_config_as_written() const {
 }
 
 void RunFolder::write_data_folders(std::string_view yaml) const {
+  check_in_place();
   write_file_atomically(path_ / config::kDataFoldersName, yaml);
 }
 
 void RunFolder::write_environment(std::string_view json) const {
+  check_in_place();
   write_file_atomically(path_ / "environment.json", json);
 }
 
 void RunFolder::write_sample(std::int64_t step, std::string_view text) const {
+  check_in_place();
   write_file_atomically(sample_file(step), text);
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -64,6 +65,13 @@ std::string this_machine() {
   return host_name();
 }
 
+// Device and inode; zeros where nothing is.
+std::pair<std::uint64_t, std::uint64_t> id_of(const fs::path& folder) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) != 0) return {0, 0};
+  return {status.st_dev, status.st_ino};
+}
+
 UsageError in_use(const std::string& by, const fs::path& folder) {
   return UsageError(fmt::format("process {} is working in the run folder {}", by, folder.string()),
                     "wait for it, or choose another folder with run.dir=...");
@@ -98,7 +106,7 @@ bool beats_go_on(const fs::path& file, const Holder& holder, std::chrono::millis
 }  // namespace
 
 RunLock::RunLock(const fs::path& folder, const Options& options)
-    : file_(folder / config::kRunLockName) {
+    : folder_(folder), folder_id_(id_of(folder)), file_(folder / config::kRunLockName) {
   const std::string machine = options.machine.empty() ? this_machine() : options.machine;
   holder_ = Holder{std::to_string(::getpid()), host_name(), machine, ""}.text();
   descriptor_ = open_locked(file_, folder);
@@ -136,6 +144,10 @@ RunLock::~RunLock() {
   ::close(descriptor_);
 }
 
+bool RunLock::is_in_place() const {
+  return id_of(folder_) == folder_id_;
+}
+
 void RunLock::write_beat(std::uint64_t number) const {
   // In place: who reads meanwhile sees the holder. A shared file system keeps what is written to
   // itself for a while, unless it is told not to.
@@ -155,8 +167,11 @@ void RunLock::beat(const std::stop_token& stop, std::chrono::milliseconds every)
   for (std::uint64_t number = 1;; ++number) {
     stopped_.wait_for(lock, stop, every, [&] { return stop.stop_requested(); });
     if (stop.stop_requested()) return;
-    // Whoever took this process for dead works in the folder now; nothing more may be written.
-    if (const auto holder = holder_in(file_); holder && holder->text() != holder_) {
+    // Whoever took this process for dead works in the folder now; nothing more may be written. (Not
+    // so where it is another folder by now that has its name: RunFolder::check_in_place.)
+    const bool was_in_place = is_in_place();
+    const auto holder = holder_in(file_);
+    if (was_in_place && holder && holder->text() != holder_ && is_in_place()) {
       write_last_words(
           fmt::format("process {} took over {}", holder->name(), file_.string()).c_str());
       std::_Exit(kExitStorage);

@@ -9,6 +9,7 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace switchyard::train {
 
@@ -36,11 +37,15 @@ class RunLock {
   // The process that had it last and ended without letting go: "4711", or "4711 on node3"; empty
   // when there is none.
   [[nodiscard]] const std::string& left_by() const { return left_by_; }
+  // Is the folder still the one under its name? Not where it was moved away or replaced.
+  [[nodiscard]] bool is_in_place() const;
 
  private:
   void write_beat(std::uint64_t number) const;
   void beat(const std::stop_token& stop, std::chrono::milliseconds every);
 
+  std::filesystem::path folder_;
+  std::pair<std::uint64_t, std::uint64_t> folder_id_;  // its device and inode
   std::filesystem::path file_;
   std::string holder_;  // what the file says of this process, without the beat
   int descriptor_ = -1;

@@ -52,7 +52,7 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
       statistics_(statistics_options(config, task, environment_.peak_flops)),
       warnings_(config, ranks_.count()),
       records_(leads() ? &folder : nullptr, side_work_),
-      saves_(config, groups, ranks_, folder.checkpoints()),
+      saves_(config, groups, ranks_, folder),
       checkpoints_(saves_.keeper()) {
   const std::int64_t num_bytes = ranks_.sum(
       static_cast<std::int64_t>(checkpoint::bytes_of(saves_.plan(task_.model(), trainer_))),
@@ -88,6 +88,7 @@ void RunLoop::begin() {
   first_tokens_ = statistics_.totals().tokens;
   start_ = Clock::now();
   if (!leads()) return;
+  folder_.check_in_place();
   // Not before: a folder where nothing could start stays free, a run that could not be resumed
   // keeps its config.
   // And one that has nothing to do keeps what it was made with.

@@ -37,13 +37,14 @@ class Patience {
 }  // namespace
 
 RunSaves::RunSaves(const config::Config& config, parallel::RankGroups& groups, RunRanks& ranks,
-                   std::filesystem::path folder)
+                   const RunFolder& folder)
     : config_(config),
       groups_(groups),
       world_(groups.world()),
       ranks_(ranks),
-      keeper_(folder, config.train.keep_last),
-      folder_(std::move(folder)) {}
+      keeper_(folder.checkpoints(), config.train.keep_last,
+              &CheckpointKeeper::seconds_of_this_process, [&folder] { folder.check_in_place(); }),
+      folder_(folder) {}
 
 checkpoint::WritePlan RunSaves::plan(model::Model& model, Trainer& trainer) const {
   const auto is_ours = [this](const ops::Parameter& parameter) {
@@ -75,7 +76,8 @@ void RunSaves::begin(checkpoint::SaveRequest request, bool beside) {
   wait();
   const auto start = std::chrono::steady_clock::now();
   const Patience patience(world_, config_.parallel);
-  under_way_ = std::make_unique<JointSave>(world_, folder_, std::move(request));
+  under_way_ = std::make_unique<JointSave>(world_, folder_.checkpoints(), std::move(request),
+                                           [this] { folder_.check_in_place(); });
   // Where one has no memory for a copy all wait for it, with the patience that a save has.
   if (beside && !ranks_.any(!under_way_->copy(), "copy of a checkpoint")) {
     under_way_->write_beside();

@@ -4,13 +4,13 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 
 #include "switchyard/comm/communicator.h"
 #include "switchyard/config/config.h"
 #include "switchyard/model/model.h"
 #include "switchyard/parallel/rank_groups.h"
+#include "switchyard/train/run_folder.h"
 #include "switchyard/train/trainer.h"
 #include "train/run/checkpoint_keeper.h"
 #include "train/run/joint_save.h"
@@ -22,7 +22,7 @@ class RunSaves {
  public:
   // All must outlive this.
   RunSaves(const config::Config& config, parallel::RankGroups& groups, RunRanks& ranks,
-           std::filesystem::path folder);
+           const RunFolder& folder);
 
   // What this rank writes: weights are the leader's and each rank's of its expert group, moments
   // whoever's has them.
@@ -61,7 +61,7 @@ class RunSaves {
   comm::Communicator& world_;
   RunRanks& ranks_;
   CheckpointKeeper keeper_;
-  std::filesystem::path folder_;
+  const RunFolder& folder_;
   std::unique_ptr<JointSave> under_way_;
   double seconds_before_ = 0.0;  // that training has waited for it
   bool is_best_ = false;         // the one under way

@@ -43,12 +43,14 @@ void warn_of_a_schedule_that_ended(const config::Config& config, std::int64_t fi
   const std::int64_t steps = config.train.steps;
   if (end == 0 || end >= steps || config.optim.learning_rate == 0.0) return;
   const optim::Schedule schedule(config.schedule, config.optim.learning_rate, steps);
-  if (schedule.learning_rate(steps) != 0.0) return;
+  const double rate = schedule.learning_rate(steps);
+  constexpr double kAsGoodAsNothing = 1e-6;  // of the largest
+  if (rate > kAsGoodAsNothing * config.optim.learning_rate) return;
   log::warning(
-      "the schedule ends at step {}: from step {} on the learning rate is 0 and nothing is "
-      "learned; "
-      "schedule.steps={} --allow-change schedule.steps stretches it",
-      end, std::max(end, first_step + 1), steps);
+      "the schedule ends at step {}: from step {} on the learning rate is {:.3g} and nothing is "
+      "learned; schedule.steps={}{} stretches it",
+      end, std::max(end, first_step + 1), rate, steps,
+      first_step > 0 ? " --allow-change schedule.steps" : "");
 }
 
 void tell_end(const std::string& run, const Task& task, const CheckpointKeeper& checkpoints,

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <mutex>
@@ -10,7 +11,10 @@
 namespace switchyard::train {
 namespace {
 
-constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+// What job systems and limits of processor time warn with before they kill. Order as in kNames.
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
+constexpr std::array<const char*, kSignals.size()> kNames = {"SIGINT",  "SIGTERM", "SIGHUP",
+                                                             "SIGUSR1", "SIGUSR2", "SIGXCPU"};
 
 volatile std::sig_atomic_t received = 0;
 std::array<struct sigaction, kSignals.size()> previous{};
@@ -18,6 +22,8 @@ std::mutex mutex;
 int num_alive = 0;
 
 void on_signal(int signal) {
+  // Behind a soft limit it comes again with every second of processor time.
+  if (received != 0 && signal == SIGXCPU) return;
   if (received != 0) ::_exit(128 + signal);
   received = signal;
 }
@@ -50,18 +56,10 @@ bool StopSignal::requested() const {
 }
 
 std::string StopSignal::name() const {
-  switch (received) {
-    case 0:
-      return "";
-    case SIGINT:
-      return "SIGINT";
-    case SIGTERM:
-      return "SIGTERM";
-    case SIGHUP:
-      return "SIGHUP";
-    default:
-      return "SIGUSR1";
-  }
+  const int signal = received;
+  const auto* const found = std::find(kSignals.begin(), kSignals.end(), signal);
+  return found == kSignals.end() ? std::string()
+                                 : kNames[static_cast<std::size_t>(found - kSignals.begin())];
 }
 
 void outlive_closed_output() {

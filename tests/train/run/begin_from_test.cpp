@@ -10,6 +10,7 @@
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/routers/top_k.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/data/prepare.h"
@@ -83,6 +84,31 @@ TEST_F(BeginFrom, StateOfRoutersGoesOnWhereItMeansTheSame) {
   config_.train.steps = 2;
   (void)pretrain(config_);
   expect_equal(last("run").router_state().copies(), last("on").router_state().copies());
+}
+
+// Their weights and, with normalised logits, the scale of these.
+TEST_F(BeginFrom, AFrozenRouterKeepsAllThatItLearnedWhileTheRestOfTheModelMoves) {
+  config_.model.moe.router =
+      config::RouterConfig(config::TopPOptions{.p = 0.5, .normalize_logits = true});
+  config_.run.dir = (tiny_.folder / "normalized").string();
+  config_.run.from.clear();
+  (void)pretrain(config_);
+  config_.run.from = (tiny_.folder / "normalized").string();
+  config_.run.dir = (tiny_.folder / "frozen").string();
+  config_.train.freeze_router = true;
+  (void)pretrain(config_);
+  const Tensors before = last("normalized").weights().copies();
+  const Tensors after = last("frozen").weights().copies();
+  int num_scales = 0;
+  int num_moved = 0;
+  for (const auto& [name, tensor] : before) {
+    const bool is_router = name.find(".router.") != std::string::npos;
+    EXPECT_TRUE(!is_router || at::equal(tensor, after.at(name))) << name;
+    num_scales += name.ends_with(".router.logit_scale") ? 1 : 0;
+    num_moved += !is_router && !at::equal(tensor, after.at(name)) ? 1 : 0;
+  }
+  EXPECT_GT(num_scales, 0);
+  EXPECT_GT(num_moved, 0);
 }
 
 TEST_F(BeginFrom, TheFirstLossIsThatOfATrainedModel) {

@@ -124,6 +124,19 @@ TEST_F(KeeperTest, UnsoundCheckpointsCostNoSoundOneItsPlace) {
               AllOf(HasSubstr("step-000006.unsound"), HasSubstr("step-000002")));
 }
 
+// The update that was saved may be what ruined them.
+TEST_F(KeeperTest, ASoundCheckpointThatNoLossHasConfirmedIsSaidToBeSo) {
+  for (const std::int64_t step : {1, 2}) keeper_.save(request(step));
+  keeper_.confirm(1);
+  checkpoint::SaveRequest unsound = request(3);
+  unsound.is_sound = false;
+  keeper_.save(unsound);
+  EXPECT_THAT(keeper_.describe_saved(),
+              HasSubstr("step-000002, with which no loss was finite yet; --from 1 goes further"));
+  keeper_.confirm(2);
+  EXPECT_THAT(keeper_.describe_saved(), HasSubstr("step-000002)"));
+}
+
 // They were finite, but no loss has been computed with them yet.
 TEST_F(KeeperTest, ACheckpointDisplacesNoOtherBeforeItsWeightsHaveShownThatTheyWork) {
   for (const std::int64_t step : {1, 2, 3}) keeper_.save(request(step));

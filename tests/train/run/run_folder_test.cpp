@@ -131,6 +131,26 @@ TEST(RunFolder, WritesSamplesUnderTheirStep) {
   EXPECT_EQ(read_file(folder / "run/samples/step-000500.txt"), "In the beginning");
 }
 
+TEST(RunFolder, WritesNothingIntoAnotherThatHasItsName) {
+  const testing::TemporaryFolder folder;
+  const RunFolder run = RunFolder::create(folder / "run");
+  run.write_config("a: 1\n");
+  EXPECT_NO_THROW(run.check_in_place());
+  fs::rename(folder / "run", folder / "moved");
+  EXPECT_THROW(run.check_in_place(), StorageError);
+  const RunFolder other = RunFolder::create(folder / "run");
+  try {
+    run.write_sample(1, "of the first");
+    FAIL() << "written into the other run";
+  } catch (const StorageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("was moved, removed or replaced"));
+    EXPECT_THAT(error.hint(), HasSubstr("move it back"));
+  }
+  EXPECT_TRUE(fs::is_empty(folder / "run/samples"));
+  EXPECT_NO_THROW(other.check_in_place());
+  EXPECT_NO_THROW(RunFolder::of_another_rank(folder / "run").check_in_place());
+}
+
 TEST(RunFolder, FolderThatCannotBeMadeIsAStorageError) {
   EXPECT_THROW((void)RunFolder::create("/dev/null/run"), StorageError);
 }

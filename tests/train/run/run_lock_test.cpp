@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -18,6 +19,7 @@
 namespace switchyard::train {
 namespace {
 
+namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -101,6 +103,25 @@ TEST_F(RunLockTest, WhoLostItEndsAtOnce) {
         std::this_thread::sleep_for(std::chrono::seconds(60));
       },
       ::testing::ExitedWithCode(74), "process 4711 on node3 took over");
+}
+
+// Its name leads to the run of another process then, which is not to end this one.
+TEST_F(RunLockTest, KnowsWhenItsFolderWasMovedOrReplaced) {
+  const auto run = folder_ / "run";
+  fs::create_directory(run);
+  const RunLock lock(run, {.machine = "this", .beat = milliseconds(1)});
+  EXPECT_TRUE(lock.is_in_place());
+  fs::remove(run / "run.lock");
+  EXPECT_TRUE(lock.is_in_place()) << "the folder is the same";
+  fs::rename(run, folder_ / "moved");
+  EXPECT_FALSE(lock.is_in_place());
+  fs::create_directory(run);
+  write_file_atomically(run / "run.lock", "4711 node3 other 0\n");
+  EXPECT_FALSE(lock.is_in_place());
+  std::this_thread::sleep_for(milliseconds(50));  // of which a beat would have ended the process
+  fs::remove_all(run);
+  fs::rename(folder_ / "moved", run);
+  EXPECT_TRUE(lock.is_in_place());
 }
 
 TEST_F(RunLockTest, WhatIsNoHolderIsNobody) {

@@ -1,5 +1,6 @@
 #include "train/run/run_loop.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -96,6 +97,66 @@ TEST_F(TroubledRun, AnInfiniteWeightThatNoLossShowsMarksTheCheckpoint) {
   EXPECT_TRUE(tiny_.step_records().back()["loss"].is_number());
   EXPECT_TRUE(holds("step-000003.unsound"));
   EXPECT_FALSE(holds("step-000003"));
+}
+
+// Somebody clears his runs away, and begins another of the same name.
+TEST_F(TroubledRun, WhoseFolderIsReplacedTouchesNothingInTheOther) {
+  tiny_.config.train.checkpoint_every = 4;
+  tiny_.config.train.keep_last = 1;
+  tiny_.config.train.sample_every = 5;
+  tiny_.config.train.evaluate_every = 5;
+  const fs::path run_folder = tiny_.folder / "run";
+  const auto exchange = [&](std::int64_t step) {
+    if (step != 7) return;
+    fs::rename(run_folder, tiny_.folder / "moved");
+    fs::create_directories(run_folder / "samples");
+    fs::create_directories(run_folder / "checkpoints/step-000001");
+    fs::create_directories(run_folder / "checkpoints/step-000002");
+  };
+  std::string message;
+  try {
+    run({.before_forward = exchange});
+  } catch (const StorageError& error) {
+    message = error.what();
+  }
+  EXPECT_THAT(message, HasSubstr("was moved, removed or replaced"));
+  EXPECT_TRUE(fs::is_empty(run_folder / "samples"));
+  EXPECT_TRUE(fs::exists(run_folder / "checkpoints/step-000001"));
+  EXPECT_TRUE(fs::exists(run_folder / "checkpoints/step-000002"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(run_folder), {}), 2);
+  EXPECT_EQ(std::distance(fs::directory_iterator(run_folder / "checkpoints"), {}), 2);
+  EXPECT_TRUE(fs::exists(tiny_.folder / "moved/checkpoints/step-000004/manifest.json"));
+}
+
+TEST_F(TroubledRun, WhoseFolderIsMovedBackGoesOnSaving) {
+  tiny_.config.train.checkpoint_every = 4;
+  const fs::path run_folder = tiny_.folder / "run";
+  const auto away_for_a_while = [&](std::int64_t step) {
+    if (step == 7) fs::rename(run_folder, tiny_.folder / "moved");
+    if (step == 10) fs::rename(tiny_.folder / "moved", run_folder);
+  };
+  EXPECT_NO_THROW(run({.before_forward = away_for_a_while}));
+  EXPECT_THAT(log(), HasSubstr("step 8: checkpoint not saved (1 in a row)"));
+  EXPECT_TRUE(holds("step-000016"));
+  EXPECT_TRUE(holds("step-000020"));
+}
+
+// A prepared data set is copied over, a disk is full while it is written, a server goes away: a map
+// of such a file would end the process with SIGBUS.
+TEST_F(TroubledRun, WhoseDataIsCutShortEndsWithTheStepsBeforeItSaved) {
+  std::string message;
+  try {
+    run({.before_forward = [&](std::int64_t step) {
+      if (step == 7) fs::resize_file(tiny_.folder / "data/train.bin", 100);
+    }});
+  } catch (const DataError& error) {
+    message = error.what();
+  }
+  EXPECT_THAT(message, HasSubstr("data/train.bin: the file was cut short"));
+  const std::int64_t last = tiny_.step_records().back()["step"].get<std::int64_t>();
+  EXPECT_GE(last, 7);
+  EXPECT_LT(last, 20);
+  EXPECT_TRUE(holds(fmt::format("step-{:06}", last).c_str()));
 }
 
 TEST(NextTokenEvaluation, BitsAreOfTheBytesThatWerePredicted) {

@@ -287,12 +287,13 @@ TEST_F(SavesBeside, WithoutMemoryForACopyThereIsNone) {
 }
 
 TEST_F(SavesBeside, WhereOneRankHasNoMemoryAllWait) {
+  fs::create_directories(checkpoints());
+  const RunFolder folder = RunFolder::of_another_rank(checkpoints().parent_path());
   comm::run_ranks(2, [&](comm::Communicator& world) {
     parallel::RankGroups groups(world, 2);
     RunRanks ranks(world);
     const config::Config config = named("run");
-    if (world.rank() == 0) fs::create_directories(checkpoints());
-    RunSaves saves(config, groups, ranks, checkpoints());
+    RunSaves saves(config, groups, ranks, folder);
     const at::Tensor weight = world.rank() == 0 ? at::ones({3}) : at::empty({0});
     const std::int64_t most = std::int64_t{1} << 50;
     checkpoint::SaveRequest request{.step = 3, .resolved_config = "a: 1\n"};

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <utility>
 
 namespace switchyard::train {
 namespace {
@@ -10,16 +11,16 @@ namespace {
 TEST(StopSignal, TheFirstSignalOnlyAsks) {
   const auto before =
       std::signal(SIGHUP, SIG_DFL);  // these tests may be run under nohup themselves
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
+  for (const auto& [signal, name] :
+       {std::pair(SIGTERM, "SIGTERM"), std::pair(SIGINT, "SIGINT"), std::pair(SIGHUP, "SIGHUP"),
+        std::pair(SIGUSR1, "SIGUSR1"), std::pair(SIGUSR2, "SIGUSR2"),
+        std::pair(SIGXCPU, "SIGXCPU")}) {
     const StopSignal stop;
     EXPECT_FALSE(stop.requested());
     EXPECT_EQ(stop.name(), "");
     std::raise(signal);
     EXPECT_TRUE(stop.requested());
-    EXPECT_EQ(stop.name(), signal == SIGTERM  ? "SIGTERM"
-                           : signal == SIGINT ? "SIGINT"
-                           : signal == SIGHUP ? "SIGHUP"
-                                              : "SIGUSR1");
+    EXPECT_EQ(stop.name(), name);
   }
   std::signal(SIGHUP, before);
 }
@@ -42,6 +43,13 @@ TEST(StopSignalDeathTest, TheSecondSignalEndsTheProcessAtOnce) {
         std::raise(SIGINT);
       },
       ::testing::ExitedWithCode(128 + SIGINT), "");
+}
+
+// As the kernel does while the step is finished and saved.
+TEST(StopSignal, ALimitOnProcessorTimeMayRepeatItself) {
+  const StopSignal stop;
+  for (int i = 0; i < 3; ++i) std::raise(SIGXCPU);
+  EXPECT_EQ(stop.name(), "SIGXCPU");
 }
 
 TEST(StopSignal, RestoresTheHandlersFromBefore) {

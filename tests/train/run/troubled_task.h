@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <new>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@ struct Trouble {
   std::int64_t micro_batch = 0;  // number of the forward pass that runs out of memory
   bool ends = false;             // only that one time
   bool infinite_weight = false;  // one that no loss shows
+  std::function<void(std::int64_t)> before_forward = {};  // with the number of the pass
 };
 
 class TroubledTask final : public Task, private Objective {
@@ -53,7 +55,9 @@ class TroubledTask final : public Task, private Objective {
     return task_.objective().micro_batch(first, count, sequence_idx);
   }
   Result forward(const model::MicroBatch& micro, const model::ForwardContext& context) override {
-    fail_at(++num_forward_passes_, trouble_.micro_batch);
+    ++num_forward_passes_;
+    if (trouble_.before_forward) trouble_.before_forward(num_forward_passes_);
+    fail_at(num_forward_passes_, trouble_.micro_batch);
     return task_.objective().forward(micro, context);
   }
 
