@@ -204,18 +204,6 @@ TEST_F(CheckpointTest, ARunItsCheckpointsAndAStepAllOpen) {
               UnorderedElementsAre("step-000005", "step-000010", "LATEST", "BEST"));
 }
 
-TEST_F(CheckpointTest, AFolderInThePlaceOfAPointerIsNamed) {
-  fs::create_directories(checkpoints_ / "LATEST/x");
-  try {
-    point_at(checkpoints_ / "step-000005", kLatest);
-    FAIL() << "the pointer was written";
-  } catch (const StorageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("LATEST is a folder"));
-    EXPECT_THAT(error.hint(), HasSubstr("move that folder"));
-  }
-  EXPECT_TRUE(fs::exists(checkpoints_ / "LATEST/x"));
-}
-
 // LATEST may be older (its write failed), edited, or gone.
 TEST_F(CheckpointTest, TheNewestFinishedOneIsTakenHoweverItIsNamedAndWhateverLatestHolds) {
   for (const std::int64_t step : {5, 999999, 1000000}) save(checkpoints_, request(step));

@@ -274,5 +274,17 @@ TEST_F(CheckpointFault, AStepThatIsSetAsideIsNoLongerOneAndIsNotLost) {
   EXPECT_FALSE(open_newest_sound(checkpoints_).checkpoint.has_value());
 }
 
+TEST_F(CheckpointFault, AFolderInThePlaceOfAPointerIsNamed) {
+  fs::create_directories(checkpoints_ / "LATEST/x");
+  try {
+    point_at(checkpoints_ / "step-000005", kLatest);
+    FAIL() << "the pointer was written";
+  } catch (const StorageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("LATEST is a folder"));
+    EXPECT_THAT(error.hint(), HasSubstr("move that folder"));
+  }
+  EXPECT_TRUE(fs::exists(checkpoints_ / "LATEST/x"));
+}
+
 }  // namespace
 }  // namespace switchyard::checkpoint

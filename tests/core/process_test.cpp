@@ -1,6 +1,7 @@
 #include "switchyard/core/process.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -8,9 +9,12 @@
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/file.h"
+#include "switchyard/core/version.h"
 
 namespace switchyard {
 namespace {
@@ -48,6 +52,12 @@ TEST(ProcessDeathTest, ClosedDescriptorsAreNotHandedToFilesAndLimitsAreNoSignals
         std::_Exit(file > STDERR_FILENO && unwritable ? 0 : 1);
       },
       testing::ExitedWithCode(0), "");
+}
+
+TEST(Version, IsTheOneOfTheBuild) {
+  const std::string build = read_file(std::string(SWITCHYARD_SOURCE_DIR) + "/CMakeLists.txt");
+  EXPECT_THAT(build,
+              testing::HasSubstr("project(switchyard VERSION " + std::string(kVersion) + " "));
 }
 
 }  // namespace
