@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -11,7 +12,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -22,6 +22,7 @@
 
 #include "comm/agreement.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
 
 namespace switchyard::comm {
 namespace {
@@ -345,8 +346,12 @@ std::string message_of(const std::exception_ptr& error) {
     throw_if<PeerError>(typed, what);
     throw_if<OutOfMemoryError>(typed, what);
     throw InternalError(what, typed.hint());
-  } catch (const std::bad_alloc&) {
-    throw OutOfMemoryError(fmt::format("rank {}: memory ran out", rank));
+  } catch (const c10::Error&) {
+    throw;  // whether memory ran out is in its type and its words, which are looked at elsewhere
+  } catch (const std::exception& other) {
+    const std::string what = fmt::format("rank {}: {}", rank, words_of(other));
+    if (is_out_of_memory(other)) throw OutOfMemoryError(what);
+    throw InternalError(what);
   } catch (...) {
     throw InternalError(fmt::format("rank {}: {}", rank, message_of(error)));
   }

@@ -20,14 +20,6 @@ bool is_refused_thread(const std::exception& error) {
   return system != nullptr && system->code() == std::errc::resource_unavailable_try_again;
 }
 
-std::string_view words_of(const std::exception& error) {
-  if (dynamic_cast<const Error*>(&error) != nullptr) return error.what();
-  if (is_refused_thread(error)) {
-    return "a thread could not be started: memory or the number of processes is limited";
-  }
-  return is_out_of_memory(error) ? "memory ran out" : error.what();
-}
-
 void log_error(const std::exception& error, int code, bool debug) {
   std::string_view text = words_of(error);
   while (true) {
@@ -47,6 +39,14 @@ void log_error(const std::exception& error, int code, bool debug) {
 }
 
 }  // namespace
+
+std::string_view words_of(const std::exception& error) noexcept {
+  if (dynamic_cast<const Error*>(&error) != nullptr) return error.what();
+  if (is_refused_thread(error)) {
+    return "a thread could not be started: memory or the number of processes is limited";
+  }
+  return is_out_of_memory(error) ? "memory ran out" : error.what();
+}
 
 bool is_out_of_memory(const std::exception& error) noexcept {
   if (dynamic_cast<const OutOfMemoryError*>(&error) != nullptr) return true;

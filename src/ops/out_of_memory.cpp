@@ -3,7 +3,6 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <new>
 
 #include "switchyard/core/exit_code.h"
 
@@ -20,9 +19,8 @@ bool is_out_of_memory(const std::exception& error) {
 }
 
 std::string short_message(const std::exception& error) {
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return "memory ran out";
   const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
-  if (of_torch == nullptr) return error.what();
+  if (of_torch == nullptr) return std::string(words_of(error));
   std::string text = of_torch->what_without_backtrace();
   text.resize(std::min(text.find('\n'), text.size()));
   if (!is_out_of_memory(error)) return text;

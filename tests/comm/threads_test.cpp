@@ -2,6 +2,7 @@
 #include "switchyard/comm/threads.h"
 
 #include <ATen/ops/ones.h>
+#include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -175,6 +177,11 @@ TEST(ThreadRanks, TheErrorKeepsItsTypeAndHint) {
   EXPECT_THROW(throws(PeerError("x")), PeerError);
   EXPECT_THROW(throws(OutOfMemoryError("x")), OutOfMemoryError);
   EXPECT_THROW(throws(std::bad_alloc()), OutOfMemoryError);
+  // A thread that the system refuses, as under `ulimit -v`.
+  EXPECT_THROW(
+      throws(std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again))),
+      OutOfMemoryError);
+  EXPECT_THROW(throws(c10::OutOfMemoryError({"f", "x.cpp", 1}, "x")), c10::OutOfMemoryError);
   EXPECT_THROW(throws(InternalError("x")), InternalError);
   EXPECT_THROW(throws(std::runtime_error("x")), InternalError);
   try {

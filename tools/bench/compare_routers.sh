@@ -6,8 +6,8 @@
 #
 # usage: tools/bench/compare_routers.sh OUTPUT DATA HELD_OUT_TEXT [DATA_2 HELD_OUT_TEXT_2]
 #                                       [--hours H] [--jobs N] [--list] [key.sub=value ...]
-#   DATA: folder written by `switchyard prepare`. 8 experts: three seeds; 16, 32, and the second
-#   text: one. Call it again with the same arguments to go on where it stopped: a run that is done is
+#   DATA: folder written by `switchyard prepare`. 8 experts: three seeds, also of smaller budgets; 16,
+#   32, and the second text: one. Call it again with the same arguments to go on where it stopped: a run that is done is
 #   kept, one that was killed is resumed. --hours (4): no further run begins after that time in this
 #   call. --jobs (1): runs at a time, among which the cores are divided; tokens/s are then not those
 #   of a run alone. --list: the runs and which are done. SWITCHYARD names another program, CONFIG another
@@ -57,6 +57,8 @@ options_of() {
     attention_importance) echo type=attention_importance k_mean=2 ;;
     relu) echo type=relu target_k=2 ;;
     expert_threshold) echo type=expert_threshold target_k=2 threshold_decay=0.99 ;;
+    top_k_1) echo type=top_k k=1 ;;
+    top_p_1_5) echo type=top_p target_k=1.5 ;;
   esac
 }
 
@@ -124,6 +126,11 @@ trap 'kill $(jobs -p) 2> /dev/null; wait; exit 130' INT TERM
 for seed in 1 2 3; do
   for router in "${routers[@]}"; do
     run_one experts8 "$router" "$seed" 8 "${paths[1]}" "${paths[2]}"
+  done
+done
+for seed in 1 2 3; do # what the second expert is worth at all
+  for router in top_k_1 top_p_1_5; do
+    run_one budgets8 "$router" "$seed" 8 "${paths[1]}" "${paths[2]}"
   done
 done
 for experts in 16 32; do

@@ -115,10 +115,12 @@ def difference(runs, baseline):
     return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
 
 
-def print_group(group, runs):
+def print_group(group, runs, baseline):
+    """`baseline`: the runs of top_k that are compared with where the group has none."""
     by_router = {}
     for run in runs:
         by_router.setdefault(run.router, []).append(run)
+    baseline = by_router.get(BASELINE, baseline)
     least = min(run.total_flops for run in runs)
     print(f"\n### {group}\n")
     print("| router | seeds | bits per byte | difference from top_k | k in training | k on the text | tokens/s "
@@ -129,7 +131,7 @@ def print_group(group, runs):
             router,
             str(len(of_router)),
             spread([r.bits for r in of_router], 4),
-            "" if router == BASELINE else difference(of_router, by_router.get(BASELINE, [])),
+            "" if router == BASELINE else difference(of_router, baseline),
             spread([r.k for r in of_router], 2),
             spread([r.k_text for r in of_router], 2),
             f"{statistics.median(r.tokens_per_second for r in of_router):,.0f}",
@@ -152,7 +154,8 @@ def main():
         run = read_run(file)
         groups.setdefault(run.group, []).append(run)
     for group, runs in groups.items():
-        print_group(group, runs)
+        same_text = [run for run in groups.get("experts8", []) if run.router == BASELINE]
+        print_group(group, runs, same_text if group == "budgets8" else [])
 
 
 if __name__ == "__main__":

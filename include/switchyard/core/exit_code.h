@@ -3,6 +3,7 @@
 #pragma once
 
 #include <exception>
+#include <string_view>
 
 namespace switchyard {
 
@@ -20,6 +21,10 @@ inline constexpr int kExitFailedCheck = 78;
 // Memory that ran out: OutOfMemoryError, and what the standard library throws for it, also for a
 // thread that the system refuses to start.
 [[nodiscard]] bool is_out_of_memory(const std::exception& error) noexcept;
+
+// For people: what() of our own errors, of memory that ran out what that was. Lives as long as
+// `error`.
+[[nodiscard]] std::string_view words_of(const std::exception& error) noexcept;
 
 // Of other errors that are none of ours, those of the standard library's file system are storage;
 // all others are internal.
