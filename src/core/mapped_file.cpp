@@ -33,8 +33,9 @@ std::atomic<std::size_t> num_used{0};  // no place from here on was ever taken
 std::uintptr_t page_bytes = 0;
 struct sigaction previous {};
 
-// Puts zeros where the file is not: from the page of `address` to the end of its map.
-bool mend(std::uintptr_t address) {
+// Puts zeros where the file is not: from the page of `place` to the end of its map.
+bool mend(void* place) {
+  const auto address = reinterpret_cast<std::uintptr_t>(place);
   const std::size_t count = num_used.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < count; ++i) {
     WatchedMap& map = watched[i];
@@ -43,8 +44,8 @@ bool mend(std::uintptr_t address) {
     if (begin == 0 || address < begin || address >= end) continue;
     if (map.begin.load(std::memory_order_acquire) != begin) continue;  // the end is of another map
     map.is_broken.store(true, std::memory_order_release);  // before anybody can read the zeros
-    const std::uintptr_t page = address - address % page_bytes;
-    return ::mmap(reinterpret_cast<void*>(page), end - page, PROT_READ,
+    std::byte* const page = static_cast<std::byte*>(place) - address % page_bytes;
+    return ::mmap(page, end - (address - address % page_bytes), PROT_READ,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
   }
   return false;
@@ -53,7 +54,7 @@ bool mend(std::uintptr_t address) {
 void on_bus_error(int signal, siginfo_t* info, void* context) {
   const int error_number = errno;
   const bool is_access = info->si_code > 0;  // not sent by somebody
-  if (is_access && mend(reinterpret_cast<std::uintptr_t>(info->si_addr))) {
+  if (is_access && mend(info->si_addr)) {
     errno = error_number;
     return;
   }
@@ -153,7 +154,7 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
-      id_(other.id_),
+      id_(std::exchange(other.id_, {})),
       watched_(std::exchange(other.watched_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
