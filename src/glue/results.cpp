@@ -38,6 +38,7 @@ std::int64_t TaskResult::num_diverged() const {
 
 TaskFigures figures_of(const TaskResult& result) {
   TaskFigures figures{.task = result.task.name, .conditions = result.conditions};
+  figures.conditions.num_rates = std::max<std::int64_t>(1, std::ssize(result.tried_rates));
   for (const SeedResult& seed : result.seeds) {
     SeedFigures& of_seed = figures.seeds.emplace_back(
         SeedFigures{.seed = seed.seed, .diverged = seed.diverged, .cost = seed.cost});

@@ -43,7 +43,12 @@ TEST(Figures, OfATableAreReadWhole) {
                                         .training_rows = "00000000000000e0",
                                         .num_train_rows = 9,
                                         .max_length = 16,
-                                        .epochs = 3.0}));
+                                        .epochs = 3.0,
+                                        .num_rates = 1}));
+  EXPECT_EQ(parse_figures(with(R"("seeds": [)", R"("tried_learning_rates": [{}, {}], "seeds": [)"),
+                          "x")[0]
+                .conditions.num_rates,
+            2);
   ASSERT_EQ(rte.seeds.size(), 3U);
   EXPECT_EQ(rte.seeds[0].seed, 7U);
   EXPECT_EQ(rte.seeds[0].cost, (TrainingCost{.tokens = 50, .flops = 7.5}));

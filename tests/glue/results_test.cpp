@@ -252,6 +252,9 @@ TEST(Results, WhatTwoDoNotShareIsNamed) {
   right.seeds = {{.seed = 3}, {.seed = 1}};
   EXPECT_EQ(one(), "seeds: 1 to 3 and 1, 3");
   right = left;
+  right.conditions.num_rates = 3;
+  EXPECT_EQ(one(), "learning rates that dev chose from: 1 and 3");
+  right = left;
   EXPECT_TRUE(are_judged_alike(left, right));
   right.conditions.dev_rows = "e";
   EXPECT_FALSE(are_judged_alike(left, right));

@@ -64,6 +64,7 @@ std::vector<Difference> differences(const TaskFigures& left, const TaskFigures& 
   }
   compare("finetune.max_length", a.max_length, b.max_length);
   compare("finetune.epochs", a.epochs, b.epochs);
+  compare("learning rates that dev chose from", a.num_rates, b.num_rates);
   if (seeds_of(left) != seeds_of(right)) {
     found.push_back({"seeds", range_text(seeds_of(left)), range_text(seeds_of(right))});
   }

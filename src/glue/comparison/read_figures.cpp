@@ -59,12 +59,20 @@ std::string hash_of(const Json& entry, const char* key, const std::string& where
   refuse(where, fmt::format("'{}' is '{}', expected 16 hexadecimal digits", key, printable(hash)));
 }
 
+// 1 where none were tried.
+std::int64_t num_rates_of(const Json& entry, const std::string& where) {
+  constexpr const char* kTried = "tried_learning_rates";
+  if (!entry.contains(kTried)) return 1;
+  return std::max<std::int64_t>(1, std::ssize(format::json_array(entry, kTried, where)));
+}
+
 Conditions parse_conditions(const Json& entry, const std::string& where) {
   return {.dev_rows = hash_of(entry, "dev_rows_hash", where),
           .training_rows = hash_of(entry, "training_rows_hash", where),
           .num_train_rows = format::json_integer(entry, "training_rows", where),
           .max_length = format::json_integer(entry, "max_length", where),
-          .epochs = format::json_number(entry, "epochs", where)};
+          .epochs = format::json_number(entry, "epochs", where),
+          .num_rates = num_rates_of(entry, where)};
 }
 
 std::optional<TrainingCost> parse_cost(const Json& tokens, const Json& flops,
