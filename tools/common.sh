@@ -2,6 +2,9 @@
 export HOME="${HOME:-$(echo ~)}" # a bare environment has none
 unset CDPATH
 PATH="${SWITCHYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/switchyard}/bin:$PATH" # tools/setup.sh
+if [[ -z ${CXX:-} && -x ${PATH%%:*}/g++ ]]; then
+  export NVCC_CCBIN="${NVCC_CCBIN:-${PATH%%:*}/g++}" # the same for nvcc
+fi
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 # Compiler jobs: one per core, but a unit with LibTorch headers needs up to 1.5 GB.

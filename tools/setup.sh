@@ -8,8 +8,8 @@
 #     --ci      also MPI, clang-format, clang-tidy and Google Benchmark (.ci/run)
 #     --cutlass also CUTLASS's headers, for -DSWITCHYARD_CUTLASS=ON
 #
-# A cmake older than the project asks for (Ubuntu 22.04's) is left alone; a newer one from PyPI goes
-# to the cache, where the scripts in tools/ find it.
+# A cmake or g++ older than the project asks for (Ubuntu 22.04's) is left alone; a newer cmake from
+# PyPI, a link to g++-12, go to the cache, where the scripts in tools/ find them.
 #
 # LibTorch goes to ${SWITCHYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/switchyard}, outside the
 # checkout. SWITCHYARD_CUDA=OFF in the environment fetches the CPU flavour even beside a toolkit.
@@ -72,6 +72,23 @@ ensure_packages() {
   command -v apt-get > /dev/null ||
     die "missing: ${missing[*]} (Debian names). This machine has no apt-get: install them by hand"
   install_packages "${missing[@]}"
+}
+
+# ---------------------------------------------------------------- compiler
+
+readonly oldest_gcc=12 # CMakeLists.txt
+
+# The system's own g++ of Ubuntu 22.04 is older; a newer one is beside it among its packages.
+ensure_compiler() {
+  local version name
+  [[ -z ${CXX:-} ]] || return 0 # the user's choice, which cmake looks at
+  version=$(g++ -dumpversion) || return 0
+  [[ ${version%%.*} =~ ^[0-9]+$ && ${version%%.*} -lt $oldest_gcc ]] || return 0
+  say "g++ $version is older than $oldest_gcc"
+  ensure_packages "g++-$oldest_gcc:g++-$oldest_gcc"
+  mkdir -p "$cache/bin" # on the PATH of tools/common.sh
+  for name in c++ g++; do ln -sfn "$(command -v "g++-$oldest_gcc")" "$cache/bin/$name"; done
+  say "g++ $oldest_gcc: $cache/bin/g++ (by hand: CXX=g++-$oldest_gcc cmake --preset release)"
 }
 
 # ---------------------------------------------------------------- CMake
@@ -261,6 +278,7 @@ if command -v flock > /dev/null; then # two set-ups at once: the second waits
   flock 9
 fi
 ensure_packages "${wanted[@]}"
+ensure_compiler
 ensure_cmake
 ensure_libtorch
 [[ -z $with_cutlass ]] || ensure_cutlass

@@ -170,8 +170,15 @@ class MpiCommunicator final : public Communicator {
   void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
     check_blocks(own, all, size_, name);
     agree_on(describe("all_gather", name, own));
-    gather_rows(own, all, std::vector<std::int64_t>(static_cast<std::size_t>(size_), own.size(0)),
-                name);
+    const std::int64_t piece = std::max<std::int64_t>(1, kPiece / size_);
+    if (own.numel() <= piece) return gather_all(own, all, name);
+    // MPI counts in 31 bits.
+    for (std::int64_t begin = 0; begin < own.numel(); begin += piece) {
+      const std::int64_t count = std::min(piece, own.numel() - begin);
+      const at::Tensor part = at::empty({size_, count}, own.options());
+      gather_all(own.view({-1}).narrow(0, begin, count), part.view({-1}), name);
+      all.view({size_, own.numel()}).narrow(1, begin, count).copy_(part);
+    }
   }
 
   void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
@@ -337,11 +344,15 @@ class MpiCommunicator final : public Communicator {
     complete(std::move(transfer), "all_gather", name);
   }
 
+  void gather_all(const at::Tensor& own, const at::Tensor& all, std::string_view name) const {
+    gather_rows(own, all, std::vector<std::int64_t>(static_cast<std::size_t>(size_), own.size(0)),
+                name);
+  }
+
   // Everybody's `own` [n] of integers or bytes, without asking for agreement.
   [[nodiscard]] at::Tensor everybodys(const at::Tensor& own, std::string_view name) const {
     const at::Tensor all = at::empty({size_ * own.size(0)}, own.options());
-    gather_rows(own, all, std::vector<std::int64_t>(static_cast<std::size_t>(size_), own.size(0)),
-                name);
+    gather_all(own, all, name);
     return all.view({size_, own.size(0)});
   }
 

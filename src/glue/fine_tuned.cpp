@@ -33,8 +33,8 @@ fs::path best_checkpoint(const fs::path& run) {
   return best.empty() ? config::named_checkpoint(run, "latest") : best;
 }
 
-FineTuned load_best(const config::Config& config, const Task& task, const fs::path& run) {
-  const auto saved = checkpoint::Checkpoint::open_step(best_checkpoint(run));
+FineTuned load_fine_tuned(const config::Config& config, const Task& task, const fs::path& step) {
+  const auto saved = checkpoint::Checkpoint::open_step(step);
   FineTuned best{.classifier = make_classifier(config, task), .step = saved.step()};
   train::load_weights(*best.classifier, saved.weights());
   train::load_router_state(*best.classifier, saved.router_state());

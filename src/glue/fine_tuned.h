@@ -22,8 +22,8 @@ struct FineTuned {
   std::unique_ptr<model::Classifier> classifier;
   std::int64_t step = 0;  // of the checkpoint
 };
-// Throws as checkpoint::Checkpoint and its tensors do.
-[[nodiscard]] FineTuned load_best(const config::Config& config, const Task& task,
-                                  const std::filesystem::path& run);
+// Of a run's checkpoint. Throws as checkpoint::Checkpoint and its tensors do.
+[[nodiscard]] FineTuned load_fine_tuned(const config::Config& config, const Task& task,
+                                        const std::filesystem::path& step);
 
 }  // namespace switchyard::glue

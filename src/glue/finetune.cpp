@@ -10,7 +10,9 @@
 #include "glue/report_page.h"
 #include "glue/seed_run.h"
 #include "glue/task_run.h"
+#include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/comm/self.h"
+#include "switchyard/comm/text.h"
 #include "switchyard/config/finetune_folder.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
@@ -79,10 +81,27 @@ void check_baseline(const FinetuneOptions& options) {
                    "name the folder of the grid to compare with");
 }
 
+// "The newest checkpoint" of a run may be another one a moment later, or for another machine: the
+// leader's, on all ranks.
+FinetuneOptions with_one_start(FinetuneOptions options, comm::Communicator& world) {
+  if (world.size() == 1) return options;
+  const auto newest = [&](const fs::path& run) {
+    const bool is_run = leads(world) && !run.empty() && !is_finetuned(run);
+    const std::string folder =
+        is_run ? checkpoint::Checkpoint::open(run).folder().string() : std::string();
+    return comm::text_of_first(world, folder, "checkpoint to begin with");
+  };
+  for (fs::path* const start : {&options.from, &options.baseline}) {
+    if (const std::string folder = newest(*start); !folder.empty()) *start = folder;
+  }
+  return options;
+}
+
 }  // namespace
 
-std::vector<TaskResult> finetune(const FinetuneOptions& options, comm::Communicator& world) {
-  check_baseline(options);
+std::vector<TaskResult> finetune(const FinetuneOptions& given, comm::Communicator& world) {
+  check_baseline(given);
+  const FinetuneOptions options = with_one_start(given, world);
   const Grid grid = open_grid(options, world.size());
   Baseline baseline;
   std::optional<Grid> compared;

@@ -73,7 +73,7 @@ std::string predict_file(const PredictOptions& options) {
   const std::int64_t max_length = config.finetune.max_length;
   const EncodedSet encoded = encode_rows(
       task, set.rows, tokenizer, {.max_length = max_length, .causal = config.model.is_causal()});
-  const FineTuned model = load_best(config, task, options.run);
+  const FineTuned model = load_fine_tuned(config, task, best_checkpoint(options.run));
   const Predictions predicted =
       predict(*model.classifier, task, encoded, max_length, {.step = model.step}).value();
   return submission_text(task, set.rows, predicted.value);

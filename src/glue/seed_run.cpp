@@ -155,7 +155,7 @@ Trained train(const SeedRun& run, const config::Config& config) {
   }
   trained.num_steps = loop.step();
   trained.totals = loop.totals();
-  // The others wait while the leader predicts: until the next run is under way.
+  // Until the next run is under way, what one rank does alone may take a while.
   run.world.set_timeout(std::chrono::seconds(config.parallel.start_timeout));
   return trained;
 }
@@ -183,20 +183,26 @@ FileResult judge(const Predictions& predicted, const Task& task, const File& fil
           .predicts_one_class = !task.is_regression() && says_one_thing};
 }
 
-void evaluate_best(const PreparedTask& prepared, const config::Config& config, SeedResult& result) {
+// By all ranks, which have all predictions in the end; the leader writes them.
+void evaluate_best(const SeedRun& run, const config::Config& config, SeedResult& result) {
+  const PreparedTask& prepared = run.prepared;
   const Task& task = prepared.task;
-  const FineTuned best = load_best(config, task, config.run.dir);
+  train::RunRanks ranks(run.world);
+  const FineTuned best = load_best_of_leader(run, config);
   result.best_step = best.step;
   for (std::size_t i = 0; i < task.dev.size(); ++i) {
-    const Predictions predicted = predict(*best.classifier, task, prepared.data.dev[i],
-                                          config.finetune.max_length, {.step = best.step})
-                                      .value();
+    const Predictions predicted =
+        predict(*best.classifier, task, prepared.data.dev[i], config.finetune.max_length,
+                {.step = best.step, .ranks = ranks.share()})
+            .value();
     const std::vector<Row>& rows = prepared.dev_rows[i].rows;
     result.dev.push_back(judge(predicted, task, task.dev[i], rows));
-    write_file_atomically(
-        fs::path(config.run.dir) /
-            fmt::format("{}{}.tsv", config::kPredictionsPrefix, task.dev[i].suffix),
-        predictions_text(rows, predicted.value));
+    if (ranks.leads()) {
+      write_file_atomically(
+          fs::path(config.run.dir) /
+              fmt::format("{}{}.tsv", config::kPredictionsPrefix, task.dev[i].suffix),
+          predictions_text(rows, predicted.value));
+    }
     if (i > 0) continue;
     result.experts_per_token = predicted.experts_per_token();
     result.experts_per_token_of_layer = predicted.experts_per_token_of_layer();
@@ -234,8 +240,9 @@ std::string judge_and_write(const SeedRun& run, const config::Config& config,
                     .dev = {},
                     .experts_per_token = {},
                     .experts_per_token_of_layer = {}};
-  if (!trained.diverged) evaluate_best(run.prepared, config, result);
+  if (!trained.diverged) evaluate_best(run, config, result);
   std::string text = to_json(result);
+  if (!train::RunRanks(run.world).leads()) return text;
   write_file_atomically(fs::path(config.run.dir) / config::kSeedResultsName, text);
   if (!trained.diverged) keep_only_best(config);
   tell(result, run.prepared.task);
@@ -243,6 +250,13 @@ std::string judge_and_write(const SeedRun& run, const config::Config& config,
 }
 
 }  // namespace
+
+FineTuned load_best_of_leader(const SeedRun& run, const config::Config& config) {
+  const std::string step = comm::text_of_first(
+      run.world, train::RunRanks(run.world).leads() ? best_checkpoint(config.run.dir).string() : "",
+      "best checkpoint");
+  return load_fine_tuned(config, run.prepared.task, step);
+}
 
 config::Config config_of_seed(const Start& start, const PreparedTask& prepared,
                               const fs::path& folder, std::int64_t seed_idx, double learning_rate) {
@@ -276,8 +290,8 @@ SeedResult run_seed(const SeedRun& run, const config::Config& config) {
                                          "results of a seed");
   if (text.empty()) {
     const Trained trained = train(run, config);
-    text = comm::text_of_first(run.world, leads ? judge_and_write(run, config, trained) : "",
-                               "results of a seed");
+    text =
+        comm::text_of_first(run.world, judge_and_write(run, config, trained), "results of a seed");
   }
   return parse_seed_result(text, source, run.prepared.task);
 }

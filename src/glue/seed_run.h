@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "glue/fine_tuned.h"
 #include "glue/prepared_task.h"
 #include "glue/start.h"
 #include "switchyard/comm/communicator.h"
@@ -29,6 +30,10 @@ struct SeedRun {
 // folder holds a run with other settings, by its number of ranks other micro-steps included, or
 // what is no part of a run. Changes nothing.
 void check_seed_folder(const config::Config& config, std::int64_t num_ranks);
+
+// The best checkpoint of a finished training, the same one on all ranks. A collective. Throws as
+// load_fine_tuned() does.
+[[nodiscard]] FineTuned load_best_of_leader(const SeedRun& run, const config::Config& config);
 
 // Trains in a new folder, goes on where it was stopped, or reads what was finished. A run whose
 // loss or weights stop being finite is a result that says so. A collective. Throws UsageError when

@@ -78,16 +78,20 @@ std::optional<double> choose_learning_rate(const SeedRun& run, const Grid& grid,
   return result.learning_rate;
 }
 
-// The files of the GLUE site, by the model of the seed that did best on dev.
-void write_submission(const PreparedTask& prepared, const config::Config& config,
-                      const fs::path& output) {
-  const FineTuned best = load_best(config, prepared.task, config.run.dir);
+// The files of the GLUE site, by the model of the seed that did best on dev: predicted by all
+// ranks, written by the leader.
+void write_submission(const SeedRun& run, const config::Config& config, const fs::path& output) {
+  const PreparedTask& prepared = run.prepared;
+  train::RunRanks ranks(run.world);
+  const FineTuned best = load_best_of_leader(run, config);
   const fs::path folder = output / kSubmission;
-  fs::create_directories(folder);
+  if (ranks.leads()) fs::create_directories(folder);
   for (const PreparedTask::Test& test : prepared.test) {
-    const Predictions predicted = predict(*best.classifier, prepared.task, test.encoded,
-                                          config.finetune.max_length, {.step = best.step})
-                                      .value();
+    const Predictions predicted =
+        predict(*best.classifier, prepared.task, test.encoded, config.finetune.max_length,
+                {.step = best.step, .ranks = ranks.share()})
+            .value();
+    if (!ranks.leads()) continue;
     write_file_atomically(folder / test.file.submission,
                           submission_text(prepared.task, test.rows.rows, predicted.value));
     log::info("wrote {}", (folder / test.file.submission).string());
@@ -124,12 +128,12 @@ TaskResult run_task(const SeedRun& run, const Grid& grid) {
     configs.push_back(config_of_seed(run.start, prepared, folder, seed, *rate));
     result.seeds.push_back(run_seed(run, configs.back()));
   }
-  if (!grid.options.submission || !train::RunRanks(run.world).leads()) return result;
+  if (!grid.options.submission) return result;
   const std::size_t best = best_seed(result);
-  if (result.seeds[best].diverged) {
+  if (!result.seeds[best].diverged) {
+    write_submission(run, configs[best], grid.options.output);
+  } else if (train::RunRanks(run.world).leads()) {
     log::warning("{}: all seeds diverged: no submission", prepared.task.folder);
-  } else {
-    write_submission(prepared, configs[best], grid.options.output);
   }
   return result;
 }

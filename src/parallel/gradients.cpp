@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -184,8 +185,14 @@ bool Gradients::is_shared_out() const {
 }
 
 optim::GradNorms Gradients::norms() {
-  return is_shared_out() ? norms_of_slices()
-                         : norms_of_whole_gradients(parameters_, groups_.expert_group());
+  if (is_shared_out()) return norms_of_slices();
+  optim::GradNorms norms = norms_of_whole_gradients(parameters_, groups_.expert_group());
+  if (groups_.layout().num_ranks == 1) return norms;
+  // Unlike CPUs may add up in other orders: what all clip by, and skip a step for, is rank 0's.
+  at::Tensor total = at::scalar_tensor(norms.total, at::kDouble).view({1});
+  groups_.world().broadcast(total, 0, "gradient norm");
+  norms.total = total.item<double>();
+  return norms;
 }
 
 // The ranks' slices are the whole model between them, experts and all. All ranks have as many

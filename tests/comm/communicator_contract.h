@@ -147,6 +147,22 @@ TEST_P(CommunicatorContract, GathersEveryRanksRowsInOrder) {
   }
 }
 
+// A backend may count in 31 bits, or have room for so much only.
+TEST_P(CommunicatorContract, GathersMoreThanGoesInOnePiece) {
+  constexpr std::int64_t kRows = (std::int64_t{1} << 21) + 3;
+  const auto of_rank = [](std::int64_t rank) {
+    const at::Tensor rows = at::arange(2 * kRows, at::kInt).view({kRows, 2});
+    return rows.remainder(127).add(rank).to(at::kByte);
+  };
+  run([&](Communicator& comm) {
+    at::Tensor all = at::empty({kRows * num_ranks(), 2}, at::kByte);
+    comm.all_gather(of_rank(comm.rank()), all, "rows");
+    for (std::int64_t rank = 0; rank < num_ranks(); ++rank) {
+      EXPECT_TRUE(at::equal(all.narrow(0, kRows * rank, kRows), of_rank(rank))) << rank;
+    }
+  });
+}
+
 TEST_P(CommunicatorContract, LeavesEveryRankItsBlockOfASum) {
   for (const at::ScalarType dtype : kDtypes) {
     run([&](Communicator& comm) {

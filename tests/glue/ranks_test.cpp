@@ -128,6 +128,26 @@ TEST_F(FinetuneRanks, OtherRanksGoOnWithAGridInTheMiddleOfASeed) {
   EXPECT_THAT(read_file(folder_ / "two/log.txt"), Not(HasSubstr("micro-steps of")));
 }
 
+// "The newest of a run" may be another one for each.
+TEST_F(FinetuneRanks, AllBeginWithTheLeadersCheckpoint) {
+  (void)on_ranks(1, options("one"));
+  FinetuneOptions from = options("alone");
+  from.config_file.clear();
+  from.tokenizer.clear();
+  from.num_seeds = 1;
+  from.from = folder_ / "one/sst2/seed-3";
+  const double alone = on_ranks(1, from)[0].seeds[0].dev[0].loss;
+  from.output = folder_ / "both";
+  double both = 0.0;
+  comm::run_ranks(2, [&](comm::Communicator& world) {
+    FinetuneOptions own = from;
+    if (world.rank() == 1) own.from = folder_ / "one/sst2/seed-4";
+    const std::vector<TaskResult> results = finetune(own, world);
+    if (world.rank() == 0) both = results[0].seeds[0].dev[0].loss;
+  });
+  EXPECT_NEAR(alone, both, 1e-10);
+}
+
 // The config of two ranks is written after their environment.
 TEST_F(FinetuneRanks, AKillBetweenTheFilesOfAStartIsNoOtherSetting) {
   FinetuneOptions options = this->options("two");

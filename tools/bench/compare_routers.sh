@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Trains a small decoder (compare_routers.yaml) with every router at the same mean number of experts (2), on the
-# same tokens, and prints Markdown tables (tools/bench/router_table.py): bits per byte on a text that
-# was not trained on, experts per token, tokens/s, FLOPs, load, dead experts, what each run had
-# reached when it had spent the FLOPs of the cheapest, and differences from top_k with an interval.
+# Trains a small decoder (compare_routers.yaml) with every router at the same mean number of experts
+# (2), on the same tokens, and prints Markdown tables (tools/bench/router_table.py): bits per byte on
+# a text that was not trained on, experts per token, tokens/s, FLOPs, load, dead experts, what each
+# run had reached when it had spent the FLOPs of the cheapest, and differences from top_k with an
+# interval.
 #
 # usage: tools/bench/compare_routers.sh OUTPUT DATA HELD_OUT_TEXT [DATA_2 HELD_OUT_TEXT_2]
 #                                       [--hours H] [--jobs N] [--list] [key.sub=value ...]
 #   DATA: folder written by `switchyard prepare`. 8 experts: three seeds, also of smaller budgets; 16,
-#   32, and the second text: one. Call it again with the same arguments to go on where it stopped: a run that is done is
-#   kept, one that was killed is resumed. --hours (4): no further run begins after that time in this
-#   call. --jobs (1): runs at a time, among which the cores are divided; tokens/s are then not those
-#   of a run alone. --list: the runs and which are done. SWITCHYARD names another program, CONFIG another
-#   config.
+#   32, and the second text: one. Call it again with the same arguments to go on where it stopped: a
+#   run that is done is kept, one that was killed is resumed. --hours (4): no further run begins after
+#   that time in this call. --jobs (1): runs at a time, among which the cores are divided; tokens/s are
+#   then not those of a run alone. --list: the runs and which are done. SWITCHYARD names another
+#   program, CONFIG another config.
 set -euo pipefail
 
 say() { printf 'compare_routers: %s\n' "$*" >&2; }
@@ -57,7 +58,7 @@ options_of() {
     attention_importance) echo type=attention_importance k_mean=2 ;;
     relu) echo type=relu target_k=2 ;;
     expert_threshold) echo type=expert_threshold target_k=2 threshold_decay=0.99 ;;
-    top_k_1) echo type=top_k k=1 ;;
+    top_k_1) echo type=top_k k=1 renormalize=false ;;
     top_p_1_5) echo type=top_p target_k=1.5 ;;
   esac
 }

@@ -250,14 +250,15 @@ int launch(const Launch& what) {
     if (num_signals > 1 && !is_final(code)) return 128 + SIGTERM;
     if (is_final(code) || num_signals > 0) return code;
     std::map<fs::path, std::int64_t> now = newest_steps(what.run);
-    if (now != saved) num_left = what.num_restarts;
+    const bool has_moved = now != saved;
+    if (has_moved) num_left = what.num_restarts;
     saved = std::move(now);
     if (num_left == 0) return code;
     --num_left;
-    command = &what.command_again;
+    if (has_moved || !what.goes_back) command = &what.command_again;
     for (const auto& [run, step] : saved) wait_for_lock(run);
     log::warning("the ranks ended with exit code {}: starting them again {}", code,
-                 where_to_go_on(saved, what.run));
+                 command == &what.command ? "as before" : where_to_go_on(saved, what.run));
   }
 }
 

@@ -13,6 +13,7 @@ struct Launch {
   std::int64_t num_restarts = 0;                // in a row, without a new checkpoint in between
   std::vector<std::string> command = {};        // of a rank: this program and its arguments
   std::vector<std::string> command_again = {};  // the same when it is started again
+  bool goes_back = false;                       // the first goes back to a step: until it has
   std::filesystem::path run = {};               // the folder of the run
   bool on_gpus = false;                         // ranks talk over NCCL, not over MPI
 };

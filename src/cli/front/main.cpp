@@ -144,6 +144,7 @@ int run_launch(std::span<const std::string> command_line) {
                                .on_gpus = run.train.device == "cuda"};
   what.command.insert(what.command.end(), command.begin(), command.end());
   what.command_again = again(what.command, verb.verb->name);
+  what.goes_back = verb.verb->name == "resume" && of_rank.has("--from");
   return switchyard::cli::launch(what);
 }
 

@@ -166,8 +166,8 @@ VerbSpec launch_verb() {
                  .help =
                      "start them again when one died, at most M times without a new checkpoint"}},
       .example =
-          "switchyard launch --nproc 4 -- pretrain configs/quickstart.yaml "
-          "parallel.expert=4 train.micro_batch_size=1",
+          "switchyard launch --nproc 4 -- pretrain configs/quickstart.yaml data.path=data/book "
+          "run.dir=runs/book parallel.expert=4 train.micro_batch_size=1",
   };
 }
 

@@ -28,14 +28,17 @@ namespace fs = std::filesystem;
 constexpr const char* kFolder = "folder of a checkpoint";
 constexpr const char* kFiles = "files of a checkpoint";
 
-// Memory that all ranks of this machine may still take; none where the system does not tell.
-std::optional<std::uint64_t> available_memory() {
+// Memory that all ranks of this machine may still take together; none where the system does not
+// tell. Others are taken to hold as much as this one.
+std::optional<std::uint64_t> available_memory(std::uint64_t num_ranks) {
   const HostFacts host = read_host_facts();
   if (host.available_memory_bytes == 0) return std::nullopt;
   std::uint64_t available = host.available_memory_bytes;
   if (host.memory_limit_bytes) {
-    available = std::min(
-        available, *host.memory_limit_bytes - std::min(resident_bytes(), *host.memory_limit_bytes));
+    // The limit is of all of them.
+    const std::uint64_t held = num_ranks * resident_bytes();
+    available =
+        std::min(available, *host.memory_limit_bytes - std::min(held, *host.memory_limit_bytes));
   }
   return available;
 }
@@ -75,6 +78,7 @@ JointSave::Written JointSave::write_files(const checkpoint::WritePlan& plan) con
 }
 
 void JointSave::write() {
+  copy_.reset();  // of a rank that could, where another could not
   if (!folder_.empty()) written_ = write_files(request_.plan);
 }
 
@@ -83,7 +87,7 @@ bool JointSave::copy() {
   const auto all_ranks_here = static_cast<std::uint64_t>(
       std::max<std::int64_t>(1, read_rank_environment().num_local_ranks));
   // The system promises more than it has, and ends who takes it at its word.
-  const std::uint64_t available = available_memory().value_or(kUnlimited);
+  const std::uint64_t available = available_memory(all_ranks_here).value_or(kUnlimited);
   std::string reason;
   if (needed > available / all_ranks_here) {
     reason = fmt::format("{} are left to {}", format_bytes(available),

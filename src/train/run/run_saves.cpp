@@ -4,6 +4,7 @@
 #include <exception>
 #include <utility>
 
+#include "switchyard/core/log.h"
 #include "switchyard/train/model_files.h"
 
 namespace switchyard::train {
@@ -79,10 +80,19 @@ void RunSaves::begin(checkpoint::SaveRequest request, bool beside) {
   under_way_ = std::make_unique<JointSave>(world_, folder_.checkpoints(), std::move(request),
                                            [this] { folder_.check_in_place(); });
   // Where one has no memory for a copy all wait for it, with the patience that a save has.
-  if (beside && !ranks_.any(!under_way_->copy(), "copy of a checkpoint")) {
-    under_way_->write_beside();
-    seconds_before_ = seconds_since(start);
-    return;
+  if (beside) {
+    const bool has_copy = under_way_->copy();
+    if (!ranks_.any(!has_copy, "copy of a checkpoint")) {
+      under_way_->write_beside();
+      seconds_before_ = seconds_since(start);
+      return;
+    }
+    if (has_copy && ranks_.leads()) {  // the other's own warning is not shown
+      log::warning(
+          "step {}: another rank has no memory for a copy; training waits for this "
+          "checkpoint",
+          under_way_->request().step);
+    }
   }
   under_way_->write();
   seconds_before_ = seconds_since(start);

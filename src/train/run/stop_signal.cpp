@@ -22,8 +22,9 @@ std::mutex mutex;
 int num_alive = 0;
 
 void on_signal(int signal) {
-  // Behind a soft limit it comes again with every second of processor time.
-  if (received != 0 && signal == SIGXCPU) return;
+  // Behind a soft limit SIGXCPU comes again with every second of processor time; SIGUSR1 comes
+  // twice where all processes of a job are told to stop, and the launcher passes its own on.
+  if (received != 0 && (signal == SIGXCPU || signal == SIGUSR1)) return;
   if (received != 0) ::_exit(128 + signal);
   received = signal;
 }

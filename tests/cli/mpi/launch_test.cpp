@@ -19,6 +19,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "cli/mpi/launched.h"
 
@@ -27,7 +28,9 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::AllOf;
 using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::number_from_environment;
@@ -173,6 +176,34 @@ TEST_F(Launched, ASecondSignalEndsTheRanksAtOnce) {
   program.send(SIGTERM);
   EXPECT_EQ(program.wait(), 128 + SIGTERM) << messages();
   EXPECT_TRUE(ranks_end_within("run", seconds(10)));
+}
+
+// Before they have gone back the newest step is the one that was to be left.
+TEST_F(Launched, RestartsGoBackToTheStepThatWasNamedUntilTheRanksHave) {
+  ASSERT_EQ(run(launch("run", 2, {})), 0) << messages();
+  // An mpirun that notes what it is to start: ranks that die at once, then ones that have saved.
+  const fs::path calls = folder_ / "calls";
+  const fs::path saved = folder_ / "run/checkpoints/step-000900";
+  fs::create_directories(folder_ / "bin");
+  std::ofstream(folder_ / "bin/mpirun")
+      << "#!/bin/sh\nprintf '%s\\n' \"$*\" >> " << calls.string() << "\nn=$(wc -l < "
+      << calls.string() << ")\n[ $n -lt 3 ] || exit 0\n[ $n = 1 ] || { mkdir " << saved.string()
+      << " && echo {} > " << (saved / "manifest.json").string() << "; }\nexit 77\n";
+  fs::permissions(folder_ / "bin/mpirun", fs::perms::owner_all);
+  const std::string path = std::getenv("PATH");
+  ::setenv("PATH", ((folder_ / "bin").string() + ":" + path).c_str(), 1);
+  const int code = run({"launch", "--nproc", "2", "--restarts", "2", "--", "resume",
+                        (folder_ / "run").string(), "--from", "latest"});
+  ::setenv("PATH", path.c_str(), 1);
+  EXPECT_EQ(code, 0) << messages();
+  EXPECT_THAT(messages(), AllOf(HasSubstr("starting them again as before"),
+                                HasSubstr("starting them again from step 900")));
+  std::istringstream lines(read_file(calls));
+  std::vector<bool> goes_back;
+  for (std::string line; std::getline(lines, line);) {
+    goes_back.push_back(line.find("--from latest") != std::string::npos);
+  }
+  EXPECT_THAT(goes_back, ElementsAre(true, true, false));
 }
 
 // Ranks are killed, or stopped until the others miss them, or the launcher is told to end; after

@@ -45,11 +45,15 @@ TEST(StopSignalDeathTest, TheSecondSignalEndsTheProcessAtOnce) {
       ::testing::ExitedWithCode(128 + SIGINT), "");
 }
 
-// As the kernel does while the step is finished and saved.
-TEST(StopSignal, ALimitOnProcessorTimeMayRepeatItself) {
-  const StopSignal stop;
-  for (int i = 0; i < 3; ++i) std::raise(SIGXCPU);
-  EXPECT_EQ(stop.name(), "SIGXCPU");
+// As the kernel does, and a launcher that gets the signal as its ranks do, while the step is
+// finished and saved.
+TEST(StopSignal, ALimitOnProcessorTimeAndTheSignalOfRanksMayRepeatThemselves) {
+  for (const auto& [signal, name] :
+       {std::pair(SIGXCPU, "SIGXCPU"), std::pair(SIGUSR1, "SIGUSR1")}) {
+    const StopSignal stop;
+    for (int i = 0; i < 3; ++i) std::raise(signal);
+    EXPECT_EQ(stop.name(), name);
+  }
 }
 
 TEST(StopSignal, RestoresTheHandlersFromBefore) {
