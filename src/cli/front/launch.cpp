@@ -44,6 +44,15 @@ void pass_on(int signal) {
   if (num_signals > 0 && signal == SIGXCPU) return;  // again and again, behind a soft limit
   num_signals = num_signals + 1;
   if (starter != 0) ::kill(starter, num_signals == 1 ? SIGUSR1 : SIGTERM);
+  ::alarm(1);
+}
+
+// What reaches mpirun before it has ranks to pass it on to is lost. A rank that has it already
+// takes no notice of a second one.
+void pass_on_again(int /*signal*/) {
+  if (num_signals != 1) return;
+  if (starter != 0) ::kill(starter, SIGUSR1);
+  ::alarm(1);
 }
 
 void catch_signals() {
@@ -51,12 +60,15 @@ void catch_signals() {
   action.sa_handler = &pass_on;
   ::sigemptyset(&action.sa_mask);
   for (const int signal : kSignals) ::sigaddset(&action.sa_mask, signal);
+  ::sigaddset(&action.sa_mask, SIGALRM);
   for (const int signal : kSignals) {
     struct sigaction before {};
     ::sigaction(signal, nullptr, &before);
     if (signal == SIGHUP && before.sa_handler == SIG_IGN) continue;  // nohup
     ::sigaction(signal, &action, nullptr);
   }
+  action.sa_handler = &pass_on_again;
+  ::sigaction(SIGALRM, &action, nullptr);
   (void)std::signal(SIGCHLD,
                     SIG_DFL);  // ignored by some parents, and then nobody can be waited for
 }

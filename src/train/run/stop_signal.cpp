@@ -49,7 +49,13 @@ StopSignal::StopSignal() {
 StopSignal::~StopSignal() {
   const std::lock_guard lock(mutex);
   if (--num_alive > 0) return;
-  for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &previous[i], nullptr);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    // The launcher repeats its own until the ranks have ended, which they may be about to do.
+    if (kSignals[i] == SIGUSR1 && received == SIGUSR1 && previous[i].sa_handler == SIG_DFL) {
+      previous[i].sa_handler = SIG_IGN;
+    }
+    ::sigaction(kSignals[i], &previous[i], nullptr);
+  }
 }
 
 bool StopSignal::requested() const {
