@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include <system_error>
 #include <utility>
 
+#include "switchyard/core/file_id.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/text.h"
 
@@ -180,10 +180,7 @@ void FlightRecord::forget() {
   const std::scoped_lock lock(mutex_);
   if (descriptor_ < 0) return;
   // The folder may have been moved, and its name be another run's.
-  struct stat named {};
-  struct stat ours {};
-  const bool is_ours = ::stat(file_.c_str(), &named) == 0 && ::fstat(descriptor_, &ours) == 0 &&
-                       named.st_dev == ours.st_dev && named.st_ino == ours.st_ino;
+  const bool is_ours = file_id(file_) == file_id(descriptor_);
   ::close(std::exchange(descriptor_, -1));
   if (!is_ours) return;
   std::error_code error;

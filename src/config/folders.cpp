@@ -1,7 +1,6 @@
 #include "switchyard/config/folders.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +15,7 @@
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/finetune_folder.h"
+#include "switchyard/core/file_id.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -54,16 +54,8 @@ bool is_finetune_result(const fs::path& file) {
 
 // `switchyard pretrain ... > runs/a/out.txt` is no reason to refuse runs/a.
 bool is_our_output(const fs::path& path) {
-  struct stat file {};
-  if (::stat(path.c_str(), &file) != 0) return false;
-  for (const int descriptor : {STDOUT_FILENO, STDERR_FILENO}) {
-    struct stat ours {};
-    if (::fstat(descriptor, &ours) == 0 && ours.st_dev == file.st_dev &&
-        ours.st_ino == file.st_ino) {
-      return true;
-    }
-  }
-  return false;
+  const std::optional<FileId> file = file_id(path);
+  return file && (file == file_id(STDOUT_FILENO) || file == file_id(STDERR_FILENO));
 }
 
 class FolderProblems {

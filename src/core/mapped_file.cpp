@@ -103,7 +103,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   if (!S_ISREG(status.st_mode)) {
     throw StorageError(fmt::format("cannot map {}: not a regular file", path.string()));
   }
-  id_ = {status.st_dev, status.st_ino};
+  id_ = file_id(status);
   if (status.st_size == 0) return;
   const auto size = static_cast<std::size_t>(status.st_size);
   void* const address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
@@ -123,8 +123,7 @@ void MappedFile::check_whole() const {
   const bool is_broken = watched_ >= 0 && watched[static_cast<std::size_t>(watched_)].is_broken;
   // Between the new end and that of its page zeros are read as if they were the file's.
   struct stat status {};
-  const bool is_same = ::stat(path_.c_str(), &status) == 0 &&
-                       id_ == std::pair<std::uint64_t, std::uint64_t>(status.st_dev, status.st_ino);
+  const bool is_same = ::stat(path_.c_str(), &status) == 0 && file_id(status) == id_;
   if (is_same && static_cast<std::size_t>(status.st_size) < size_) {
     throw DataError(fmt::format("{}: the file was cut short while it was in use", path_.string()),
                     "files that are in use must stay as they are");

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <span>
-#include <utility>
+
+#include "switchyard/core/file_id.h"
 
 namespace switchyard {
 
@@ -24,8 +24,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
-  // After reading: throws DataError naming the file when any of what was read of it so far may not
-  // have been there.
+  // After reading: throws where some of what was read so far may not have been there, naming the
+  // file: DataError when it was cut short, StorageError when its disk or server failed.
   void check_whole() const;
   // After reading `part` of bytes(): the process no longer holds its pages. Reading it again is
   // valid and fetches them again.
@@ -35,7 +35,7 @@ class MappedFile {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
-  std::pair<std::uint64_t, std::uint64_t> id_{};  // device and inode
+  FileId id_{};
   int watched_ = -1;  // place in the table that the handler of SIGBUS looks into; -1 = none
 };
 

@@ -8,8 +8,9 @@ namespace switchyard::train {
 
 // While one lives, the first of these signals only sets a flag; the second ends the process at
 // once, but for SIGXCPU and SIGUSR1, which may repeat themselves. A SIGHUP that is ignored already
-// stays so, as nohup wants it. The handlers from before come back at the end. Those that live at
-// the same time (ranks as threads) say the same.
+// stays so, as nohup wants it. The handlers from before come back at the end (but SIGUSR1 is
+// ignored from then on where it asked for the stop and nobody handled it). Those that live at the
+// same time (ranks as threads) say the same.
 class StopSignal {
  public:
   StopSignal();

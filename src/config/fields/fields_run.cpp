@@ -161,8 +161,8 @@ std::vector<Field> training_fields() {
        .access = SWITCHYARD_AT(train.device),
        .default_text = "cpu",
        .choices = {"cpu", "cuda"},
-       .help = "cuda: a GPU, of several ranks each its own, in a build with CUDA kernels (not yet "
-               "run on hardware)",
+       .help = "cuda: a GPU, of several ranks each its own, in a build with CUDA kernels (tests "
+               "run it on a simulated GPU; not yet run on hardware)",
        .free_on_resume = true},
       {.key = "train.deterministic",
        .access = SWITCHYARD_AT(train.deterministic),

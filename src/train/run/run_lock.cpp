@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -65,13 +64,6 @@ std::string this_machine() {
   return host_name();
 }
 
-// Device and inode; zeros where nothing is.
-std::pair<std::uint64_t, std::uint64_t> id_of(const fs::path& folder) {
-  struct stat status {};
-  if (::stat(folder.c_str(), &status) != 0) return {0, 0};
-  return {status.st_dev, status.st_ino};
-}
-
 UsageError in_use(const std::string& by, const fs::path& folder) {
   return UsageError(fmt::format("process {} is working in the run folder {}", by, folder.string()),
                     "wait for it, or choose another folder with run.dir=...");
@@ -106,7 +98,7 @@ bool beats_go_on(const fs::path& file, const Holder& holder, std::chrono::millis
 }  // namespace
 
 RunLock::RunLock(const fs::path& folder, const Options& options)
-    : folder_(folder), folder_id_(id_of(folder)), file_(folder / config::kRunLockName) {
+    : folder_(folder), folder_id_(file_id(folder)), file_(folder / config::kRunLockName) {
   const std::string machine = options.machine.empty() ? this_machine() : options.machine;
   holder_ = Holder{std::to_string(::getpid()), host_name(), machine, ""}.text();
   descriptor_ = open_locked(file_, folder);
@@ -145,7 +137,7 @@ RunLock::~RunLock() {
 }
 
 bool RunLock::is_in_place() const {
-  return id_of(folder_) == folder_id_;
+  return file_id(folder_) == folder_id_;
 }
 
 void RunLock::write_beat(std::uint64_t number) const {

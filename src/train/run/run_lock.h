@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
-#include <utility>
+
+#include "switchyard/core/file_id.h"
 
 namespace switchyard::train {
 
@@ -45,7 +47,7 @@ class RunLock {
   void beat(const std::stop_token& stop, std::chrono::milliseconds every);
 
   std::filesystem::path folder_;
-  std::pair<std::uint64_t, std::uint64_t> folder_id_;  // its device and inode
+  std::optional<FileId> folder_id_;
   std::filesystem::path file_;
   std::string holder_;  // what the file says of this process, without the beat
   int descriptor_ = -1;
