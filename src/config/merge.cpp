@@ -36,6 +36,11 @@ std::string flow_text(const Node& node) {
   return {};
 }
 
+// None or 0.
+bool is_off(const Node& node) {
+  return node.is_none() || parse_number(node.text) == 0.0;
+}
+
 // Maps merge entry by entry.
 Node merged_node(const Node& below, Node above) {
   if (below.kind != Node::Kind::kMap || above.kind != Node::Kind::kMap) return above;
@@ -56,6 +61,7 @@ class Merger {
     std::set<std::string> set_here;
     for (Setting& setting : source.settings) set_here.insert(setting.key);
     settle_placement(source, set_here);
+    settle_displaced(source, set_here);
     for (Setting& setting : source.settings) {
       const auto below = merged_.settings.find(setting.key);
       if (below != merged_.settings.end()) {
@@ -90,6 +96,20 @@ class Merger {
     } else if (strides) {
       const char* setter = set_here.contains(kEveryKey) ? kEveryKey : kFirstKey;
       drop(kLayersKey, fmt::format("{} is set later", setter));
+    }
+  }
+
+  // Router options that say one thing in two ways: the later source wins. One that is switched off
+  // says nothing.
+  void settle_displaced(const Source& source, const std::set<std::string>& set_here) {
+    for (const Setting& setting : source.settings) {
+      if (is_off(setting.node)) continue;
+      for (const std::string& option : setting.field->displaces) {
+        const std::string key = router_key(option, setting.layer);
+        const auto below = merged_.settings.find(key);
+        if (set_here.contains(key) || below == merged_.settings.end()) continue;
+        if (!is_off(below->second.node)) drop(key, fmt::format("{} is set later", setting.key));
+      }
     }
   }
 

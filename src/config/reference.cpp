@@ -20,6 +20,8 @@ constexpr std::string_view kIntroduction =
     "- When a later source changes `model.moe.router.type`, options that the new type does not\n"
     "  know are dropped; `switchyard config show FILE` lists them, and says where every value\n"
     "  comes from. An option of another router type in the same source is an error.\n"
+    "- Of `layers` and `every`, and of a `p` or `p_warmup` and a `target_k`, the one that a later\n"
+    "  source sets takes the place of the other.\n"
     "- Numbers: `1e-3` is a number; integers may be written `2e6`. Text in quotes is never a\n"
     "  number. Optional values are switched off with `none`.\n"
     "- Unknown and duplicate keys, wrong types, values out of range, anchors and aliases are\n"

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/timing.h"
 
 namespace switchyard {
 namespace {
@@ -35,10 +36,6 @@ bool is_terminal(int descriptor) {
 bool has_color(int descriptor) {
   const char* no_color = std::getenv("NO_COLOR");
   return (no_color == nullptr || *no_color == '\0') && is_terminal(descriptor);
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // `value` in [1, 1000) with three significant digits at most: 5.1, 38, 1.41.

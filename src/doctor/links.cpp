@@ -9,6 +9,7 @@
 #include <string>
 
 #include "switchyard/core/text.h"
+#include "switchyard/core/timing.h"
 
 namespace switchyard::doctor {
 namespace {
@@ -33,8 +34,8 @@ double seconds_of(comm::Communicator& world, const at::Tensor& result, const Run
     const auto start = std::chrono::steady_clock::now();
     run();
     (void)result.narrow(0, 0, 1).cpu();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    if (round > 0) seconds.push_back(took.count());  // the first connects
+    const double took = seconds_since(start);
+    if (round > 0) seconds.push_back(took);  // the first connects
   }
   return median(seconds);
 }

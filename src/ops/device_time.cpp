@@ -21,7 +21,7 @@ double device_seconds(c10::Device device, const std::function<void()>& run) {
   if (device.is_cpu()) {
     const auto start = std::chrono::steady_clock::now();
     run();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return seconds_since(start);
   }
   const c10::Event start = event_now(device);
   run();

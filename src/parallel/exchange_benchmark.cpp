@@ -38,6 +38,7 @@
 #include "switchyard/config/router_config.h"
 #include "switchyard/config/routers/top_k.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/timing.h"
 #include "switchyard/moe/moe_layer.h"
 #include "switchyard/parallel/expert_parallel.h"
 
@@ -156,10 +157,7 @@ double seconds_on_slow_links(std::int64_t num_ranks, std::int64_t num_tokens, in
       const auto start = std::chrono::steady_clock::now();
       layer.run();
       world->barrier("end");
-      if (world->rank() == 0 && round > 0) {
-        seconds.push_back(
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-      }
+      if (world->rank() == 0 && round > 0) seconds.push_back(seconds_since(start));
     }
   });
   return median(seconds);

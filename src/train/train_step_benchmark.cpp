@@ -19,6 +19,7 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"
+#include "switchyard/core/timing.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/backend.h"
@@ -108,7 +109,7 @@ void run(const std::vector<std::string>& overrides) {
     const std::clock_t cpu_start = std::clock();
     const telemetry::StepSums sums = trainer.train_step();
     ops::synchronize(decoder.device());  // the update is only queued when a step returns
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = seconds_since(start);
     const double cpu_seconds = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
     const double k = telemetry::experts_per_token(sums);
     std::string phases;

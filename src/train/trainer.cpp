@@ -185,7 +185,7 @@ StepSums Trainer::compute_step() {
     if (!sums.skipped) update(sums, totals.named);
     is_between_steps_ = true;
   }
-  sums.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  sums.seconds = seconds_since(start);
   return sums;
 }
 

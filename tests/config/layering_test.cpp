@@ -218,6 +218,37 @@ TEST_F(Layering, PresetOptionsAreDroppedLikeAnyOther) {
                                             "top_k has no such option"));
 }
 
+TEST_F(Layering, FixedAndSteeredPTakeEachOthersPlaceInALaterSource) {
+  const auto options = [](const Resolved& resolved) {
+    return resolved.config.model.moe.router.options.as<TopPOptions>();
+  };
+  constexpr std::string_view kSteered = "    router: {p: 0.6, target_k: 2}\n";
+  const Resolved fixed = load_minimal({"model.moe.router.p=0.3"}, kSteered);
+  EXPECT_EQ(options(fixed).target_k, 0.0);
+  EXPECT_EQ(options(fixed).p, 0.3);
+  EXPECT_THAT(fixed.dropped, ElementsAre("model.moe.router.target_k = 2 (x.yaml:15): "
+                                         "model.moe.router.p is set later"));
+  const Resolved warmed = load_minimal({"model.moe.router.p_warmup={steps: 10}"}, kSteered);
+  EXPECT_EQ(options(warmed).target_k, 0.0);
+  EXPECT_EQ(options(warmed).p_warmup->steps, 10);
+
+  constexpr std::string_view kWarmed = "    router: {p: 0.6, p_warmup: {steps: 10}}\n";
+  const Resolved steered = load_minimal({"model.moe.router.target_k=3"}, kWarmed);
+  EXPECT_EQ(options(steered).target_k, 3.0);
+  EXPECT_EQ(options(steered).p, 0.6);
+  EXPECT_FALSE(options(steered).p_warmup);
+
+  // Both in one source: where p begins. What is switched off takes no place and leaves none.
+  const Resolved both =
+      load_minimal({"model.moe.router.p=0.3", "model.moe.router.target_k=3"}, kSteered);
+  EXPECT_EQ(options(both).target_k, 3.0);
+  EXPECT_THAT(both.dropped, IsEmpty());
+  EXPECT_TRUE(options(load_minimal({"model.moe.router.target_k=0"}, kWarmed)).p_warmup);
+  EXPECT_EQ(options(load_minimal({"model.moe.router.p_warmup=none"}, kSteered)).target_k, 2.0);
+  EXPECT_THAT(load_minimal({"model.moe.router.p=0.3"}, "    router: {target_k: 0}\n").dropped,
+              IsEmpty());
+}
+
 TEST_F(Layering, WrongTypeDoesNotDrawErrorsAboutItsOptions) {
   EXPECT_THAT(
       problems_of_minimal({"model.moe.router.type=topk", "model.moe.router.k=3"}),

@@ -1,4 +1,5 @@
-// Named spans of the training step. A Span measures its scope and adds it to a SpanTimer.
+// Wall time, and named spans of the training step: a Span measures its scope and adds it to a
+// SpanTimer.
 #pragma once
 
 #include <chrono>
@@ -8,6 +9,10 @@
 #include <string_view>
 
 namespace switchyard {
+
+[[nodiscard]] inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 // Sums of wall time by span name since the last reset.
 class SpanTimer {

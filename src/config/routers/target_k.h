@@ -17,7 +17,8 @@ namespace switchyard::config {
           .unit = "experts per token",
           .help =
               "mean that the router is steered to; top_p: by moving p, which starts at `p`, and "
-              "0 = p stays"};
+              "0 = p stays",
+          .displaces = {"p_warmup"}};
 }
 
 [[nodiscard]] inline Field control_field(Access access) {

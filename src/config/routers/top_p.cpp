@@ -19,7 +19,8 @@ std::vector<Field> options() {
            .default_text = "0.4",
            .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
            .unit = "probability",
-           .help = "take the most probable experts until their probabilities sum to p; 1 = all"},
+           .help = "take the most probable experts until their probabilities sum to p; 1 = all",
+           .displaces = {"target_k"}},
           {.key = "max_experts",
            .access = SWITCHYARD_ROUTER_OPTION(TopPOptions, max_experts),
            .default_text = "none",
@@ -31,7 +32,8 @@ std::vector<Field> options() {
            .default_text = "none",
            .unit = "probability, steps",
            .help = "{from: 1, steps: 500}: move p linearly from `from` (in (0, 1], default 1) in "
-                   "`steps` steps"},
+                   "`steps` steps",
+           .displaces = {"target_k"}},
           target_k_field(SWITCHYARD_ROUTER_OPTION(TopPOptions, target_k)),
           control_field(SWITCHYARD_ROUTER_OPTION(TopPOptions, control)),
           {.key = "control_gains",
@@ -62,7 +64,7 @@ void check(const RouterConfig& router, const RouterCheck& rules) {
   rules.require(options.target_k >= 1.0, "target_k", "target_k",
                 "top_p gives every token at least one expert");
   rules.require(!options.p_warmup, "target_k", "p_warmup",
-                "target_k moves p, and so does p_warmup: keep one");
+                "target_k moves p, and so does p_warmup: keep one (target_k: 0, p_warmup: none)");
   const std::int64_t most = options.max_experts.value_or(rules.num_experts);
   rules.require(
       options.target_k <= static_cast<double>(most), "target_k",

@@ -13,6 +13,7 @@
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
+#include "switchyard/core/timing.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/train/model_files.h"
 #include "train/phase.h"
@@ -25,10 +26,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using telemetry::EvaluationRecord;
 using telemetry::StepSums;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 telemetry::StatisticsOptions statistics_options(const config::Config& config, const Task& task,
                                                 double peak_flops) {

@@ -5,14 +5,11 @@
 #include <utility>
 
 #include "switchyard/core/log.h"
+#include "switchyard/core/timing.h"
 #include "switchyard/train/model_files.h"
 
 namespace switchyard::train {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // While files are written, ranks wait for each other as long as for a start.
 class Patience {
