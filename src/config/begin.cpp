@@ -8,6 +8,19 @@
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
+namespace {
+
+std::map<std::string, std::string> origins_of(const std::vector<Source>& sources) {
+  std::map<std::string, std::string> origins;
+  for (const Source& source : sources) {
+    for (const Setting& setting : source.settings) {
+      origins[setting.key] = setting.position.origin();
+    }
+  }
+  return origins;
+}
+
+}  // namespace
 
 Resolved load_for_pretrain(const ParsedArguments& arguments) {
   std::vector<std::string> overrides = arguments.overrides();
@@ -32,14 +45,16 @@ Resolved load_over(const std::filesystem::path& base, const std::filesystem::pat
 
 std::map<std::string, std::string> settings_in(const std::filesystem::path& file) {
   Problems problems;
-  std::map<std::string, std::string> origins;
-  for (const Source& source : read_files(file, problems)) {
-    for (const Setting& setting : source.settings) {
-      origins[setting.key] = setting.position.origin();
-    }
-  }
+  const std::vector<Source> sources = read_files(file, problems);
   if (!problems.empty()) throw ConfigError(problems.lines(), "mend the file");
-  return origins;
+  return origins_of(sources);
+}
+
+std::map<std::string, std::string> settings_in(std::span<const std::string> overrides) {
+  Problems problems;
+  const std::vector<Source> sources{read_overrides(overrides, problems)};
+  if (!problems.empty()) throw ConfigError(problems.lines(), kReferenceHint);
+  return origins_of(sources);
 }
 
 }  // namespace switchyard::config

@@ -14,7 +14,6 @@
 namespace switchyard::config {
 namespace {
 
-constexpr const char* kReferenceHint = "`switchyard config reference` lists every key";
 // Every value is right by itself, so no list of keys would help.
 constexpr const char* kRelationHint =
     "change it in the file, or as key.sub=value on the command line";

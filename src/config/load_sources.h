@@ -11,6 +11,8 @@
 
 namespace switchyard::config {
 
+inline constexpr const char* kReferenceHint = "`switchyard config reference` lists every key";
+
 // Merges `sources`, lowest first, and the overrides on top, resolves and validates. `name` is of
 // the file in messages about no line of it. Throws ConfigError with all problems, those before it
 // included.

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <utility>
 
 #include "config/yaml/value.h"
+#include "switchyard/config/folders.h"
 #include "switchyard/config/presets.h"
 #include "switchyard/core/text.h"
 
@@ -41,6 +43,12 @@ bool is_off(const Node& node) {
   return node.is_none() || parse_number(node.text) == 0.0;
 }
 
+// A run's file gives every option a value, as if somebody had asked for it.
+bool is_spelled_out(const Setting& setting) {
+  const auto& name = setting.position.name;
+  return name != nullptr && std::filesystem::path(*name).filename() == kResolvedConfigName;
+}
+
 // Maps merge entry by entry.
 Node merged_node(const Node& below, Node above) {
   if (below.kind != Node::Kind::kMap || above.kind != Node::Kind::kMap) return above;
@@ -61,7 +69,7 @@ class Merger {
     std::set<std::string> set_here;
     for (Setting& setting : source.settings) set_here.insert(setting.key);
     settle_placement(source, set_here);
-    settle_displaced(source, set_here);
+    const std::map<std::string, std::string> types = router_types_set();
     for (Setting& setting : source.settings) {
       const auto below = merged_.settings.find(setting.key);
       if (below != merged_.settings.end()) {
@@ -70,7 +78,9 @@ class Merger {
       const std::string key = setting.key;
       merged_.settings.insert_or_assign(key, std::move(setting));
     }
+    settle_spelled_out(set_here, types);
     settle_router_options(set_here);
+    settle_displaced(set_here);
   }
 
   [[nodiscard]] Merged take() { return std::move(merged_); }
@@ -99,18 +109,50 @@ class Merger {
     }
   }
 
-  // Router options that say one thing in two ways: the later source wins. One that is switched off
-  // says nothing.
-  void settle_displaced(const Source& source, const std::set<std::string>& set_here) {
-    for (const Setting& setting : source.settings) {
-      if (is_off(setting.node)) continue;
-      for (const std::string& option : setting.field->displaces) {
-        const std::string key = router_key(option, setting.layer);
-        const auto below = merged_.settings.find(key);
-        if (set_here.contains(key) || below == merged_.settings.end()) continue;
-        if (!is_off(below->second.node)) drop(key, fmt::format("{} is set later", setting.key));
+  // A router type that this source changes begins with its own defaults, whatever a run's file
+  // spells out of the old one's. `types`: what the router types were.
+  void settle_spelled_out(const std::set<std::string>& set_here,
+                          const std::map<std::string, std::string>& types) {
+    for (const auto& [type_key, old_type] : types) {
+      if (!set_here.contains(type_key)) continue;
+      const std::optional<std::int64_t> layer = merged_.settings.at(type_key).layer;
+      if (merged_.router_type(layer) == old_type) continue;
+      std::vector<std::string> of_old_type;
+      for (const auto& [key, setting] : merged_.settings) {
+        const bool is_option = !setting.field->router_types.empty() && setting.layer == layer;
+        if (is_option && is_spelled_out(setting) && !set_here.contains(key)) {
+          of_old_type.push_back(key);
+        }
+      }
+      for (const std::string& key : of_old_type) {
+        drop(key, fmt::format("was of router type {}", old_type));
       }
     }
+  }
+
+  // Of the model's router options that say one thing in two ways the later source wins. One that is
+  // switched off says nothing. A layer's keep out of it: without its own target a layer would be
+  // steered to the model's.
+  void settle_displaced(const std::set<std::string>& set_here) {
+    for (const std::string& setter : set_here) {
+      const auto set = merged_.settings.find(setter);
+      if (set == merged_.settings.end() || set->second.layer || is_off(set->second.node)) continue;
+      for (const std::string& option : set->second.field->displaces) {
+        const std::string key = router_key(option, std::nullopt);
+        const auto below = merged_.settings.find(key);
+        if (set_here.contains(key) || below == merged_.settings.end()) continue;
+        if (!is_off(below->second.node)) drop(key, fmt::format("{} is set later", setter));
+      }
+    }
+  }
+
+  // The model's and the layers' router types so far, by key.
+  [[nodiscard]] std::map<std::string, std::string> router_types_set() const {
+    std::map<std::string, std::string> types;
+    for (const auto& [key, setting] : merged_.settings) {
+      if (setting.field == find_field(kRouterTypeKey)) types[key] = setting.node.text;
+    }
+    return types;
   }
 
   // Options that the router type does not know: dropped when they come from an earlier source than

@@ -11,7 +11,6 @@
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/folders.h"
-#include "switchyard/config/router.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -28,35 +27,6 @@ bool is_allowed(const Change& change, const AllowedChanges& allowed) {
   return std::any_of(allowed.keys.begin(), allowed.keys.end(), [&](const std::string& key) {
     return change.key == key || is_under(change.key, key);
   });
-}
-
-bool sets(const std::string& override_text, const std::string& key) {
-  return override_text.starts_with(key + "=") || override_text.starts_with(key + ".");
-}
-
-// A resolved config spells out every option of the run's router, most of them defaults. Where the
-// type changes, those that the new one knows by the same name are not meant for it: it begins with
-// its own defaults and with what the command line says.
-std::vector<std::string> with_options_of_new_router(const Config& before,
-                                                    std::span<const std::string> overrides) {
-  std::vector<std::string> all(overrides.begin(), overrides.end());
-  const std::string set_type = std::string(kRouterTypeKey) + "=";
-  const auto found = std::find_if(all.rbegin(), all.rend(),
-                                  [&](const auto& text) { return text.starts_with(set_type); });
-  if (found == all.rend()) return all;
-  const std::string type = found->substr(set_type.size());
-  // What is no type, loading will tell.
-  if (type == before.model.moe.router.type || find_router(type) == nullptr) return all;
-  Config fresh;
-  fresh.model.moe.router = RouterConfig(type);
-  for (const Field& field : all_fields()) {
-    if (!field.key.starts_with(kRouterPrefix) || field.key == kPerLayerKey) continue;
-    if (!field.known_to(type) || !field.known_to(before.model.moe.router.type)) continue;
-    const bool is_set = std::any_of(overrides.begin(), overrides.end(),
-                                    [&](const auto& text) { return sets(text, field.key); });
-    if (!is_set) all.push_back(field.key + "=" + value_text(field, fresh));
-  }
-  return all;
 }
 
 }  // namespace
@@ -118,7 +88,7 @@ Config load_for_resume(const std::filesystem::path& run, std::span<const std::st
                        const AllowedChanges& allowed) {
   const std::filesystem::path file = run / kResolvedConfigName;
   const Config before = load(file, {}).config;
-  Resolved resolved = load(file, with_options_of_new_router(before, overrides));
+  Resolved resolved = load(file, overrides);
   check_changes_on_resume(changes(before, resolved.config), allowed);
   find_moved_data(resolved.config.data, run);
   check_data_of_run(resolved, run);

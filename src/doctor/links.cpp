@@ -34,8 +34,7 @@ double seconds_of(comm::Communicator& world, const at::Tensor& result, const Run
     const auto start = std::chrono::steady_clock::now();
     run();
     (void)result.narrow(0, 0, 1).cpu();
-    const double took = seconds_since(start);
-    if (round > 0) seconds.push_back(took);  // the first connects
+    if (round > 0) seconds.push_back(seconds_since(start));  // the first connects
   }
   return median(seconds);
 }

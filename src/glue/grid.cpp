@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <iterator>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "glue/seed_run.h"
+#include "switchyard/config/begin.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
 #include "switchyard/optim/schedule.h"
@@ -72,7 +74,10 @@ Grid open_baseline_grid(const Grid& grid, std::int64_t num_ranks) {
   const std::vector<std::string>& given = grid.options.overrides;
   std::copy_if(given.begin(), given.end(), std::back_inserter(options.overrides),
                [](const std::string& text) {
-                 return !text.starts_with("model.") && !text.starts_with("data.");
+                 const auto keys = config::settings_in(std::span(&text, 1));
+                 return std::none_of(keys.begin(), keys.end(), [](const auto& setting) {
+                   return setting.first.starts_with("model.") || setting.first.starts_with("data.");
+                 });
                });
   return open_grid(options, num_ranks);
 }

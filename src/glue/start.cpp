@@ -86,44 +86,29 @@ constexpr std::array<const char*, 15> kShape = {"model.type",
                                                 "model.moe.shared_expert_gate",
                                                 "model.moe.layers"};
 
-std::string value_given(const std::vector<std::string>& overrides, std::string_view key) {
-  std::string value;
-  for (const std::string& override : overrides) {
-    if (override.starts_with(std::string(key) + "=")) value = override.substr(key.size() + 1);
-  }
-  return value;
-}
-
-bool is_given(const std::vector<std::string>& overrides, std::string_view key) {
-  return !value_given(overrides, key).empty();
-}
-
-// Where a file sets each key (config::settings_in).
+// Where each key is set (config::settings_in).
 using Origins = std::map<std::string, std::string>;
 
 // What a file and the command line say, and finetune leaves as it is.
 struct Said {
-  const Origins& in_file;
-  const std::vector<std::string>& given;
+  explicit Said(const FinetuneOptions& options)
+      : given(config::settings_in(options.overrides)), overrides(options.overrides) {
+    if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
+  }
 
   [[nodiscard]] bool at_all(const std::string& key) const {
-    return in_file.contains(key) || is_given(given, key);
+    return in_file.contains(key) || given.contains(key);
   }
+
+  Origins in_file;
+  Origins given;
+  const std::vector<std::string>& overrides;
 };
 
-void refuse_decided(const std::vector<std::string>& given) {
+void refuse_decided(const Origins& settings) {
   for (const auto& [key, instead] : kDecided) {
-    if (!is_given(given, key)) continue;
-    throw UsageError(fmt::format("command line: {}: finetune decides this itself", key),
-                     fmt::format("use {}", instead));
-  }
-}
-
-// In a file that is of settings alone.
-void refuse_decided(const Origins& in_file) {
-  for (const auto& [key, instead] : kDecided) {
-    const auto found = in_file.find(key);
-    if (found == in_file.end()) continue;
+    const auto found = settings.find(key);
+    if (found == settings.end()) continue;
     throw UsageError(fmt::format("{}: {}: finetune decides this itself", found->second, key),
                      fmt::format("use {}", instead));
   }
@@ -152,7 +137,7 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
   overrides.emplace_back("train.steps=1000000000");
   overrides.emplace_back("schedule.steps=0");
   overrides.emplace_back("parallel.expert=1");
-  overrides.insert(overrides.end(), said.given.begin(), said.given.end());
+  overrides.insert(overrides.end(), said.overrides.begin(), said.overrides.end());
   return overrides;
 }
 
@@ -209,11 +194,9 @@ Start from_checkpoint(const FinetuneOptions& options) {
                ? config::load(checkpoint.config(), overrides)
                : config::load_over(checkpoint.config(), options.config_file, overrides);
   };
-  refuse_decided(options.overrides);
-  Origins in_file;
-  if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
-  refuse_decided(in_file);
-  const Said said{.in_file = in_file, .given = options.overrides};
+  const Said said(options);
+  refuse_decided(said.given);
+  refuse_decided(said.in_file);
   std::vector<std::string> overrides = with_defaults(before, before.data.sequence_length, said);
   end_router_warmup(before, said, overrides);
   config::Config config = load(overrides).config;
@@ -235,10 +218,9 @@ Start from_scratch(const FinetuneOptions& options) {
   std::vector<std::string> given = {"train.steps=1000000000", "schedule.steps=0",
                                     fmt::format("{}=1", kMicroBatch)};
   given.insert(given.end(), options.overrides.begin(), options.overrides.end());
-  refuse_decided(options.overrides);
+  const Said said(options);
+  refuse_decided(said.given);  // the file is one of pretraining
   const config::Resolved file = config::load(options.config_file, given);
-  const Origins in_file = config::settings_in(options.config_file);
-  const Said said{.in_file = in_file, .given = options.overrides};
   config::Config config =
       config::load(options.config_file, with_defaults(file.config, 0, said)).config;
   take_whole_batches(config, said);
@@ -261,13 +243,11 @@ Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   Start start = options.from.empty() ? from_scratch(options) : from_checkpoint(options);
   check_pooling(start.config);
   check_learning_rates(start.config);
-  Origins in_file;
-  if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
-  start.has_own_micro_batch = Said{in_file, options.overrides}.at_all(kMicroBatch);
-  start.has_own_pooling = Said{in_file, options.overrides}.at_all(kPooling);
+  const Said said(options);
+  start.has_own_micro_batch = said.at_all(kMicroBatch);
+  start.has_own_pooling = said.at_all(kPooling);
   // A file of --from none is one of pretraining, whose warm-up was for that.
-  if (options.from.empty()) in_file.clear();
-  start.has_own_warmup = Said{in_file, options.overrides}.at_all(kWarmup);
+  start.has_own_warmup = options.from.empty() ? said.given.contains(kWarmup) : said.at_all(kWarmup);
   // One micro-step on any number of ranks, on which the load-balance loss depends.
   if (!start.has_own_micro_batch && start.config.train.micro_batch_size % num_ranks == 0) {
     start.config.train.micro_batch_size /= num_ranks;

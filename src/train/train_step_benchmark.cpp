@@ -79,8 +79,7 @@ void observe_ops() {
                             },
                             [](const at::RecordFunction& op, at::ObserverContext* context) {
                               const auto* start = static_cast<const OpStart*>(context);
-                              op_seconds[op.name()] +=
-                                  std::chrono::duration<double>(Clock::now() - start->time).count();
+                              op_seconds[op.name()] += seconds_since(start->time);
                             })
                             .scopes({at::RecordScope::USER_SCOPE}));
 }

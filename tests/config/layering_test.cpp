@@ -7,6 +7,7 @@
 
 #include "loading.h"
 #include "support/temporary_folder.h"
+#include "switchyard/config/routers/relu.h"
 #include "switchyard/core/file.h"
 
 namespace switchyard::config {
@@ -247,6 +248,31 @@ TEST_F(Layering, FixedAndSteeredPTakeEachOthersPlaceInALaterSource) {
   EXPECT_EQ(options(load_minimal({"model.moe.router.p_warmup=none"}, kSteered)).target_k, 2.0);
   EXPECT_THAT(load_minimal({"model.moe.router.p=0.3"}, "    router: {target_k: 0}\n").dropped,
               IsEmpty());
+  // Of a key that is set twice the last counts.
+  EXPECT_TRUE(
+      options(load_minimal({"model.moe.router.target_k=3", "model.moe.router.target_k=0"}, kWarmed))
+          .p_warmup);
+}
+
+// Without its own target the layer would be steered to the model's.
+TEST_F(Layering, ALayersPLeavesItsTarget) {
+  const Resolved resolved = load_minimal({"model.moe.router.per_layer.1.p=0.3"},
+                                         "    router: {target_k: 2, per_layer: {1: {target_k: 4, "
+                                         "control: layer}}}\n");
+  EXPECT_EQ(resolved.config.model.moe.router_of_layer.at(1).options.as<TopPOptions>().target_k,
+            4.0);
+  EXPECT_THAT(resolved.dropped, IsEmpty());
+}
+
+TEST_F(Layering, ARunsFileSpellsOutDefaultsThatAnotherTypeDoesNotTake) {
+  const Resolved run = load_minimal({}, "    router: {type: top_p, p: 0.6}\n");
+  const std::string file = write("config.resolved.yaml", to_yaml(run.config));
+  const Overrides type = {"model.moe.router.type=relu"};
+  const Resolved resolved = load(file, type);
+  EXPECT_EQ(resolved.config.model.moe.router.options.as<ReluOptions>().target_k, 2.0);
+  EXPECT_THAT(resolved.dropped, ::testing::Contains(HasSubstr("target_k = 0")));
+  write("y.yaml", "extends: config.resolved.yaml\nmodel: {moe: {router: {type: top_k}}}\n");
+  EXPECT_TRUE(load(at("y.yaml"), {}).config.model.moe.router.renormalize) << "top_k's default";
 }
 
 TEST_F(Layering, WrongTypeDoesNotDrawErrorsAboutItsOptions) {

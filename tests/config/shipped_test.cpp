@@ -98,7 +98,8 @@ TEST(ShippedConfigs, QuickstartSwitchesRoutersByOneKey) {
 
 TEST(ShippedConfigs, LongRunExtendsTheQuickstart) {
   const Resolved resolved = load(kSource + "/configs/kjv-long.yaml", {});
-  EXPECT_THAT(resolved.origin_of_key.at("model.num_layers"), HasSubstr("quickstart.yaml:"));
+  EXPECT_THAT(resolved.origin_of_key.at("model.moe.router.target_k"),
+              HasSubstr("quickstart.yaml:"));
 }
 
 TEST(Reference, DocsAreCurrent) {

@@ -114,10 +114,10 @@ TEST_F(FinetuneBaseline, OfAnotherCheckpointItGetsTheSeedsAndTheSettingsThatNobo
 TEST_F(FinetuneBaseline, KeepsItsOwnRoutersAndTheirLosses) {
   write("settings.yaml",
         "model:\n  dropout: 0.25\n  moe:\n    loss: {load_balance: 0.5}\n    router: {type: top_k, "
-        "k: 1}\n"
+        "k: 1, renormalize: false}\n"
         "optim: {eps: 1e-6}\n");
   options_.config_file = folder_ / "settings.yaml";
-  options_.overrides.emplace_back("model.moe.loss.z=0.25");
+  options_.overrides.emplace_back("model={moe: {loss: {z: 0.25}}}");
   options_.baseline = folder_ / "run";
   (void)finetune(options_);
   const config::Config before = config::load(folder_ / "run/config.resolved.yaml", {}).config;

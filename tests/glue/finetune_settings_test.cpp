@@ -10,6 +10,8 @@
 #include "glue/finetune_fixture.h"
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/load.h"
+#include "switchyard/config/routers/relu.h"
+#include "switchyard/config/routers/top_p.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/glue/finetune.h"
@@ -282,6 +284,32 @@ TEST_F(FinetuneSettings, AFileOfSettingsIsBetweenTheCheckpointAndTheCommandLine)
   write("settings.yaml", "train: {steps: 7}\n");
   EXPECT_THAT(problem<UsageError>(),
               AllOf(HasSubstr("settings.yaml:1"), HasSubstr("train.steps"), HasSubstr("epochs")));
+}
+
+TEST_F(FinetuneSettings, AGroupOnTheCommandLineIsHeardLikeItsKeys) {
+  pretrain();
+  options_.overrides = {"train={global_batch_size: 8, micro_batch_size: 4}",
+                        "model.moe.router.p_warmup.steps=10"};
+  const config::Config config = config_of(options_, 1);
+  EXPECT_EQ(config.train.micro_batch_size, 4);
+  EXPECT_EQ(config.model.moe.router.options.as<config::TopPOptions>().p_warmup->steps, 10);
+  options_.overrides = {"train={steps: 5}"};
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("train.steps: finetune decides this itself"));
+}
+
+TEST_F(FinetuneSettings, AnotherRouterBeginsWithItsOwnDefaults) {
+  pretrain();
+  const auto target = [this] {
+    return config_of(options_, 1).model.moe.router.options.as<config::ReluOptions>().target_k;
+  };
+  options_.overrides = {"model.moe.router.type=relu"};
+  EXPECT_EQ(target(), 2.0) << "not top_p's, which the checkpoint spells out: 0";
+  options_.overrides = {};
+  options_.config_file = folder_ / "settings.yaml";
+  write("settings.yaml", "model: {moe: {router: {type: relu}}}\n");
+  EXPECT_EQ(target(), 2.0);
+  options_.overrides = {"model.moe.router.target_k=3"};
+  EXPECT_EQ(target(), 3.0);
 }
 
 TEST_F(FinetuneSettings, ShippedSettingsFitACheckpoint) {

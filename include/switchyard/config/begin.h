@@ -20,8 +20,10 @@ namespace switchyard::config {
 [[nodiscard]] Resolved load_over(const std::filesystem::path& base,
                                  const std::filesystem::path& file,
                                  std::span<const std::string> overrides);
-// What a file and those that it extends set, by dotted key: where ("x.yaml:3"). Throws ConfigError
-// for what is wrong by itself.
+// What a file and those that it extends, or a command line's overrides, set, by dotted key: where
+// ("x.yaml:3", "command line"). Throws ConfigError for what is wrong by itself.
 [[nodiscard]] std::map<std::string, std::string> settings_in(const std::filesystem::path& file);
+[[nodiscard]] std::map<std::string, std::string> settings_in(
+    std::span<const std::string> overrides);
 
 }  // namespace switchyard::config

@@ -59,8 +59,8 @@ struct Field {
   // (`access` is the first's). Empty: no router option.
   std::vector<std::string> router_types{};
   std::vector<Access> access_of_type{};
-  // Router options that say the same in another way: one that an earlier source has set is dropped
-  // where this one is set.
+  // Router options that say the same in another way: of the model's, one that an earlier source has
+  // set is dropped where this one is set and is not switched off.
   std::vector<std::string> displaces{};
 
   [[nodiscard]] std::string type_name() const;  // "integer", "list of numbers", ...

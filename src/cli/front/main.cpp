@@ -61,11 +61,14 @@ switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::
 // Of `finetune`: what launching it needs to know.
 switchyard::config::Config config_of_finetune(const ParsedArguments& arguments) {
   namespace config = switchyard::config;
-  // Steps are of each task by its rows; here only not in the way of a check.
-  std::vector<std::string> settings = {"train.steps=1000000000", "schedule.steps=0"};
+  std::vector<std::string> settings;
   for (const std::string& setting : arguments.overrides()) {
-    if (setting.starts_with("train.device=")) settings.push_back(setting);
+    const auto keys = config::settings_in(std::span(&setting, 1));
+    if (keys.contains("train.device")) settings.push_back(setting);
   }
+  // Steps and batches are of each task by its rows; here only not in the way of a check.
+  settings.insert(settings.end(),
+                  {"train.steps=1000000000", "schedule.steps=0", "train.micro_batch_size=1"});
   const std::string from = arguments.text("--from");
   const std::string file = arguments.text("CONFIG.yaml");
   const auto load = [&] {

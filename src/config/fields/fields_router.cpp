@@ -61,7 +61,7 @@ Field renormalize_field() {
 bool same_row(const Field& a, const Field& b) {
   return a.type_name() == b.type_name() && a.default_kind == b.default_kind &&
          a.default_text == b.default_text && a.range == b.range && a.choices == b.choices &&
-         a.unit == b.unit && a.help == b.help;
+         a.unit == b.unit && a.help == b.help && a.displaces == b.displaces;
 }
 
 // Values are checked before the type is known, so an option means the same in all that know it.

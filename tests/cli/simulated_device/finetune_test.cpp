@@ -48,7 +48,7 @@ class FinetuneOnSimulatedDevice : public ::testing::Test {
   [[nodiscard]] static std::string finetune(const std::string& output, const std::string& device) {
     return "finetune encoder.yaml --task sst2 --data glue --from none --tokenizer bytes --output " +
            output + " finetune.epochs=1 finetune.max_length=24 train.global_batch_size=8 " +
-           "optim.learning_rate=1e-3 model.dropout=0.1 train.device=" + device;
+           "optim.learning_rate=1e-3 model.dropout=0.1 'train={device: " + device + "}'";
   }
 
   [[nodiscard]] nlohmann::json results(const std::string& output) const {
