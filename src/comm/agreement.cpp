@@ -16,6 +16,11 @@ std::string describe(std::string_view operation, std::string_view name, const at
                      fmt::join(tensor.sizes(), ", "));
 }
 
+std::string describe_rows(std::string_view name, const at::Tensor& send, std::size_t num_parts) {
+  return describe(num_parts == 1 ? "all_to_all" : fmt::format("all_to_all in {} parts", num_parts),
+                  name, send.narrow(0, 0, 0));
+}
+
 void agree(const std::string& description, const std::string& group, const Gather& gather) {
   constexpr std::size_t kMost = 256;
   const at::Tensor own = at::zeros({static_cast<std::int64_t>(kMost)}, at::kByte);
@@ -29,18 +34,16 @@ void agree(const std::string& description, const std::string& group, const Gathe
   }
 }
 
-void agree_on_rows(std::span<const std::int64_t> send_rows,
-                   std::span<const std::int64_t> receive_rows, std::string_view name,
+void agree_on_rows(const RankRows& send_rows, const RankRows& receive_rows, std::string_view name,
                    const Gather& gather) {
-  const auto tensor_of = [](std::span<const std::int64_t> rows) {
-    return at::tensor(at::ArrayRef<std::int64_t>(rows.data(), rows.size()), at::kLong);
-  };
-  const at::Tensor sent = gather(tensor_of(send_rows));
-  const at::Tensor received = gather(tensor_of(receive_rows));
+  const at::Tensor sent = gather(at::tensor(send_rows.count, at::kLong));  // [R, R * parts]
+  const at::Tensor received = gather(at::tensor(receive_rows.count, at::kLong));
+  const std::int64_t num_parts = sent.size(1) / sent.size(0);
   for (std::int64_t from = 0; from < sent.size(0); ++from) {
-    for (std::int64_t to = 0; to < sent.size(0); ++to) {
-      const auto sends = sent[from][to].item<std::int64_t>();
-      const auto expects = received[to][from].item<std::int64_t>();
+    for (std::int64_t i = 0; i < sent.size(1); ++i) {
+      const std::int64_t to = i / num_parts;
+      const auto sends = sent[from][i].item<std::int64_t>();
+      const auto expects = received[to][from * num_parts + i % num_parts].item<std::int64_t>();
       SWITCHYARD_CHECK(sends == expects, "'{}': rank {} sends {} rows to rank {}, which expects {}",
                        name, from, sends, to, expects);
     }

@@ -156,9 +156,8 @@ class Beside final : public Communicator {
     queue_->wait_for_all();
     ranks_.all_gather(own, all, name);
   }
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
+  void all_to_all(const at::Tensor& send, const RankRows& send_rows, at::Tensor& receive,
+                  const RankRows& receive_rows, std::string_view name) override {
     queue_->wait_for_all();
     ranks_.all_to_all(send, send_rows, receive, receive_rows, name);
   }

@@ -3,10 +3,6 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
-#define OMPI_SKIP_MPICXX 1  // MPI's C++ bindings are no longer part of it
-#define MPICH_SKIP_MPICXX 1
-#include <mpi.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -22,6 +18,7 @@
 #include <vector>
 
 #include "comm/agreement.h"
+#include "comm/mpi_transfer.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/process.h"
@@ -75,57 +72,6 @@ class Session {
 
 // Elements that are added up at a time: bounds the buffers, and the counts that MPI takes.
 constexpr std::int64_t kPiece = std::int64_t{1} << 22;
-
-// Rows of a tensor as one unit, so that counts stay small however large a row is.
-class RowType {
- public:
-  RowType(const at::Tensor& tensor, std::int64_t num_rows) {
-    const std::int64_t bytes =
-        num_rows == 0 ? 0 : static_cast<std::int64_t>(tensor.nbytes()) / num_rows;
-    SWITCHYARD_CHECK(bytes <= std::numeric_limits<int>::max(), "a row of {} bytes", bytes);
-    MPI_Type_contiguous(static_cast<int>(bytes), MPI_BYTE, &type_);
-    MPI_Type_commit(&type_);
-  }
-  ~RowType() { MPI_Type_free(&type_); }
-  RowType(const RowType&) = delete;
-  RowType& operator=(const RowType&) = delete;
-  [[nodiscard]] MPI_Datatype get() const { return type_; }
-
- private:
-  MPI_Datatype type_ = MPI_DATATYPE_NULL;
-};
-
-// Counts and offsets as MPI takes them.
-struct Spans {
-  std::vector<int> count;
-  std::vector<int> offset;
-
-  Spans() = default;
-  // One behind the other.
-  explicit Spans(std::span<const std::int64_t> rows) {
-    std::int64_t begin = 0;
-    for (const std::int64_t each : rows) {
-      add(begin, each);
-      begin += each;
-    }
-  }
-  void add(std::int64_t begin, std::int64_t rows) {
-    SWITCHYARD_CHECK(begin + rows <= std::numeric_limits<int>::max(),
-                     "{} rows at a time are more than MPI can count", begin + rows);
-    count.push_back(static_cast<int>(rows));
-    offset.push_back(static_cast<int>(begin));
-  }
-};
-
-// Everything that MPI reads and writes while a collective is under way.
-struct Transfer {
-  at::Tensor send = {};
-  at::Tensor receive = {};
-  Spans out = {};
-  Spans in = {};
-  std::optional<RowType> row = {};
-  MPI_Request request = MPI_REQUEST_NULL;
-};
 
 class MpiCommunicator final : public Communicator {
  public:
@@ -181,15 +127,20 @@ class MpiCommunicator final : public Communicator {
     }
   }
 
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
-    check_rows(send, send_rows, receive, receive_rows, size_, name);
-    agree_on(describe("all_to_all", name, send.narrow(0, 0, 0)));
+  void all_to_all(const at::Tensor& send, const RankRows& send_rows, at::Tensor& receive,
+                  const RankRows& receive_rows, std::string_view name) override {
+    const std::size_t num_parts = check_rows(send, send_rows, receive, receive_rows, size_, name);
+    check_on_host(send, name);
+    agree_on(describe_rows(name, send, num_parts));
     if (session_->options().check_agreement) {
       agree_on_rows(send_rows, receive_rows, name, everybodys(name));
     }
-    exchange(send, send_rows, receive, receive_rows, name);
+    Transfers transfers;
+    for (std::size_t part = 0; part < num_parts; ++part) {
+      transfers.push_back(transfer_of(send, Spans(send_rows, part, num_parts), receive,
+                                      Spans(receive_rows, part, num_parts)));
+    }
+    exchange(std::move(transfers), name);
   }
 
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
@@ -229,10 +180,15 @@ class MpiCommunicator final : public Communicator {
   void abandon() override { session_->abandon(); }
 
  private:
-  static std::string describe(std::string_view operation, std::string_view name,
-                              const at::Tensor& tensor) {
+  using Transfers = std::vector<std::unique_ptr<Transfer>>;
+
+  static void check_on_host(const at::Tensor& tensor, std::string_view name) {
     SWITCHYARD_CHECK(tensor.is_cpu(), "'{}': MPI takes tensors in host memory, got one on {}", name,
                      tensor.device().str());
+  }
+  static std::string describe(std::string_view operation, std::string_view name,
+                              const at::Tensor& tensor) {
+    check_on_host(tensor, name);
     return comm::describe(operation, name, tensor);
   }
 
@@ -245,16 +201,21 @@ class MpiCommunicator final : public Communicator {
   }
 
   // Most waits are short; a rank that waits long leaves its core to others. A transfer that fails
-  // is never freed: MPI may still write to what it holds.
-  void complete(std::unique_ptr<Transfer> transfer, const char* operation,
-                std::string_view name) const {
+  // is never freed, nor are those beside it: MPI may still write to what they hold.
+  void complete(Transfers transfers, const char* operation, std::string_view name) const {
     try {
-      wait(transfer->request, operation, name);
+      for (const auto& transfer : transfers) wait(transfer->request, operation, name);
     } catch (...) {
       session_->give_up();
-      (void)transfer.release();
+      for (auto& transfer : transfers) (void)transfer.release();
       throw;
     }
+  }
+  void complete(std::unique_ptr<Transfer> transfer, const char* operation,
+                std::string_view name) const {
+    Transfers transfers;
+    transfers.push_back(std::move(transfer));
+    complete(std::move(transfers), operation, name);
   }
 
   void wait(MPI_Request& request, const char* operation, std::string_view name) const {
@@ -285,23 +246,30 @@ class MpiCommunicator final : public Communicator {
     complete(std::move(transfer), "barrier", name);
   }
 
-  void exchange(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                const at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                std::string_view name) const {
+  static std::unique_ptr<Transfer> transfer_of(const at::Tensor& send, Spans send_rows,
+                                               const at::Tensor& receive, Spans receive_rows) {
     auto transfer = std::make_unique<Transfer>();
     Transfer& t = *transfer;
     t.send = send;
     t.receive = receive;
-    t.out = Spans(send_rows);
-    t.in = Spans(receive_rows);
+    t.out = std::move(send_rows);
+    t.in = std::move(receive_rows);
     // Of either: a rank may have no row to tell how large one is.
     const at::Tensor& sample = send.size(0) > 0 ? send : receive;
     t.row.emplace(sample, sample.size(0));
-    check(MPI_Ialltoallv(send.const_data_ptr(), t.out.count.data(), t.out.offset.data(),
-                         t.row->get(), receive.mutable_data_ptr(), t.in.count.data(),
-                         t.in.offset.data(), t.row->get(), comm_, &t.request),
-          name);
-    complete(std::move(transfer), "all_to_all", name);
+    return transfer;
+  }
+
+  // All of them at once.
+  void exchange(Transfers transfers, std::string_view name) const {
+    for (const auto& transfer : transfers) {
+      Transfer& t = *transfer;
+      check(MPI_Ialltoallv(t.send.const_data_ptr(), t.out.count.data(), t.out.offset.data(),
+                           t.row->get(), t.receive.mutable_data_ptr(), t.in.count.data(),
+                           t.in.offset.data(), t.row->get(), comm_, &t.request),
+            name);
+    }
+    complete(std::move(transfers), "all_to_all", name);
   }
 
   // Replaces the flat `piece` by its sum over ranks.
@@ -320,8 +288,11 @@ class MpiCommunicator final : public Communicator {
                                          std::string_view name) const {
     const std::int64_t own = elements[static_cast<std::size_t>(rank_)];
     at::Tensor blocks = at::empty({size_ * own}, flat.options());
-    exchange(flat, elements, blocks,
-             std::vector<std::int64_t>(static_cast<std::size_t>(size_), own), name);
+    Transfers transfers;
+    transfers.push_back(
+        transfer_of(flat, Spans(elements), blocks,
+                    Spans(std::vector<std::int64_t>(static_cast<std::size_t>(size_), own))));
+    exchange(std::move(transfers), name);
     at::Tensor sum = blocks.narrow(0, 0, own).clone();
     for (std::int64_t rank = 1; rank < size_; ++rank) {
       sum.add_(blocks.narrow(0, rank * own, own));

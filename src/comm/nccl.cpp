@@ -188,19 +188,19 @@ class NcclCommunicator final : public Communicator {
   }
 
   // NCCL has no call for uneven rows: sends and receives of one group are under way together.
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
-    check_rows(send, send_rows, receive, receive_rows, size_, name);
-    agree_on(describe("all_to_all", name, send.narrow(0, 0, 0)));
+  void all_to_all(const at::Tensor& send, const RankRows& send_rows, at::Tensor& receive,
+                  const RankRows& receive_rows, std::string_view name) override {
+    const std::size_t num_parts = check_rows(send, send_rows, receive, receive_rows, size_, name);
+    agree_on(describe_rows(name, send, num_parts));
     if (check_agreement_) agree_on_rows(send_rows, receive_rows, name, everybodys(name));
     const at::Tensor from = on_device(send, name);
-    at::Tensor to = room_on_device(receive, name);
+    // With the rows that are in no part.
+    at::Tensor to = receive_rows.are_all ? room_on_device(receive, name) : on_device(receive, name);
     const std::size_t row_bytes =
         send.element_size() *
         static_cast<std::size_t>(c10::multiply_integers(send.sizes().slice(1)));
     queue("all_to_all", name, [&](CudaStream stream) {
-      return exchange({from, send_rows}, {to, receive_rows}, row_bytes, stream);
+      return exchange(from, send_rows, to, receive_rows, row_bytes, stream);
     });
     bring_back(to, receive);
   }
@@ -311,28 +311,28 @@ class NcclCommunicator final : public Communicator {
     bring_back(all_here, all);
   }
 
-  struct Rows {
-    const at::Tensor& tensor;
-    std::span<const std::int64_t> count;  // by rank
-  };
   // Every group ends, whatever comes in between.
-  [[nodiscard]] NcclResult exchange(const Rows& send, const Rows& receive, std::size_t row_bytes,
-                                    CudaStream stream) const {
-    const auto* from = static_cast<const std::byte*>(send.tensor.const_data_ptr());
-    auto* to = static_cast<std::byte*>(receive.tensor.mutable_data_ptr());
+  [[nodiscard]] NcclResult exchange(const at::Tensor& send, const RankRows& send_rows,
+                                    const at::Tensor& receive, const RankRows& receive_rows,
+                                    std::size_t row_bytes, CudaStream stream) const {
+    const auto* from = static_cast<const std::byte*>(send.const_data_ptr());
+    auto* to = static_cast<std::byte*>(receive.mutable_data_ptr());
+    const auto bytes = [row_bytes](std::int64_t rows) {
+      return static_cast<std::size_t>(rows) * row_bytes;
+    };
     NcclResult first = nccl().GroupStart();
     const auto note = [&first](NcclResult result) {
       if (first == NcclResult::success) first = result;
     };
-    for (std::int64_t rank = 0; rank < size_; ++rank) {
-      const auto idx = static_cast<std::size_t>(rank);
-      const std::size_t out = static_cast<std::size_t>(send.count[idx]) * row_bytes;
-      const std::size_t in = static_cast<std::size_t>(receive.count[idx]) * row_bytes;
-      const int peer = static_cast<int>(rank);
-      if (out > 0) note(nccl().Send(from, out, NcclType::uint8, peer, comm_, stream));
-      if (in > 0) note(nccl().Recv(to, in, NcclType::uint8, peer, comm_, stream));
-      from += out;
-      to += in;
+    const std::size_t num_parts = send_rows.count.size() / static_cast<std::size_t>(size_);
+    for (std::size_t i = 0; i < send_rows.count.size(); ++i) {
+      const int peer = static_cast<int>(i / num_parts);
+      const auto* const out = from + bytes(send_rows.first[i]);
+      auto* const in = to + bytes(receive_rows.first[i]);
+      const std::size_t out_bytes = bytes(send_rows.count[i]);
+      const std::size_t in_bytes = bytes(receive_rows.count[i]);
+      if (out_bytes > 0) note(nccl().Send(out, out_bytes, NcclType::uint8, peer, comm_, stream));
+      if (in_bytes > 0) note(nccl().Recv(in, in_bytes, NcclType::uint8, peer, comm_, stream));
     }
     note(nccl().GroupEnd());
     return first;

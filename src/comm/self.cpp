@@ -24,11 +24,15 @@ class SelfCommunicator final : public Communicator {
     all.copy_(own);
   }
 
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
+  void all_to_all(const at::Tensor& send, const RankRows& send_rows, at::Tensor& receive,
+                  const RankRows& receive_rows, std::string_view name) override {
     check_rows(send, send_rows, receive, receive_rows, 1, name);
-    receive.copy_(send);
+    SWITCHYARD_CHECK(send_rows.count == receive_rows.count,
+                     "{}: rank 0 sends {} rows to itself and expects {}", name,
+                     fmt::join(send_rows.count, ", "), fmt::join(receive_rows.count, ", "));
+    const std::vector<at::Tensor> sent = send_rows.parts_of(send);
+    const std::vector<at::Tensor> targets = receive_rows.parts_of(receive);
+    for (std::size_t i = 0; i < targets.size(); ++i) targets[i].copy_(sent[i]);
   }
 
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {

@@ -14,7 +14,6 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
-#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -93,14 +92,14 @@ struct Call {
   std::string description;
   at::Tensor tensor = {};
   std::int64_t root = 0;
-  std::vector<std::int64_t> send_rows = {};
-  std::vector<std::int64_t> receive_rows = {};
+  RankRows send_rows = {};
+  RankRows receive_rows = {};
   std::int64_t group = 0;  // of split
 };
 
 struct Result {
   at::Tensor tensor = {};
-  std::vector<std::vector<at::Tensor>> sent = {};  // all_to_all: by sender, by receiver; views
+  std::vector<std::vector<at::Tensor>> sent = {};  // all_to_all: by sender, as its parts; views
   std::map<std::int64_t, std::shared_ptr<Group>> groups = {};
 };
 
@@ -169,12 +168,15 @@ class Group {
   }
 
   void check_rows_agree() const {
+    const std::size_t num_parts = calls_[0].send_rows.count.size() / calls_.size();
     for (std::size_t from = 0; from < calls_.size(); ++from) {
-      for (std::size_t to = 0; to < calls_.size(); ++to) {
-        SWITCHYARD_CHECK(calls_[from].send_rows[to] == calls_[to].receive_rows[from],
-                         "{}: rank {} sends {} rows to rank {}, which expects {}",
-                         calls_[0].description, members_[from], calls_[from].send_rows[to],
-                         members_[to], calls_[to].receive_rows[from]);
+      for (std::size_t i = 0; i < calls_[from].send_rows.count.size(); ++i) {
+        const std::size_t to = i / num_parts;
+        const std::int64_t sends = calls_[from].send_rows.count[i];
+        const std::int64_t expects =
+            calls_[to].receive_rows.count[from * num_parts + i % num_parts];
+        SWITCHYARD_CHECK(sends == expects, "{}: rank {} sends {} rows to rank {}, which expects {}",
+                         calls_[0].description, members_[from], sends, members_[to], expects);
       }
     }
   }
@@ -196,9 +198,7 @@ class Group {
       }
       case Call::Operation::all_to_all:
         check_rows_agree();
-        for (const Call& call : calls_) {
-          result.sent.push_back(call.tensor.split_with_sizes(call.send_rows));
-        }
+        for (const Call& call : calls_) result.sent.push_back(call.send_rows.parts_of(call.tensor));
         break;
       case Call::Operation::broadcast:
         result.tensor = calls_[static_cast<std::size_t>(calls_[0].root)].tensor.clone();
@@ -265,21 +265,19 @@ class ThreadCommunicator final : public Communicator {
 
   // Each rank copies what it receives, side by side with the others; nobody goes on, and perhaps
   // changes what it sent, before all have.
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
-    check_rows(send, send_rows, receive, receive_rows, size(), name);
-    const std::string description = describe("all_to_all", name, send.narrow(0, 0, 0));
-    const Result rows =
-        group_->enter(rank_, {.operation = Call::Operation::all_to_all,
-                              .description = description,
-                              .tensor = send,
-                              .send_rows = {send_rows.begin(), send_rows.end()},
-                              .receive_rows = {receive_rows.begin(), receive_rows.end()}});
-    const std::vector<at::Tensor> targets =
-        receive.split_with_sizes({receive_rows.data(), receive_rows.size()});
-    for (std::size_t from = 0; from < targets.size(); ++from) {
-      targets[from].copy_(rows.sent[from][static_cast<std::size_t>(rank_)]);
+  void all_to_all(const at::Tensor& send, const RankRows& send_rows, at::Tensor& receive,
+                  const RankRows& receive_rows, std::string_view name) override {
+    const std::size_t num_parts = check_rows(send, send_rows, receive, receive_rows, size(), name);
+    const std::string description = describe_rows(name, send, num_parts);
+    const Result rows = group_->enter(rank_, {.operation = Call::Operation::all_to_all,
+                                              .description = description,
+                                              .tensor = send,
+                                              .send_rows = send_rows,
+                                              .receive_rows = receive_rows});
+    const std::vector<at::Tensor> targets = receive_rows.parts_of(receive);
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      const std::size_t own = static_cast<std::size_t>(rank_) * num_parts + i % num_parts;
+      targets[i].copy_(rows.sent[i / num_parts][own]);
     }
     (void)group_->enter(rank_, {.description = description + ", received"});
   }

@@ -211,10 +211,9 @@ class Watched final : public Communicator {
     pass("all_gather", name, bytes_of(own) + bytes_of(all),
          [&] { inner_->all_gather(own, all, name); });
   }
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
-    pass("all_to_all", name, bytes_of(send) + bytes_of(receive),
+  void all_to_all(const at::Tensor& send, const RankRows& send_rows, at::Tensor& receive,
+                  const RankRows& receive_rows, std::string_view name) override {
+    pass("all_to_all", name, bytes_of_rows(send, send_rows) + bytes_of_rows(receive, receive_rows),
          [&] { inner_->all_to_all(send, send_rows, receive, receive_rows, name); });
   }
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {

@@ -4,6 +4,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
+#include "switchyard/ops/row_gather.h"
 
 namespace switchyard::moe {
 namespace {
@@ -54,6 +55,11 @@ std::shared_ptr<ExpertCompute> make_expert_compute(const std::string& name,
   }
   throw UsageError(fmt::format("model.moe.compute: unknown '{}'", name),
                    "known: auto, " + join(expert_compute_names(), ", "));
+}
+
+at::Tensor add_up_results(const at::Tensor& y_NH, const ops::Routing& routing) {
+  const bool are_weighted = !routing.rows_are_tokens();
+  return ops::row_gather_sum(y_NH, are_weighted ? routing.row_weight_N : at::Tensor(), routing);
 }
 
 }  // namespace switchyard::moe

@@ -1,9 +1,13 @@
-// The implementations of ExpertCompute; their registry is in expert_compute.cpp.
+// The implementations of ExpertCompute, and what they share; their registry is in
+// expert_compute.cpp.
 #pragma once
+
+#include <ATen/core/Tensor.h>
 
 #include <memory>
 
 #include "switchyard/moe/expert_compute.h"
+#include "switchyard/ops/routing.h"
 
 namespace switchyard::moe {
 
@@ -14,5 +18,8 @@ namespace switchyard::moe {
 [[nodiscard]] std::shared_ptr<ExpertCompute> make_grouped_mm_experts();
 // CUTLASS kernels for Hopper, in builds with SWITCHYARD_CUTLASS: bf16 with fp32 weight gradients.
 [[nodiscard]] std::shared_ptr<ExpertCompute> make_cutlass_experts();
+
+// Forward::y_TH of the rows' results.
+[[nodiscard]] at::Tensor add_up_results(const at::Tensor& y_NH, const ops::Routing& routing);
 
 }  // namespace switchyard::moe

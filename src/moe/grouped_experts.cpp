@@ -3,6 +3,7 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "moe/expert_compute.h"
 #include "switchyard/ops/row_gather.h"
 #include "switchyard/ops/swiglu.h"
 
@@ -20,7 +21,7 @@ ExpertCompute::Forward GroupedExperts::forward(const at::Tensor& x_TH, const ops
       product(ops::row_gather(x_TH, routing), w1_E2FH, /*transposed=*/true, routing);
   const at::Tensor y_NH =
       product(ops::swiglu_forward(result.gate_up_N2F), w2_EHF, /*transposed=*/true, routing);
-  result.y_TH = ops::row_gather_sum(y_NH, routing.row_weight_N, routing);
+  result.y_TH = add_up_results(y_NH, routing);
   return result;
 }
 

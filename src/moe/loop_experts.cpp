@@ -1,4 +1,5 @@
 // One matrix product per expert and matrix, on the expert's rows.
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 
@@ -61,8 +62,7 @@ class LoopExperts final : public ExpertCompute {
       multiply_into(slice.rows_of(y_NH), ops::swiglu_forward(gate_up),
                     w2_EHF.select(0, slice.expert).t());
     });
-    return {.gate_up_N2F = gate_up_N2F,
-            .y_TH = ops::row_gather_sum(y_NH, routing.row_weight_N, routing)};
+    return {.gate_up_N2F = gate_up_N2F, .y_TH = add_up_results(y_NH, routing)};
   }
 
   [[nodiscard]] Backward backward(const at::Tensor& dy_TH, const at::Tensor& x_TH,
@@ -91,8 +91,12 @@ class LoopExperts final : public ExpertCompute {
   // The states of the slice's tokens, padded.
   static at::Tensor gather(const at::Tensor& x_TH, const ExpertSlice& slice,
                            const ops::Routing& routing) {
-    return ops::row_gather(x_TH, slice.rows_of(routing.row_token_N),
-                           padded_count(slice.count, x_TH));
+    const std::int64_t count = padded_count(slice.count, x_TH);
+    if (!routing.rows_are_tokens()) {
+      return ops::row_gather(x_TH, slice.rows_of(routing.row_token_N), count);
+    }
+    const at::Tensor rows = slice.rows_of(x_TH);
+    return count == slice.count ? rows : at::constant_pad_nd(rows, {0, 0, 0, count - slice.count});
   }
 };
 

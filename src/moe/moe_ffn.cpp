@@ -92,6 +92,14 @@ at::Tensor moe_ffn(const at::Tensor& x_TH, const ops::Routing& routing, const at
       "moe_ffn of x {}, W1 {}, W2 {} and a routing of {} tokens to {} experts",
       c10::str(x_TH.sizes()), c10::str(w1_E2FH.sizes()), c10::str(w2_EHF.sizes()),
       routing.num_tokens, routing.num_experts);
+  SWITCHYARD_CHECK(
+      !routing.rows_are_tokens() ||
+          (routing.expert_offset_E1.size(0) == routing.num_experts + 1 &&
+           !routing.token_offset_T1.defined() && !routing.token_row_N.defined() &&
+           routing.row_weight_N.size(0) == routing.num_tokens),
+      "moe_ffn of a routing of {} tokens without row_token_N, which is not one of rows "
+      "that are tokens",
+      routing.num_tokens);
   const at::ScalarType dtype = x_TH.scalar_type();
   const at::ScalarType accumulation = ops::accumulation_type(dtype);
   const auto fits_sink = [&](const at::Tensor& buffer, const at::Tensor& weight) {

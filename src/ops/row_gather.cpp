@@ -37,6 +37,7 @@ at::Tensor row_gather(const at::Tensor& x_TH, const Routing& routing) {
   SWITCHYARD_CHECK(x_TH.dim() == 2 && x_TH.size(0) == routing.num_tokens,
                    "row_gather of {} for a routing of {} tokens", c10::str(x_TH.sizes()),
                    routing.num_tokens);
+  if (routing.rows_are_tokens()) return x_TH.contiguous();
   return row_gather(x_TH, routing.row_token_N, routing.num_rows());
 }
 

@@ -20,6 +20,10 @@ at::Tensor row_gather_sum(const at::Tensor& rows_NH, const at::Tensor& row_weigh
                         row_weight_N.scalar_type() == accumulation_type(rows_NH.scalar_type())),
                    "row_gather_sum needs [{}] weights in the accumulation type",
                    routing.num_rows());
+  if (routing.rows_are_tokens()) {
+    SWITCHYARD_CHECK(!row_weight_N.defined(), "row_gather_sum of rows that are tokens has weights");
+    return rows_NH.contiguous();
+  }
   const at::Tensor rows = rows_NH.contiguous();
   const at::Tensor weight = row_weight_N.defined() ? row_weight_N.contiguous() : row_weight_N;
   const at::Tensor y_TH = at::empty({routing.num_tokens, rows.size(1)}, rows.options());

@@ -26,7 +26,6 @@
 #include <functional>
 #include <iostream>
 #include <memory>
-#include <span>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -122,10 +121,10 @@ class SlowRanks final : public comm::Forwarding {
   SlowRanks(std::unique_ptr<comm::Communicator> ranks, double seconds_per_byte)
       : Forwarding(std::move(ranks)), seconds_per_byte_(seconds_per_byte) {}
 
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
-    const double bytes = static_cast<double>(send.nbytes() + receive.nbytes());
+  void all_to_all(const at::Tensor& send, const comm::RankRows& send_rows, at::Tensor& receive,
+                  const comm::RankRows& receive_rows, std::string_view name) override {
+    const auto bytes = static_cast<double>(comm::bytes_of_rows(send, send_rows) +
+                                           comm::bytes_of_rows(receive, receive_rows));
     std::this_thread::sleep_for(std::chrono::duration<double>(bytes * seconds_per_byte_));
     Forwarding::all_to_all(send, send_rows, receive, receive_rows, name);
   }

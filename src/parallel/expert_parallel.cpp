@@ -1,18 +1,13 @@
 #include "switchyard/parallel/expert_parallel.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/cumsum.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/repeat_interleave.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 
 #include <limits>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,68 +20,55 @@
 namespace switchyard::parallel {
 namespace {
 
-// Where each of the pieces, of so many rows, begins.
+// Where each begins when they are one behind the other, the last dimension first.
 at::Tensor begins(const at::Tensor& count) {
-  return at::cumsum(count, 0, at::kInt) - count;
+  const at::Tensor flat = count.reshape({-1});
+  return (flat.cumsum(0) - flat).view(count.sizes());
 }
 
-// What arrives is ordered by rank, then expert, then token of that rank. As a routing: every row is
-// a token with one expert, and an expert's tokens ascend. Row weights are left to be filled in.
-// received_Re: rows by rank and local expert, on the device, where all of it is computed.
-ops::Routing routing_of_arrivals(const at::Tensor& received_Re, std::int64_t num_ranks,
-                                 std::int64_t num_rows) {
+comm::RankRows rank_rows(const at::Tensor& first_RP, const at::Tensor& count_RP) {
+  const at::Tensor first = first_RP.contiguous();
+  const at::Tensor count = count_RP.contiguous();
+  comm::RankRows rows;
+  for (std::int64_t i = 0; i < count.numel(); ++i) {
+    rows.add(first.const_data_ptr<std::int64_t>()[i], count.const_data_ptr<std::int64_t>()[i]);
+  }
+  return rows;
+}
+
+// What goes and comes by the experts of each chunk. Numbers of rows in host memory: sent_Re to that
+// expert of that rank, received_Re from that rank for that expert here.
+std::vector<Exchange::Chunk> chunks_of(const at::Tensor& sent_Re, const at::Tensor& received_Re,
+                                       std::int64_t num_chunks) {
+  std::vector<Exchange::Chunk> chunks(static_cast<std::size_t>(num_chunks));
+  const at::Tensor first_at_home_Re = begins(sent_Re);  // in the order of all experts
+  const std::int64_t per_chunk = sent_Re.size(1) / num_chunks;
+  for (std::int64_t idx = 0; idx < num_chunks; ++idx) {
+    const auto of_chunk = [&](const at::Tensor& all_Re) {
+      return all_Re.narrow(1, idx * per_chunk, per_chunk);
+    };
+    Exchange::Chunk& chunk = chunks[static_cast<std::size_t>(idx)];
+    const at::Tensor here_Re = of_chunk(received_Re);
+    chunk.at_home = rank_rows(of_chunk(first_at_home_Re), of_chunk(sent_Re));
+    chunk.here = rank_rows(begins(here_Re.t()).t(), here_Re);  // by expert, then rank
+    chunk.num_here = here_Re.sum().item<std::int64_t>();
+  }
+  return chunks;
+}
+
+// What arrives, as a routing: rows are tokens. received_Re: of the chunk's experts, on the device.
+ops::Routing routing_of_arrivals(const at::Tensor& received_Re, const ReceivedRows& arrived) {
+  const std::int64_t num_rows = arrived.rows_MH.size(0);
   SWITCHYARD_CHECK(num_rows < std::numeric_limits<std::int32_t>::max(), "{} rows on one rank",
                    num_rows);
-  const std::int64_t num_experts = received_Re.size(0) / num_ranks;
-  const auto by_expert = [&](const at::Tensor& value_Re) {
-    return value_Re.view({num_ranks, num_experts}).t().reshape({-1});
-  };
-  const at::Tensor count_eR = by_expert(received_Re);
-  const at::Tensor first_token_eR = by_expert(begins(received_Re));
-  const at::Tensor first_row_eR = begins(count_eR);
-  const at::Tensor row_M = at::arange(num_rows, received_Re.options());
-  const at::Tensor row_token_M =
-      row_M + at::repeat_interleave(first_token_eR - first_row_eR, count_eR, 0, num_rows);
+  const at::Tensor end_E = received_Re.sum(0).cumsum(0, at::kInt);
   return {.num_tokens = num_rows,
-          .num_experts = num_experts,
-          .expert_offset_E1 = at::cat({first_row_eR.view({num_experts, num_ranks}).select(1, 0),
-                                       at::full({1}, num_rows, received_Re.options())}),
-          .row_token_N = row_token_M,
-          .token_offset_T1 = at::arange(num_rows + 1, received_Re.options()),
-          .token_row_N = at::empty_like(row_M).scatter_(0, row_token_M.to(at::kLong), row_M),
-          .row_weight_N = {}};
-}
-
-// `at_home` with its rows ordered by chunk, then expert, and for every row of it the one it was.
-struct ByChunk {
-  ops::Routing at_home;
-  at::Tensor row_before_N;  // undefined: they are the same
-};
-
-ByChunk by_chunk(const ops::Routing& routing, std::int64_t num_ranks, std::int64_t num_chunks) {
-  ByChunk result{.at_home = routing, .row_before_N = {}};
-  result.at_home.row_weight_N = at::Tensor();  // it has a history, of which this would be a part
-  if (num_chunks == 1) return result;
-  const at::Tensor count_E = routing.expert_offset_E1.diff();
-  const std::vector<std::int64_t> by_rank{num_ranks, num_chunks, -1};
-  const std::vector<std::int64_t> chunk_first{num_chunks, num_ranks, -1};
-  const at::Tensor begin_E = begins(count_E.view(by_rank).transpose(0, 1).reshape({-1}))
-                                 .view(chunk_first)
-                                 .transpose(0, 1)
-                                 .reshape({-1});
-  const std::int64_t num_rows = routing.num_rows();
-  const at::Tensor before_N = at::arange(num_rows, count_E.options());
-  const at::Tensor row_N =  // where each is now
-      before_N + at::repeat_interleave(begin_E - begins(count_E), count_E, /*dim=*/0, num_rows);
-  const at::Tensor index_N = row_N.to(at::kLong);
-  const auto moved = [&](const at::Tensor& value_N) {
-    return at::empty_like(value_N).scatter_(0, index_N, value_N);
-  };
-  result.at_home.row_token_N = moved(routing.row_token_N);
-  result.at_home.token_row_N = row_N.index_select(0, routing.token_row_N);
-  result.at_home.expert_offset_E1 = at::Tensor();  // experts no longer lie behind each other
-  result.row_before_N = moved(before_N);
-  return result;
+          .num_experts = end_E.size(0),
+          .expert_offset_E1 = at::cat({at::zeros({1}, end_E.options()), end_E}),
+          .row_token_N = {},
+          .token_offset_T1 = {},
+          .token_row_N = {},
+          .row_weight_N = arrived.row_weight_M};
 }
 
 class ExpertParallelDispatcher final : public moe::Dispatcher {
@@ -108,13 +90,10 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
     Exchange& exchange = *pending->exchange;
     exchange.group = &group_;
     exchange.layer = name_;
-    ByChunk ordered = by_chunk(routing, group_.size(), num_chunks_);
-    exchange.at_home = std::move(ordered.at_home);
+    exchange.at_home = routing;
+    exchange.at_home.row_weight_N = routing.row_weight_N.detach();
     pending->received_RCe = exchange_counts(routing, exchange);
-    const at::Tensor row_weight_N = ordered.row_before_N.defined()
-                                        ? routing.row_weight_N.index_select(0, ordered.row_before_N)
-                                        : routing.row_weight_N;
-    pending->arriving = send_rows(x_TH, row_weight_N, pending->exchange);
+    pending->arriving = send_rows(x_TH, routing.row_weight_N, pending->exchange);
     return pending;
   }
 
@@ -129,10 +108,8 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
       const auto idx = static_cast<std::size_t>(chunk);
       const ReceivedRows arrived = receive_rows(under_way->arriving[2 * idx],
                                                 under_way->arriving[2 * idx + 1], exchange, idx);
-      ops::Routing here =
-          routing_of_arrivals(under_way->received_RCe.select(1, chunk).reshape({-1}), group_.size(),
-                              arrived.rows_MH.size(0));
-      here.row_weight_N = arrived.row_weight_M.index_select(0, here.row_token_N);
+      const ops::Routing here =
+          routing_of_arrivals(under_way->received_RCe.select(1, chunk), arrived);
       const auto part = [&](const at::Tensor& all_E) {
         return num_chunks_ == 1 || !all_E.defined()
                    ? all_E
@@ -153,8 +130,8 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
     std::vector<at::Tensor> arriving;  // by chunk: rows, row weights
   };
 
-  // Fills in the chunks. The one wait of the host, for the numbers of rows by rank, which sizes of
-  // tensors depend on.
+  // Fills in the chunks. The one wait of the host, for the numbers of rows, which sizes of tensors
+  // depend on.
   [[nodiscard]] at::Tensor exchange_counts(const ops::Routing& routing, Exchange& exchange) {
     const ops::OpSpan span("exchange_counts");
     const at::Tensor sent_E = routing.expert_offset_E1.diff();
@@ -162,29 +139,11 @@ class ExpertParallelDispatcher final : public moe::Dispatcher {
     const std::vector<std::int64_t> rows(static_cast<std::size_t>(group_.size()), per_rank);
     at::Tensor received_Re = at::empty_like(sent_E);
     group_.all_to_all(sent_E, rows, received_Re, rows, "row counts of " + name_);
-    const at::Tensor by_rank = at::stack({sent_E, received_Re})
-                                   .view({2, group_.size(), num_chunks_, -1})
-                                   .sum(3, /*keepdim=*/false, at::kLong)
-                                   .permute({0, 2, 1})
-                                   .contiguous()
-                                   .to(at::kCPU);  // [2, chunks, R]
-    const auto counts_at = [&](std::int64_t way, std::int64_t chunk) {
-      const auto* count =
-          by_rank.const_data_ptr<std::int64_t>() + (way * num_chunks_ + chunk) * group_.size();
-      return std::vector<std::int64_t>(count, count + group_.size());
-    };
-    const auto sum = [](const std::vector<std::int64_t>& counts) {
-      return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
-    };
-    std::int64_t first = 0;
-    for (std::int64_t idx = 0; idx < num_chunks_; ++idx) {
-      Exchange::Chunk chunk{.num_sent = counts_at(0, idx), .num_received = counts_at(1, idx)};
-      chunk.first = first;
-      chunk.num_at_home = sum(chunk.num_sent);
-      chunk.num_here = sum(chunk.num_received);
-      first += chunk.num_at_home;
-      exchange.chunks.push_back(std::move(chunk));
-    }
+    const at::Tensor on_host = at::stack({sent_E, received_Re})
+                                   .view({2, group_.size(), per_rank})
+                                   .to(at::kCPU)
+                                   .to(at::kLong);
+    exchange.chunks = chunks_of(on_host[0], on_host[1], num_chunks_);
     return received_Re.view({group_.size(), num_chunks_, -1});
   }
 

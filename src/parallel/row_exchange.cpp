@@ -16,11 +16,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-// A chunk's part of what is at home.
-at::Tensor part(const at::Tensor& all_NX, const Exchange::Chunk& chunk) {
-  return all_NX.narrow(0, chunk.first, chunk.num_at_home);
-}
-
 at::Tensor room_here(const at::Tensor& like_NX, const Exchange::Chunk& chunk) {
   std::vector<std::int64_t> shape = like_NX.sizes().vec();
   shape[0] = chunk.num_here;
@@ -52,16 +47,15 @@ void begin(const Exchange& exchange, Exchange::Chunk& chunk, bool out, std::vect
     move.from = move.from.detach();
     move.to = move.to.detach();
   }
-  chunk.work = exchange.group->begin([ranks = exchange.group, layer = exchange.layer,
-                                      send_rows = out ? chunk.num_sent : chunk.num_received,
-                                      receive_rows = out ? chunk.num_received : chunk.num_sent,
-                                      moves = std::move(moves)] {
-    for (const Move& move : moves) {
-      at::Tensor to = move.to;
-      ranks->all_to_all(move.from, send_rows, to, receive_rows,
-                        fmt::format("{} of {}", move.what, layer));
-    }
-  });
+  chunk.work = exchange.group->begin(
+      [ranks = exchange.group, layer = exchange.layer, send_rows = out ? chunk.at_home : chunk.here,
+       receive_rows = out ? chunk.here : chunk.at_home, moves = std::move(moves)] {
+        for (const Move& move : moves) {
+          at::Tensor to = move.to;
+          ranks->all_to_all(move.from, send_rows, to, receive_rows,
+                            fmt::format("{} of {}", move.what, layer));
+        }
+      });
 }
 
 // For what was begun last with the chunk.
@@ -96,8 +90,7 @@ class SendRows : public torch::autograd::Function<SendRows> {
       const at::Tensor rows_MH = room_here(rows_NH, chunk);
       const at::Tensor weight_M = room_here(weight_N, chunk);
       begin(*exchange, chunk, /*out=*/true,
-            {{part(rows_NH, chunk), rows_MH, "rows"},
-             {part(weight_N, chunk), weight_M, "row weights"}});
+            {{rows_NH, rows_MH, "rows"}, {weight_N, weight_M, "row weights"}});
       under_way.push_back(rows_MH);
       under_way.push_back(weight_M);
     }
@@ -130,9 +123,8 @@ class ReceiveRows : public torch::autograd::Function<ReceiveRows> {
     Exchange::Chunk& chunk = saved_chunk(ctx, *exchange);
     make_home(*exchange, grads[0], grads[1]);
     begin(*exchange, chunk, /*out=*/false,
-          {{grads[0].contiguous(), part(exchange->home_NH, chunk), "gradients of rows"},
-           {grads[1].contiguous(), part(exchange->home_weight_N, chunk),
-            "gradients of row weights"}});
+          {{grads[0].contiguous(), exchange->home_NH, "gradients of rows"},
+           {grads[1].contiguous(), exchange->home_weight_N, "gradients of row weights"}});
     return {grads[0], grads[1], {}, {}};
   }
 };
@@ -144,8 +136,7 @@ class ReturnResults : public torch::autograd::Function<ReturnResults> {
     save(ctx, exchange, idx);
     Exchange::Chunk& chunk = exchange->chunks[idx];
     make_home(*exchange, y_MH, {});
-    begin(*exchange, chunk, /*out=*/false,
-          {{y_MH.contiguous(), part(exchange->home_NH, chunk), "results"}});
+    begin(*exchange, chunk, /*out=*/false, {{y_MH.contiguous(), exchange->home_NH, "results"}});
     return y_MH.detach();
   }
 
@@ -163,8 +154,10 @@ class CollectResults : public torch::autograd::Function<CollectResults> {
                           const ExchangePtr& exchange) {
     save(ctx, exchange);
     for (Exchange::Chunk& chunk : exchange->chunks) wait(chunk);
-    const at::Tensor y_TH = ops::row_gather_sum(exchange->home_NH, {}, exchange->at_home);
+    const at::Tensor y_TH =
+        ops::row_gather_sum(exchange->home_NH, exchange->at_home.row_weight_N, exchange->at_home);
     exchange->home_NH.reset();
+    exchange->at_home.row_weight_N.reset();
     return y_TH;
   }
 
@@ -175,8 +168,7 @@ class CollectResults : public torch::autograd::Function<CollectResults> {
     for (std::size_t idx = exchange->chunks.size(); idx-- > 0;) {
       Exchange::Chunk& chunk = exchange->chunks[idx];
       under_way[idx] = room_here(dy_NH, chunk);
-      begin(*exchange, chunk, /*out=*/true,
-            {{part(dy_NH, chunk), under_way[idx], "gradients of results"}});
+      begin(*exchange, chunk, /*out=*/true, {{dy_NH, under_way[idx], "gradients of results"}});
     }
     return under_way;
   }

@@ -92,7 +92,8 @@ double rows_sent(const Plan& plan, const PlannedUse& use, const Layout& layout) 
   return sent_of(rows_of(plan, use, layout) * (passes + backward), size.expert);
 }
 
-// The fullest rank has `imbalance` times as many rows.
+// The fullest rank has `imbalance` times as many rows. The step's own bytes have the copies in the
+// order of experts, which nobody makes of what arrives in it: together they are the most it may be.
 double exchange_bytes(const Plan& plan, const PlannedUse& use, const Layout& layout,
                       double imbalance) {
   if (layout.expert == 1) return 0.0;

@@ -8,7 +8,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/full_like.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -173,75 +172,6 @@ TEST_P(CommunicatorContract, LeavesEveryRankItsBlockOfASum) {
       EXPECT_TRUE(at::equal(own, sum.narrow(0, 2 * comm.rank(), 2)));
     });
   }
-}
-
-// Rank r sends (r + 2 to) % 4 rows to rank `to`: uneven, some none. Row i holds from, to and i.
-inline std::int64_t rows_between(std::int64_t from, std::int64_t to) {
-  return (from + 2 * to) % 4;
-}
-inline at::Tensor rows_sent(std::int64_t from, std::int64_t to, at::ScalarType dtype) {
-  const std::int64_t count = rows_between(from, to);
-  const at::Tensor rows = at::empty({count, 3}, dtype);
-  rows.select(1, 0).fill_(from);
-  rows.select(1, 1).fill_(to);
-  rows.select(1, 2).copy_(at::arange(count, at::kLong));
-  return rows;
-}
-
-TEST_P(CommunicatorContract, BringsEveryRowWhereItBelongs) {
-  for (const at::ScalarType dtype : kDtypes) {
-    run([&](Communicator& comm) {
-      std::vector<at::Tensor> sent;
-      std::vector<at::Tensor> expected;
-      std::vector<std::int64_t> send_rows;
-      std::vector<std::int64_t> receive_rows;
-      for (std::int64_t other = 0; other < num_ranks(); ++other) {
-        sent.push_back(rows_sent(comm.rank(), other, dtype));
-        send_rows.push_back(rows_between(comm.rank(), other));
-        expected.push_back(rows_sent(other, comm.rank(), dtype));
-        receive_rows.push_back(rows_between(other, comm.rank()));
-      }
-      at::Tensor send = at::cat(sent);
-      at::Tensor receive = at::full_like(at::cat(expected), 77);
-      for (int round = 0; round < 20; ++round) {
-        comm.all_to_all(send, send_rows, receive, receive_rows, "rows");
-        EXPECT_TRUE(at::equal(receive, at::cat(expected))) << at::toString(dtype);
-        // It is the sender's again, at once: whoever still reads it reads nonsense.
-        const at::Tensor before = send.clone();
-        send.fill_(99);
-        send.copy_(before);
-      }
-    });
-  }
-}
-
-TEST_P(CommunicatorContract, BringsNoRowsAtAll) {
-  run([&](Communicator& comm) {
-    const std::vector<std::int64_t> none(static_cast<std::size_t>(num_ranks()), 0);
-    at::Tensor receive = at::empty({0, 5}, at::kFloat);
-    comm.all_to_all(at::empty({0, 5}, at::kFloat), none, receive, none, "nothing");
-    EXPECT_EQ(receive.size(0), 0);
-  });
-}
-
-TEST_P(CommunicatorContract, RefusesRowsThatDoNotAddUp) {
-  run([&](Communicator& comm) {
-    std::vector<std::int64_t> rows(static_cast<std::size_t>(num_ranks()), 1);
-    const at::Tensor send = at::ones({num_ranks(), 2});
-    at::Tensor receive = at::empty({num_ranks(), 2});
-    at::Tensor other_rows = at::empty({num_ranks(), 3});
-    at::Tensor other_dtype = at::empty({num_ranks(), 2}, at::kDouble);
-    at::Tensor too_many = at::empty({num_ranks() + 1, 2});
-    EXPECT_THROW(comm.all_to_all(send, rows, too_many, rows, "x"), InternalError);
-    EXPECT_THROW(comm.all_to_all(too_many, rows, receive, rows, "x"), InternalError);
-    EXPECT_THROW(comm.all_to_all(send, rows, other_rows, rows, "x"), InternalError);
-    EXPECT_THROW(comm.all_to_all(send, rows, other_dtype, rows, "x"), InternalError);
-    EXPECT_THROW(comm.all_gather(too_many, receive, "x"), InternalError);
-    EXPECT_THROW(comm.reduce_scatter_sum(receive, too_many, "x"), InternalError);
-    rows.push_back(0);
-    EXPECT_THROW(comm.all_to_all(send, rows, receive, rows, "x"), InternalError);
-    comm.barrier("what was refused has broken nothing");
-  });
 }
 
 TEST_P(CommunicatorContract, SendsScalarsAndEmptyTensors) {

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "comm/disagreements.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::comm {
@@ -108,6 +109,13 @@ TEST(ThreadRanks, AreAllToldWhenRowsDiffer) {
   });
   EXPECT_THAT(message, AllOf(HasSubstr("'rows'"),
                              HasSubstr("rank 1 sends 0 rows to rank 1, which expects 1")));
+}
+
+TEST(ThreadRanks, AreAllToldWhenPartsDiffer) {
+  EXPECT_THAT(
+      disagreement(&disagree_about_the_second_part),
+      AllOf(HasSubstr("'rows'"), HasSubstr("rank 1 sends 0 rows to rank 0, which expects 1")));
+  EXPECT_THAT(disagreement(&disagree_about_the_number_of_parts), HasSubstr(kOtherNumberOfParts));
 }
 
 TEST(ThreadRanks, AreAllToldWhenRootsOrCollectivesDiffer) {

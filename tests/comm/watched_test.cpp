@@ -2,6 +2,7 @@
 #include "switchyard/comm/watched.h"
 
 #include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -273,6 +274,13 @@ TEST(Watched, CountsCallsBytesAndTime) {
     }
     EXPECT_EQ(take_traffic(*ranks).calls, 0);
     EXPECT_EQ(take_traffic(threads).calls, 0) << "nobody notes these";
+
+    RankRows first_rows;  // one of ten for each rank
+    first_rows.add(0, 1);
+    first_rows.add(1, 1);
+    at::Tensor received = at::zeros({10, 3});
+    ranks->all_to_all(at::ones({10, 3}), first_rows, received, first_rows, "rows");
+    EXPECT_EQ(take_traffic(*ranks).bytes, 2 * 2 * 12) << "of the rows that travel alone";
   });
 }
 

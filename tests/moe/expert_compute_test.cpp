@@ -134,6 +134,28 @@ TEST_P(ExpertComputeOf, AddsToTheSinkAndLeavesExpertsWithoutRowsUntouched) {
   expect_near_in_norm(sink.w1_E2FH, once.dw1_E2FH + 1.0, 1e-6, "dW1 added to ones");
 }
 
+// As rows of other ranks arrive: results without their weights, and all gradients as with them.
+TEST_P(ExpertComputeOf, TakesRowsThatAreTokensAsTheyLie) {
+  const Shape shape{.num_tokens = 70, .hidden = 24, .size = 16, .num_experts = 4};
+  MoeInputs in = random_inputs(shape, std::vector<std::int32_t>(70, 1), GetParam().dtype);
+  in.routing.expert_offset_E1 = at::tensor({0, 37, 37, 40, 70}, at::kInt);
+  in.routing.row_token_N = in.routing.token_row_N = at::arange(70, at::kInt);
+  ops::check_routing(in.routing);
+  const at::Tensor dy_TH = random_normal({shape.num_tokens, shape.hidden}, 6, GetParam().dtype);
+  const Results expected = run(*compute(shape), in, dy_TH);
+  MoeInputs unweighted = in;
+  unweighted.routing.row_weight_N = at::ones_like(in.routing.row_weight_N);
+  const at::Tensor y_TH = run(*compute(shape), unweighted, dy_TH).y_TH;
+
+  in.routing.row_token_N = in.routing.token_row_N = in.routing.token_offset_T1 = at::Tensor();
+  const Results actual = run(*compute(shape), in, dy_TH);
+  EXPECT_TRUE(at::equal(actual.y_TH, y_TH));
+  EXPECT_TRUE(at::equal(actual.dx_TH, expected.dx_TH));
+  EXPECT_TRUE(at::equal(actual.dweight_N, expected.dweight_N));
+  EXPECT_TRUE(at::equal(actual.dw1_E2FH, expected.dw1_E2FH));
+  EXPECT_TRUE(at::equal(actual.dw2_EHF, expected.dw2_EHF));
+}
+
 TEST_P(ExpertComputeOf, AcceptsNoRowsAndNoTokens) {
   for (const std::int64_t num_tokens : {0, 5}) {
     const Shape shape{.num_tokens = num_tokens};

@@ -8,8 +8,10 @@
 #include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <limits>
 #include <memory>
+#include <vector>
 
 #include "moe/moe_reference.h"
 #include "support/counting_allocator.h"
@@ -209,6 +211,36 @@ TEST(MoeFfn, KeepsTheGateAndUpRowsForBackwardButNoRowsOfHiddenSize) {
   EXPECT_GE(kept, output_bytes + gate_up_bytes);
   EXPECT_LT(kept, output_bytes + gate_up_bytes + 4096);
   EXPECT_GT(4 * num_rows * 512, 4 * gate_up_bytes) << "rows of hidden size would not show";
+}
+
+// The rest of the derivative is with whoever adds the results up: weighted results, of which it
+// passes the gradient on as it is.
+TEST(MoeFfn, LeavesTheWeightsOfRowsThatAreTokensToOthers) {
+  const Shape shape{.num_tokens = 6, .hidden = 3, .size = 4, .num_experts = 3};
+  MoeInputs in = random_inputs(shape, {1, 1, 1, 1, 1, 1}, at::kDouble);
+  in.routing.expert_offset_E1 = at::tensor({0, 4, 4, 6}, at::kInt);
+  in.routing.row_token_N = in.routing.token_row_N = at::arange(6, at::kInt);
+  const at::Tensor dy_TH = random_normal({6, 3}, 7);
+  const std::vector<at::Tensor> leaves{in.x_TH, in.routing.row_weight_N, in.w1_E2FH, in.w2_EHF};
+  const auto gradients = [&](const at::Tensor& y_TH) {
+    for (const at::Tensor& leaf : leaves) leaf.mutable_grad().reset();
+    y_TH.backward(dy_TH);
+    std::vector<at::Tensor> result;
+    for (const at::Tensor& leaf : leaves) result.push_back(leaf.grad());
+    return result;
+  };
+  const at::Tensor weighted_TH = run(in);
+  const std::vector<at::Tensor> expected = gradients(weighted_TH);
+
+  in.routing.row_token_N = in.routing.token_row_N = in.routing.token_offset_T1 = at::Tensor();
+  const at::Tensor y_TH = run(in);
+  EXPECT_TRUE(at::equal(y_TH * in.routing.row_weight_N.unsqueeze(1), weighted_TH));
+  const std::vector<at::Tensor> actual = gradients(y_TH);
+  for (std::size_t i = 0; i < leaves.size(); ++i)
+    EXPECT_TRUE(at::equal(actual[i], expected[i])) << i;
+
+  in.routing.token_row_N = at::arange(6, at::kInt);
+  EXPECT_THROW((void)run(in), InternalError) << "an index that was forgotten";
 }
 
 TEST(MoeFfn, RefusesInputsThatDoNotFitTogether) {

@@ -74,6 +74,21 @@ TEST(RowGatherSum, WeighsRowsInTheAccumulationType) {
   }
 }
 
+// Of rows that are tokens nothing is copied.
+TEST(RowGatherSum, LeavesRowsThatAreTokensAsTheyAre) {
+  Routing routing;
+  routing.num_tokens = 4;
+  routing.num_experts = 2;
+  routing.expert_offset_E1 = int32_tensor({0, 1, 4});
+  EXPECT_EQ(routing.num_rows(), 4);
+  const at::Tensor x_TH = random_normal({4, 3}, 1);
+  EXPECT_TRUE(row_gather(x_TH, routing).is_same(x_TH));
+  EXPECT_TRUE(row_gather_sum(x_TH, {}, routing).is_same(x_TH));
+  EXPECT_THROW((void)row_gather_sum(x_TH, random_normal({4}, 2), routing), InternalError)
+      << "whoever adds rows up multiplies by their weights";
+  EXPECT_THROW((void)row_gather(random_normal({5, 3}, 1), routing), InternalError);
+}
+
 TEST(RowGatherSum, GivesZerosForTokensWithoutRows) {
   const at::Tensor logits_TE = random_normal({4, 3}, 1);
   const Routing routing =

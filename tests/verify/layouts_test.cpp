@@ -10,7 +10,6 @@
 #include <functional>
 #include <limits>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -121,9 +120,8 @@ class Damaged final : public comm::Forwarding {
     Forwarding::all_gather(own, all, name);
     spoil(all, name);
   }
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
+  void all_to_all(const at::Tensor& send, const comm::RankRows& send_rows, at::Tensor& receive,
+                  const comm::RankRows& receive_rows, std::string_view name) override {
     Forwarding::all_to_all(send, send_rows, receive, receive_rows, name);
     spoil(receive, name);
   }

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string_view>
+#include <vector>
 
 namespace switchyard::comm {
 
@@ -24,6 +24,25 @@ class Work {
   // Returns when it is done; on a device, when what the caller queues from here on comes after it.
   // Throws what it threw. Once.
   virtual void wait() = 0;
+};
+
+// Which rows of a tensor go to each rank, or come from it: for every rank so many parts, of
+// neighbouring rows each, which lie anywhere in the tensor.
+struct RankRows {
+  std::vector<std::int64_t> first;  // by rank, then part
+  std::vector<std::int64_t> count;  // 0: nothing
+  bool are_all = false;             // the rows of the tensor, all of them
+
+  RankRows() = default;
+  // One part for each rank, of so many rows: the first count[0] rows of the tensor are rank 0's,
+  // the next count[1] rank 1's... NOLINTNEXTLINE(google-explicit-constructor)
+  RankRows(std::vector<std::int64_t> count_R);
+
+  void add(std::int64_t first_row, std::int64_t num_rows) {
+    first.push_back(first_row);
+    count.push_back(num_rows);
+  }
+  [[nodiscard]] std::vector<at::Tensor> parts_of(const at::Tensor& tensor) const;
 };
 
 // Every collective is entered by all ranks in the same order; `name` is what a report of a hang or
@@ -53,13 +72,11 @@ class Communicator {
                                   std::string_view name) = 0;
   // `all` [R n, ...] becomes the ranks' `own` [n, ...], one below the other.
   virtual void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) = 0;
-  // The first send_rows[0] rows of `send` go to rank 0, the next send_rows[1] to rank 1, ...;
-  // `receive` becomes receive_rows[0] rows from rank 0, then those from rank 1, ... Any of them may
-  // be 0. The R counts add up to the rows of their tensor, and what a rank expects is what the
-  // other sends.
-  virtual void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                          at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                          std::string_view name) = 0;
+  // The first of the parts of `send` that are rank r's becomes the first part of its `receive` that
+  // is this rank's, the second the second...; of all ranks there are equally many parts, and what a
+  // rank expects is what the other sends. Rows of `receive` in no part stay what they are.
+  virtual void all_to_all(const at::Tensor& send, const RankRows& send_rows, at::Tensor& receive,
+                          const RankRows& receive_rows, std::string_view name) = 0;
   // Replaces `tensor` by rank `root`'s.
   virtual void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) = 0;
   // Returns once every rank has entered.
@@ -83,15 +100,18 @@ class Communicator {
   [[nodiscard]] virtual Communicator* beneath() { return nullptr; }
 };
 
+// Of the rows that go to ranks, or come from them; of a tensor that has no rows 0.
+[[nodiscard]] std::int64_t bytes_of_rows(const at::Tensor& tensor, const RankRows& rows);
+
 // What every implementation asks of its arguments; all throw InternalError.
 void check_sendable(const at::Tensor& tensor, std::string_view name);
 void check_group(std::int64_t group, std::string_view name);
 // `all` has `num_ranks` times the rows of `own`.
 void check_blocks(const at::Tensor& own, const at::Tensor& all, std::int64_t num_ranks,
                   std::string_view name);
-// Of all_to_all: rows of one shape and dtype, and counts for every rank that add up to them.
-void check_rows(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                const at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                std::int64_t num_ranks, std::string_view name);
+// Of all_to_all: rows of one shape and dtype, and as many parts of them for every rank, there and
+// here, of which no two that are received share a row. Returns how many.
+std::size_t check_rows(const at::Tensor& send, const RankRows& send_rows, const at::Tensor& receive,
+                       const RankRows& receive_rows, std::int64_t num_ranks, std::string_view name);
 
 }  // namespace switchyard::comm

@@ -28,9 +28,8 @@ class Forwarding : public Communicator {
   void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
     ranks_.all_gather(own, all, name);
   }
-  void all_to_all(const at::Tensor& send, std::span<const std::int64_t> send_rows,
-                  at::Tensor& receive, std::span<const std::int64_t> receive_rows,
-                  std::string_view name) override {
+  void all_to_all(const at::Tensor& send, const RankRows& send_rows, at::Tensor& receive,
+                  const RankRows& receive_rows, std::string_view name) override {
     ranks_.all_to_all(send, send_rows, receive, receive_rows, name);
   }
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {

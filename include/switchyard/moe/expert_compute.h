@@ -52,6 +52,10 @@ class ExpertCompute {
   // Experts are SwiGLU without bias: [G U] = x W1^T, A = silu(G) * U, Y = A W2^T; y_t = sum over
   // the token's rows of w_r Y_r. x_TH [T, H], w1_E2FH [E, 2F, H], w2_EHF [E, H, F], one dtype, all
   // contiguous. Without autograd: moe_ffn is the differentiable function.
+  //
+  // Where the routing's rows are its tokens (Routing::rows_are_tokens), a row's result is given as
+  // it is, y_r = Y_r: whoever adds rows up multiplies by their weights. Backward does not differ,
+  // dy_r is the gradient of w_r Y_r.
   [[nodiscard]] virtual Forward forward(const at::Tensor& x_TH, const ops::Routing& routing,
                                         const at::Tensor& w1_E2FH, const at::Tensor& w2_EHF) = 0;
   // Gradients of the loss from dy_TH [T, H]. With D_r = W2^T dy_t: dweight_r = <D_r, A_r>, and the

@@ -1,5 +1,10 @@
 // Gather, experts and combine as ONE differentiable function. Saves x, [G U] and the integers of
 // the routing; nothing of size N * H. Gradients: x, row weights (and so the router), W1, W2.
+//
+// Of a routing whose rows are tokens it is the part without the combine: what it returns is not yet
+// multiplied by the row weights, but gradients are taken as if it were (expert_compute.h). Together
+// with whoever multiplies by them, and passes on the gradient of the products, it is
+// differentiable.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -16,6 +16,9 @@ namespace switchyard::ops {
 // Invariants (checked by `check_routing`): both offset arrays start at 0, ascend and end at N;
 // tokens ascend inside an expert; experts ascend inside a token; each pair occurs in both views.
 // A token may have 0..E experts, an expert 0..T tokens, T may be 0. Index dtype int32.
+//
+// Where every token has one expert and tokens are ordered by it, rows are tokens: row r is token
+// r's only one. The index tensors but for expert_offset_E1 are then undefined, and nobody gathers.
 struct Routing {
   std::int64_t num_tokens = 0;
   std::int64_t num_experts = 0;
@@ -25,11 +28,15 @@ struct Routing {
   at::Tensor token_row_N;       // [N]   rows of token t, ascending expert id
   at::Tensor row_weight_N;      // [N]   accumulation type, differentiable back to the router
 
-  [[nodiscard]] std::int64_t num_rows() const { return row_token_N.size(0); }
+  [[nodiscard]] bool rows_are_tokens() const { return !row_token_N.defined(); }
+  [[nodiscard]] std::int64_t num_rows() const {
+    return rows_are_tokens() ? num_tokens : row_token_N.size(0);
+  }
 };
 
-// Throws InternalError naming the first invariant of `Routing` that does not hold. For tests and
-// for builds of a Routing by hand; costs O(N + T + E) on the host.
+// Throws InternalError naming the first invariant of `Routing` that does not hold, and for one
+// whose rows are tokens, which has no two views. For tests and for builds of a Routing by hand;
+// costs O(N + T + E) on the host.
 void check_routing(const Routing& routing);
 
 // Additive statistics of one layer and micro-batch. No layer divides or communicates: `train` adds

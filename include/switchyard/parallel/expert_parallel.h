@@ -3,9 +3,9 @@
 //
 //   1 every rank routes its own tokens;
 //   2 the ranks tell each other how many rows each expert gets;
-//   3 rows and their weights go out, those of one expert together;
-//   4 what has arrived is a batch of tokens that have one expert each: moe_ffn computes w Y of
-//   them; 5 the results come home, 6 where a token's are added up.
+//   3 rows go out, and arrive ordered by expert, with their weights, which backward needs there;
+//   4 what has arrived is a batch of tokens that have one expert each, and moe_ffn computes it;
+//   5 the results come home, 6 where a token's are added up, each times its weight.
 //
 // Rows travel in chunks, of which each has some experts of every rank: while the experts of one
 // compute, the rows of the next and the results of the one before are under way, where the group

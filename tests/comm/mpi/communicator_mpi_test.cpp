@@ -1,5 +1,7 @@
 // The contract over MPI, and what goes wrong between processes. Started by mpirun: every rank runs
 // every test in the same order; the first one's results count.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <gmock/gmock.h>
 
@@ -9,6 +11,8 @@
 #include <vector>
 
 #include "comm/communicator_contract.h"
+#include "comm/disagreements.h"
+#include "comm/rows_contract.h"
 #include "switchyard/comm/mpi.h"
 
 namespace switchyard::comm {
@@ -55,6 +59,20 @@ TEST(MpiRanks, AreAllToldWhenRowsDiffer) {
     comm.all_to_all(at::ones({4, 2}), comm.rank() == 1 ? other : one_each, rows, one_each, "rows");
   });
   EXPECT_THAT(message, HasSubstr("'rows': rank 1 sends 0 rows to rank 1, which expects 1"));
+}
+
+TEST(MpiRanks, AreAllToldWhenPartsDiffer) {
+  EXPECT_THAT(disagreement(&disagree_about_the_second_part), HasSubstr(kSecondPartDiffers));
+  EXPECT_THAT(disagreement(&disagree_about_the_number_of_parts), HasSubstr(kOtherNumberOfParts));
+}
+
+TEST(MpiRanks, RefuseTensorsThatAreNotInHostMemory) {
+  const at::Tensor rows = at::empty({4, 2}, at::TensorOptions().device(at::kMeta));
+  at::Tensor received = at::empty_like(rows);
+  const std::vector<std::int64_t> one_each{1, 1, 1, 1};
+  EXPECT_THROW(world->all_to_all(rows, one_each, received, one_each, "rows"), InternalError);
+  EXPECT_THROW(world->all_reduce_sum(received, "sum"), InternalError);
+  world->barrier("what was refused has broken nothing");
 }
 
 // More than one piece, and no multiple of the number of ranks: every element tells where it is

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "comm/communicator_contract.h"
+#include "comm/disagreements.h"
+#include "comm/rows_contract.h"
 #include "support/simulated_device/simulated_device.h"
 #include "switchyard/comm/text.h"
 #include "switchyard/comm/threads.h"
@@ -155,6 +157,13 @@ TEST(NcclRanks, AreToldWhenRowsDiffer) {
   };
   EXPECT_THAT(disagreement(&run_checked, body),
               HasSubstr("'rows': rank 1 sends 0 rows to rank 0, which expects 1"));
+}
+
+TEST(NcclRanks, AreToldWhenPartsDiffer) {
+  EXPECT_THAT(disagreement(&run_checked, &disagree_about_the_second_part),
+              HasSubstr(kSecondPartDiffers));
+  EXPECT_THAT(disagreement(&run_checked, &disagree_about_the_number_of_parts),
+              HasSubstr(kOtherNumberOfParts));
 }
 
 // As when a process dies: the others find out by themselves.

@@ -165,6 +165,11 @@ struct Part {
   std::byte* to = nullptr;
   std::size_t bytes = 0;
   std::size_t num_done = 0;
+
+  [[nodiscard]] bool is_done() const { return num_done == bytes; }
+  [[nodiscard]] bool goes_the_way_of(const Part& other) const {
+    return comm == other.comm && peer == other.peer && (to == nullptr) == (other.to == nullptr);
+  }
 };
 thread_local int group_depth = 0;
 thread_local std::vector<Part> parts;
@@ -191,15 +196,25 @@ NcclResult move(Part& part) {
   return NcclResult::success;
 }
 
+// Messages between two ranks arrive in the order in which they are sent.
+bool is_next(std::size_t idx) {
+  const Part& part = parts[idx];
+  return std::none_of(
+      parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(idx),
+      [&](const Part& earlier) { return !earlier.is_done() && earlier.goes_the_way_of(part); });
+}
+
 // Only ranks that send to each other wait for each other.
 NcclResult exchange() {
   const auto end = std::chrono::steady_clock::now() + patience();
   bool all_done = false;
   for (int tries = 0; !all_done; ++tries) {
     all_done = true;
-    for (Part& part : parts) {
-      if (part.num_done == part.bytes) continue;
+    for (std::size_t idx = 0; idx < parts.size(); ++idx) {
+      Part& part = parts[idx];
+      if (part.is_done()) continue;
       all_done = false;
+      if (!is_next(idx)) continue;
       const NcclResult result = move(part);
       if (result == NcclResult::success) tries = 0;
       if (result == NcclResult::invalid_usage) return result;
@@ -227,12 +242,6 @@ NcclResult group_end() {
 
 NcclResult note(const Part& part) {
   if (group_depth == 0) return refuse(NcclResult::invalid_usage, "only groups are simulated");
-  for (const Part& other : parts) {
-    if (other.comm == part.comm && other.peer == part.peer &&
-        (other.to == nullptr) == (part.to == nullptr)) {
-      return refuse(NcclResult::invalid_usage, "one message a peer and group is simulated");
-    }
-  }
   parts.push_back(part);
   return NcclResult::success;
 }
