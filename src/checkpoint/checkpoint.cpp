@@ -268,12 +268,15 @@ void point_at(const fs::path& folder, const char* pointer) {
   write_file_atomically(file, folder.filename().string() + "\n");
 }
 
-Checkpoint Checkpoint::open(const fs::path& path) {
-  return open_step(step_folder(path));
+Checkpoint Checkpoint::open(const fs::path& path, const ReadContents& read) {
+  return open_step(step_folder(path), read);
 }
 
-Checkpoint Checkpoint::open_step(const fs::path& folder) {
-  return of_manifest(folder, verify(folder));
+Checkpoint Checkpoint::open_step(const fs::path& folder, const ReadContents& read) {
+  if (!read) return of_manifest(folder, verify(folder));
+  Manifest manifest = verify(folder, Check::sizes);
+  if (const std::string file = read(folder); !file.empty()) throw other_contents(folder / file);
+  return of_manifest(folder, std::move(manifest));
 }
 
 Checkpoint Checkpoint::open_checked_step(const fs::path& folder) {
@@ -290,12 +293,12 @@ Checkpoint Checkpoint::of_manifest(const fs::path& folder, Manifest manifest) {
   return checkpoint;
 }
 
-NewestSound open_newest_sound(const fs::path& checkpoints) {
+NewestSound open_newest_sound(const fs::path& checkpoints, const ReadContents& read) {
   NewestSound found;
   std::vector<fs::path> steps = steps_in(checkpoints);
   for (; !steps.empty(); steps.pop_back()) {
     try {
-      found.checkpoint = Checkpoint::open_step(steps.back());
+      found.checkpoint = Checkpoint::open_step(steps.back(), read);
       return found;
     } catch (const Damaged& error) {
       found.damaged.push_back({.folder = steps.back(), .reason = error.what()});

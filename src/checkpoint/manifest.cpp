@@ -91,7 +91,7 @@ void verify_file(const fs::path& file, const format::Json& entry, Check check) {
                                     counted(static_cast<std::int64_t>(size), "byte"), bytes));
   }
   if (check == Check::contents && xxh3_of_file(file) != entry.at("xxh3").get<std::string>()) {
-    throw Damaged(file, "its checksum differs from the manifest's");
+    throw other_contents(file);
   }
 }
 
@@ -100,6 +100,10 @@ void verify_file(const fs::path& file, const format::Json& entry, Check check) {
 Damaged::Damaged(const fs::path& file, const std::string& reason)
     : DataError(fmt::format("{}: {}", file.string(), reason),
                 "the checkpoint is incomplete or damaged; use another step of the run") {}
+
+Damaged other_contents(const fs::path& file) {
+  return {file, "its checksum differs from the manifest's"};
+}
 
 void check_reads_back(const fs::path& file, const FileDigest& written) {
   // From the disk, or the machine that has it, and not from the memory of this one.
@@ -188,6 +192,8 @@ Manifest verify(const fs::path& folder, Check check) {
         throw Damaged(path, fmt::format("lists '{}', which is no file name", name));
       }
       verify_file(folder / name, entry, check);
+      manifest.digests[name] = {.bytes = entry.at("bytes").get<std::uint64_t>(),
+                                .xxh3 = entry.at("xxh3").get<std::string>()};
     }
     for (const auto& [name, value] : json.at("environment").items()) {
       if (value.is_string()) manifest.environment.emplace(name, value.get<std::string>());

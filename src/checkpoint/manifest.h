@@ -34,6 +34,7 @@ struct Manifest {
   std::int64_t step = 0;
   std::string tokenizer_file;
   std::set<std::string> files;
+  std::map<std::string, FileDigest> digests;  // of each
   std::map<std::string, std::string> environment;
 };
 
@@ -59,8 +60,11 @@ void check_reads_back(const std::filesystem::path& file, const FileDigest& writt
 
 enum class Check {
   contents,  // reads every file
-  sizes,     // where another process has just checked the contents
+  sizes,     // where other processes check the contents, or just have
 };
+
+// Of a file that is not what was written.
+[[nodiscard]] Damaged other_contents(const std::filesystem::path& file);
 
 // Reads the manifest and checks every file that it lists; nothing else in the folder is read.
 // Throws Damaged, DataError for another version, StorageError.

@@ -24,6 +24,7 @@
 #include "switchyard/core/text.h"
 #include "switchyard/glue/metrics.h"
 #include "switchyard/parallel/rank_groups.h"
+#include "switchyard/train/read_by_ranks.h"
 #include "switchyard/train/run_folder.h"
 #include "train/run/environment.h"
 #include "train/run/folder_on_ranks.h"
@@ -115,8 +116,10 @@ std::optional<train::ResumePoint> find_point(const train::RunFolder& folder,
                                              const ClassificationTask& task,
                                              comm::Communicator& world) {
   train::ResumePoint point;
+  train::look_at_checkpoints(world, [&](const checkpoint::ReadContents& read) {
+    point = train::find_resume_point(folder, config, {}, std::nullopt, read);
+  });
   if (train::RunRanks(world).leads()) {
-    point = train::find_resume_point(folder, config, {}, std::nullopt);
     check_same_rows(point, task, config);
     train::tidy_and_tell(point, config, folder, world.size());
   }

@@ -49,7 +49,7 @@ double sent_of(double bytes, double ranks) {
 }
 
 bool shares_out(const Plan& plan, const Layout& layout) {
-  return plan.config.parallel.shard_optimizer && layout.num_ranks > 1;
+  return plan.config.parallel.shares_out_moments(layout.num_ranks);
 }
 
 double state_bytes(const Plan& plan, const Layout& layout) {

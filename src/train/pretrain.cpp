@@ -10,6 +10,7 @@
 #include "switchyard/parallel/expert_parallel.h"
 #include "switchyard/parallel/rank_groups.h"
 #include "switchyard/train/build.h"
+#include "switchyard/train/read_by_ranks.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
 #include "train/run/begin_from.h"
@@ -91,7 +92,9 @@ RunResult resume(const config::Config& config, const config::AllowedChanges& all
   const LoggedFolder opened = open_and_log(world, config.run.dir, &RunFolder::reopen);
   const RunFolder& folder = opened.folder;
   ResumePoint point;
-  if (leads(world)) point = find_resume_point(folder, config, allowed, from);
+  look_at_checkpoints(world, [&](const checkpoint::ReadContents& read) {
+    point = find_resume_point(folder, config, allowed, from, read);
+  });
   const Build parts = build_share(config, groups);
   if (leads(world)) {
     check_data(point, parts.training.fingerprint(), config, allowed);

@@ -23,9 +23,10 @@ double state_bytes(const config::Config& config, std::int64_t num_ranks) {
                          static_cast<double>(counts.num_moe_layers);
   const double dense = static_cast<double>(counts.total) - experts;
   const double parameters = dense + experts / static_cast<double>(config.parallel.expert);
-  const bool shares_out = config.parallel.shard_optimizer && num_ranks > 1;
   const double with_moments =
-      shares_out ? static_cast<double>(counts.total) / static_cast<double>(num_ranks) : parameters;
+      config.parallel.shares_out_moments(num_ranks)
+          ? static_cast<double>(counts.total) / static_cast<double>(num_ranks)
+          : parameters;
   const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, at::kCPU);
   const auto compute = static_cast<double>(c10::elementSize(policy.compute));
   const auto accumulation = static_cast<double>(c10::elementSize(policy.accumulation()));

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <chrono>
@@ -15,6 +14,7 @@
 #include <thread>
 
 #include "support/tensors.h"
+#include "switchyard/core/cores.h"
 
 namespace switchyard::ops {
 namespace {
@@ -32,9 +32,7 @@ void expect_threads(std::int64_t expected) {
 }
 
 int num_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+  return static_cast<int>(allowed_cores().size());
 }
 
 TEST(CoreShortage, BeginsWhenItLastsAndEndsWhenThereWereEnoughForAWhile) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -99,14 +100,21 @@ inline constexpr const char* kBest = config::kBestPointer;
 inline constexpr const char* kDamaged = "damaged";  // suffixes of set_aside
 inline constexpr const char* kRolledBack = "rolled-back";
 
+// Reads the files of a step, whose sizes are right, to compare them with their checksums. Returns
+// the name of one that is not what was written; empty when all are.
+using ReadContents = std::function<std::string(const std::filesystem::path& folder)>;
+
 class Checkpoint {
  public:
   // `path`: a run folder, its checkpoints folder (both: the newest whole one that is sound), one
   // step's folder, or a name as in config/checkpoint_names.h (RUN@best).
-  // Every file is verified. Throws DataError naming the file that is missing or damaged.
-  [[nodiscard]] static Checkpoint open(const std::filesystem::path& path);
+  // Every file is verified, by `read` or by this process. Throws DataError naming the file that is
+  // missing or damaged.
+  [[nodiscard]] static Checkpoint open(const std::filesystem::path& path,
+                                       const ReadContents& read = {});
   // One step's folder, whatever it is called.
-  [[nodiscard]] static Checkpoint open_step(const std::filesystem::path& folder);
+  [[nodiscard]] static Checkpoint open_step(const std::filesystem::path& folder,
+                                            const ReadContents& read = {});
   // The same where another process has just done so: only sizes are compared.
   [[nodiscard]] static Checkpoint open_checked_step(const std::filesystem::path& folder);
 
@@ -151,6 +159,7 @@ struct NewestSound {
 // Damaged means that a file is missing or not what was written. Throws DataError listing every
 // reason when steps are there but none is sound, or for a checkpoint of another version;
 // StorageError when a file cannot be read.
-[[nodiscard]] NewestSound open_newest_sound(const std::filesystem::path& checkpoints);
+[[nodiscard]] NewestSound open_newest_sound(const std::filesystem::path& checkpoints,
+                                            const ReadContents& read = {});
 
 }  // namespace switchyard::checkpoint

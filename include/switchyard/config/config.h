@@ -144,6 +144,10 @@ struct ParallelConfig {
   std::int64_t start_timeout = 1800;  // seconds, until the first step is done
   std::int64_t timeout = 600;         // seconds, afterwards
   bool shard_optimizer = true;
+  // Has each of so many ranks its part of the moments alone?
+  [[nodiscard]] bool shares_out_moments(std::int64_t num_ranks) const {
+    return shard_optimizer && num_ranks > 1;
+  }
   bool operator==(const ParallelConfig&) const = default;
 };
 

@@ -13,6 +13,7 @@
 #include "switchyard/format/json.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
+#include "switchyard/train/read_by_ranks.h"
 #include "train/run/router_meaning.h"
 
 namespace switchyard::train {
@@ -58,8 +59,10 @@ std::string hash_of(const fs::path& folder) {
   return to_hex(xxh3(read_file(folder / "manifest.json")));
 }
 
-std::string newest_of(const std::string& run) {
-  return fs::absolute(checkpoint::Checkpoint::open(run).folder()).lexically_normal().string();
+// One that is whole.
+std::string folder_of(const std::string& run, const checkpoint::ReadContents& read) {
+  const auto saved = checkpoint::Checkpoint::open(run, read);
+  return fs::absolute(saved.folder()).lexically_normal().string();
 }
 
 // The one that a run of several starts has begun with, and which is still there as it was.
@@ -85,9 +88,11 @@ void begin_from(const config::Config& config, const data::Tokenizer& tokenizer,
   const bool is_noted = leads && fs::exists(notes, ignored);
   // "The newest" may be another one a moment later, or for another machine.
   std::string folder;
-  if (leads) folder = is_noted ? noted_folder(notes) : newest_of(config.run.from);
+  look_at_checkpoints(world, [&](const checkpoint::ReadContents& read) {
+    folder = folder_of(is_noted ? noted_folder(notes) : config.run.from, read);
+  });
   folder = comm::text_of_first(world, folder, "checkpoint to begin with");
-  const auto saved = checkpoint::Checkpoint::open(folder);
+  const auto saved = checkpoint::Checkpoint::open_checked_step(folder);
   const config::Config before = config_of(saved);
   check_model(before, config, folder);
   check_tokenizer(saved, tokenizer);

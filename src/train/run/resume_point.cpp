@@ -63,11 +63,12 @@ std::string other_place_of_data(const config::Config& config) {
 }
 
 checkpoint::NewestSound find_checkpoint(const fs::path& checkpoints,
-                                        std::optional<std::int64_t> from) {
-  if (!from.has_value()) return checkpoint::open_newest_sound(checkpoints);
+                                        std::optional<std::int64_t> from,
+                                        const checkpoint::ReadContents& read) {
+  if (!from.has_value()) return checkpoint::open_newest_sound(checkpoints, read);
   checkpoint::NewestSound found;
   if (const fs::path folder = checkpoint::find_step(checkpoints, *from); !folder.empty()) {
-    found.checkpoint = checkpoint::Checkpoint::open_step(folder);
+    found.checkpoint = checkpoint::Checkpoint::open_step(folder, read);
     return found;
   }
   throw UsageError("--from: " +
@@ -161,8 +162,9 @@ ResumePoint share_resume_point(ResumePoint point, comm::Communicator& world) {
 
 ResumePoint find_resume_point(const RunFolder& folder, const config::Config& config,
                               const config::AllowedChanges& allowed,
-                              std::optional<std::int64_t> from) {
-  checkpoint::NewestSound newest = find_checkpoint(folder.checkpoints(), from);
+                              std::optional<std::int64_t> from,
+                              const checkpoint::ReadContents& read) {
+  checkpoint::NewestSound newest = find_checkpoint(folder.checkpoints(), from, read);
   ResumePoint point;
   if (from.has_value()) point.rolled_back = later_than(folder.checkpoints(), *from);
   point.damaged = std::move(newest.damaged);

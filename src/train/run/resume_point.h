@@ -31,13 +31,15 @@ struct ResumePoint {
 };
 
 // `from`: the step to go on from; without it the newest sound one. Changes nothing in the folder.
+// `read`: train/read_by_ranks.h.
 // Changes that the run's own resolved config has already were allowed by a resume that saved
 // nothing since, and stay so, unless the file was edited by hand. Throws UsageError for others that
 // are not allowed and for a step that is not there, DataError when no checkpoint is sound or the
 // newest one holds weights only.
 [[nodiscard]] ResumePoint find_resume_point(const RunFolder& folder, const config::Config& config,
                                             const config::AllowedChanges& allowed,
-                                            std::optional<std::int64_t> from);
+                                            std::optional<std::int64_t> from,
+                                            const checkpoint::ReadContents& read);
 
 // Is it the data that the run was trained on? Throws DataError; when a key that decides the data is
 // allowed to change, it is only said.
