@@ -8,13 +8,16 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "checkpoint/saved_step.h"
 #include "support/one_byte_changed.h"
 #include "support/temporary_folder.h"
+#include "switchyard/comm/forwarding.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/comm/text.h"
 #include "switchyard/comm/threads.h"
+#include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/train/pretrain.h"
@@ -108,6 +111,17 @@ TEST(LookAtCheckpoints, LeavesReadingToAProcessThatIsAlone) {
   EXPECT_TRUE(has_looked);
 }
 
+// Counts how often ranks tell each other what they have read.
+class CountedReadings final : public comm::Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  void all_gather(const at::Tensor& own, at::Tensor& all, std::string_view name) override {
+    if (name == "reading a checkpoint") ++num_readings;
+    Forwarding::all_gather(own, all, name);
+  }
+  int num_readings = 0;
+};
+
 class RunsThatReadTogether : public ::testing::Test {
  protected:
   RunsThatReadTogether() {
@@ -125,13 +139,27 @@ class RunsThatReadTogether : public ::testing::Test {
 
 TEST_F(RunsThatReadTogether, SetADamagedCheckpointAside) {
   testing::change_one_byte(checkpoints() / "step-000004" / "optimizer-00002-of-00002.safetensors");
-  comm::run_ranks(2, [&](comm::Communicator& world) {
-    config::Config config = config_;
+  comm::run_ranks(2, [&](comm::Communicator& ranks) {
+    CountedReadings world(ranks);
+    config::Config config =
+        config::load(fs::path(config_.run.dir) / "config.resolved.yaml", {}).config;
     config.train.steps = 6;
     (void)resume(config, {.keys = {"schedule"}}, std::nullopt, world);
+    EXPECT_EQ(world.num_readings, 2 * 2) << "sizes and texts, of two checkpoints";
   });
   EXPECT_TRUE(fs::exists(checkpoints() / "step-000004.damaged"));
   EXPECT_TRUE(fs::exists(checkpoints() / "step-000006"));
+}
+
+TEST_F(RunsThatReadTogether, BeginFromACheckpoint) {
+  config::Config config = config_;
+  config.run.from = (checkpoints() / "step-000004").string();
+  config.run.dir = (tiny_.folder / "other").string();
+  comm::run_ranks(2, [&](comm::Communicator& ranks) {
+    CountedReadings world(ranks);
+    (void)pretrain(config, world);
+    EXPECT_EQ(world.num_readings, 2);
+  });
 }
 
 TEST_F(RunsThatReadTogether, BeginFromNoDamagedCheckpoint) {
