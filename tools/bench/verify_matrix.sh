@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # verify-layout over everything that a layout of ranks goes together with: every router, moments
-# shared out or not, recompute or not, one micro-step or four, in fp64. Prints one line each and the
-# largest difference; about ten minutes on two cores.
+# shared out or not, recompute or not, one micro-step or four. Prints one line each and the largest
+# difference; about ten minutes on two cores. Fails when one is beyond verify-layout's tolerances.
 #   tools/bench/verify_matrix.sh [ROUTER...]
-# SWITCHYARD names the program (default: build/release/switchyard), LAYOUTS the layouts.
+# SWITCHYARD names the program (default: build/release/switchyard), LAYOUTS the layouts, PRECISION
+# fp64 (default) or fp32.
 set -euo pipefail
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 switchyard="${SWITCHYARD:-$repository/build/release/switchyard}"
@@ -33,7 +34,7 @@ for router in "$@"; do
     for recompute in false true; do
       for micro in 32 8; do
         result=$("$switchyard" verify-layout "$repository/configs/tiny.yaml" data.path=none \
-          run.dir=none train.precision=fp64 model.moe.num_experts=8 \
+          run.dir=none train.precision="${PRECISION:-fp64}" model.moe.num_experts=8 \
           "${options[@]}" parallel.shard_optimizer=$shared \
           train.recompute=$recompute train.global_batch_size=32 train.micro_batch_size=$micro \
           --layouts "$layouts" --steps 20 2>&1) || status=$?
