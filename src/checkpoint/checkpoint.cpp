@@ -288,7 +288,7 @@ Checkpoint Checkpoint::of_manifest(const fs::path& folder, Manifest manifest) {
   checkpoint.folder_ = folder;
   checkpoint.step_ = manifest.step;
   checkpoint.tokenizer_file_ = manifest.tokenizer_file;
-  checkpoint.files_ = std::move(manifest.files);
+  for (const auto& [name, digest] : manifest.files) checkpoint.files_.insert(name);
   checkpoint.environment_ = std::move(manifest.environment);
   return checkpoint;
 }

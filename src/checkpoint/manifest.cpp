@@ -178,22 +178,22 @@ Manifest verify(const fs::path& folder, Check check) {
     }
     manifest.tokenizer_file = json.at("tokenizer").get<std::string>();
     const format::Json& files = json.at("files");
-    for (const auto& [name, entry] : files.items()) manifest.files.insert(name);
+    std::set<std::string> names;
+    for (const auto& [name, entry] : files.items()) names.insert(name);
     for (const char* name : {kWeights, kConfig, manifest.tokenizer_file.c_str()}) {
-      const bool listed = name == std::string_view(kWeights)
-                              ? !files_of_kind(name, manifest.files).empty()
-                              : manifest.files.contains(name);
+      const bool listed = name == std::string_view(kWeights) ? !files_of_kind(name, names).empty()
+                                                             : names.contains(name);
       if (!listed) throw Damaged(path, fmt::format("does not list '{}'", name));
     }
-    check_shards(path, manifest.files);
+    check_shards(path, names);
     for (const auto& [name, entry] : files.items()) {
       if (name.empty() || name[0] == '.' ||
           name.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
         throw Damaged(path, fmt::format("lists '{}', which is no file name", name));
       }
       verify_file(folder / name, entry, check);
-      manifest.digests[name] = {.bytes = entry.at("bytes").get<std::uint64_t>(),
-                                .xxh3 = entry.at("xxh3").get<std::string>()};
+      manifest.files[name] = {.bytes = entry.at("bytes").get<std::uint64_t>(),
+                              .xxh3 = entry.at("xxh3").get<std::string>()};
     }
     for (const auto& [name, value] : json.at("environment").items()) {
       if (value.is_string()) manifest.environment.emplace(name, value.get<std::string>());

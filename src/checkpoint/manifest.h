@@ -33,8 +33,7 @@ class Damaged : public DataError {
 struct Manifest {
   std::int64_t step = 0;
   std::string tokenizer_file;
-  std::set<std::string> files;
-  std::map<std::string, FileDigest> digests;  // of each
+  std::map<std::string, FileDigest> files;
   std::map<std::string, std::string> environment;
 };
 

@@ -17,7 +17,7 @@ namespace {
 std::vector<std::string> files_of_share(const Manifest& manifest, std::int64_t part,
                                         std::int64_t num_parts) {
   std::vector<std::pair<std::string, std::uint64_t>> files;
-  for (const auto& [name, digest] : manifest.digests) files.emplace_back(name, digest.bytes);
+  for (const auto& [name, digest] : manifest.files) files.emplace_back(name, digest.bytes);
   std::stable_sort(files.begin(), files.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   std::vector<std::uint64_t> bytes_of_part(static_cast<std::size_t>(num_parts));
@@ -37,13 +37,13 @@ std::string damaged_file_in_share(const fs::path& folder, std::int64_t part,
   SWITCHYARD_CHECK(0 <= part && part < num_parts, "part {} of {}", part, num_parts);
   const Manifest manifest = verify(folder, Check::sizes);
   for (const std::string& file : files_of_share(manifest, part, num_parts)) {
-    if (xxh3_of_file(folder / file) != manifest.digests.at(file).xxh3) return file;
+    if (xxh3_of_file(folder / file) != manifest.files.at(file).xxh3) return file;
   }
   return {};
 }
 
 bool reads_as_written(const fs::path& folder, const std::string& file) {
-  return xxh3_of_file(folder / file) == verify(folder, Check::sizes).digests.at(file).xxh3;
+  return xxh3_of_file(folder / file) == verify(folder, Check::sizes).files.at(file).xxh3;
 }
 
 }  // namespace switchyard::checkpoint

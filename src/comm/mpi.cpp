@@ -135,12 +135,7 @@ class MpiCommunicator final : public Communicator {
     if (session_->options().check_agreement) {
       agree_on_rows(send_rows, receive_rows, name, everybodys(name));
     }
-    Transfers transfers;
-    for (std::size_t part = 0; part < num_parts; ++part) {
-      transfers.push_back(transfer_of(send, Spans(send_rows, part, num_parts), receive,
-                                      Spans(receive_rows, part, num_parts)));
-    }
-    exchange(std::move(transfers), name);
+    exchange(send, send_rows, receive, receive_rows, name);
   }
 
   void broadcast(at::Tensor& tensor, std::int64_t root, std::string_view name) override {
@@ -260,8 +255,15 @@ class MpiCommunicator final : public Communicator {
     return transfer;
   }
 
-  // All of them at once.
-  void exchange(Transfers transfers, std::string_view name) const {
+  // All parts at once.
+  void exchange(const at::Tensor& send, const RankRows& send_rows, const at::Tensor& receive,
+                const RankRows& receive_rows, std::string_view name) const {
+    const std::size_t num_parts = send_rows.count.size() / static_cast<std::size_t>(size_);
+    Transfers transfers;
+    for (std::size_t part = 0; part < num_parts; ++part) {
+      transfers.push_back(transfer_of(send, Spans(send_rows, part, num_parts), receive,
+                                      Spans(receive_rows, part, num_parts)));
+    }
     for (const auto& transfer : transfers) {
       Transfer& t = *transfer;
       check(MPI_Ialltoallv(t.send.const_data_ptr(), t.out.count.data(), t.out.offset.data(),
@@ -288,11 +290,8 @@ class MpiCommunicator final : public Communicator {
                                          std::string_view name) const {
     const std::int64_t own = elements[static_cast<std::size_t>(rank_)];
     at::Tensor blocks = at::empty({size_ * own}, flat.options());
-    Transfers transfers;
-    transfers.push_back(
-        transfer_of(flat, Spans(elements), blocks,
-                    Spans(std::vector<std::int64_t>(static_cast<std::size_t>(size_), own))));
-    exchange(std::move(transfers), name);
+    exchange(flat, elements, blocks,
+             std::vector<std::int64_t>(static_cast<std::size_t>(size_), own), name);
     at::Tensor sum = blocks.narrow(0, 0, own).clone();
     for (std::int64_t rank = 1; rank < size_; ++rank) {
       sum.add_(blocks.narrow(0, rank * own, own));
@@ -306,7 +305,7 @@ class MpiCommunicator final : public Communicator {
     Transfer& t = *transfer;
     t.send = own;
     t.receive = all;
-    t.in = Spans(rows);
+    t.in = Spans(rows, /*idx=*/0, /*num_parts=*/1);
     t.row.emplace(all, all.size(0));
     check(MPI_Iallgatherv(own.const_data_ptr(), static_cast<int>(own.size(0)), t.row->get(),
                           all.mutable_data_ptr(), t.in.count.data(), t.in.offset.data(),

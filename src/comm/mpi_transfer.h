@@ -43,14 +43,6 @@ struct Spans {
   std::vector<int> offset;
 
   Spans() = default;
-  // One behind the other.
-  explicit Spans(const std::vector<std::int64_t>& rows) {
-    std::int64_t begin = 0;
-    for (const std::int64_t each : rows) {
-      add(begin, each);
-      begin += each;
-    }
-  }
   // Of every rank the part `idx`.
   Spans(const RankRows& rows, std::size_t idx, std::size_t num_parts) {
     for (std::size_t i = idx; i < rows.count.size(); i += num_parts) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "checkpoint/manifest.h"
+#include "checkpoint/saved_step.h"
 #include "support/temporary_folder.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
@@ -46,12 +47,7 @@ class CheckpointTest : public ::testing::Test {
   }
   static SaveRequest request(std::int64_t step) { return request(step, tensors(step)); }
   static SaveRequest request(std::int64_t step, CheckpointTensors tensors) {
-    SaveRequest result;
-    result.step = step;
-    result.plan = one_file_per_kind(std::move(tensors));
-    result.tokenizer_file = "tokenizer.json";
-    result.tokenizer_bytes = "{}\n";
-    result.resolved_config = "model:\n  hidden_size: 4\n";
+    SaveRequest result = testing::small_request(step, std::move(tensors));
     result.environment = {{"version", "test"}};
     return result;
   }

@@ -13,7 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/saved_step.h"
 #include "support/file_faults.h"
+#include "support/one_byte_changed.h"
 #include "support/temporary_folder.h"
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/core/error.h"
@@ -36,13 +38,8 @@ class CheckpointFault : public ::testing::Test {
             .optimizer = {{"model.norm.weight.exp_avg", at::arange(600, at::kFloat) * step}}};
   }
   static SaveRequest request(std::int64_t step) {
-    SaveRequest result;
-    result.step = step;
-    result.plan = one_file_per_kind(tensors(step));
+    SaveRequest result = testing::small_request(step, tensors(step));
     result.training_state = "{}\n";
-    result.tokenizer_file = "tokenizer.json";
-    result.tokenizer_bytes = "{}\n";
-    result.resolved_config = "model:\n  hidden_size: 4\n";
     return result;
   }
 
@@ -223,9 +220,8 @@ TEST_F(CheckpointFault, ADamagedNewestCheckpointFallsBackToTheOneBeforeAndNamesT
     expect_fallback("is missing");
     overwrite(file, good.substr(0, good.size() / 2));
     expect_fallback("is truncated");
-    std::string flipped = good;
-    flipped[good.size() / 2] = static_cast<char>(flipped[good.size() / 2] ^ 0x01);
-    overwrite(file, flipped);
+    overwrite(file, good);
+    testing::change_one_byte(file);
     expect_fallback("has a flipped bit");
     overwrite(file, good);
     EXPECT_EQ(open_newest_sound(checkpoints_).checkpoint->step(), 10);

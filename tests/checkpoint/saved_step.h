@@ -1,4 +1,4 @@
-// A small checkpoint with a file of every kind.
+// Small checkpoints.
 #pragma once
 
 #include <ATen/ops/arange.h>
@@ -9,22 +9,29 @@
 
 #include "switchyard/checkpoint/checkpoint.h"
 
-namespace switchyard::checkpoint::testing {
+namespace switchyard::testing {
 
-inline std::filesystem::path save_step(const std::filesystem::path& checkpoints,
-                                       std::int64_t step) {
-  CheckpointTensors tensors;
-  tensors.weights = {{"a", at::arange(1000, at::kFloat)}};
-  tensors.router_state = {{"b", at::arange(3, at::kFloat)}};
-  tensors.optimizer = {{"a.exp_avg", at::arange(1000, at::kFloat)}};
-  SaveRequest request;
+// Without a training state: weights only.
+inline checkpoint::SaveRequest small_request(std::int64_t step,
+                                             checkpoint::CheckpointTensors tensors) {
+  checkpoint::SaveRequest request;
   request.step = step;
-  request.plan = one_file_per_kind(std::move(tensors));
-  request.training_state = "{}\n";
+  request.plan = checkpoint::one_file_per_kind(std::move(tensors));
   request.tokenizer_file = "tokenizer.json";
   request.tokenizer_bytes = "{}\n";
   request.resolved_config = "model:\n  hidden_size: 4\n";
-  return save(checkpoints, request);
+  return request;
 }
 
-}  // namespace switchyard::checkpoint::testing
+// With a file of every kind.
+inline std::filesystem::path save_step(const std::filesystem::path& checkpoints,
+                                       std::int64_t step) {
+  checkpoint::SaveRequest request =
+      small_request(step, {.weights = {{"a", at::arange(1000, at::kFloat)}},
+                           .router_state = {{"b", at::arange(3, at::kFloat)}},
+                           .optimizer = {{"a.exp_avg", at::arange(1000, at::kFloat)}}});
+  request.training_state = "{}\n";
+  return checkpoint::save(checkpoints, request);
+}
+
+}  // namespace switchyard::testing

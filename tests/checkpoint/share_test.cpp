@@ -1,6 +1,5 @@
 #include "switchyard/checkpoint/share.h"
 
-#include <ATen/ops/arange.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,13 +21,13 @@ using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
 TEST(DamagedFileInShare, IsFoundByOneProcess) {
-  const switchyard::testing::TemporaryFolder folder;
+  const testing::TemporaryFolder folder;
   const fs::path step = testing::save_step(folder.path(), 5);
   for (const std::int64_t num_parts : {1, 2, 3, 9}) {
     for (const auto& entry : fs::directory_iterator(step)) {
       const std::string name = entry.path().filename().string();
       if (name == "manifest.json") continue;
-      const switchyard::testing::OneByteChanged damage(entry.path());
+      const testing::OneByteChanged damage(entry.path());
       EXPECT_FALSE(reads_as_written(step, name));
       int num_found = 0;
       for (std::int64_t part = 0; part < num_parts; ++part) {
@@ -49,11 +48,11 @@ TEST(DamagedFileInShare, IsFoundByOneProcess) {
 
 // The two largest files are read by two processes.
 TEST(DamagedFileInShare, IsSoughtInAboutAsManyBytes) {
-  const switchyard::testing::TemporaryFolder folder;
+  const testing::TemporaryFolder folder;
   const fs::path step = testing::save_step(folder.path(), 5);
   std::vector<std::string> found;
   for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
-    const switchyard::testing::OneByteChanged damage(step / file);
+    const testing::OneByteChanged damage(step / file);
     found.push_back(damaged_file_in_share(step, 0, 2));
   }
   EXPECT_NE(found[0].empty(), found[1].empty());
@@ -61,7 +60,7 @@ TEST(DamagedFileInShare, IsSoughtInAboutAsManyBytes) {
 
 // A process that does not see what the others see must not have a sound checkpoint set aside.
 TEST(DamagedFileInShare, IsNotWhatThisProcessDoesNotSee) {
-  const switchyard::testing::TemporaryFolder folder;
+  const testing::TemporaryFolder folder;
   const fs::path step = testing::save_step(folder.path(), 5);
   fs::remove(step / "model.safetensors");
   for (std::int64_t part = 0; part < 3; ++part) {
@@ -70,9 +69,9 @@ TEST(DamagedFileInShare, IsNotWhatThisProcessDoesNotSee) {
 }
 
 TEST(OpenStep, BelievesWhoHasReadTheFiles) {
-  const switchyard::testing::TemporaryFolder folder;
+  const testing::TemporaryFolder folder;
   const fs::path step = testing::save_step(folder.path(), 5);
-  const switchyard::testing::OneByteChanged damage(step / "model.safetensors");
+  const testing::OneByteChanged damage(step / "model.safetensors");
   std::vector<fs::path> asked;
   const ReadContents all_well = [&](const fs::path& each) {
     asked.push_back(each);

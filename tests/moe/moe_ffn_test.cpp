@@ -236,8 +236,9 @@ TEST(MoeFfn, LeavesTheWeightsOfRowsThatAreTokensToOthers) {
   const at::Tensor y_TH = run(in);
   EXPECT_TRUE(at::equal(y_TH * in.routing.row_weight_N.unsqueeze(1), weighted_TH));
   const std::vector<at::Tensor> actual = gradients(y_TH);
-  for (std::size_t i = 0; i < leaves.size(); ++i)
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
     EXPECT_TRUE(at::equal(actual[i], expected[i])) << i;
+  }
 
   in.routing.token_row_N = at::arange(6, at::kInt);
   EXPECT_THROW((void)run(in), InternalError) << "an index that was forgotten";

@@ -27,9 +27,9 @@ namespace switchyard::train {
 namespace {
 
 namespace fs = std::filesystem;
-using checkpoint::testing::save_step;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using testing::save_step;
 using ::testing::ThrowsMessage;
 
 // Whichever rank reads the damaged file.
