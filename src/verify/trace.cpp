@@ -2,13 +2,10 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -174,9 +171,15 @@ void train_rank(const config::Config& config, comm::Communicator& world, std::in
   for (std::int64_t step = 0; step < num_steps; ++step) {
     trace.steps.push_back(trainer.train_step());
     trace.gradients.push_back(gradients_of(trainer, groups));
-  }
-  for (const checkpoint::NamedTensor& part : train::named_weights(model)) {
-    trace.parameters[part.name] = part.tensor.clone();
+    const auto is_written = [&](const ops::Parameter& each) { return groups.writes(each); };
+    auto& parameters = trace.parameters.emplace_back();
+    for (const checkpoint::NamedTensor& part : train::named_weights(model, is_written)) {
+      parameters[part.name] = part.tensor.clone();
+    }
+    auto& router_state = trace.router_state.emplace_back();
+    for (const checkpoint::NamedTensor& state : train::named_router_state(model)) {
+      router_state[state.name] = {state.tensor.clone()};
+    }
   }
 }
 
@@ -193,64 +196,6 @@ class ThreadShare {
  private:
   int before_;
 };
-
-// NaN is the largest of all.
-void raise_to(Difference& most, double relative, const std::string& where) {
-  if (std::isnan(most.relative) || relative <= most.relative) return;
-  most = {.relative = relative, .where = where};
-}
-
-double relative_of_numbers(double expected, double actual) {
-  constexpr double kSmallest = 1e-3;
-  return std::abs(actual - expected) / std::max(std::abs(expected), kSmallest);
-}
-
-double relative_in_norm(const at::Tensor& expected, const at::Tensor& actual) {
-  const auto norm = [](const at::Tensor& tensor) {
-    return at::linalg_vector_norm(tensor.to(at::kCPU, at::kDouble)).item<double>();
-  };
-  const double difference = norm(actual.to(at::kDouble) - expected.to(at::kDouble));
-  const double size = norm(expected);
-  return difference == 0.0 ? 0.0 : difference / size;
-}
-
-void compare_steps(const telemetry::StepSums& expected, const telemetry::StepSums& actual,
-                   LayoutResult& result) {
-  const std::string step = fmt::format("step {}", expected.step);
-  const auto loss = [&](double a, double b, const std::string& where) {
-    raise_to(result.loss, relative_of_numbers(a, b), where);
-  };
-  loss(expected.lm_loss, actual.lm_loss, step);
-  for (std::size_t i = 0; i < expected.layers.size(); ++i) {
-    const telemetry::LossTerms& a = expected.layers[i].losses;
-    const telemetry::LossTerms& b = actual.layers[i].losses;
-    const std::string of_layer = fmt::format("layer {}, {}", expected.layers[i].layer, step);
-    loss(a.load_balance, b.load_balance, "load balance of " + of_layer);
-    loss(a.dynamic, b.dynamic, "dynamic loss of " + of_layer);
-    loss(a.z, b.z, "z loss of " + of_layer);
-  }
-  raise_to(result.clip_norm, relative_of_numbers(expected.grad_norm, actual.grad_norm), step);
-}
-
-// A token that got no expert has no entry.
-void count_flips(const Trace& alone, const Trace& trace, LayoutResult& result) {
-  const std::vector<std::int32_t> none;
-  const auto experts_in = [&none](const Trace& of, const TokenOfLayer& token) -> const auto& {
-    const auto found = of.experts.find(token);
-    return found == of.experts.end() ? none : found->second;
-  };
-  for (const auto& [token, experts] : alone.experts) {
-    const std::vector<std::int32_t>& others = experts_in(trace, token);
-    std::vector<std::int32_t> flipped;
-    std::set_symmetric_difference(experts.begin(), experts.end(), others.begin(), others.end(),
-                                  std::back_inserter(flipped));
-    result.num_flipped += std::ssize(flipped);
-    result.num_pairs += std::ssize(experts);
-  }
-  for (const auto& [token, experts] : trace.experts) {
-    if (experts_in(alone, token).empty()) result.num_flipped += std::ssize(experts);
-  }
-}
 
 }  // namespace
 
@@ -270,42 +215,21 @@ Trace train_in_layout(const config::Config& config, const Layout& layout,
     train_rank(of_rank, *overlapping, options.steps, random_tokens,
                traces[static_cast<std::size_t>(ranks.rank())]);
   });
-  // Every rank knows the sums and the routers; each has parameters and tokens of its own.
+  // Every rank knows the sums; each has parameters, tokens and router state of its own.
   Trace all = std::move(traces[0]);
   for (std::size_t rank = 1; rank < traces.size(); ++rank) {
-    all.parameters.merge(traces[rank].parameters);
     all.experts.merge(traces[rank].experts);
     SWITCHYARD_CHECK(traces[rank].experts.empty(), "two ranks of {} had the same token",
                      layout.name());
     for (std::size_t step = 0; step < all.gradients.size(); ++step) {
       add_up(all.gradients[step], traces[rank].gradients[step]);
+      all.parameters[step].merge(traces[rank].parameters[step]);
+      for (auto& [name, states] : traces[rank].router_state[step]) {
+        all.router_state[step].at(name).push_back(std::move(states.front()));
+      }
     }
   }
   return all;
-}
-
-LayoutResult compare(const Layout& layout, const Trace& alone, const Trace& trace,
-                     const Tolerances& tolerances) {
-  LayoutResult result{.layout = layout};
-  for (std::size_t i = 0; i < alone.steps.size(); ++i) {
-    compare_steps(alone.steps[i], trace.steps[i], result);
-    for (const auto& [name, gradient] : alone.gradients[i]) {
-      raise_to(result.gradient, relative_in_norm(gradient, trace.gradients[i].at(name)),
-               fmt::format("{}, step {}", name, i + 1));
-    }
-  }
-  for (const auto& [name, value] : alone.parameters) {
-    const auto found = trace.parameters.find(name);
-    SWITCHYARD_CHECK(found != trace.parameters.end(), "no rank of {} holds {}", layout.name(),
-                     name);
-    raise_to(result.parameter, relative_in_norm(value, found->second), name);
-  }
-  count_flips(alone, trace, result);
-  result.is_within = result.loss.relative <= tolerances.loss &&
-                     result.clip_norm.relative <= tolerances.loss &&
-                     result.gradient.relative <= tolerances.parameter &&
-                     result.parameter.relative <= tolerances.parameter;
-  return result;
 }
 
 }  // namespace switchyard::verify

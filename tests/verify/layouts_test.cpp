@@ -6,7 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -53,8 +55,8 @@ TEST_P(VerifyRouters, EveryLayoutTrainsAsOneRankDoes) {
   EXPECT_TRUE(report.passed()) << report_page(report);
   EXPECT_TRUE(report.random_tokens);
   for (const LayoutResult& result : report.layouts) {
-    EXPECT_GT(result.num_pairs, 4 * 8 * 16);
-    EXPECT_EQ(result.num_flipped, 0);
+    EXPECT_GT(result.choices.num_pairs, 4 * 8 * 16);
+    EXPECT_EQ(result.choices.num_flipped, 0);
   }
   config::Config whole = config_of(GetParam());
   whole.parallel.shard_optimizer = false;  // every rank updates everything
@@ -79,8 +81,8 @@ TEST(VerifyLayouts, AnEncoderTrainsAsOneRankDoes) {
         verify_layouts(config, {.layouts = parse_layouts("2x1,4x2"), .steps = 3});
     EXPECT_TRUE(report.passed()) << report_page(report);
     for (const LayoutResult& result : report.layouts) {
-      EXPECT_GT(result.num_pairs, 3 * 8 * 16);
-      EXPECT_EQ(result.num_flipped, 0);
+      EXPECT_GT(result.choices.num_pairs, 3 * 8 * 16);
+      EXPECT_EQ(result.choices.num_flipped, 0);
     }
   }
 }
@@ -139,8 +141,9 @@ class Damaged final : public comm::Forwarding {
   Damage damage_;
 };
 
-VerifyReport verify_damaged(const Damage& damage, std::int64_t steps = 3, bool shares_out = true) {
-  config::Config config = config_of("top_p");
+VerifyReport verify_damaged(const Damage& damage, std::int64_t steps = 3, bool shares_out = true,
+                            const std::string& precision = "fp64") {
+  config::Config config = config_of("top_p", precision);
   config.parallel.shard_optimizer = shares_out;
   return verify_layouts(config, {.layouts = parse_layouts("4x2"),
                                  .steps = steps,
@@ -181,6 +184,35 @@ TEST(VerifyLayouts, SeeARowThatIsDropped) {
       verify_damaged({"results of model", [](at::Tensor& rows) { rows.select(0, 0).zero_(); }});
   EXPECT_FALSE(report.passed());
   EXPECT_THAT(report_page(report), HasSubstr("4x2: loss differs by"));
+}
+
+// From step 4 on, with choices that flip, which rounding does as well.
+TEST(VerifyLayouts, SeeARowThatGoesWrongLaterInSinglePrecision) {
+  std::atomic<std::int64_t> num_results = 0;
+  std::int64_t num_sound = std::numeric_limits<std::int64_t>::max();
+  const Damage damage{"results of model", [&](at::Tensor& rows) {
+                        if (num_results++ >= num_sound) rows.select(0, 0).fill_(3.0);
+                      }};
+  EXPECT_TRUE(verify_damaged(damage, 1, true, "fp32").passed());
+  num_sound = 3 * num_results.exchange(0);
+  const VerifyReport report = verify_damaged(damage, 6, true, "fp32");
+  EXPECT_FALSE(report.passed());
+  EXPECT_TRUE(report.layouts[0].first_flip) << report_page(report);
+  EXPECT_THAT(report.layouts[0].loss.where, HasSubstr("step 4")) << report_page(report);
+}
+
+// What a router carries from step to step changes choices, not losses that are made of logits.
+TEST(VerifyLayouts, SeeARoutersSumsThatAreWrong) {
+  config::Config config = config_of("attention_importance");
+  const Damage damage{"losses",
+                      [](at::Tensor& sums) { sums.narrow(0, sums.numel() - 1, 1) *= 1.01; }};
+  const VerifyReport report =
+      verify_layouts(config, {.layouts = parse_layouts("2x1"),
+                              .steps = 2,
+                              .wrap = [&damage](std::unique_ptr<comm::Communicator> world) {
+                                return std::make_unique<Damaged>(std::move(world), damage);
+                              }});
+  EXPECT_THAT(report_page(report), HasSubstr("2x1: router state differs by"));
 }
 
 // The loss is right for a while in trainers that are wrong in this way.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # verify-layout over everything that a layout of ranks goes together with: every router, moments
 # shared out or not, recompute or not, one micro-step or four. Prints one line each and the largest
-# difference; about ten minutes on two cores. Fails when one is beyond verify-layout's tolerances.
+# difference, and what verify-layout has to say of choices that rounding flips and of what is beyond
+# its tolerances, in which case it fails; about ten minutes on two cores.
 #   tools/bench/verify_matrix.sh [ROUTER...]
 # SWITCHYARD names the program (default: build/release/switchyard), LAYOUTS the layouts, PRECISION
 # fp64 (default) or fp32.
@@ -41,6 +42,7 @@ for router in "$@"; do
         printf '%-22s %-12s %-10s %-12s %s\n' "$router" \
           "$([[ $shared == true ]] && echo 'shared out' || echo whole)" $recompute $((32 / micro)) \
           "$(tail -n 1 <<< "$result" | sed 's/^max relative difference //')"
+        grep -E '^[0-9]+x[0-9]+: ' <<< "$result" | sed 's/^/  /' || true
       done
     done
   done

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,28 +37,51 @@ struct Difference {
   std::string where{};  // "step 3", "model.layers.1.moe.router.weight, step 2"
 };
 
-struct LayoutResult {
-  Layout layout;
-  // |a - b| / max(|a|, 1e-3) over all steps: the language-model loss, every raw loss of every MoE
-  // layer; the norm of the gradient before clipping.
-  Difference loss{};
-  Difference clip_norm{};
-  // ||a - b|| / ||a||, of each expert and each other tensor of a checkpoint on its own: gradients
-  // as the update uses them in every step, and what they have become after the last.
-  Difference gradient{};
-  Difference parameter{};
-  // (token, expert) pairs of all layers and steps that only one of the two chose, of how many.
+// (token, expert) pairs that only one of the two chose, of how many that one rank alone chose.
+struct FlippedChoices {
   std::int64_t num_flipped = 0;
   std::int64_t num_pairs = 0;
-  bool is_within = false;
+};
+
+// Where the two first choose differently: the first step, and in it the lowest layer.
+struct FirstFlip {
+  std::int64_t step = 0;  // from 1
+  std::int64_t layer = 0;
+  FlippedChoices choices{};  // of this layer in this step
+};
+
+struct LayoutResult {
+  Layout layout;
+  // |a - b| / max(|a|, 1e-3) over the steps that are judged: the language-model loss, every raw
+  // loss of every MoE layer; the norm of the gradient before clipping.
+  Difference loss{};
+  Difference clip_norm{};
+  // ||a - b|| / ||a||, of each expert and each other tensor of a checkpoint on its own, in every
+  // judged step: gradients as the update uses them, what it makes of the parameters, and what every
+  // rank's routers carry on to the next step.
+  Difference gradient{};
+  Difference parameter{};
+  Difference router_state{};
+  FlippedChoices choices{};  // of all layers and steps
+  std::optional<FirstFlip> first_flip{};
+  std::int64_t num_judged = 0;            // steps, from the first
+  Difference after_flip{};                // losses and clip norm of the steps that are not judged
+  std::vector<std::string> complaints{};  // what is beyond rounding; none: the layout passes
 };
 
 struct Tolerances {
-  double loss = 0.0;       // and clip norm
+  double loss = 0.0;       // and clip norm and router state
   double parameter = 0.0;  // and gradients
+  // Rounding may move a score over the cut between chosen and not; from there on the two are
+  // rightly different. What comes before is judged: all steps before, and in that step the losses
+  // of layers below the one that flips and those of its logits. It has to be three steps at least
+  // (or all that there are), and at first no more choices may flip than rounding makes: 4 or one
+  // pair in 1,000, whichever is more.
+  bool judge_until_flip = false;
 };
-// fp64: 1e-10 throughout; fp32: 1e-5, and 1e-3 for parameters, since Adam amplifies rounding.
-// Throws UsageError for other precisions, in which layouts rightly differ by what rounding does.
+// fp64: 1e-10 throughout; fp32: 1e-5, and 1e-3 for parameters, since Adam amplifies rounding, until
+// a choice flips. Throws UsageError for other precisions, in which layouts rightly differ by what
+// rounding does.
 [[nodiscard]] Tolerances tolerances_of(const std::string& precision);
 
 struct VerifyReport {
@@ -68,7 +92,7 @@ struct VerifyReport {
   std::vector<LayoutResult> layouts;
 
   [[nodiscard]] bool passed() const;
-  // Over layouts, of losses and clip norms.
+  // Over layouts, of the losses and clip norms that are judged.
   [[nodiscard]] double largest_difference() const;
 };
 
@@ -79,7 +103,8 @@ struct VerifyReport {
 [[nodiscard]] VerifyReport verify_layouts(const config::Config& config,
                                           const VerifyOptions& options);
 
-// A table for a terminal; its last line is "max relative difference 3.1e-16", of losses and norms.
+// A table for a terminal; its last line is "max relative difference 3.1e-16", of the losses and
+// norms that are judged.
 [[nodiscard]] std::string report_page(const VerifyReport& report);
 
 }  // namespace switchyard::verify
