@@ -277,7 +277,11 @@ DoctorLine check_precision(const DoctorFacts& facts, std::string& precision) {
                              fp32 / 1e9, bf16 / 1e9, speedup, precision);
   if (instructions && precision == "fp32") {
     line.verdict = Verdict::kNote;
-    line.advice = "this CPU has bf16 instructions, but they gained little: is the machine busy?";
+    line.advice = speedup < 1.0
+                      ? "this CPU has bf16 instructions, but fp32 is faster: say so where a "
+                        "config has bf16"
+                      : "this CPU has bf16 instructions, but they gained little: is the "
+                        "machine busy?";
   } else if (!instructions) {
     line.advice = "bf16 needs avx512_bf16 or amx_bf16, which this CPU lacks";
   }

@@ -115,6 +115,9 @@ TEST(Doctor, Bf16IsRecommendedOnlyWithInstructionsAndAMeasuredGain) {
   facts.engine.bf16_flops = 1.1 * facts.engine.fp32_flops;
   EXPECT_EQ(diagnose(facts).precision, "fp32");
   EXPECT_EQ(line_of(facts, "precision").verdict, Verdict::kNote);
+  EXPECT_THAT(line_of(facts, "precision").advice, HasSubstr("they gained little"));
+  facts.engine.bf16_flops = 0.7 * facts.engine.fp32_flops;
+  EXPECT_THAT(line_of(facts, "precision").advice, HasSubstr("fp32 is faster"));
   facts = healthy();
   facts.host.cpu_flags = {"avx2", "fma", "bmi2", "f16c", "movbe", "avx512f"};
   EXPECT_EQ(diagnose(facts).precision, "fp32");

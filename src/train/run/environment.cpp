@@ -55,7 +55,12 @@ Environment measure_environment(const config::Config& config, std::int64_t num_r
   const at::Device device = ops::device_of(config.train.device);
   ops::PeakFlops peak;
   if (measures_peak) {
-    peak = measure_peak(ops::precision_policy(config.train.precision).compute, device);
+    const at::ScalarType compute = ops::precision_policy(config.train.precision).compute;
+    peak = measure_peak(compute, device);
+    if (device.is_cpu() && compute == at::kBFloat16) {
+      environment.fp32_peak_flops =
+          static_cast<double>(num_ranks) * measure_peak(at::kFloat, device).measured;
+    }
   }
   environment.peak_flops = static_cast<double>(num_ranks) * peak.per_second;
   environment.measured_peak_flops = static_cast<double>(num_ranks) * peak.measured;

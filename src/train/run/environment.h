@@ -16,7 +16,8 @@ struct Environment {
   double peak_flops = 0.0;           // see ops::peak_flops; 0 where memory did not suffice
   double measured_peak_flops = 0.0;  // beside it
   bool peak_is_of_data_sheet = false;
-  std::int64_t micro_step = 0;  // sequences that all ranks together compute at a time
+  double fp32_peak_flops = 0.0;  // beside bf16's on a CPU; otherwise 0, not measured
+  std::int64_t micro_step = 0;   // sequences that all ranks together compute at a time
   std::map<std::string, std::string> facts;
 
   [[nodiscard]] std::string to_json() const;

@@ -96,6 +96,7 @@ void RunLoop::begin() {
   }
   announce(folder_.path().string(), config_, task_, environment_, groups_.layout());
   if (!is_finished()) warn_of_a_schedule_that_ended(config_, first_step_);
+  if (first_step_ == 0) warn_of_a_slow_precision(environment_);  // a run keeps its precision
   records_.begin(first_step_ + 1);
 }
 

@@ -53,6 +53,17 @@ void warn_of_a_schedule_that_ended(const config::Config& config, std::int64_t fi
       first_step > 0 ? " --allow-change schedule.steps" : "");
 }
 
+void warn_of_a_slow_precision(const Environment& environment) {
+  constexpr double kClearlyFaster = 1.25;  // on a machine that does other things too
+  const double bf16 = environment.measured_peak_flops;
+  const double fp32 = environment.fp32_peak_flops;
+  if (bf16 <= 0.0 || fp32 < kClearlyFaster * bf16) return;
+  log::warning(
+      "this CPU computes {:.0f} GFLOP/s in bf16 and {:.0f} in fp32: train.precision=fp32 is faster "
+      "here",
+      bf16 / 1e9, fp32 / 1e9);
+}
+
 void tell_end(const std::string& run, const Task& task, const CheckpointKeeper& checkpoints,
               const RunEnd& end) {
   if (const std::int64_t num_steps = end.step - end.first_step; num_steps > 0) {

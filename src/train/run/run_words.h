@@ -20,6 +20,9 @@ void announce(const std::string& run, const config::Config& config, Task& task,
 // those made before this process.
 void warn_of_a_schedule_that_ended(const config::Config& config, std::int64_t first_step);
 
+// bf16 on a CPU that computes faster in fp32: instructions for bf16 are no promise.
+void warn_of_a_slow_precision(const Environment& environment);
+
 struct RunEnd {
   std::int64_t first_step = 0;  // where this process began
   std::int64_t step = 0;
