@@ -136,9 +136,8 @@ std::string report_page(const VerifyReport& report) {
       wrong += fmt::format("{}: {}\n", result.layout.name(), complaint);
     }
   }
-  text += fmt::format(
-      "\ntolerance {:.0e} for losses, clip norm and router state, {:.0e} for the rest\n",
-      report.tolerances.loss, report.tolerances.parameter);
+  text += fmt::format("\ntolerance {:.0e} for losses and clip norm, {:.0e} for the rest\n",
+                      report.tolerances.loss, report.tolerances.parameter);
   text += notes + wrong;
   return text + fmt::format("max relative difference {:.1e}\n", report.largest_difference());
 }

@@ -118,7 +118,7 @@ TEST(Compare, AFaultBeforeTheFlipIsSeen) {
   EXPECT_THAT(complaints_of([](Trace& trace) { trace.steps[2].lm_loss = 5.001; }),
               ElementsAre(HasSubstr("loss differs by 2.00e-04 (step 3)")));
   EXPECT_THAT(complaints_of([](Trace& trace) { trace.steps[2].layers[0].losses.l1 = 0.501; }),
-              ElementsAre(HasSubstr("loss differs by 2.00e-03 (l1 loss of layer 1, step 3)")));
+              ElementsAre(HasSubstr("loss differs by 1.00e-03 (l1 loss of layer 1, step 3)")));
   EXPECT_THAT(complaints_of([](Trace& trace) { trace.steps[2].grad_norm = 2.001; }),
               ElementsAre(HasSubstr("clip norm differs by 5.00e-04 (step 3)")));
   EXPECT_THAT(complaints_of([](Trace& trace) { trace.gradients[2]["w"] = at::full({3}, 1.01); }),
@@ -130,8 +130,8 @@ TEST(Compare, AFaultBeforeTheFlipIsSeen) {
 // It changes choices and no logits.
 TEST(Compare, ARoutersStateThatOneRankHasWrongIsSeen) {
   EXPECT_THAT(
-      complaints_of([](Trace& trace) { trace.router_state[2]["p"][1] = at::full({1}, 0.4002); }),
-      ElementsAre(HasSubstr("router state differs by 5.00e-04 (p, step 3, rank 1)")));
+      complaints_of([](Trace& trace) { trace.router_state[2]["p"][1] = at::full({1}, 0.402); }),
+      ElementsAre(HasSubstr("router state differs by 5.00e-03 (p, step 3, rank 1)")));
 }
 
 TEST(Compare, AFaultThatFlipsTheChoicesOfItsOwnStepIsSeen) {

@@ -53,7 +53,7 @@ struct FirstFlip {
 struct LayoutResult {
   Layout layout;
   // |a - b| / max(|a|, 1e-3) over the steps that are judged: the language-model loss, every raw
-  // loss of every MoE layer; the norm of the gradient before clipping.
+  // loss of every MoE layer (l1: max(|a|, 1)); the norm of the gradient before clipping.
   Difference loss{};
   Difference clip_norm{};
   // ||a - b|| / ||a||, of each expert and each other tensor of a checkpoint on its own, in every
@@ -70,8 +70,8 @@ struct LayoutResult {
 };
 
 struct Tolerances {
-  double loss = 0.0;       // and clip norm and router state
-  double parameter = 0.0;  // and gradients
+  double loss = 0.0;       // and clip norm
+  double parameter = 0.0;  // and gradients, and router state
   // Rounding may move a score over the cut between chosen and not; from there on the two are
   // rightly different. What comes before is judged: all steps before, and in that step the losses
   // of layers below the one that flips and those of its logits. It has to be three steps at least
@@ -79,9 +79,9 @@ struct Tolerances {
   // pair in 1,000, whichever is more.
   bool judge_until_flip = false;
 };
-// fp64: 1e-10 throughout; fp32: 1e-5, and 1e-3 for parameters, since Adam amplifies rounding, until
-// a choice flips. Throws UsageError for other precisions, in which layouts rightly differ by what
-// rounding does.
+// fp64: 1e-10 throughout; fp32: 1e-5, and 1e-3 for parameters, since Adam amplifies rounding (and a
+// histogram of logits, of which a threshold is made, counts by bins), until a choice flips. Throws
+// UsageError for other precisions, in which layouts rightly differ by what rounding does.
 [[nodiscard]] Tolerances tolerances_of(const std::string& precision);
 
 struct VerifyReport {
