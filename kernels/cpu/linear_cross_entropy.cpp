@@ -18,7 +18,7 @@ SWITCHYARD_SIMD_CLONES void loss_rows(const LinearCrossEntropyParams<Storage>& p
   using T = accumulation_t<Storage>;
   const std::int64_t size = params.vocab_size;
   for (std::int64_t row = begin; row < end; ++row) {
-    Storage* logits = params.logits_NV + row * size;
+    Storage* logits = params.logits_NV + row * params.row_stride;
     const std::int64_t label = params.label_N[row];
     if (label < 0) {
       params.loss_N[row] = T{0};

@@ -23,10 +23,18 @@ std::string kernel_name(const void* kernel) {
   return status == 0 ? name.get() : mangled;
 }
 
+// This error is reported: it must not surface again at a later call of somebody else's.
+[[noreturn]] void report(cudaError_t status, const std::string& message) {
+  (void)cudaGetLastError();
+  if (status == cudaErrorMemoryAllocation) throw OutOfMemoryError(message);
+  throw InternalError(message);
+}
+
 }  // namespace
 
 void check_call(cudaError_t status, const char* call) {
-  if (status != cudaSuccess) fail_call(call, cudaGetErrorString(status));
+  if (status == cudaSuccess) return;
+  report(status, fmt::format("{} failed: {}", call, cudaGetErrorString(status)));
 }
 
 void fail_call(const char* call, const char* reason) {
@@ -36,12 +44,10 @@ void fail_call(const char* call, const char* reason) {
 void check_launch(cudaError_t status, const void* kernel, dim3 grid, dim3 block,
                   std::size_t shared_bytes) {
   if (status == cudaSuccess) return;
-  (void)cudaGetLastError();  // this error is reported; it must not surface again elsewhere
-  SWITCHYARD_CHECK(false,
-                   "cannot start kernel {} with {}x{}x{} blocks of {}x{}x{} threads and {} bytes "
-                   "of shared memory: {}",
-                   kernel_name(kernel), grid.x, grid.y, grid.z, block.x, block.y, block.z,
-                   shared_bytes, cudaGetErrorString(status));
+  report(status, fmt::format("cannot start kernel {} with {}x{}x{} blocks of {}x{}x{} threads and "
+                             "{} bytes of shared memory: {}",
+                             kernel_name(kernel), grid.x, grid.y, grid.z, block.x, block.y, block.z,
+                             shared_bytes, cudaGetErrorString(status)));
 }
 
 unsigned num_blocks(std::int64_t count, std::int64_t per_block) {

@@ -15,7 +15,7 @@ namespace switchyard::kernels::cuda {
 inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kFullWarp = 0xFFFFFFFFU;
 
-// Throws InternalError naming the call or the kernel, unless the status is cudaSuccess.
+// Throw OutOfMemoryError or InternalError with the call or the kernel, unless it is cudaSuccess.
 void check_call(cudaError_t status, const char* call);
 [[noreturn]] void fail_call(const char* call, const char* reason);
 void check_launch(cudaError_t status, const void* kernel, dim3 grid, dim3 block,

@@ -1,5 +1,5 @@
 // One block per row of logits: a first pass finds maximum and sum together, a second one writes the
-// gradient over the logits.
+// gradient over the logits. Packs of elements may reach beyond a row into the room behind it.
 #include "switchyard/kernels/linear_cross_entropy.h"
 
 #include <cmath>
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads) loss_row(LinearCrossEntropyParams<St
   const std::int64_t row = blockIdx.x;
   const std::int64_t size = params.vocab_size;
   const std::int64_t label = params.label_N[row];
-  Storage* logits = params.logits_NV + row * size;
+  Storage* logits = params.logits_NV + row * params.row_stride;
   if (label < 0) {
     if (threadIdx.x == 0) params.loss_N[row] = T{0};
     if (!params.write_gradient) return;
@@ -60,7 +60,9 @@ __global__ void __launch_bounds__(kThreads) loss_row(LinearCrossEntropyParams<St
   for (std::int64_t i = threadIdx.x * kCount; i < size; i += kThreads * kCount) {
     const auto values = load_values<kCount>(logits + i);
 #pragma unroll
-    for (int j = 0; j < kCount; ++j) add(total, values.at[j]);
+    for (int j = 0; j < kCount; ++j) {
+      if (kCount == 1 || i + j < size) add(total, values.at[j]);
+    }
   }
 #pragma unroll
   for (int step = kWarpSize / 2; step > 0; step /= 2) {
@@ -88,7 +90,7 @@ __global__ void __launch_bounds__(kThreads) loss_row(LinearCrossEntropyParams<St
 
 template <typename Storage>
 void run(const LinearCrossEntropyParams<Storage>& params, Stream stream) {
-  const bool packs = fits_packs<Storage>(params.vocab_size, params.logits_NV);
+  const bool packs = fits_packs<Storage>(params.row_stride, params.logits_NV);
   launch(packs ? loss_row<Storage, kPackSize<Storage>> : loss_row<Storage, 1>,
          num_blocks(params.num_rows, 1), kThreads, 0, stream, params);
 }

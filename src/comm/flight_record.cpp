@@ -223,7 +223,7 @@ std::uint64_t FlightRecord::enter(std::string_view group, std::int64_t number,
 void FlightRecord::leave(std::uint64_t flight) {
   const std::scoped_lock lock(mutex_);
   Entry& entry = page_->entries[flight % kMost];
-  if (entry.flight != flight) return;
+  if (entry.flight != flight || entry.is_done != 0) return;
   entry.is_done = 1;
   write(&entry.is_done, sizeof(entry.is_done));
 }

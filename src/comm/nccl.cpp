@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "comm/agreement.h"
+#include "comm/nccl_check.h"
 #include "comm/nccl_library.h"
 #include "switchyard/core/error.h"
 
@@ -49,19 +51,6 @@ NcclType type_of(const at::Tensor& tensor, std::string_view name) {
 
 std::size_t count_of(const at::Tensor& tensor) {
   return static_cast<std::size_t>(tensor.numel());
-}
-
-// `comm` may be null, where NCCL says no more than the kind.
-void check(NcclResult result, NcclComm comm, const std::string& what) {
-  if (result == NcclResult::success) return;
-  const NcclLibrary& nccl = nccl_library();
-  std::string message = fmt::format("{}: NCCL: {}", what, nccl.GetErrorString(result));
-  const char* const more = nccl.GetLastError(comm);
-  if (more != nullptr && *more != '\0') message += fmt::format(" ({})", more);
-  if (result == NcclResult::invalid_argument || result == NcclResult::invalid_usage) {
-    throw InternalError(message);
-  }
-  throw PeerError(message, "NCCL_DEBUG=INFO makes NCCL say more; look at the logs of all ranks");
 }
 
 // What was begun on another stream of the device.
@@ -235,8 +224,9 @@ class NcclCommunicator final : public Communicator {
     const auto* of_rank = groups.const_data_ptr<std::int64_t>();
     NcclComm part = nullptr;
     const c10::DeviceGuard guard(device_);
-    check(nccl().CommSplit(comm_, static_cast<int>(group), static_cast<int>(rank_), &part, nullptr),
-          comm_, what("split", name));
+    check_nccl(
+        nccl().CommSplit(comm_, static_cast<int>(group), static_cast<int>(rank_), &part, nullptr),
+        comm_, what("split", name));
     return std::make_unique<NcclCommunicator>(joined_, part,
                                               std::count(of_rank, of_rank + rank_, group),
                                               std::count(of_rank, of_rank + size_, group), device_,
@@ -288,7 +278,7 @@ class NcclCommunicator final : public Communicator {
     const c10::DeviceGuard guard(device_);
     const c10::Stream stream = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
     joined_->come_after_begun(stream);
-    check(start(stream.native_handle()), comm_, what(operation, name));
+    check_nccl(start(stream.native_handle()), comm_, what(operation, name));
   }
 
   void sum(at::Tensor& tensor, std::string_view operation, std::string_view name) const {
@@ -361,9 +351,17 @@ class NcclCommunicator final : public Communicator {
 
 }  // namespace
 
+void choose_nccl_settings(bool deterministic) {
+  // Left to itself it allocates the buffers of an algorithm that adds up or gathers at its first
+  // use, in the first steps, when LibTorch holds what was free. Those of sends still come then.
+  ::setenv("NCCL_RUNTIME_CONNECT", "0", /*overwrite=*/0);
+  // The switches of a node, and of several, add up in any order.
+  if (deterministic) ::setenv("NCCL_ALGO", "^NVLS,NVLSTree", /*overwrite=*/0);
+}
+
 std::string new_nccl_id() {
   NcclUniqueId id;
-  check(nccl_library().GetUniqueId(&id), nullptr, "beginning to connect ranks");
+  check_nccl(nccl_library().GetUniqueId(&id), nullptr, "beginning to connect ranks");
   return {id.bytes.begin(), id.bytes.end()};
 }
 
@@ -376,11 +374,11 @@ std::unique_ptr<Communicator> join_nccl(const NcclOptions& options) {
   std::copy(options.id.begin(), options.id.end(), id.bytes.begin());
   const c10::DeviceGuard guard(options.device);
   NcclComm comm = nullptr;
-  check(nccl_library().CommInitRank(&comm, static_cast<int>(options.num_ranks), id,
-                                    static_cast<int>(options.rank)),
-        nullptr,
-        fmt::format("connecting rank {} of {} on {}", options.rank, options.num_ranks,
-                    options.device.str()));
+  check_nccl(nccl_library().CommInitRank(&comm, static_cast<int>(options.num_ranks), id,
+                                         static_cast<int>(options.rank)),
+             nullptr,
+             fmt::format("connecting rank {} of {} on {}", options.rank, options.num_ranks,
+                         options.device.str()));
   return std::make_unique<NcclCommunicator>(std::make_shared<Joined>(), comm, options.rank,
                                             options.num_ranks, options.device,
                                             options.check_agreement, "all ranks");

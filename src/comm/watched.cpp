@@ -5,11 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -34,8 +35,11 @@ class Watch {
  public:
   Watch(std::int64_t rank, std::int64_t num_ranks, const WatchOptions& options)
       : options_(options), rank_(rank), record_(rank, num_ranks) {
-    if (options_.on_hang)
-      thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+    if (!options_.on_hang) return;
+    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+    if (options_.device) {
+      beside_ = std::jthread([this](const std::stop_token& stop) { run_beside(stop); });
+    }
   }
   ~Watch() { stop(); }
   Watch(const Watch&) = delete;
@@ -43,10 +47,15 @@ class Watch {
 
   // From here on nobody watches.
   void stop() {
-    if (!thread_.joinable()) return;
-    thread_.request_stop();
-    changed_.notify_all();
-    thread_.join();
+    for (std::jthread* each : {&thread_, &beside_}) {  // the second watches the first to its end
+      if (!each->joinable()) continue;
+      {
+        const std::scoped_lock lock(mutex_);
+        each->request_stop();
+      }
+      changed_.notify_all();
+      each->join();
+    }
   }
 
   [[nodiscard]] std::int64_t rank() const { return rank_; }  // among all
@@ -56,22 +65,24 @@ class Watch {
   void pass(std::string_view group, std::int64_t number, const std::string& what,
             std::int64_t bytes, const Collective& collective) {
     const std::uint64_t flight = record_.enter(group, number, what, bytes);
+    const steady_clock::time_point entered = steady_clock::now();
+    std::shared_ptr<c10::Event> start = event_now();
     {
       const std::scoped_lock lock(mutex_);
-      forget_done();
       ++traffic_.calls;
       traffic_.bytes += bytes;
-      under_way_.push_back(
-          {.flight = flight, .entered = steady_clock::now(), .start = event_now(), .end = {}});
+      under_way_.push_back({.flight = flight, .entered = entered, .start = std::move(start)});
     }
     collective();  // what it throws leaves it as one that was never done
-    std::optional<c10::Event> end = event_now();
-    const std::scoped_lock lock(mutex_);
-    UnderWay& own = under_way_.back();  // a rank enters one at a time
-    own.end = std::move(end);
-    own.has_returned = true;
-    own.returned = steady_clock::now();
-    if (!options_.device) forget_done();
+    std::shared_ptr<c10::Event> end = event_now();
+    {
+      const std::scoped_lock lock(mutex_);
+      UnderWay& own = under_way_.back();  // a rank enters one at a time
+      own.end = std::move(end);
+      own.has_returned = true;
+      own.returned = steady_clock::now();
+    }
+    forget_done();
   }
 
   void keep_in(const std::filesystem::path& folder) {
@@ -102,8 +113,8 @@ class Watch {
     return who_is_missing(record_.log(), read_flight_logs(folder), milliseconds_now());
   }
   [[nodiscard]] Traffic take_traffic() {
-    const std::scoped_lock lock(mutex_);
     forget_done();
+    const std::scoped_lock lock(mutex_);
     return std::exchange(traffic_, {});
   }
 
@@ -111,64 +122,136 @@ class Watch {
   struct UnderWay {
     std::uint64_t flight = 0;
     steady_clock::time_point entered = {};
-    std::optional<c10::Event> start = {};  // on the device
-    std::optional<c10::Event> end = {};
+    std::shared_ptr<c10::Event> start = {};  // on the device
+    std::shared_ptr<c10::Event> end = {};
     bool has_returned = false;
     steady_clock::time_point returned = {};
     [[nodiscard]] bool is_done() const { return has_returned && (!end || end->query()); }
-    [[nodiscard]] double seconds() const {
-      return end ? start->elapsedTime(*end) * 1e-3
-                 : std::chrono::duration<double>(returned - entered).count();
+    // `before`: the end of the collective before it, with which it may have waited in one queue.
+    [[nodiscard]] double seconds(const c10::Event* before) const {
+      if (!end) return std::chrono::duration<double>(returned - entered).count();
+      double milliseconds = start->elapsedTime(*end);
+      if (before != nullptr) milliseconds = std::min(milliseconds, before->elapsedTime(*end));
+      return std::max(0.0, milliseconds) * 1e-3;  // one of no elements may end before the last
     }
   };
 
+  // The events' functions are called without the lock: while a collective hangs, they may wait for
+  // it, and the watch would wait with them.
+
   // Behind what is queued; one that measures time, which torch's own do not.
-  [[nodiscard]] std::optional<c10::Event> event_now() const {
-    if (!options_.device) return std::nullopt;
-    std::optional<c10::Event> event(std::in_place, options_.device->type(),
-                                    c10::EventFlag::BACKEND_DEFAULT);
+  [[nodiscard]] std::shared_ptr<c10::Event> event_now() const {
+    if (!options_.device) return nullptr;
+    auto event =
+        std::make_shared<c10::Event>(options_.device->type(), c10::EventFlag::BACKEND_DEFAULT);
     event->record(c10::impl::VirtualGuardImpl(options_.device->type()).getStream(*options_.device));
     return event;
   }
 
-  // With the lock held, on a thread that computes: events go away on their own device. Collectives
-  // of a rank end in the order in which they began.
+  // On a thread that computes. Collectives of a rank end in the order in which they began.
   void forget_done() {
-    while (!under_way_.empty() && under_way_.front().is_done()) {
-      traffic_.seconds += under_way_.front().seconds();
-      record_.leave(under_way_.front().flight);
+    const std::scoped_lock alone(forgetting_);
+    while (true) {
+      UnderWay oldest;
+      {
+        const std::scoped_lock lock(mutex_);
+        if (under_way_.empty()) return;
+        oldest = under_way_.front();
+      }
+      if (!oldest.is_done()) return;
+      const double seconds = oldest.seconds(last_end_.get());
+      last_end_ = oldest.end;
+      record_.leave(oldest.flight);
+      const std::scoped_lock lock(mutex_);
+      traffic_.seconds += seconds;
       under_way_.pop_front();
     }
   }
 
-  // What is to be told of; empty: all is well. With the lock held.
+  // What is to be told of; empty: all is well. What is done leaves the record here too: a thread
+  // that computes may be waiting for what hangs, and would not come to it.
   [[nodiscard]] std::string trouble() {
-    if (options_.find_error && ranks_ != nullptr) {
-      const std::string error = options_.find_error(*ranks_);
-      if (!error.empty()) return error + "\n";
+    const steady_clock::time_point now = steady_clock::now();
+    std::deque<UnderWay> under_way;
+    {
+      const std::scoped_lock lock(mutex_);
+      if (options_.find_error && ranks_ != nullptr) {
+        const std::string error = options_.find_error(*ranks_);
+        if (!error.empty()) return error + "\n";
+      }
+      under_way = under_way_;
     }
-    const auto late = std::find_if(under_way_.begin(), under_way_.end(),
-                                   [](const UnderWay& each) { return !each.is_done(); });
-    const bool is_late =
-        late != under_way_.end() && steady_clock::now() - late->entered >= options_.timeout;
-    return is_late ? fmt::format("a collective is not complete after {} s\n",
-                                 std::chrono::duration<double>(options_.timeout).count())
-                   : std::string();
+    for (const UnderWay& each : under_way) {
+      bool is_done = false;
+      ask_device([&] { is_done = each.is_done(); });
+      if (is_done) {
+        record_.leave(each.flight);
+        continue;
+      }
+      return now - each.entered >= timeout() ? not_complete() : std::string();
+    }
+    ask_device([&] { under_way.clear(); });
+    return {};
+  }
+
+  // What may never return: the thread beside looks how long it takes.
+  template <typename Question>
+  void ask_device(const Question& question) {
+    asks_since_ = steady_clock::now();
+    question();
+    asks_since_ = kDoesNotAsk;
+  }
+
+  [[nodiscard]] std::chrono::milliseconds timeout() {
+    const std::scoped_lock lock(mutex_);
+    return options_.timeout;
+  }
+  [[nodiscard]] std::string not_complete() {
+    return fmt::format("a collective is not complete after {} s\n",
+                       std::chrono::duration<double>(timeout()).count());
+  }
+
+  void tell(std::string found) {
+    if (has_told_.exchange(true)) return;
+    try {
+      found += report();
+    } catch (const std::exception& error) {
+      found += error.what();
+    }
+    options_.on_hang(found);
+  }
+
+  // Waits for the time between two looks; false: it is over.
+  [[nodiscard]] bool wait(const std::stop_token& stop) {
+    constexpr std::chrono::milliseconds kMostBetweenLooks{500};
+    std::unique_lock lock(mutex_);
+    return !changed_.wait_for(lock, std::min(options_.timeout / 4, kMostBetweenLooks),
+                              [&stop] { return stop.stop_requested(); });
   }
 
   // An error of the device is the other threads' to meet and tell; this one then ends.
-  void run(const std::stop_token& stop) try {
-    constexpr std::chrono::milliseconds kMostBetweenLooks{500};
-    if (options_.device) {
-      c10::impl::VirtualGuardImpl(options_.device->type()).setDevice(*options_.device);
+  void run(const std::stop_token& stop) {
+    try {
+      if (options_.device) {
+        c10::impl::VirtualGuardImpl(options_.device->type()).setDevice(*options_.device);
+      }
+      while (wait(stop)) {
+        std::string found = trouble();
+        if (found.empty()) continue;
+        tell(std::move(found));
+        return;
+      }
+    } catch (const std::exception&) {
+      asks_since_ = kDoesNotAsk;
     }
-    std::unique_lock lock(mutex_);
-    while (!stop.stop_requested()) {
-      changed_.wait_for(lock, std::min(options_.timeout / 4, kMostBetweenLooks));
-      const std::string found = trouble();
-      if (found.empty()) continue;
-      lock.unlock();
-      options_.on_hang(found + report());
+  }
+
+  // Watches the watch, where it asks a device, which may make it wait for what hangs: for ever.
+  void run_beside(const std::stop_token& stop) try {
+    constexpr std::chrono::seconds kOfABusyMachine{2};
+    while (wait(stop)) {
+      if (steady_clock::now() - asks_since_.load() < timeout() + kOfABusyMachine) continue;
+      tell("the device does not answer when it is asked whether a collective is complete\n");
       return;
     }
   } catch (const std::exception&) {
@@ -181,9 +264,15 @@ class Watch {
   std::condition_variable changed_;
   const Communicator* ranks_ = nullptr;
   std::deque<UnderWay> under_way_;
+  std::mutex forgetting_;  // of threads that compute: the watch does not wait for it
+  std::shared_ptr<c10::Event> last_end_;
   std::filesystem::path folder_;
   Traffic traffic_;
-  std::jthread thread_;  // last: it uses the others
+  static constexpr steady_clock::time_point kDoesNotAsk = steady_clock::time_point::max();
+  std::atomic<steady_clock::time_point> asks_since_ = kDoesNotAsk;
+  std::atomic<bool> has_told_ = false;
+  std::jthread thread_;  // the threads come last: they use the others
+  std::jthread beside_;
 };
 
 class Watched final : public Communicator {

@@ -1,9 +1,9 @@
 #include "switchyard/model/classification_head.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tanh.h>
-#include <ATen/ops/zeros.h>
 
 namespace switchyard::model {
 namespace {
@@ -34,23 +34,19 @@ ClassificationHead::ClassificationHead(const config::ModelConfig& config, std::i
 
 // A product with a [B, T] matrix: sums in a fixed order on every device.
 at::Tensor ClassificationHead::pool(const at::Tensor& hidden_TH, const Batch& batch) const {
-  const auto& offset = batch.sequence_offset;
-  const auto num_sequences = static_cast<std::int64_t>(offset.size()) - 1;
+  const auto num_sequences = static_cast<std::int64_t>(batch.sequence_offset.size()) - 1;
   if (pooling_ == Pooling::first) {
     return hidden_TH.index_select(0, batch.sequence_offset_B1.narrow(0, 0, num_sequences));
   }
   if (pooling_ == Pooling::last) {
     return hidden_TH.index_select(0, batch.sequence_offset_B1.narrow(0, 1, num_sequences).sub(1));
   }
-  at::Tensor share_BT = at::zeros({num_sequences, batch.num_tokens()}, at::kFloat);
-  auto* share = share_BT.mutable_data_ptr<float>();
-  for (std::int64_t b = 0; b < num_sequences; ++b) {
-    const auto i = static_cast<std::size_t>(b);
-    for (std::int64_t t = offset[i]; t < offset[i + 1]; ++t) {
-      share[b * batch.num_tokens() + t] = 1.0F;
-    }
-  }
-  share_BT = share_BT.to(hidden_TH.device(), output_.master.scalar_type());
+  // Made where it is needed: a matrix from the host would make it wait for the device.
+  const at::Tensor token_T = at::arange(batch.num_tokens(), batch.sequence_offset_B1.options());
+  const at::Tensor begin_B1 = batch.sequence_offset_B1.narrow(0, 0, num_sequences).unsqueeze(1);
+  const at::Tensor end_B1 = batch.sequence_offset_B1.narrow(0, 1, num_sequences).unsqueeze(1);
+  at::Tensor share_BT = token_T.ge(begin_B1).logical_and(token_T.lt(end_B1));
+  share_BT = share_BT.to(output_.master.scalar_type());
   if (batch.valid_T.defined()) share_BT = share_BT.mul(batch.valid_T);
   share_BT = share_BT.div(share_BT.sum(1, /*keepdim=*/true));
   return at::matmul(share_BT, hidden_TH.to(share_BT.scalar_type())).to(hidden_TH.scalar_type());

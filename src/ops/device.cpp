@@ -22,6 +22,20 @@ void choose_allocator_settings() {
   ::setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
 }
 
+// Products are what their types say: fp32 without TF32, which containers switch on by the
+// environment, and bf16 whose parts, where a product is split, are added up in fp32. Written once:
+// ranks that are threads may be reading it.
+void choose_arithmetic() {
+  at::Context& context = at::globalContext();
+  if (context.float32MatmulPrecision() != at::Float32MatmulPrecision::HIGHEST) {
+    context.setFloat32MatmulPrecision("highest");
+  }
+  using Reduction = at::CuBLASReductionOption;
+  if (context.allowBF16ReductionCuBLAS() != Reduction::DisallowReducedPrecisionAllowSplitK) {
+    context.setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false, /*allow_splitk=*/true);
+  }
+}
+
 }  // namespace
 
 bool built_with_cuda() {
@@ -42,6 +56,7 @@ c10::Device device_of(const std::string& name) {
                      "`switchyard doctor` says what is there; train.device=cpu runs without");
   }
   choose_allocator_settings();
+  choose_arithmetic();
   return c10::impl::VirtualGuardImpl(c10::kCUDA).getDevice();
 }
 

@@ -115,14 +115,17 @@ class FlashAttention : public torch::autograd::Function<FlashAttention> {
 
 }  // namespace
 
+bool has_flash_kernel(at::ScalarType dtype, std::int64_t head_size) {
+  return dtype == at::kBFloat16 && head_size % 8 == 0 && head_size <= kMaxHeadSize;
+}
+
 bool takes_flash_attention(const at::Tensor& q_TAD, const at::Tensor& k_TGD,
                            const at::Tensor& v_TGD, const AttentionOptions& options) {
   const bool wants_gradient =
       at::GradMode::is_enabled() &&
       (q_TAD.requires_grad() || k_TGD.requires_grad() || v_TGD.requires_grad());
-  const std::int64_t head_size = q_TAD.size(2);
-  return q_TAD.is_cuda() && q_TAD.scalar_type() == at::kBFloat16 && head_size % 8 == 0 &&
-         head_size <= kMaxHeadSize && q_TAD.numel() > 0 && !options.valid_T.defined() &&
+  return q_TAD.is_cuda() && has_flash_kernel(q_TAD.scalar_type(), q_TAD.size(2)) &&
+         q_TAD.numel() > 0 && !options.valid_T.defined() &&
          (options.key_begin.empty() || !wants_gradient);
 }
 

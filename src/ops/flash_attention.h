@@ -4,12 +4,17 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 #include "switchyard/ops/attention.h"
 
 namespace switchyard::ops {
 
-// bf16 on a GPU, heads of 8 to 256 elements in steps of 8, no mask; with cached keys only where no
-// gradient is wanted, which its backward pass has not for them.
+// Of a GPU's kernels: bf16, heads of 8 to 256 elements in steps of 8.
+[[nodiscard]] bool has_flash_kernel(at::ScalarType dtype, std::int64_t head_size);
+
+// What has a kernel, on a GPU, without a mask; with cached keys only where no gradient is wanted,
+// which its backward pass has not for them.
 [[nodiscard]] bool takes_flash_attention(const at::Tensor& q_TAD, const at::Tensor& k_TGD,
                                          const at::Tensor& v_TGD, const AttentionOptions& options);
 

@@ -41,16 +41,26 @@ void check(const at::Tensor& x_TH, const at::Tensor& weight_VH, const at::Tensor
   }
 }
 
-// logits_NV -> the loss of each row and, if asked, the gradient in the logits' place.
-void softmax_cross_entropy(const at::Tensor& logits_NV, const at::Tensor& label_N,
-                           const at::Tensor& loss_N, bool write_gradient) {
-  const KernelDevice on(logits_NV.device(), "linear_cross_entropy");
-  dispatch_storage(logits_NV.scalar_type(), "linear_cross_entropy", [&]<typename Storage>() {
+// Elements from one row of logits to the next. Where rows of bf16 do not begin at multiples of 16
+// bytes, a GPU's products and our kernel read them one by one: a vocabulary of 8,195 pieces, say.
+std::int64_t row_stride(std::int64_t vocab_size, bool on_gpu) {
+  constexpr std::int64_t kAligned = 8;
+  return on_gpu ? (vocab_size + kAligned - 1) / kAligned * kAligned : vocab_size;
+}
+
+// The first vocab_size columns of rows_NS are logits -> the loss of each row and, if asked, the
+// gradient in the logits' place.
+void softmax_cross_entropy(const at::Tensor& rows_NS, std::int64_t vocab_size,
+                           const at::Tensor& label_N, const at::Tensor& loss_N,
+                           bool write_gradient) {
+  const KernelDevice on(rows_NS.device(), "linear_cross_entropy");
+  dispatch_storage(rows_NS.scalar_type(), "linear_cross_entropy", [&]<typename Storage>() {
     const kernels::LinearCrossEntropyParams<Storage> params{
-        .logits_NV = on.write<Storage>(logits_NV),
+        .logits_NV = on.write<Storage>(rows_NS),
         .label_N = on.read<std::int64_t>(label_N),
-        .num_rows = logits_NV.size(0),
-        .vocab_size = logits_NV.size(1),
+        .num_rows = rows_NS.size(0),
+        .vocab_size = vocab_size,
+        .row_stride = rows_NS.size(1),
         .loss_N = on.write<kernels::accumulation_t<Storage>>(loss_N),
         .write_gradient = write_gradient};
     on.run([&] { kernels::cpu::linear_cross_entropy(params); },
@@ -83,13 +93,16 @@ LossAndGradients run_chunks(const at::Tensor& x_in, const at::Tensor& weight_VH,
       .loss_T = at::empty({num_tokens}, accumulation),
       .dx_TH = wanted.x ? at::empty(x_TH.sizes(), x_TH.options()) : at::Tensor{},
       .dweight_VH = wanted.weight ? at::zeros(weight_VH.sizes(), accumulation) : at::Tensor{}};
-  const at::Tensor logits_CV = at::empty({chunk, weight_VH.size(0)}, x_TH.options());
+  const std::int64_t vocab_size = weight_VH.size(0);
+  const at::Tensor rows_CS =
+      at::empty({chunk, row_stride(vocab_size, x_TH.is_cuda())}, x_TH.options());
   for (std::int64_t begin = 0; begin < num_tokens; begin += chunk) {
     const std::int64_t length = std::min(chunk, num_tokens - begin);
     const at::Tensor x_NH = x_TH.narrow(0, begin, length);
-    at::Tensor logits_NV = logits_CV.narrow(0, 0, length);
+    const at::Tensor rows_NS = rows_CS.narrow(0, 0, length);
+    at::Tensor logits_NV = rows_NS.narrow(1, 0, vocab_size);
     at::mm_out(logits_NV, x_NH, weight_VH.t());
-    softmax_cross_entropy(logits_NV, label_T.narrow(0, begin, length),
+    softmax_cross_entropy(rows_NS, vocab_size, label_T.narrow(0, begin, length),
                           out.loss_T.narrow(0, begin, length), wanted.x || wanted.weight);
     if (wanted.x) {
       at::Tensor dx_NH = out.dx_TH.narrow(0, begin, length);

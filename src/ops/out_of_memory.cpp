@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "switchyard/core/exit_code.h"
 
@@ -14,8 +15,13 @@ bool is_out_of_memory(const std::exception& error) {
   if (of_torch == nullptr) return false;
   if (dynamic_cast<const c10::OutOfMemoryError*>(of_torch) != nullptr) return true;
   const std::string text = of_torch->what_without_backtrace();
-  return text.find("DefaultCPUAllocator") != std::string::npos ||
-         text.find("not enough memory") != std::string::npos;
+  // Of a GPU without a type of their own: memory of a cuBLAS handle, of pinned pages, and of
+  // expandable segments.
+  constexpr const char* kWords[] = {"DefaultCPUAllocator", "not enough memory",
+                                    "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory",
+                                    "CUDA driver error: out of memory"};
+  return std::any_of(std::begin(kWords), std::end(kWords),
+                     [&text](const char* words) { return text.find(words) != std::string::npos; });
 }
 
 std::string short_message(const std::exception& error) {

@@ -1,5 +1,7 @@
 #include "switchyard/train/build.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -44,18 +46,19 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
                  training.num_samples_per_epoch(), epochs);
   }
   warn_of_seldom_evaluations(config.train);
-  const HostFacts host = read_host_facts();
-  if (config.train.precision == "bf16" && config.train.device == "cpu" && !host.cpu_flags.empty() &&
-      !host.has_bf16_products()) {
-    log::warning(
-        "this CPU has no bf16 instructions: train.precision=fp32 is faster and more precise");
-  }
 }
 
 at::Device device_to_use(const std::string& name) {
   const at::Device device = ops::device_of(name);
   if (device.is_cuda()) ops::show_spans_to_gpu_profilers();
   return device;
+}
+
+void check_room_for_state(const config::Config& config, at::Device device) {
+  const RankEnvironment ranks = read_rank_environment();
+  if (!device.is_cuda()) return check_state_fits(config, read_host_facts(), ranks);
+  c10::DeviceAllocator* const memory = c10::getDeviceAllocator(device.type());
+  check_state_fits_gpu(config, ranks, memory->getMemoryInfo(device.index()).second);
 }
 
 }  // namespace
@@ -102,7 +105,7 @@ Build build(const config::Config& given, moe::ExpertPlacement placement) {
   }
   if (config.train.deterministic) ops::make_deterministic();
   const at::Device device = device_to_use(config.train.device);
-  check_state_fits(config, read_host_facts(), read_rank_environment());
+  check_room_for_state(config, device);
   const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, device);
   const std::int64_t length = config.data.sequence_length;
   if (config.model.is_causal()) {

@@ -37,9 +37,21 @@ double state_bytes(const config::Config& config, std::int64_t num_ranks) {
 
 }  // namespace
 
+void check_state_fits_gpu(const config::Config& config, const RankEnvironment& ranks,
+                          std::uint64_t gpu_bytes) {
+  const double needed = state_bytes(config, ranks.num_ranks);
+  if (needed <= static_cast<double>(gpu_bytes)) return;
+  throw OutOfMemoryError(
+      fmt::format("the model's weights, gradients and moments take {}{}, and the GPU has {}",
+                  format_bytes(static_cast<std::uint64_t>(std::min(needed, 0x1p63))),
+                  ranks.num_ranks == 1 ? "" : " on each rank", format_bytes(gpu_bytes)),
+      "choose a smaller model, or share it out among more ranks (parallel.expert); `switchyard "
+      "plan` "
+      "shows what takes how much");
+}
+
 void check_state_fits(const config::Config& config, const HostFacts& host,
                       const RankEnvironment& ranks) {
-  if (config.train.device != "cpu") return;
   const double needed =
       static_cast<double>(ranks.num_local_ranks) * state_bytes(config, ranks.num_ranks);
   const std::uint64_t memory =

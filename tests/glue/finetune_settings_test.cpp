@@ -248,9 +248,10 @@ TEST_F(FinetuneSettings, ATaskOfOnesOwnIsLearnedFromNamedColumns) {
   options_.tasks.clear();
   options_.data = folder_ / "own";
   options_.submission = true;
-  options_.overrides.insert(options_.overrides.end(),
-                            {"finetune.text_column=note", "finetune.label_column=verdict",
-                             "finetune.epochs=30", "train.early_stop_patience=0"});
+  options_.overrides.insert(
+      options_.overrides.end(),
+      {"finetune.text_column=note", "finetune.label_column=verdict", "finetune.epochs=40",
+       "optim.learning_rate=3e-3", "train.early_stop_patience=0"});
   const TaskResult result = finetune(options_)[0];
   EXPECT_GT(result.seeds[0].dev[0].metrics.at("accuracy"), 0.9);
   EXPECT_EQ(result.task.labels, (std::vector<std::string>{"good", "odd", "poor"}));

@@ -46,6 +46,7 @@ TYPED_TEST(LinearCrossEntropyKernel, GivesLossAndGradientOfEachRow) {
                                        .label_N = label.data(),
                                        .num_rows = kRows,
                                        .vocab_size = vocab,
+                                       .row_stride = vocab,
                                        .loss_N = loss.data()};
     cpu::linear_cross_entropy(params);
     for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -74,20 +75,21 @@ TYPED_TEST(LinearCrossEntropyKernel, GivesLossAndGradientOfEachRow) {
   }
 }
 
-// Two equal logits: ln 2, and gradients of one half.
+// Two equal logits: ln 2, and gradients of one half; between the rows lies something else.
 TEST(LinearCrossEntropyKernelByHand, TwoEqualLogits) {
-  std::vector<double> logits{5.0, 5.0};
-  const std::int64_t label = 1;
-  double loss = 0.0;
+  std::vector<double> logits{5.0, 5.0, 7.0, -1.0, -1.0, 7.0};
+  const std::vector<std::int64_t> label{1, 0};
+  std::vector<double> loss(2);
   cpu::linear_cross_entropy(LinearCrossEntropyParams<double>{.logits_NV = logits.data(),
-                                                             .label_N = &label,
-                                                             .num_rows = 1,
+                                                             .label_N = label.data(),
+                                                             .num_rows = 2,
                                                              .vocab_size = 2,
-                                                             .loss_N = &loss,
+                                                             .row_stride = 3,
+                                                             .loss_N = loss.data(),
                                                              .write_gradient = true});
-  EXPECT_DOUBLE_EQ(loss, std::log(2.0));
-  EXPECT_DOUBLE_EQ(logits[0], 0.5);
-  EXPECT_DOUBLE_EQ(logits[1], -0.5);
+  for (const double each : loss) EXPECT_DOUBLE_EQ(each, std::log(2.0));
+  const std::vector<double> expected{0.5, -0.5, 7.0, -0.5, 0.5, 7.0};
+  for (std::size_t i = 0; i < logits.size(); ++i) EXPECT_DOUBLE_EQ(logits[i], expected[i]) << i;
 }
 
 }  // namespace

@@ -81,10 +81,12 @@ TEST(StateMemory, RanksOfOneMachineShareItsMemory) {
   EXPECT_THROW(check_state_fits(config, host(15 * kGiB, 0), four), OutOfMemoryError);
 }
 
-TEST(StateMemory, AGpuHasMemoryOfItsOwn) {
-  config::Config config = config_of_4_gib();
-  config.train.device = "cuda";
-  EXPECT_EQ(told_of_memory(config, host(kGiB, 0)), "");
+TEST(StateMemory, AGpuHoldsWhatIsOfItsRank) {
+  const config::Config config = config_of_4_gib();
+  EXPECT_NO_THROW(check_state_fits_gpu(config, {}, 5 * kGiB));
+  EXPECT_THAT([&] { check_state_fits_gpu(config, {}, 3 * kGiB); },
+              ThrowsMessage<OutOfMemoryError>(AllOf(HasSubstr("take 4"), HasSubstr("has 3G"))));
+  EXPECT_NO_THROW(check_state_fits_gpu(config, {.num_ranks = 4}, 3 * kGiB)) << "moments shared out";
 }
 
 // What is said of a run of 20 steps that asks of its evaluations...

@@ -55,6 +55,19 @@ TEST(OutOfMemory, NamesNoKeyThatCannotHelp) {
                     Not(HasSubstr("experts each"))));
 }
 
+// Of a GPU: memory that LibTorch's allocator does not manage.
+TEST(OutOfMemory, KnowsItByWordsWhereThereIsNoTypeOfError) {
+  for (const char* words :
+       {"CUDA driver error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"}) {
+    EXPECT_THROW(
+        explain_out_of_memory(c10::Error({"f", "f.cpp", 1}, words), config_with({}), 1, 1.0),
+        OutOfMemoryError)
+        << words;
+  }
+}
+
 TEST(OutOfMemory, LeavesOtherErrorsAlone) {
   const c10::Error error({"f", "f.cpp", 1}, "shapes do not match");
   EXPECT_NO_THROW(explain_out_of_memory(error, config_with({}), 1, 1.0));

@@ -17,8 +17,8 @@
 namespace switchyard::comm {
 
 struct WatchOptions {
-  // Called once, on a thread of its own, when a collective has been under way for longer, or when
-  // `find_error` has found something.
+  // Called at most once, on a thread of its own, when a collective has been under way for longer,
+  // when `find_error` has found something, or when the device does not say.
   std::function<void(const std::string& report)> on_hang = {};  // none: nobody watches
   // Collectives notice by themselves, connecting does not: it alone is watched.
   bool only_connecting = false;
@@ -34,7 +34,7 @@ struct WatchOptions {
 struct Traffic {
   std::int64_t calls = 0;
   std::int64_t bytes = 0;  // of its tensors, sent and received
-  double seconds = 0.0;    // in calls; those on a device return before they are done
+  double seconds = 0.0;    // in calls; on a device: there, without waiting for the one before
 };
 
 // Passes everything on to what `connect` returns and to the groups that are split off; connecting

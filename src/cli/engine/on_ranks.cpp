@@ -68,8 +68,7 @@ std::unique_ptr<comm::Communicator> connect_processes(const RankEnvironment& ran
 // Ranks with a GPU each. They meet where the environment says, or over the MPI that started them.
 Connected connect_gpus(const RankEnvironment& ranks, std::chrono::seconds timeout,
                        bool deterministic) {
-  // The switches of a node add up in any order. Read when NCCL starts.
-  if (deterministic) ::setenv("NCCL_ALGO", "^NVLS", /*overwrite=*/0);
+  comm::choose_nccl_settings(deterministic);
   const c10::Device device = ops::use_gpu(ranks.local_rank);
   const bool meets_over_mpi = !ranks.meeting.is_named();
   if (meets_over_mpi && (ranks.starter == "torchrun" || !comm::built_with_mpi())) {

@@ -278,7 +278,7 @@ std::vector<std::string> differences_of_environment(const std::map<std::string, 
                                                     const std::map<std::string, std::string>& now) {
   std::vector<std::string> lines;
   for (const char* fact :
-       {"switchyard", "libtorch", "compiler", "device", "cpu", "threads", "ranks"}) {
+       {"switchyard", "libtorch", "compiler", "device", "gpu", "cpu", "threads", "ranks"}) {
     const auto before = then.find(fact);
     const auto after = now.find(fact);
     if (before == then.end() || after == now.end() || before->second == after->second) continue;

@@ -96,7 +96,10 @@ void RunLoop::begin() {
   }
   announce(folder_.path().string(), config_, task_, environment_, groups_.layout());
   if (!is_finished()) warn_of_a_schedule_that_ended(config_, first_step_);
-  if (first_step_ == 0) warn_of_a_slow_precision(environment_);  // a run keeps its precision
+  if (first_step_ == 0) {  // later a run keeps what they would have it change
+    warn_of_a_slow_precision(environment_);
+    warn_of_slow_gpu_settings(config_, groups_.layout());
+  }
   records_.begin(first_step_ + 1);
 }
 
@@ -116,10 +119,7 @@ void RunLoop::restore_from(const ResumePoint& point) {
   done_.take_from_leader(ranks_);
   checkpoints_.start_from(saved);
   if (!leads()) return;
-  for (const std::string& line :
-       differences_of_environment(saved.environment(), environment_.facts)) {
-    log::warning("{}: the run goes on, but not bit for bit as if it had not stopped", line);
-  }
+  if (!is_finished()) warn_of_other_bits(saved.environment(), environment_.facts, config_);
 }
 
 bool RunLoop::stopped_early() const {

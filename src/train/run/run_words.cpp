@@ -4,11 +4,17 @@
 #include <filesystem>
 #include <utility>
 
+#include "ops/flash_attention.h"
+#include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 #include "switchyard/model/parameter_counts.h"
+#include "switchyard/moe/expert_compute.h"
+#include "switchyard/ops/device.h"
+#include "switchyard/ops/precision.h"
 #include "switchyard/optim/schedule.h"
+#include "train/run/resume_point.h"
 
 namespace switchyard::train {
 
@@ -62,6 +68,66 @@ void warn_of_a_slow_precision(const Environment& environment) {
       "this CPU computes {:.0f} GFLOP/s in bf16 and {:.0f} in fp32: train.precision=fp32 is faster "
       "here",
       bf16 / 1e9, fp32 / 1e9);
+}
+
+std::vector<std::string> slow_on_gpu(const config::Config& config, at::Device gpu,
+                                     const parallel::RankLayout& layout) {
+  std::vector<std::string> lines;
+  const config::ModelConfig& model = config.model;
+  const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, gpu);
+  if (policy.compute == at::kFloat) {
+    return {
+        "fp32 leaves the tensor cores of the GPU unused: train.precision=bf16 is many times "
+        "faster"};
+  }
+  if (policy.compute != at::kBFloat16) return lines;  // fp64: to verify
+  if (!ops::has_flash_kernel(policy.compute, model.head_dim)) {
+    lines.push_back(
+        fmt::format("flash attention takes heads of 8 to 256 elements in steps of 8, and "
+                    "model.head_dim is {}: another kernel takes many times as long",
+                    model.head_dim));
+  }
+  if (model.moe.layers.empty()) return lines;
+  const moe::ExpertProblem problem{.dtype = policy.compute,
+                                   .device = gpu,
+                                   .hidden_size = model.hidden_size,
+                                   .expert_size = model.moe.expert_size,
+                                   .num_experts = model.moe.num_experts / layout.expert};
+  if (model.moe.compute != "auto") {
+    const moe::Support support =
+        moe::make_expert_compute(model.moe.compute, problem)->supports(problem);
+    if (!support.slow_because.empty()) {
+      lines.push_back(fmt::format("model.moe.compute is {}: {}; auto chooses the fastest",
+                                  model.moe.compute, support.slow_because));
+    }
+    return lines;
+  }
+  try {
+    (void)moe::make_expert_compute("grouped_mm", problem);
+  } catch (const UsageError& error) {
+    lines.push_back(fmt::format("experts are computed one by one: {}", error.what()));
+  }
+  return lines;
+}
+
+void warn_of_slow_gpu_settings(const config::Config& config, const parallel::RankLayout& layout) {
+  if (config.train.device != "cuda") return;
+  const at::Device gpu = ops::device_of(config.train.device);
+  for (const std::string& line : slow_on_gpu(config, gpu, layout)) log::warning("{}", line);
+}
+
+void warn_of_other_bits(const std::map<std::string, std::string>& then,
+                        const std::map<std::string, std::string>& now,
+                        const config::Config& config) {
+  const std::vector<std::string> differences = differences_of_environment(then, now);
+  for (const std::string& line : differences) {
+    log::warning("{}: the run goes on, but not bit for bit as if it had not stopped", line);
+  }
+  if (differences.empty() && config.train.device == "cuda" && !config.train.deterministic) {
+    log::info(
+        "the run goes on, but not bit for bit as if it had not stopped: on a GPU that takes "
+        "train.deterministic=true from the beginning");
+  }
 }
 
 void tell_end(const std::string& run, const Task& task, const CheckpointKeeper& checkpoints,

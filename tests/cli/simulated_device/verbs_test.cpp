@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using testing::Answer;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kEngine =
     std::string(SWITCHYARD_BINARY_DIR) + "/tests/engine_on_simulated_device";
@@ -79,6 +80,17 @@ TEST_F(VerbsOnSimulatedDevice, TrainStopAndResumeBitForBitThenEvaluateAndGenerat
   const Answer resumed = run("resume stopped");
   ASSERT_EQ(resumed.code, 0) << resumed.errors;
   EXPECT_TRUE(tensors_of("stopped") == tensors_of("whole"));
+  EXPECT_THAT(resumed.errors, Not(HasSubstr("bit for bit")));
+  EXPECT_THAT(whole.errors, Not(HasSubstr("warning")));
+
+  const std::string loose = pretrain("loose") + " train.deterministic=false train.precision=fp32";
+  const Answer begun = run(loose + " train.steps=4");
+  ASSERT_EQ(begun.code, 0) << begun.errors;
+  EXPECT_THAT(begun.errors, HasSubstr("train.precision=bf16 is many times faster"));
+  const Answer on = run("resume loose train.steps=5");
+  ASSERT_EQ(on.code, 0) << on.errors;
+  EXPECT_THAT(on.errors, Not(HasSubstr("bf16"))) << "which a run cannot change";
+  EXPECT_THAT(read_file(folder_ / "loose/log.txt"), HasSubstr("train.deterministic=true"));
 
   const auto loss_on = [&](const std::string& device) {
     const Answer answer =
@@ -112,6 +124,10 @@ TEST_F(VerbsOnSimulatedDevice, ARunThatDoesNotFitEndsWith71AndSaysWhatHelps) {
   EXPECT_EQ(answer.code, 71) << answer.errors;
   EXPECT_THAT(answer.errors, AllOf(HasSubstr("step 1 needs more memory"),
                                    HasSubstr("train.micro_batch_size (now 4)")));
+  const Answer none =
+      run(tiny("none") + " train.steps=4", "SWITCHYARD_SIMULATED_DEVICE_BYTES=65536");
+  EXPECT_EQ(none.code, 71) << none.errors;
+  EXPECT_THAT(none.errors, AllOf(HasSubstr("and the GPU has 64K"), HasSubstr("smaller model")));
   const Answer smaller =
       run(tiny("smaller") + " train.steps=4 train.micro_batch_size=1 train.recompute=true", limit);
   EXPECT_EQ(smaller.code, 0) << smaller.errors;

@@ -51,6 +51,44 @@ INSTANTIATE_TEST_SUITE_P(Nccl, CommunicatorContract,
                                            Implementation{"nccl4", 4, &run_unchecked}),
                          [](const auto& instance) { return instance.param.name; });
 
+TEST(NcclRanks, SettingsAreTheUsersWhereThereAreSome) {
+  ::unsetenv("NCCL_ALGO");
+  ::unsetenv("NCCL_RUNTIME_CONNECT");
+  choose_nccl_settings(/*deterministic=*/false);
+  EXPECT_EQ(std::getenv("NCCL_ALGO"), nullptr);
+  EXPECT_STREQ(std::getenv("NCCL_RUNTIME_CONNECT"), "0");
+  ::setenv("NCCL_RUNTIME_CONNECT", "1", 1);
+  choose_nccl_settings(/*deterministic=*/true);
+  EXPECT_STREQ(std::getenv("NCCL_ALGO"), "^NVLS,NVLSTree");
+  EXPECT_STREQ(std::getenv("NCCL_RUNTIME_CONNECT"), "1");
+  ::unsetenv("NCCL_ALGO");
+  ::unsetenv("NCCL_RUNTIME_CONNECT");
+}
+
+TEST(NcclRanks, NeedAGpuEach) {
+  run_ranks(2, [](Communicator& threads) {
+    const std::string id =
+        text_of_first(threads, threads.rank() == 0 ? new_nccl_id() : "", "NCCL id");
+    try {
+      (void)join_nccl({.id = id,
+                       .rank = threads.rank(),
+                       .num_ranks = threads.size(),
+                       .device = {c10::kCUDA, 0}});
+      ADD_FAILURE() << "two ranks on one";
+    } catch (const UsageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("Duplicate GPU"));
+      EXPECT_THAT(error.hint(), HasSubstr("every rank needs a GPU of its own"));
+    }
+  });
+}
+
+TEST(NcclRanks, MemoryThatNcclLacksIsNoLostRank) {
+  ::setenv("SWITCHYARD_SIMULATED_NCCL_ERROR", "Cuda failure 2 'out of memory'", 1);
+  EXPECT_THROW((void)join_nccl({.id = new_nccl_id(), .num_ranks = 1, .device = {c10::kCUDA, 0}}),
+               OutOfMemoryError);
+  ::unsetenv("SWITCHYARD_SIMULATED_NCCL_ERROR");
+}
+
 // The contract's tensors are in host memory. Those of the device are where they are needed, and
 // nobody waits.
 TEST(NcclRanks, SendTensorsOfTheDeviceWithoutAWait) {

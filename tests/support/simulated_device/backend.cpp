@@ -8,12 +8,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "support/simulated_device/memory.h"
@@ -71,6 +73,14 @@ class DeviceMemory final : public c10::DeviceAllocator {
     stats.allocated_bytes[0].current = use.bytes;
     stats.allocated_bytes[0].peak = use.peak_bytes;
     return stats;
+  }
+  // Free, and all there is.
+  std::pair<std::size_t, std::size_t> getMemoryInfo(c10::DeviceIndex device) override {
+    constexpr std::int64_t kWithoutLimit = std::int64_t{1} << 40;
+    const std::scoped_lock lock(mutex_);
+    const std::int64_t all = limit_ == 0 ? kWithoutLimit : limit_;
+    const std::int64_t used = uses_.at(static_cast<std::size_t>(on(device).index())).bytes;
+    return {static_cast<std::size_t>(all - used), static_cast<std::size_t>(all)};
   }
   void resetAccumulatedStats(c10::DeviceIndex /*device*/) override {}
   void resetPeakStats(c10::DeviceIndex device) override {
@@ -165,6 +175,30 @@ void PinnedMemory::release(void* memory) {
 
 using Clock = std::chrono::steady_clock;
 
+// What a device that hangs does to events.
+struct EventControl {
+  std::atomic<Clock::time_point> pending_from = Clock::time_point::max();
+  std::atomic<Clock::time_point> next_time = Clock::time_point::min();
+  std::atomic<bool> is_blocked = false;
+
+  void wait_while_blocked() const {
+    while (is_blocked) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  [[nodiscard]] Clock::time_point time() const {
+    wait_while_blocked();
+    const Clock::time_point set = next_time.load();
+    return set == Clock::time_point::min() ? Clock::now() : set;
+  }
+  [[nodiscard]] bool is_done(Clock::time_point recorded) const {
+    wait_while_blocked();
+    return recorded < pending_from.load();
+  }
+};
+EventControl& event_control() {
+  static EventControl control;
+  return control;
+}
+
 struct Devices final : c10::impl::DeviceGuardImplInterface {
   [[nodiscard]] c10::DeviceType type() const override { return c10::kCUDA; }
   [[nodiscard]] c10::Device exchangeDevice(c10::Device device) const override {
@@ -202,13 +236,15 @@ struct Devices final : c10::impl::DeviceGuardImplInterface {
   void record(void** event, const c10::Stream& /*stream*/, const c10::DeviceIndex /*device*/,
               const c10::EventFlag /*flag*/) const override {
     if (*event == nullptr) *event = new Clock::time_point;
-    *static_cast<Clock::time_point*>(*event) = Clock::now();
+    *static_cast<Clock::time_point*>(*event) = event_control().time();
   }
   void destroyEvent(void* event, const c10::DeviceIndex /*device*/) const noexcept override {
     delete static_cast<Clock::time_point*>(event);
   }
   void block(void* /*event*/, const c10::Stream& /*stream*/) const override {}
-  [[nodiscard]] bool queryEvent(void* /*event*/) const override { return true; }
+  [[nodiscard]] bool queryEvent(void* event) const override {
+    return event_control().is_done(*static_cast<Clock::time_point*>(event));
+  }
   [[nodiscard]] bool queryStream(const c10::Stream& /*stream*/) const override { return true; }
   void synchronizeStream(const c10::Stream& /*stream*/) const override { count_wait("stream"); }
   void synchronizeEvent(void* /*event*/) const override { count_wait("event"); }
@@ -229,6 +265,18 @@ C10_REGISTER_GUARD_IMPL(CUDA, Devices)
 }();
 
 }  // namespace
+
+void hold_events(std::chrono::steady_clock::time_point from) {
+  event_control().pending_from = from;
+}
+
+void set_event_time(std::chrono::steady_clock::time_point time) {
+  event_control().next_time = time;
+}
+
+void block_events(bool is_blocked) {
+  event_control().is_blocked = is_blocked;
+}
 
 void set_byte_limit(std::int64_t bytes) {
   device_memory().set_limit(bytes);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <string>
@@ -275,11 +276,30 @@ NcclResult get_unique_id(NcclUniqueId* id) {
   return NcclResult::success;
 }
 
+// No two ranks may have the same one.
+NcclResult check_devices(NcclComm comm) {
+  comm->call(comm->rank) = {.color = comm->device};
+  if (!comm->meet()) return refuse(NcclResult::remote_error, kLost);
+  int same = comm->rank;
+  for (int rank = 0; rank < comm->num_ranks; ++rank) {
+    if (rank != comm->rank && comm->call(rank).color == comm->device) same = rank;
+  }
+  if (!comm->meet()) return refuse(NcclResult::remote_error, kLost);  // all have looked
+  if (same == comm->rank) return NcclResult::success;
+  return refuse(NcclResult::invalid_usage,
+                "Duplicate GPU detected : rank " + std::to_string(comm->rank) + " and rank " +
+                    std::to_string(same) + " both on CUDA device " + std::to_string(comm->device));
+}
+
 NcclResult init_rank(NcclComm* comm, int num_ranks, NcclUniqueId id, int rank) {
   if (num_ranks > kMostRanks || rank < 0 || rank >= num_ranks) {
     return refuse(NcclResult::invalid_argument, "a rank that is none");
   }
-  return open(id.bytes.data(), num_ranks, rank, comm);
+  if (const char* const error = std::getenv("SWITCHYARD_SIMULATED_NCCL_ERROR")) {
+    return refuse(NcclResult::unhandled_cuda_error, error);
+  }
+  const NcclResult opened = open(id.bytes.data(), num_ranks, rank, comm);
+  return opened == NcclResult::success ? check_devices(*comm) : opened;
 }
 
 NcclResult split(NcclComm comm, int color, int key, NcclComm* part, void* /*config*/) {

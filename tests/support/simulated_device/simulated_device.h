@@ -8,6 +8,7 @@
 // memory that was released. What an operator or a kernel is given wrongly is an exception.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -21,6 +22,13 @@ inline constexpr int kNumDevices = 4;
 // The most that the tensors of one device may hold; more is LibTorch's OutOfMemoryError. 0: no
 // limit. Until this is called: SWITCHYARD_SIMULATED_DEVICE_BYTES, or no limit.
 void set_byte_limit(std::int64_t bytes);
+
+// As where a kernel hangs: events that were recorded from then on are not done (time_point::max():
+// all are); and calls that ask of events or record them do not return while they are blocked.
+void hold_events(std::chrono::steady_clock::time_point from);
+void block_events(bool is_blocked);
+// When events come to pass that are recorded from here on; time_point::min(): at once.
+void set_event_time(std::chrono::steady_clock::time_point time);
 
 // What made the host wait for the device, and what was copied from the device to the host, by the
 // spans (ops::OpSpan) it happened in and the operator: "forward/route: read back" -> how often.

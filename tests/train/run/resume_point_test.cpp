@@ -64,6 +64,9 @@ TEST(EnvironmentDifferences, NameWhatMayChangeTheLastBits) {
   now["threads"] = "8";
   now["omp_wait_policy"] = "";
   EXPECT_THAT(differences_of_environment(then, now), ElementsAre("threads: 2 then, 8 now"));
+  EXPECT_THAT(differences_of_environment({{"device", "cuda:0"}, {"gpu", "H100"}},
+                                         {{"device", "cuda:0"}, {"gpu", "A100"}}),
+              ElementsAre("gpu: H100 then, A100 now"));
 }
 
 }  // namespace

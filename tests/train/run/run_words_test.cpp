@@ -4,14 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "support/tiny_model.h"
 
 namespace switchyard::train {
 namespace {
 
+using ::testing::_;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 std::string told_of_precision(double measured, double fp32) {
   Environment environment;
@@ -36,6 +40,30 @@ TEST(RunWords, Fp32IsMeasuredBesideBf16Alone) {
   EXPECT_GT(measure_environment(testing::tiny_config("bf16")).fp32_peak_flops, 0.0);
   EXPECT_EQ(measure_environment(testing::tiny_config("bf16"), 1, false).fp32_peak_flops, 0.0);
   EXPECT_EQ(measure_environment(testing::tiny_config("fp32")).fp32_peak_flops, 0.0);
+}
+
+std::vector<std::string> slow(const config::Config& config) {
+  return slow_on_gpu(config, at::Device(at::kCUDA, 0), {});
+}
+
+TEST(RunWords, WhatMakesAGpuSlowIsNamedWithWhatHelps) {
+  config::Config config = testing::tiny_config("bf16");
+  EXPECT_THAT(slow(config), IsEmpty());
+  config.model.head_dim = 20;
+  EXPECT_THAT(slow(config),
+              ElementsAre(AllOf(HasSubstr("model.head_dim is 20"), HasSubstr("in steps of 8"))));
+  config.model.moe.compute = "loop";
+  EXPECT_THAT(slow(config), ElementsAre(_, AllOf(HasSubstr("model.moe.compute is loop: the host"),
+                                                 HasSubstr("auto chooses"))));
+  config.model.head_dim = 16;
+  config.model.moe.compute = "auto";
+  config.model.moe.expert_size = 20;
+  EXPECT_THAT(slow(config), ElementsAre(AllOf(HasSubstr("experts are computed one by one"),
+                                              HasSubstr("model.moe.expert_size (20)"))));
+  config.train.precision = "fp32";
+  EXPECT_THAT(slow(config), ElementsAre(HasSubstr("train.precision=bf16 is many times faster")));
+  config.train.precision = "fp64";
+  EXPECT_THAT(slow(config), IsEmpty());
 }
 
 }  // namespace

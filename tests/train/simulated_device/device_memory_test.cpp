@@ -59,6 +59,16 @@ TEST(DeviceMemory, ComesInExpandableSegmentsUnlessTheUserSaysOtherwise) {
   ::unsetenv("PYTORCH_CUDA_ALLOC_CONF");
 }
 
+TEST(DeviceArithmetic, IsThatOfTheTypesWhateverTheEnvironmentSays) {
+  at::Context& context = at::globalContext();
+  context.setFloat32MatmulPrecision("high");  // as TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 does
+  context.setAllowBF16ReductionCuBLAS(true);
+  (void)ops::device_of("cuda");
+  EXPECT_EQ(context.float32MatmulPrecision(), at::Float32MatmulPrecision::HIGHEST);
+  EXPECT_EQ(context.allowBF16ReductionCuBLAS(),
+            at::CuBLASReductionOption::DisallowReducedPrecisionAllowSplitK);
+}
+
 // With the fill, LibTorch would write over every new tensor a second time.
 TEST(DeviceMemory, DeterministicModeLeavesNewTensorsAsTheyAre) {
   ops::make_deterministic();

@@ -12,6 +12,7 @@
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include "support/gpu_simulator/simulator.h"
 
@@ -248,14 +249,23 @@ inline long long __double_as_longlong(double value) {
 
 // ---- The part of the runtime that launches and moves memory. Streams run at once.
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9
+};
 using cudaStream_t = void*;
 
 inline const char* cudaGetErrorString(cudaError_t status) {
+  if (status == cudaErrorMemoryAllocation) return "out of memory";
   return status == cudaSuccess ? "no error" : "invalid configuration argument";
 }
+// The last error of this thread, until it is asked for.
+namespace switchyard::gpu_simulator {
+inline thread_local cudaError_t last_error = cudaSuccess;
+}
 inline cudaError_t cudaGetLastError() {
-  return cudaSuccess;
+  return std::exchange(switchyard::gpu_simulator::last_error, cudaSuccess);
 }
 
 inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
@@ -359,6 +369,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
       {.grid = config->gridDim,
        .block = config->blockDim,
        .shared_bytes = config->dynamicSmemBytes});
+  if (!started) switchyard::gpu_simulator::last_error = cudaErrorInvalidConfiguration;
   return started ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
 inline cudaError_t cudaFuncGetName(const char** name, const void* kernel) {

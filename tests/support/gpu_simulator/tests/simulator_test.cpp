@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/launch.cuh"
 #include "support/device_buffer.h"
 #include "support/gpu_simulator/simulator.h"
 #include "support/gpu_simulator/tests/kernels.h"
@@ -162,6 +163,15 @@ TEST(SimulatedGpu, RefusesALaunchThatAGpuWouldRefuse) {
                   AllOf(HasSubstr("divergent_barrier_kernel"), HasSubstr("1025x1x1 threads"))));
   EXPECT_THAT([] { run_wrong(&too_much_shared_memory); },
               ThrowsMessage<InternalError>(HasSubstr("233472 bytes of shared memory")));
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "an error that was reported belongs to nobody else";
+}
+
+TEST(SimulatedGpu, MemoryThatIsNotThereIsNoInternalError) {
+  last_error = cudaErrorMemoryAllocation;
+  EXPECT_THAT([] { kernels::cuda::check_call(cudaErrorMemoryAllocation, "a call"); },
+              ThrowsMessage<OutOfMemoryError>(HasSubstr("a call failed: out of memory")));
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  EXPECT_THROW(kernels::cuda::check_call(cudaErrorInvalidConfiguration, "a call"), InternalError);
 }
 
 TEST(SimulatedGpu, AddsAKernelsOwnSharedMemoryToWhatItsLaunchAsksFor) {
