@@ -1,6 +1,7 @@
 #include "comm/nccl_check.h"
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/ranks.h"
 
 namespace switchyard::comm {
 
@@ -15,9 +16,7 @@ void check_nccl(NcclResult result, NcclComm comm, const std::string& what) {
     return message.find(words) != std::string::npos;
   };
   if (result == NcclResult::invalid_usage && says("Duplicate GPU")) {
-    throw UsageError(message,
-                     "every rank needs a GPU of its own: start fewer ranks on a machine (--nproc, "
-                     "--nproc-per-node, --ntasks-per-node), or look at CUDA_VISIBLE_DEVICES");
+    throw UsageError(message, kAGpuForEachRank);
   }
   if ((result == NcclResult::unhandled_cuda_error || result == NcclResult::system_error) &&
       says("out of memory")) {

@@ -9,6 +9,7 @@
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/host.h"
+#include "switchyard/core/ranks.h"
 #include "switchyard/core/text.h"
 #include "switchyard/kernels/built_with_cuda.h"
 
@@ -67,8 +68,7 @@ c10::Device use_gpu(std::int64_t idx) {
   if (idx >= gpus.deviceCount()) {
     throw UsageError(fmt::format("this is rank {} of this machine, where LibTorch finds {}", idx,
                                  counted(gpus.deviceCount(), "GPU")),
-                     "every rank needs a GPU of its own: start fewer ranks on a machine (--nproc, "
-                     "--nproc-per-node, --ntasks-per-node), or look at CUDA_VISIBLE_DEVICES");
+                     kAGpuForEachRank);
   }
   const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(idx));
   gpus.setDevice(device);

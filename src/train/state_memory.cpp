@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
@@ -35,6 +36,10 @@ double state_bytes(const config::Config& config, std::int64_t num_ranks) {
          with_moments * 2.0 * accumulation;
 }
 
+std::string text_of_bytes(double bytes) {
+  return format_bytes(static_cast<std::uint64_t>(std::min(bytes, 0x1p63)));
+}
+
 }  // namespace
 
 void check_state_fits_gpu(const config::Config& config, const RankEnvironment& ranks,
@@ -43,11 +48,10 @@ void check_state_fits_gpu(const config::Config& config, const RankEnvironment& r
   if (needed <= static_cast<double>(gpu_bytes)) return;
   throw OutOfMemoryError(
       fmt::format("the model's weights, gradients and moments take {}{}, and the GPU has {}",
-                  format_bytes(static_cast<std::uint64_t>(std::min(needed, 0x1p63))),
-                  ranks.num_ranks == 1 ? "" : " on each rank", format_bytes(gpu_bytes)),
-      "choose a smaller model, or share it out among more ranks (parallel.expert); `switchyard "
-      "plan` "
-      "shows what takes how much");
+                  text_of_bytes(needed), ranks.num_ranks == 1 ? "" : " on each rank",
+                  format_bytes(gpu_bytes)),
+      "choose a smaller model, or share it out among more ranks (parallel.expert); "
+      "`switchyard plan` shows what takes how much");
 }
 
 void check_state_fits(const config::Config& config, const HostFacts& host,
@@ -59,7 +63,7 @@ void check_state_fits(const config::Config& config, const HostFacts& host,
   if (memory == 0 || needed <= static_cast<double>(memory)) return;
   const std::string what =
       fmt::format("the model's weights, gradients and moments take {}{}, and this machine has {}{}",
-                  format_bytes(static_cast<std::uint64_t>(std::min(needed, 0x1p63))),
+                  text_of_bytes(needed),
                   ranks.num_local_ranks == 1 ? "" : " on " + counted(ranks.num_local_ranks, "rank"),
                   format_bytes(memory),
                   host.swap_bytes == 0 ? "" : " and " + format_bytes(host.swap_bytes) + " of swap");

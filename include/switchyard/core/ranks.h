@@ -38,6 +38,11 @@ inline constexpr const char* kPort = "MASTER_PORT";
 inline constexpr const char* kListeningSocket = "SWITCHYARD_LISTENING_SOCKET";  // ours alone
 }  // namespace rank_variables
 
+// The hint for ranks that would share one.
+inline constexpr const char* kAGpuForEachRank =
+    "every rank needs a GPU of its own: start fewer ranks on a machine (--nproc, --nproc-per-node, "
+    "--ntasks-per-node), or look at CUDA_VISIBLE_DEVICES";
+
 // The value of a variable, or nullptr.
 using Environment = std::function<const char*(const char* name)>;
 
