@@ -76,9 +76,9 @@ bool sees_any(const T* mask, std::int64_t visible) {
   return std::any_of(mask, mask + visible, [](T hides) { return hides == T{0}; });
 }
 
-template <typename Storage>
-SWITCHYARD_SIMD_CLONES void forward_unit(const AttentionParams<Storage>& params,
-                                         const AttentionUnit& unit) {
+template <int kBytes, typename Storage>
+[[gnu::always_inline]] inline void forward_unit(const AttentionParams<Storage>& params,
+                                                const AttentionUnit& unit) {
   using T = accumulation_t<Storage>;
   const AttentionShape<Storage>& shape = params.shape;
   const SequenceView sequence = sequence_view(shape, unit.sequence);
@@ -114,8 +114,8 @@ SWITCHYARD_SIMD_CLONES void forward_unit(const AttentionParams<Storage>& params,
     for (std::int64_t key = 0; key < limit; key += kKeyTile) {
       const std::int64_t keys = std::min(kKeyTile, limit - key);
       const std::int64_t padded = round_to_lanes<T>(keys);
-      matmul_tile<false>(TileView<T>{query, cols}, key_DS + key, width, scores, kKeyTile,
-                         {rows, padded, head_dim});
+      matmul_tile<false, kBytes>(TileView<T>{query, cols}, key_DS + key, width, scores, kKeyTile,
+                                 {rows, padded, head_dim});
       for (std::int64_t row = 0; row < rows; ++row) {
         const std::int64_t visible =
             std::clamp<std::int64_t>(sequence.visible(begin + row) - key, 0, keys);
@@ -129,8 +129,8 @@ SWITCHYARD_SIMD_CLONES void forward_unit(const AttentionParams<Storage>& params,
         }
       }
       if (!values_are_finite) continue;
-      matmul_tile<true>(TileView<T>{scores, kKeyTile}, value_SD + key * cols, cols, out, cols,
-                        {rows, cols, keys});
+      matmul_tile<true, kBytes>(TileView<T>{scores, kKeyTile}, value_SD + key * cols, cols, out,
+                                cols, {rows, cols, keys});
     }
     for (std::int64_t row = 0; row < rows; ++row) {
       const std::int64_t token = sequence.query_begin + begin + row;
@@ -214,9 +214,9 @@ template <typename T>
 
 // One sequence and key/value head: the gradients of k and v sum over the query heads that share
 // them, so one thread does all of those, in order.
-template <typename Storage>
-SWITCHYARD_SIMD_CLONES void backward_unit(const AttentionBackwardParams<Storage>& params,
-                                          std::int64_t sequence_idx, std::int64_t group) {
+template <int kBytes, typename Storage>
+[[gnu::always_inline]] inline void backward_unit(const AttentionBackwardParams<Storage>& params,
+                                                 std::int64_t sequence_idx, std::int64_t group) {
   using T = accumulation_t<Storage>;
   const AttentionShape<Storage>& shape = params.shape;
   const SequenceView sequence = sequence_view(shape, sequence_idx);
@@ -261,22 +261,23 @@ SWITCHYARD_SIMD_CLONES void backward_unit(const AttentionBackwardParams<Storage>
       for (std::int64_t key = 0; key < limit; key += kKeyTile) {
         const std::int64_t keys = std::min(kKeyTile, limit - key);
         const std::int64_t padded = round_to_lanes<T>(keys);
-        matmul_tile<false>(TileView<T>{buffers.query, cols}, buffers.key_DS + key, width,
-                           buffers.probs, kKeyTile, {rows, padded, head_dim});
-        matmul_tile<false>(TileView<T>{buffers.dout, cols}, buffers.value_DS + key, width,
-                           buffers.dscores, kKeyTile, {rows, padded, head_dim});
+        matmul_tile<false, kBytes>(TileView<T>{buffers.query, cols}, buffers.key_DS + key, width,
+                                   buffers.probs, kKeyTile, {rows, padded, head_dim});
+        matmul_tile<false, kBytes>(TileView<T>{buffers.dout, cols}, buffers.value_DS + key, width,
+                                   buffers.dscores, kKeyTile, {rows, padded, head_dim});
         for (std::int64_t row = 0; row < rows; ++row) {
           const std::int64_t visible =
               std::clamp<std::int64_t>(sequence.visible(begin + row) - key, 0, keys);
           backward_row(buffers.probs + row * kKeyTile, buffers.dscores + row * kKeyTile,
                        buffers.mask + key, lse[row], delta[row], visible, padded);
         }
-        matmul_tile<true>(TileView<T>{buffers.probs, 1, kKeyTile}, buffers.dout, cols,
-                          buffers.dvalue_SD + key * cols, cols, {keys, cols, rows});
-        matmul_tile<true>(TileView<T>{buffers.dscores, 1, kKeyTile}, buffers.query, cols,
-                          buffers.dkey_SD + key * cols, cols, {keys, cols, rows});
-        matmul_tile<true>(TileView<T>{buffers.dscores, kKeyTile}, buffers.key_SD + key * cols, cols,
-                          buffers.dquery, cols, {rows, cols, keys});
+        matmul_tile<true, kBytes>(TileView<T>{buffers.probs, 1, kKeyTile}, buffers.dout, cols,
+                                  buffers.dvalue_SD + key * cols, cols, {keys, cols, rows});
+        matmul_tile<true, kBytes>(TileView<T>{buffers.dscores, 1, kKeyTile}, buffers.query, cols,
+                                  buffers.dkey_SD + key * cols, cols, {keys, cols, rows});
+        matmul_tile<true, kBytes>(TileView<T>{buffers.dscores, kKeyTile},
+                                  buffers.key_SD + key * cols, cols, buffers.dquery, cols,
+                                  {rows, cols, keys});
       }
       unpack_rows(buffers.dquery, rows, head_dim, cols, scale, params.dq, head, first);
     }
@@ -285,6 +286,27 @@ SWITCHYARD_SIMD_CLONES void backward_unit(const AttentionBackwardParams<Storage>
               sequence.key_begin);
   unpack_rows(buffers.dvalue_SD, num_keys, head_dim, cols, T{1}, params.dv, group,
               sequence.key_begin);
+}
+
+template <typename Storage>
+SWITCHYARD_SIMD_CLONES_512 void forward_unit_512(const AttentionParams<Storage>& params,
+                                                 const AttentionUnit& unit) {
+  forward_unit<64>(params, unit);
+}
+template <typename Storage>
+SWITCHYARD_SIMD_CLONES_256 void forward_unit_256(const AttentionParams<Storage>& params,
+                                                 const AttentionUnit& unit) {
+  forward_unit<kVectorBytes>(params, unit);
+}
+template <typename Storage>
+SWITCHYARD_SIMD_CLONES_512 void backward_unit_512(const AttentionBackwardParams<Storage>& params,
+                                                  std::int64_t sequence_idx, std::int64_t group) {
+  backward_unit<64>(params, sequence_idx, group);
+}
+template <typename Storage>
+SWITCHYARD_SIMD_CLONES_256 void backward_unit_256(const AttentionBackwardParams<Storage>& params,
+                                                  std::int64_t sequence_idx, std::int64_t group) {
+  backward_unit<kVectorBytes>(params, sequence_idx, group);
 }
 
 template <typename Storage>
@@ -299,20 +321,20 @@ void forward(const AttentionParams<Storage>& params) {
       }
     }
   }
+  const auto unit = have_512_bits() ? forward_unit_512<Storage> : forward_unit_256<Storage>;
   parallel_for(std::ssize(units), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      forward_unit(params, units[static_cast<std::size_t>(i)]);
-    }
+    for (std::int64_t i = begin; i < end; ++i) unit(params, units[static_cast<std::size_t>(i)]);
   });
 }
 
 template <typename Storage>
 void backward(const AttentionBackwardParams<Storage>& params) {
   const std::int64_t num_groups = params.shape.num_groups;
+  const auto unit = have_512_bits() ? backward_unit_512<Storage> : backward_unit_256<Storage>;
   parallel_for(params.shape.num_sequences * num_groups, 1,
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t i = begin; i < end; ++i) {
-                   backward_unit(params, i / num_groups, i % num_groups);
+                   unit(params, i / num_groups, i % num_groups);
                  }
                });
 }

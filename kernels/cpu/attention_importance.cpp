@@ -63,9 +63,9 @@ template <typename T>
 }
 
 // Peak or entropy of the queries of one unit, all heads: each row reads only keys it sees.
-template <typename Storage>
-SWITCHYARD_SIMD_CLONES void row_unit(const AttentionImportanceParams<Storage>& params,
-                                     const AttentionUnit& unit) {
+template <int kBytes, typename Storage>
+[[gnu::always_inline]] inline void row_unit(const AttentionImportanceParams<Storage>& params,
+                                            const AttentionUnit& unit) {
   using T = accumulation_t<Storage>;
   const AttentionShape<Storage>& shape = params.shape;
   const SequenceView sequence = sequence_view(shape, unit.sequence);
@@ -112,8 +112,8 @@ SWITCHYARD_SIMD_CLONES void row_unit(const AttentionImportanceParams<Storage>& p
       const std::int64_t limit = sequence.visible(begin + rows - 1);
       for (std::int64_t key = 0; key < limit; key += kKeyTile) {
         const std::int64_t keys = std::min(kKeyTile, limit - key);
-        matmul_tile<false>(TileView<T>{query, cols}, key_DS + key, width, scores, kKeyTile,
-                           {rows, round_to_lanes<T>(keys), head_dim});
+        matmul_tile<false, kBytes>(TileView<T>{query, cols}, key_DS + key, width, scores, kKeyTile,
+                                   {rows, round_to_lanes<T>(keys), head_dim});
         for (std::int64_t row = 0; row < rows; ++row) {
           const std::int64_t visible =
               std::clamp<std::int64_t>(sequence.visible(begin + row) - key, 0, keys);
@@ -146,9 +146,9 @@ SWITCHYARD_SIMD_CLONES void row_unit(const AttentionImportanceParams<Storage>& p
 
 // Attention that the keys of one unit receive from the valid queries of all heads: on average over
 // queries, or the largest of each head.
-template <typename Storage>
-SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storage>& params,
-                                          const AttentionUnit& unit) {
+template <int kBytes, typename Storage>
+[[gnu::always_inline]] inline void received_unit(const AttentionImportanceParams<Storage>& params,
+                                                 const AttentionUnit& unit) {
   using T = accumulation_t<Storage>;
   const AttentionShape<Storage>& shape = params.shape;
   const SequenceView sequence = sequence_view(shape, unit.sequence);
@@ -182,8 +182,8 @@ SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storag
       const std::int64_t rows = std::min(kQueryTile, sequence.num_queries - begin);
       const std::int64_t first = sequence.query_begin + begin;
       pack_rows(shape.q, head, first, rows, head_dim, cols, static_cast<T>(shape.scale), query);
-      matmul_tile<false>(TileView<T>{query, cols}, key_DS, width, scores, kKeyTile,
-                         {rows, width, head_dim});
+      matmul_tile<false, kBytes>(TileView<T>{query, cols}, key_DS, width, scores, kKeyTile,
+                                 {rows, width, head_dim});
       for (std::int64_t row = 0; row < rows; ++row) {
         if (shape.key_valid != nullptr && !shape.key_valid[own_key(sequence, begin + row)]) {
           continue;
@@ -213,12 +213,28 @@ SWITCHYARD_SIMD_CLONES void received_unit(const AttentionImportanceParams<Storag
   }
 }
 
+[[nodiscard]] bool is_received(AttentionStatistic statistic) {
+  return statistic == AttentionStatistic::received ||
+         statistic == AttentionStatistic::received_peak;
+}
+
+template <typename Storage>
+SWITCHYARD_SIMD_CLONES_512 void unit_512(const AttentionImportanceParams<Storage>& params,
+                                         const AttentionUnit& unit) {
+  if (is_received(params.statistic)) return received_unit<64>(params, unit);
+  row_unit<64>(params, unit);
+}
+template <typename Storage>
+SWITCHYARD_SIMD_CLONES_256 void unit_256(const AttentionImportanceParams<Storage>& params,
+                                         const AttentionUnit& unit) {
+  if (is_received(params.statistic)) return received_unit<kVectorBytes>(params, unit);
+  row_unit<kVectorBytes>(params, unit);
+}
+
 template <typename Storage>
 void importance(const AttentionImportanceParams<Storage>& params) {
   const AttentionShape<Storage>& shape = params.shape;
-  const bool received = params.statistic == AttentionStatistic::received ||
-                        params.statistic == AttentionStatistic::received_peak;
-  const std::int64_t chunk = received ? kKeyTile : kQueryChunk;
+  const std::int64_t chunk = is_received(params.statistic) ? kKeyTile : kQueryChunk;
   std::vector<AttentionUnit> units;
   for (std::int64_t b = 0; b < shape.num_sequences; ++b) {
     const std::int64_t length = shape.query_offset_B1[b + 1] - shape.query_offset_B1[b];
@@ -226,15 +242,9 @@ void importance(const AttentionImportanceParams<Storage>& params) {
       units.push_back({b, 0, begin, std::min(length, begin + chunk)});
     }
   }
+  const auto unit = have_512_bits() ? unit_512<Storage> : unit_256<Storage>;
   parallel_for(std::ssize(units), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const AttentionUnit& unit = units[static_cast<std::size_t>(i)];
-      if (received) {
-        received_unit(params, unit);
-      } else {
-        row_unit(params, unit);
-      }
-    }
+    for (std::int64_t i = begin; i < end; ++i) unit(params, units[static_cast<std::size_t>(i)]);
   });
 }
 
