@@ -232,6 +232,9 @@ void check_kind(const Config& config, Rules& rules) {
                             config.data.sequence_length));
   rules.require(config.train.sample_prompt.empty(), {"train.sample_prompt", "model.type"},
                 "an encoder writes no text; leave it out or set model.type: decoder");
+  rules.require(!config.train.calibrate, {"train.calibrate", "model.type"},
+                "nobody asks an encoder for its probabilities; leave it out or set model.type: "
+                "decoder");
 }
 
 // A set of the blend that no sample of the run would come from is a mistake in the weights.

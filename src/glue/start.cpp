@@ -26,24 +26,16 @@ namespace fs = std::filesystem;
 namespace {
 
 // Settings that suit short runs from a pretrained model, in place of pretraining's.
-constexpr std::array<std::pair<const char*, const char*>, 18> kDefaults = {{
-    {"optim.learning_rate", "5e-4"},
-    {"optim.weight_decay", "0.01"},
-    {"optim.betas", "[0.9, 0.98]"},
-    {"optim.clip_norm", "1"},
-    {"schedule.type", "linear"},
-    {"schedule.final_ratio", "0"},
-    {"schedule.decay_steps", "0"},
-    {"schedule.warmup_steps", "0"},
-    {"model.dropout", "0.1"},
-    {"train.global_batch_size", "32"},
-    {"train.early_stop_patience", "5"},
-    {"train.evaluate_tokens", "0"},
-    {"train.keep_best", "true"},
-    {"train.keep_last", "1"},
-    {"train.log_every", "50"},
-    {"train.checkpoint_every", "0"},
-    {"train.sample_every", "0"},
+constexpr std::array<std::pair<const char*, const char*>, 19> kDefaults = {{
+    {"optim.learning_rate", "5e-4"},    {"optim.weight_decay", "0.01"},
+    {"optim.betas", "[0.9, 0.98]"},     {"optim.clip_norm", "1"},
+    {"schedule.type", "linear"},        {"schedule.final_ratio", "0"},
+    {"schedule.decay_steps", "0"},      {"schedule.warmup_steps", "0"},
+    {"model.dropout", "0.1"},           {"train.global_batch_size", "32"},
+    {"train.early_stop_patience", "5"}, {"train.evaluate_tokens", "0"},
+    {"train.keep_best", "true"},        {"train.calibrate", "false"},
+    {"train.keep_last", "1"},           {"train.log_every", "50"},
+    {"train.checkpoint_every", "0"},    {"train.sample_every", "0"},
     {"train.max_skipped_steps", "20"},
 }};
 
@@ -56,7 +48,7 @@ struct Decided {
   const char* instead;
 };
 // What follows from the rows and from the command's flags.
-constexpr std::array<Decided, 10> kDecided = {{
+constexpr std::array<Decided, 11> kDecided = {{
     {"run.dir", "--output"},
     {"run.from", "--from"},
     {"parallel.expert", "nothing: every rank has all experts"},
@@ -67,6 +59,7 @@ constexpr std::array<Decided, 10> kDecided = {{
     {"schedule.steps", "finetune.epochs"},
     {"train.evaluate_every", "nothing: a task is evaluated after every epoch"},
     {"train.keep_best", "nothing: the best checkpoint is kept"},
+    {"train.calibrate", "nothing: the temperature is that of a model of text"},
 }};
 
 // What the weights of a checkpoint fix.

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "inference/split_passes.h"
 #include "switchyard/core/error.h"
 #include "switchyard/ops/device.h"
 
@@ -32,10 +33,6 @@ std::vector<TextWindow> text_windows(std::int64_t num_inputs, std::int64_t lengt
     counted = end;
   }
   return windows;
-}
-
-std::int64_t windows_per_pass(std::int64_t tokens_per_pass, std::int64_t length) {
-  return std::max<std::int64_t>(1, tokens_per_pass / std::max<std::int64_t>(1, length));
 }
 
 std::int64_t bytes_of_labels(const model::Batch& batch, const data::Tokenizer& tokenizer) {
@@ -119,48 +116,26 @@ BatchEvaluation evaluate_batch(model::Decoder& decoder, const model::Batch& host
 std::optional<ValidationResult> evaluate_validation(model::Decoder& decoder,
                                                     const data::SampleSource& split,
                                                     const ValidationOptions& options) {
-  const std::int64_t length = split.sequence_length();
-  std::int64_t num_windows = split.num_samples_per_epoch();
-  if (options.max_tokens > 0) {
-    num_windows = std::clamp<std::int64_t>(options.max_tokens / length, 1, num_windows);
-  }
+  const SplitPasses passes(split, options);
   const data::Tokenizer& tokenizer = split.tokenizer();
-  const std::int64_t per_pass = windows_per_pass(options.tokens_per_pass, length);
   ValidationResult result{.sums = {}, .difficulty = nothing_counted(decoder)};
   for (const data::PreparedData* set : split.sets()) {
     result.lossless = result.lossless && set->sidecar().lossless;
   }
-  const std::int64_t num_passes = (num_windows + per_pass - 1) / per_pass;
-  SharedPasses passes{.num_passes = num_passes,
-                      .num_sums = 5,
-                      .ranks = options.ranks,
-                      .should_stop = options.should_stop};
-  if (options.progress) {
-    passes.progress = [&](std::int64_t num_done) {
-      options.progress(std::min(num_windows, num_done * per_pass), num_windows);
-    };
-  }
-  const auto sums = compute_passes(passes, [&](std::int64_t pass, std::span<double> row) {
-    std::vector<data::Sample> windows;
-    const std::int64_t end = std::min(num_windows, (pass + 1) * per_pass);
-    for (std::int64_t i = pass * per_pass; i < end; ++i) windows.push_back(split.get(i));
-    const model::MicroBatch micro =
-        make_batch(windows, {.attend_across_documents = options.attend_across_documents,
-                             .separator = tokenizer.separator_id()});
-    const BatchEvaluation evaluation = evaluate_batch(decoder, micro.batch, options.step);
+  const auto sums = compute_passes(passes.shared(5), [&](std::int64_t pass, std::span<double> row) {
+    const model::Batch batch = passes.batch(pass);
+    const BatchEvaluation evaluation = evaluate_batch(decoder, batch, options.step);
     const LossSums& of_pass = evaluation.sums;
-    if (options.ranks.owns(pass)) {
-      result.difficulty.add(micro.batch, evaluation.tokens, tokenizer);
-    }
+    if (options.ranks.owns(pass)) result.difficulty.add(batch, evaluation.tokens, tokenizer);
     row[0] = of_pass.nats;
     row[1] = static_cast<double>(of_pass.num_tokens);  // whole numbers below 2^53
     row[2] = static_cast<double>(of_pass.num_expert_rows);
     row[3] = static_cast<double>(of_pass.num_moe_layers);
-    row[4] = static_cast<double>(bytes_of_labels(micro.batch, tokenizer));
+    row[4] = static_cast<double>(bytes_of_labels(batch, tokenizer));
   });
   if (!sums.has_value()) return std::nullopt;
   result.difficulty.sum_over(options.ranks);
-  for (std::int64_t pass = 0; pass < num_passes; ++pass) {
+  for (std::int64_t pass = 0; pass < sums->size(0); ++pass) {
     const auto* row = (*sums)[pass].const_data_ptr<double>();
     result.sums.add({.nats = row[0],
                      .num_tokens = static_cast<std::int64_t>(row[1]),

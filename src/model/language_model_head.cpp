@@ -1,5 +1,7 @@
 #include "switchyard/model/language_model_head.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/div.h>
 #include <ATen/ops/linear.h>
 
 #include "switchyard/ops/linear_cross_entropy.h"
@@ -29,13 +31,18 @@ at::Tensor LanguageModelHead::loss_sum(const at::Tensor& hidden_TH, const Batch&
                   batch.label_T.index_select(0, batch.label_token_M));
 }
 
-at::Tensor LanguageModelHead::loss_per_token(const at::Tensor& hidden_TH,
-                                             const at::Tensor& label_T) const {
-  return ops::linear_cross_entropy_per_token(hidden_TH, matrix().value, label_T);
+// Dividing hidden states divides logits, which never exist as a whole.
+at::Tensor LanguageModelHead::loss_per_token_at(double temperature, const at::Tensor& hidden_TH,
+                                                const at::Tensor& label_T) const {
+  const at::NoGradGuard no_grad;
+  return ops::linear_cross_entropy_per_token(
+      temperature == 1.0 ? hidden_TH : at::div(hidden_TH, temperature), matrix().value, label_T);
 }
 
 at::Tensor LanguageModelHead::logits(const at::Tensor& hidden_TH) const {
-  return at::linear(hidden_TH, matrix().value).to(matrix().master.scalar_type());
+  const at::Tensor logits_TV =
+      at::linear(hidden_TH, matrix().value).to(matrix().master.scalar_type());
+  return temperature_ == 1.0 ? logits_TV : at::div(logits_TV, temperature_);
 }
 
 std::vector<ops::Parameter*> LanguageModelHead::parameters() {

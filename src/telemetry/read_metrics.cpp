@@ -193,6 +193,7 @@ EvaluationRecord evaluation_record(const Object& object) {
   if (!is_lossy(record)) record.bits_per_byte = object.optional_number("bits_per_byte");
   record.experts_per_token = object.optional_number("experts_per_token");
   record.metrics = object.named_numbers("metrics");
+  record.temperature = object.optional_number("temperature");
   record.tokens = object.integer("tokens");
   record.seconds = object.number("seconds");
   if (const auto difficulty = object.optional_object("difficulty")) {
@@ -223,8 +224,11 @@ void read_line(Metrics& metrics, std::string_view line, const std::string& where
     EvaluationRecord record = evaluation_record(object);
     drop_after(metrics.evaluations, record.step);
     metrics.evaluations.push_back(std::move(record));
+  } else if (event == "calibration") {
+    metrics.calibration = evaluation_record(object);
   } else if (event == "resume") {
     const std::int64_t step = object.required_integer("step");
+    if (metrics.calibration && metrics.calibration->step > step) metrics.calibration.reset();
     drop_after(metrics.steps, step);
     drop_after(metrics.evaluations, step);
     metrics.resumes.push_back(step);

@@ -114,9 +114,10 @@ Json to_json(const StepRecord& record) {
 
 Json to_json(const EvaluationRecord& record) {
   Json json;
-  json["event"] = "evaluation";
+  json["event"] = record.temperature.has_value() ? "calibration" : "evaluation";
   json["step"] = record.step;
   json["split"] = record.split;
+  if (record.temperature.has_value()) json["temperature"] = number(record.temperature);
   json["loss"] = number(record.loss);
   json["perplexity"] = number(record.perplexity);
   json["bits_per_byte"] = number(record.bits_per_byte);

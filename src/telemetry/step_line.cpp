@@ -99,6 +99,9 @@ std::string BestTracker::judge(std::int64_t step, double loss, bool is_negated) 
 std::string format_evaluation_line(const EvaluationRecord& record, const std::string& verdict) {
   std::string line =
       fmt::format("step {} {}: loss {}", record.step, record.split, format_fixed(record.loss, 4));
+  if (record.temperature.has_value()) {
+    line += " at temperature " + format_fixed(*record.temperature, 3);
+  }
   if (record.perplexity.has_value()) line += " perplexity " + format_fixed(*record.perplexity, 2);
   for (const auto& [name, value] : record.metrics) {
     line += fmt::format(" {} {}", name, format_fixed(value, 4));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "switchyard/checkpoint/calibration.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/host.h"
@@ -99,8 +100,9 @@ Build build(const config::Config& given, moe::ExpertPlacement placement) {
   fill_vocab_size(config, parts.training.tokenizer());
   warn_about_settings(config, parts.training);
   if (parts.validation->num_samples_per_epoch() == 0) {
-    log::warning("the validation split has no full window of {} tokens: nothing is evaluated",
-                 parts.training.sequence_length());
+    log::warning("the validation split has no full window of {} tokens: nothing is evaluated{}",
+                 parts.training.sequence_length(),
+                 config.train.calibrate ? ", and there is no temperature to fit" : "");
     parts.validation.reset();
   }
   if (config.train.deterministic) ops::make_deterministic();
@@ -153,6 +155,7 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
       std::make_unique<model::Decoder>(config.model, config.data.sequence_length, policy);
   load_weights(*decoder, checkpoint.weights());
   load_router_state(*decoder, checkpoint.router_state());
+  decoder->head().set_temperature(checkpoint::temperature_of(checkpoint.folder()));
   return {.folder = checkpoint.folder(),
           .config = std::move(config),
           .tokenizer = std::move(tokenizer),

@@ -53,6 +53,27 @@ TEST_F(TrainedRun, EvaluateTakesTheStrideAndTellsBitsPerByte) {
   EXPECT_EQ(json::parse(run("evaluate run --text held.txt --json").output).at("stride"), 16);
 }
 
+TEST_F(TrainedRun, EvaluateAndGenerateGoByATemperatureUnlessToldOtherwise) {
+  const auto evaluated = [](const std::string& more) {
+    return json::parse(run("evaluate run --text held.txt --json" + more).output);
+  };
+  const json plain = evaluated("");
+  EXPECT_EQ(plain.at("temperature"), 1.0);
+  const fs::path file = *folder_ / "run/checkpoints/step-000004/calibration.json";
+  write_file_atomically(file, R"({"temperature": 2.5})");
+  const json calibrated = evaluated("");
+  EXPECT_EQ(calibrated.at("temperature"), 2.5);
+  EXPECT_NE(calibrated.at("loss"), plain.at("loss"));
+  EXPECT_EQ(evaluated(" --uncalibrated").at("loss"), plain.at("loss"));
+  EXPECT_THAT(run("evaluate run --text held.txt").output,
+              ::testing::HasSubstr("temperature        2.500"));
+  const std::string generate = "generate run --prompt line --max-tokens 40 --temperature ";
+  const std::string calibrated_text = run(generate + "0.4").output;
+  fs::remove(file);
+  EXPECT_EQ(calibrated_text, run(generate + "1.0").output);
+  EXPECT_NE(calibrated_text, run(generate + "0.4").output);
+}
+
 TEST_F(TrainedRun, EvaluateTellsHowExpertsFollowTheLossWhereTokensGetDifferentNumbers) {
   const std::string pretrain =
       "pretrain '" SWITCHYARD_SOURCE_DIR

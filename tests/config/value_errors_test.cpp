@@ -250,5 +250,11 @@ TEST(ConfigErrorText, HasOneProblemPerLineAndAHint) {
   }
 }
 
+TEST(ValueErrors, AnEncoderHasNothingToCalibrate) {
+  EXPECT_THAT(problems_of_minimal({"model.type=encoder", "train.calibrate=true"}),
+              ElementsAre("command line: train.calibrate: nobody asks an encoder for its "
+                          "probabilities; leave it out or set model.type: decoder"));
+}
+
 }  // namespace
 }  // namespace switchyard::config

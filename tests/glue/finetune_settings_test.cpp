@@ -296,6 +296,8 @@ TEST_F(FinetuneSettings, AGroupOnTheCommandLineIsHeardLikeItsKeys) {
   EXPECT_EQ(config.model.moe.router.options.as<config::TopPOptions>().p_warmup->steps, 10);
   options_.overrides = {"train={steps: 5}"};
   EXPECT_THAT(problem<UsageError>(), HasSubstr("train.steps: finetune decides this itself"));
+  options_.overrides = {"train.calibrate=true"};
+  EXPECT_THAT(problem<UsageError>(), HasSubstr("train.calibrate: finetune decides this itself"));
 }
 
 TEST_F(FinetuneSettings, AnotherRouterBeginsWithItsOwnDefaults) {

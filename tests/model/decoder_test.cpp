@@ -135,6 +135,26 @@ TEST(Decoder, LossAndLogitsAgree) {
   }
 }
 
+TEST(Decoder, ATemperatureDividesLogitsAndLeavesTheLossOfTrainingAlone) {
+  const at::NoGradGuard no_grad;
+  const auto decoder = make_decoder(small_config());
+  const Batch batch = make_batch({random_tokens(6, 1), random_tokens(4, 2)});
+  const TrunkOutput out = decoder->forward(batch, {});
+  LanguageModelHead& head = decoder->head();
+  const at::Tensor plain = head.logits(out.hidden_TH);
+  const at::Tensor loss_sum = head.loss_sum(out.hidden_TH, batch.label_T);
+  head.set_temperature(1.7);
+  expect_close(head.logits(out.hidden_TH), plain / 1.7, 1e-12, 1e-12);
+  const at::Tensor log_probs = at::log_softmax(plain / 1.7, 1);
+  const at::Tensor per_token = head.loss_per_token(out.hidden_TH, batch.label_T);
+  for (std::int64_t t = 0; t < 10; ++t) {
+    const auto label = batch.label_T[t].item<std::int64_t>();
+    const double expected = label < 0 ? 0.0 : -log_probs[t][label].item<double>();
+    EXPECT_NEAR(per_token[t].item<double>(), expected, 1e-12);
+  }
+  EXPECT_TRUE(at::equal(head.loss_sum(out.hidden_TH, batch.label_T), loss_sum));
+}
+
 TEST(Decoder, DropoutIsAFunctionOfSeedStepAndToken) {
   config::ModelConfig config = small_config();
   config.dropout = 0.3;

@@ -99,6 +99,23 @@ TEST(ReadMetrics, GivesBackEveryNumberThatWasWritten) {
   EXPECT_THAT(metrics.notes, IsEmpty());
 }
 
+TEST(ReadMetrics, ACalibrationIsNoEvaluationAndAResumeBeforeItTakesItBack) {
+  const EvaluationRecord plain{.step = 20, .loss = 3.0};
+  EvaluationRecord calibrated = plain;
+  calibrated.loss = 2.5;
+  calibrated.temperature = 1.25;
+  const std::string text = to_json(plain).dump() + "\n" + to_json(calibrated).dump() + "\n";
+  const Metrics metrics =
+      parse_metrics(text + R"({"event": "resume", "step": 20})" + "\n", "metrics.jsonl");
+  ASSERT_EQ(metrics.evaluations.size(), 1U);
+  EXPECT_EQ(metrics.evaluations[0].loss, 3.0);
+  ASSERT_TRUE(metrics.calibration.has_value());
+  EXPECT_EQ(to_json(*metrics.calibration).dump(), to_json(calibrated).dump());
+  const Metrics earlier =
+      parse_metrics(text + R"({"event": "resume", "step": 19})" + "\n", "metrics.jsonl");
+  EXPECT_FALSE(earlier.calibration.has_value());
+}
+
 TEST(ReadMetrics, BitsPerByteOfALossyTokenizerDoNotCountAndThoseOfAnOlderFileDo) {
   const std::string start = "{\"event\": \"evaluation\", \"step\": 1, \"bits_per_byte\": 1.5";
   const Metrics metrics = parse_metrics(

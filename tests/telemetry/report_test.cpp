@@ -120,6 +120,18 @@ TEST_F(Report, SaysThatALossyTokenizerHasNoBitsPerByte) {
   EXPECT_THAT(text, HasSubstr("none where the tokenizer loses parts of the text"));
 }
 
+TEST_F(Report, SaysWhatATemperatureIsWorth) {
+  EXPECT_THAT(page(), Not(HasSubstr("temperature")));
+  append_to_metrics(
+      to_json(
+          EvaluationRecord{.step = 50, .loss = 3.25, .bits_per_byte = 1.375, .temperature = 1.25})
+          .dump() +
+      "\n");
+  EXPECT_THAT(page(),
+              HasSubstr("Calibrated at step 50, at temperature 1.250, its validation loss is 3.25 "
+                        "(1.375 bits per byte)."));
+}
+
 TEST_F(Report, NeedsNothingFromOutside) {
   const std::string text = page();
   for (const char* outside :

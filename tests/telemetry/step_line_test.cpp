@@ -73,6 +73,16 @@ TEST(StepLine, ModelWithoutMoeLayersShowsNoRouting) {
   EXPECT_EQ(line.find("dead"), std::string::npos);
 }
 
+TEST(EvaluationLine, SaysAtWhichTemperature) {
+  const EvaluationRecord plain{.step = 4, .loss = 2.5};
+  EvaluationRecord calibrated = plain;
+  calibrated.split = "calibrated";
+  calibrated.temperature = 1.25;
+  EXPECT_EQ(format_evaluation_line(plain, ""), "step 4 validation: loss 2.5000");
+  EXPECT_EQ(format_evaluation_line(calibrated, ""),
+            "step 4 calibrated: loss 2.5000 at temperature 1.250");
+}
+
 TEST(StepLine, WhatIsNotANumberHasNoSign) {
   StepRecord record = example();
   record.loss = record.lm_loss = record.grad_norm = -std::numeric_limits<double>::quiet_NaN();

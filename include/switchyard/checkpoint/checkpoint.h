@@ -1,7 +1,8 @@
 // A checkpoint is a folder of plain files that together suffice to evaluate, generate, fine-tune or
 // go on training: weights, router state and the optimizer's moments as safetensors by global name,
 // the training state, the tokenizer, the resolved config, and manifest.json, written last, with
-// every file's size and checksum. Nothing in it can run code.
+// every file's size and checksum but for calibration.json, which comes later (calibration.h).
+// Nothing in it can run code.
 #pragma once
 
 #include <cstdint>

@@ -130,6 +130,7 @@ struct TrainConfig {
   std::int64_t keep_last = 2;
   bool keep_best = false;
   std::int64_t early_stop_patience = 0;  // evaluations; 0 = never
+  bool calibrate = false;                // fit a temperature at the end
   std::int64_t sample_every = 0;         // 0 = only at the end
   std::string sample_prompt;
   std::int64_t sample_tokens = 64;

@@ -16,6 +16,7 @@ namespace switchyard::model {
 class LanguageModel : public Model {
  public:
   [[nodiscard]] const LanguageModelHead& head() const { return head_; }
+  [[nodiscard]] LanguageModelHead& head() { return head_; }
 
  protected:
   // config.vocab_size must be set. Nothing is allocated when precision.device is kMeta.

@@ -23,10 +23,20 @@ class LanguageModelHead {
   [[nodiscard]] at::Tensor loss_sum(const at::Tensor& hidden_TH, const at::Tensor& label_T) const;
   // The same of a batch, for the tokens that have a label alone where it names them.
   [[nodiscard]] at::Tensor loss_sum(const at::Tensor& hidden_TH, const Batch& batch) const;
+  // No gradient; [T], of logits divided by the temperature.
   [[nodiscard]] at::Tensor loss_per_token(const at::Tensor& hidden_TH,
-                                          const at::Tensor& label_T) const;
-  // [T, V] accumulation type.
+                                          const at::Tensor& label_T) const {
+    return loss_per_token_at(temperature_, hidden_TH, label_T);
+  }
+  [[nodiscard]] at::Tensor loss_per_token_at(double temperature, const at::Tensor& hidden_TH,
+                                             const at::Tensor& label_T) const;
+  // [T, V] accumulation type, divided by the temperature.
   [[nodiscard]] at::Tensor logits(const at::Tensor& hidden_TH) const;
+
+  // Above 0; 1 until it is set (inference/calibrate.h). What training minimises, loss_sum, never
+  // sees it.
+  void set_temperature(double temperature) { temperature_ = temperature; }
+  [[nodiscard]] double temperature() const { return temperature_; }
 
   // None when tied.
   [[nodiscard]] std::vector<ops::Parameter*> parameters();
@@ -36,6 +46,7 @@ class LanguageModelHead {
 
   std::optional<ops::Parameter> own_;
   const ops::Parameter* embedding_;
+  double temperature_ = 1.0;
 };
 
 }  // namespace switchyard::model

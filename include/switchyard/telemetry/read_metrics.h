@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@ namespace switchyard::telemetry {
 struct Metrics {
   std::vector<StepRecord> steps = {};
   std::vector<EvaluationRecord> evaluations = {};
+  std::optional<EvaluationRecord> calibration = {};
   std::vector<std::int64_t> resumes = {};  // the step of every resume, in the order of the file
   // For people: lines that could not be read and were left out, named "metrics.jsonl:17: ...".
   std::vector<std::string> notes = {};

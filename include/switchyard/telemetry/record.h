@@ -120,6 +120,9 @@ struct EvaluationRecord {
   double seconds = 0.0;
   // None where every token gets as many experts, or nobody looked.
   std::optional<DifficultyRecord> difficulty = {};
+  // Of a model that train.calibrate gave one, after its last evaluation: an event of its own,
+  // "calibration", so that evaluations stay comparable.
+  std::optional<double> temperature = {};
 };
 
 // The evaluation has no bits per byte because the tokenizer loses bytes.

@@ -42,7 +42,7 @@ struct Build {
 // DataError for data that cannot be read.
 [[nodiscard]] Build build(const config::Config& config, moe::ExpertPlacement placement = {});
 
-// A decoder's checkpoint, ready to compute.
+// A decoder's checkpoint, ready to compute, at the temperature that was kept with it.
 struct LoadedModel {
   std::filesystem::path folder;  // of the checkpoint
   config::Config config;         // of the run that wrote it

@@ -78,6 +78,13 @@ class Task {
   }
   // Is that a number of which more is better, negated?
   [[nodiscard]] virtual bool judges_negated() const { return false; }
+  // Fits the model's temperature (inference/calibrate.h) to what evaluate() reads, and evaluates
+  // with it; the record has the temperature. None where should_stop said so, or a task has no use
+  // for it.
+  [[nodiscard]] virtual std::optional<telemetry::EvaluationRecord> calibrate(
+      const EvaluationOptions& /*options*/) {
+    return std::nullopt;
+  }
   [[nodiscard]] virtual bool can_sample() const = 0;
   // Something to look at, after `step` training steps; made by all of `ranks` together.
   [[nodiscard]] virtual std::string sample(std::int64_t step,

@@ -38,6 +38,7 @@ std::string as_json(const inference::TextEvaluation& result, const train::Loaded
   json["checkpoint"] = model.folder.string();
   json["step"] = model.step;
   json["text"] = text_path;
+  json["temperature"] = model.decoder->head().temperature();
   json["loss"] = result.loss;
   json["perplexity"] = result.perplexity;
   json["bits_per_byte"] = or_null(result.bits_per_byte);
@@ -86,6 +87,10 @@ std::string as_lines(const inference::TextEvaluation& result, const train::Loade
       format_fixed(result.perplexity, 2),
       result.bits_per_byte.has_value() ? format_fixed(*result.bits_per_byte, 4)
                                        : "-  (the tokenizer loses parts of this text)");
+  if (const double temperature = model.decoder->head().temperature(); temperature != 1.0) {
+    text += fmt::format("  temperature        {:.3f}  (fitted to the run's validation text)\n",
+                        temperature);
+  }
   if (result.experts_per_token.has_value()) {
     text += fmt::format("  experts per token  {:.3f}\n", *result.experts_per_token);
   }
@@ -118,6 +123,7 @@ int run_evaluate(const config::ParsedArguments& arguments) {
   const std::string text = text_to_evaluate(given, text_path);
   const train::LoadedModel model = train::load_model(
       arguments.text("RUN|CHECKPOINT"), arguments.text("--precision"), arguments.text("--device"));
+  if (arguments.has("--uncalibrated")) model.decoder->head().set_temperature(1.0);
 
   std::optional<ProgressBar> bar;
   inference::TextEvaluationOptions options;

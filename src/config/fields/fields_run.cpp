@@ -223,6 +223,13 @@ std::vector<Field> training_fields() {
        .unit = "evaluations",
        .help = "stop after so many evaluations in a row without a new best; 0 = never",
        .free_on_resume = true},
+      {.key = "train.calibrate",
+       .access = SWITCHYARD_AT(train.calibrate),
+       .default_text = "false",
+       .help = "at the end, fit to the validation text the temperature by which evaluate and "
+               "generate divide the logits of the last checkpoint: a model that read its text "
+               "often is too sure of itself; takes as long as two or three evaluations",
+       .free_on_resume = true},
       {.key = "train.sample_every",
        .access = SWITCHYARD_AT(train.sample_every),
        .default_text = "0",

@@ -83,6 +83,18 @@ void add_evaluations(const Metrics& metrics, std::vector<Sentence>& sentences) {
   }
 }
 
+void add_calibration(const Metrics& metrics, std::vector<Sentence>& sentences) {
+  if (!metrics.calibration.has_value()) return;
+  const EvaluationRecord& record = *metrics.calibration;
+  std::string text =
+      fmt::format("Calibrated at step {}, at temperature {:.3f}, its validation loss is {}",
+                  record.step, record.temperature.value_or(1.0), html::number(record.loss));
+  if (record.bits_per_byte.has_value()) {
+    text += fmt::format(" ({} bits per byte)", html::number(*record.bits_per_byte));
+  }
+  sentences.push_back({text + "."});
+}
+
 void add_routing(const StepRecord& last, std::vector<Sentence>& sentences) {
   if (!last.routing.has_value() || last.layers.empty()) return;
   const auto less_k = [](const LayerRecord& a, const LayerRecord& b) {
@@ -194,6 +206,7 @@ std::vector<Sentence> summarize(const Metrics& metrics) {
   if (metrics.steps.empty()) return {{"No step was recorded yet."}};
   std::vector<Sentence> sentences{about_training(metrics)};
   add_evaluations(metrics, sentences);
+  add_calibration(metrics, sentences);
   const StepRecord& last = metrics.steps.back();
   add_routing(last, sentences);
   add_difficulty(metrics, sentences);

@@ -7,11 +7,11 @@
 #include <string>
 #include <utility>
 
+#include "switchyard/checkpoint/calibration.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
-#include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 #include "switchyard/core/timing.h"
 #include "switchyard/ops/device.h"
@@ -19,6 +19,7 @@
 #include "train/phase.h"
 #include "train/run/run_words.h"
 #include "train/run/training_state.h"
+#include "train/run_evaluation.h"
 
 namespace switchyard::train {
 namespace {
@@ -89,7 +90,9 @@ void RunLoop::begin() {
   // Not before: a folder where nothing could start stays free, a run that could not be resumed
   // keeps its config.
   // And one that has nothing to do keeps what it was made with.
-  if (!is_finished() || first_step_ == 0) {
+  const bool lacks_temperature =
+      config_.train.calibrate && !checkpoint::has_temperature(checkpoints_.last());
+  if (!is_finished() || first_step_ == 0 || lacks_temperature) {
     folder_.write_environment(environment_.to_json());
     folder_.write_config(config::to_yaml(config_));
     folder_.write_data_folders(config::data_folders_yaml(config_.data, folder_.path()));
@@ -125,14 +128,6 @@ void RunLoop::restore_from(const ResumePoint& point) {
 bool RunLoop::stopped_early() const {
   const std::int64_t patience = config_.train.early_stop_patience;
   return patience > 0 && done_.best.state().num_without_improvement >= patience;
-}
-
-bool RunLoop::is_finished() const {
-  return trainer_.step() >= config_.train.steps || stopped_early();
-}
-
-bool RunLoop::is_due(std::int64_t every) const {
-  return is_finished() || (every > 0 && trainer_.step() % every == 0);
 }
 
 // When memory or the data gives out in the middle of it, the steps before are whole; in the log,
@@ -216,6 +211,10 @@ void RunLoop::do_what_is_due() {
   if (saves_again) save();
   if (is_best) saves_.mark_best(step);
   if (saves_again && !is_finished() && stop_requested()) stop();
+  if (!config_.train.calibrate || !is_finished()) return;
+  bool is_whole = true;
+  attempt("calibration", [&] { is_whole = calibrate(); });
+  if (!is_whole && stop_requested()) stop();
 }
 
 void RunLoop::attempt(const std::string& kind, const std::function<void()>& work) {
@@ -279,23 +278,11 @@ void RunLoop::save_now() {
 void RunLoop::evaluate() {
   if (!task_.can_evaluate()) return;
   const Phase phase(trainer_.phases(), "evaluate");
-  const auto start = Clock::now();
-  std::optional<ProgressBar> bar;  // only where it can go away again
-  const auto progress = [this, &bar](std::int64_t done, std::int64_t total) {
-    if (!leads() || !stderr_is_terminal()) return;
-    if (!bar.has_value()) bar.emplace("evaluating", static_cast<std::uint64_t>(total));
-    bar->advance_to(static_cast<std::uint64_t>(done));
-  };
-  std::optional<EvaluationRecord> result =
-      task_.evaluate({.step = trainer_.step(),
-                      .ranks = ranks_.share(),
-                      .should_stop = [this] { return stop_requested(); },
-                      .progress = progress});
-  bar.reset();
+  const std::optional<EvaluationRecord> result =
+      run_evaluation([this](const EvaluationOptions& options) { return task_.evaluate(options); },
+                     evaluation_options(), leads());
   if (!result.has_value()) return;  // stopped
-  EvaluationRecord& record = *result;
-  record.step = trainer_.step();
-  record.seconds = seconds_since(start);
+  const EvaluationRecord& record = *result;
   records_.evaluation(record,
                       done_.best.judge(record.step, task_.judged(record), task_.judges_negated()));
   evaluation_ = record;
@@ -305,6 +292,25 @@ void RunLoop::evaluate() {
     log::info("stopping early: no improvement for {}",
               counted(done_.best.state().num_without_improvement, "evaluation"));
   }
+}
+
+// What the temperature is kept beside is saved by now: whatever happens here costs it alone, and a
+// resume makes up for it.
+bool RunLoop::calibrate() {
+  if (!task_.can_evaluate() || checkpoints_.last_step() != trainer_.step()) return true;  // unsound
+  const bool is_wanted = leads() && !checkpoint::has_temperature(checkpoints_.last());
+  if (!ranks_.any(is_wanted, "temperature that is missing")) return true;
+  const Phase phase(trainer_.phases(), "evaluate");
+  const std::optional<EvaluationRecord> record =
+      run_evaluation([this](const EvaluationOptions& options) { return task_.calibrate(options); },
+                     evaluation_options(), leads());
+  if (!record.has_value() || !leads()) return record.has_value();
+  records_.evaluation(*record, "");  // again, where the file is not reached: the last one counts
+  side_work_.attempt("keeping the temperature", record->step, [&] {
+    folder_.check_in_place();
+    checkpoint::keep_temperature(checkpoints_.last(), *record->temperature);
+  });
+  return true;
 }
 
 void RunLoop::sample() {

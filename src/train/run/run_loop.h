@@ -54,9 +54,13 @@ class RunLoop {
   // On any rank.
   [[nodiscard]] bool stop_requested();
   [[nodiscard]] bool stopped_early() const;
-  [[nodiscard]] bool is_finished() const;
+  [[nodiscard]] bool is_finished() const {
+    return trainer_.step() >= config_.train.steps || stopped_early();
+  }
   // 0 = only at the end.
-  [[nodiscard]] bool is_due(std::int64_t every) const;
+  [[nodiscard]] bool is_due(std::int64_t every) const {
+    return is_finished() || (every > 0 && trainer_.step() % every == 0);
+  }
 
   void restore_from(const ResumePoint& point);
   void begin();
@@ -74,6 +78,13 @@ class RunLoop {
   // run, since the others wait for what this one would have done.
   void attempt(const std::string& kind, const std::function<void()>& work);
   void evaluate();
+  // False: a stop has cut it short.
+  [[nodiscard]] bool calibrate();
+  [[nodiscard]] EvaluationOptions evaluation_options() {
+    return {.step = trainer_.step(), .ranks = ranks_.share(), .should_stop = [this] {
+              return stop_requested();
+            }};
+  }
   void sample();
   // By the ranks that hold the experts between them. Did it work?
   [[nodiscard]] bool sample_together(std::int64_t step);

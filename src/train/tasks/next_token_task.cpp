@@ -6,9 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
 #include "switchyard/inference/batching.h"
-#include "switchyard/inference/evaluate.h"
+#include "switchyard/inference/calibrate.h"
 #include "switchyard/inference/generate.h"
 #include "switchyard/train/token_difficulty.h"
 
@@ -45,18 +46,40 @@ NextTokenTask::NextTokenTask(const config::Config& config, model::Decoder& decod
                            .attend_across_documents = config.data.attend_across_documents}),
       flops_(model::count_training_flops(config.model, config.data.sequence_length)) {}
 
+inference::ValidationOptions NextTokenTask::validation_options(
+    const EvaluationOptions& options) const {
+  return {.attend_across_documents = config_.data.attend_across_documents,
+          .max_tokens = config_.train.evaluate_tokens,
+          .tokens_per_pass = inference::tokens_per_pass(config_.train.micro_batch_size,
+                                                        config_.data.sequence_length),
+          .step = options.step,
+          .ranks = options.ranks,
+          .should_stop = options.should_stop,
+          .progress = options.progress};
+}
+
+std::optional<telemetry::EvaluationRecord> NextTokenTask::calibrate(
+    const EvaluationOptions& options) {
+  const std::optional<double> temperature =
+      inference::fit_temperature(decoder_, *validation_, validation_options(options));
+  if (!temperature.has_value()) return std::nullopt;
+  const auto& tried = inference::tried_temperatures();
+  if (temperature == tried.front() || temperature == tried.back()) {
+    log::info("note: {:.2f} is the {} temperature that is tried: a better one may be beyond it",
+              *temperature, temperature == tried.front() ? "lowest" : "highest");
+  }
+  decoder_.head().set_temperature(*temperature);
+  std::optional<telemetry::EvaluationRecord> record = evaluate(options);
+  if (!record.has_value()) return std::nullopt;
+  record->split = "calibrated";
+  record->temperature = temperature;
+  return record;
+}
+
 std::optional<telemetry::EvaluationRecord> NextTokenTask::evaluate(
     const EvaluationOptions& options) {
-  const std::optional<inference::ValidationResult> result = inference::evaluate_validation(
-      decoder_, *validation_,
-      {.attend_across_documents = config_.data.attend_across_documents,
-       .max_tokens = config_.train.evaluate_tokens,
-       .tokens_per_pass =
-           inference::tokens_per_pass(config_.train.micro_batch_size, config_.data.sequence_length),
-       .step = options.step,
-       .ranks = options.ranks,
-       .should_stop = options.should_stop,
-       .progress = options.progress});
+  const std::optional<inference::ValidationResult> result =
+      inference::evaluate_validation(decoder_, *validation_, validation_options(options));
   if (!result.has_value()) return std::nullopt;
   telemetry::EvaluationRecord record;
   record.loss = result->sums.loss();

@@ -10,6 +10,7 @@
 
 #include "switchyard/config/config.h"
 #include "switchyard/data/sample_source.h"
+#include "switchyard/inference/evaluate.h"
 #include "switchyard/model/decoder.h"
 #include "switchyard/model/throughput.h"
 #include "switchyard/train/task.h"
@@ -48,6 +49,8 @@ class NextTokenTask final : public Task {
   [[nodiscard]] bool can_evaluate() const override { return validation_ != nullptr; }
   [[nodiscard]] std::optional<telemetry::EvaluationRecord> evaluate(
       const EvaluationOptions& options) override;
+  [[nodiscard]] std::optional<telemetry::EvaluationRecord> calibrate(
+      const EvaluationOptions& options) override;
   [[nodiscard]] bool can_sample() const override;  // with a prompt or a separator to start from
   // A continuation of train.sample_prompt.
   [[nodiscard]] std::string sample(std::int64_t step, const inference::RankShare& ranks) override;
@@ -59,6 +62,9 @@ class NextTokenTask final : public Task {
   [[nodiscard]] double flops_per_token(double k) const override { return flops_.per_token(k); }
 
  private:
+  [[nodiscard]] inference::ValidationOptions validation_options(
+      const EvaluationOptions& options) const;
+
   const config::Config& config_;
   model::Decoder& decoder_;
   const data::SampleSource& training_;

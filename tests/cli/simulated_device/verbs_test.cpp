@@ -42,7 +42,7 @@ class VerbsOnSimulatedDevice : public ::testing::Test {
   [[nodiscard]] static std::string pretrain(const std::string& name) {
     return tiny(name) +
            " train.steps=12 train.checkpoint_every=4 train.keep_last=9 train.sample_every=6 "
-           "train.sample_prompt=line";
+           "train.sample_prompt=line train.calibrate=true";
   }
   [[nodiscard]] static std::string tiny(const std::string& name) {
     return "pretrain '" + std::string(SWITCHYARD_SOURCE_DIR) +
@@ -58,7 +58,7 @@ class VerbsOnSimulatedDevice : public ::testing::Test {
       all += read_file(folder_ / name / "checkpoints/step-000012" /
                        (std::string(file) + ".safetensors"));
     }
-    return all;
+    return all + read_file(folder_ / name / "checkpoints/step-000012/calibration.json");
   }
 
   testing::TemporaryFolder folder_;

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <signal.h>
+
 #include <algorithm>
 #include <limits>
 #include <new>
@@ -11,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "switchyard/checkpoint/calibration.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
@@ -70,6 +73,39 @@ TEST_F(TroubledRun, WhenTheLastEvaluationFailsTheWeightsAreSavedAndAResumeMakesU
   ASSERT_TRUE(holds("step-000020"));
   tiny_.config.model.vocab_size = 257;
   EXPECT_TRUE(resume(tiny_.config, {}).evaluation.has_value());
+}
+
+TEST_F(TroubledRun, WhenCalibratingFailsTheWeightsAreSavedAndAResumeMakesUpForIt) {
+  tiny_.config.train.calibrate = true;
+  EXPECT_THROW(run({.calibration = 20}), std::bad_alloc);
+  EXPECT_THAT(log(), HasSubstr("step 20: calibration failed (1 time so far): memory ran out"));
+  ASSERT_TRUE(holds("step-000020"));
+  const fs::path step = tiny_.folder / "run/checkpoints/step-000020";
+  EXPECT_FALSE(checkpoint::has_temperature(step));
+  tiny_.config.model.vocab_size = 257;
+  (void)resume(tiny_.config, {});
+  EXPECT_TRUE(checkpoint::has_temperature(step));
+}
+
+TEST_F(TroubledRun, AStopWhileItIsCalibratedEndsItAsAnyOtherAndAResumeMakesUpForIt) {
+  tiny_.config.train.calibrate = true;
+  EXPECT_THROW(run({.before_calibration = [] { ::raise(SIGTERM); }}), PreemptedError);
+  const fs::path step = tiny_.folder / "run/checkpoints/step-000020";
+  EXPECT_FALSE(checkpoint::has_temperature(step));
+  tiny_.config.model.vocab_size = 257;
+  (void)resume(tiny_.config, {});
+  EXPECT_TRUE(checkpoint::has_temperature(step));
+}
+
+// What it says of the calibrated model is no evaluation of the run.
+TEST_F(TroubledRun, AnEvaluationThatFailedIsMadeUpForWhereTheRunWasCalibrated) {
+  tiny_.config.train.calibrate = true;
+  EXPECT_THROW(run({.evaluation = 20}), std::bad_alloc);
+  EXPECT_TRUE(checkpoint::has_temperature(tiny_.folder / "run/checkpoints/step-000020"));
+  tiny_.config.model.vocab_size = 257;
+  const RunResult resumed = resume(tiny_.config, {});
+  ASSERT_TRUE(resumed.evaluation.has_value());
+  EXPECT_EQ(resumed.evaluation->temperature, std::nullopt);
 }
 
 TEST_F(TroubledRun, ASampleThatNeverWorksCostsNoTrainedStep) {

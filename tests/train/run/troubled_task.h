@@ -15,10 +15,12 @@ namespace switchyard::train {
 
 struct Trouble {
   std::int64_t evaluation = 0;  // after this step, from here on
+  std::int64_t calibration = 0;
   std::int64_t sample = 0;
   std::int64_t micro_batch = 0;  // number of the forward pass that runs out of memory
   bool ends = false;             // only that one time
   bool infinite_weight = false;  // one that no loss shows
+  std::function<void()> before_calibration = {};
   std::function<void(std::int64_t)> before_forward = {};  // with the number of the pass
 };
 
@@ -31,6 +33,11 @@ class TroubledTask final : public Task, private Objective {
   std::optional<telemetry::EvaluationRecord> evaluate(const EvaluationOptions& options) override {
     fail_at(options.step, trouble_.evaluation);
     return task_.evaluate(options);
+  }
+  std::optional<telemetry::EvaluationRecord> calibrate(const EvaluationOptions& options) override {
+    fail_at(options.step, trouble_.calibration);
+    if (trouble_.before_calibration) trouble_.before_calibration();
+    return task_.calibrate(options);
   }
   bool can_sample() const override { return task_.can_sample(); }
   std::string sample(std::int64_t step, const inference::RankShare& ranks) override {
