@@ -5,13 +5,10 @@
 
 #include "switchyard/data/sample_source.h"
 #include "switchyard/inference/evaluate.h"
-#include "switchyard/inference/rank_share.h"
+#include "switchyard/inference/sample_passes.h"
 #include "switchyard/model/batch.h"
 
 namespace switchyard::inference {
-
-// At least one.
-[[nodiscard]] std::int64_t windows_per_pass(std::int64_t tokens_per_pass, std::int64_t length);
 
 class SplitPasses {
  public:
@@ -20,13 +17,14 @@ class SplitPasses {
 
   [[nodiscard]] model::Batch batch(std::int64_t pass) const;  // on the host
   // For compute_passes.
-  [[nodiscard]] SharedPasses shared(std::int64_t num_sums) const;
+  [[nodiscard]] SharedPasses shared(std::int64_t num_sums) const {
+    return passes_.shared(num_sums);
+  }
 
  private:
   const data::SampleSource& split_;
   const ValidationOptions& options_;
-  std::int64_t num_windows_;
-  std::int64_t per_pass_;
+  SamplePasses passes_;
 };
 
 }  // namespace switchyard::inference

@@ -5,7 +5,6 @@
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <span>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "switchyard/core/text.h"
 #include "switchyard/inference/batching.h"
 #include "switchyard/inference/evaluate.h"
+#include "switchyard/inference/sample_passes.h"
 
 namespace switchyard::train {
 namespace {
@@ -134,27 +134,17 @@ std::optional<telemetry::EvaluationRecord> MaskedLanguageTask::evaluate(
     const EvaluationOptions& options) {
   const at::NoGradGuard no_grad;
   const std::int64_t length = config_.data.sequence_length;
-  std::int64_t num_rows = validation_->num_samples_per_epoch();
-  if (const std::int64_t most = config_.train.evaluate_tokens; most > 0) {
-    num_rows = std::clamp<std::int64_t>(most / length, 1, num_rows);
-  }
+  const inference::ValidationOptions validation{
+      .max_tokens = config_.train.evaluate_tokens,
+      .tokens_per_pass = inference::tokens_per_pass(config_.train.micro_batch_size, length),
+      .ranks = options.ranks,
+      .should_stop = options.should_stop,
+      .progress = options.progress};
+  const inference::SamplePasses passes(validation_->num_samples_per_epoch(), length, validation);
   const MaskedData data = data_of(*validation_, kEvaluationSeed);
-  const std::int64_t per_pass = std::max<std::int64_t>(
-      1, inference::tokens_per_pass(config_.train.micro_batch_size, length) / length);
-  const std::int64_t num_passes = (num_rows + per_pass - 1) / per_pass;
-  inference::SharedPasses passes{.num_passes = num_passes,
-                                 .num_sums = 4,
-                                 .ranks = options.ranks,
-                                 .should_stop = options.should_stop};
-  if (options.progress) {
-    passes.progress = [&](std::int64_t num_done) {
-      options.progress(std::min(num_rows, num_done * per_pass), num_rows);
-    };
-  }
-  const auto sums = compute_passes(passes, [&](std::int64_t pass, std::span<double> row) {
-    const std::int64_t first = pass * per_pass;
-    const std::int64_t count = std::min(per_pass, num_rows - first);
-    const model::MicroBatch micro = masked_batch(data, first, count, first);
+  const auto sums = compute_passes(passes.shared(4), [&](std::int64_t pass, std::span<double> row) {
+    const std::int64_t first = passes.first(pass);
+    const model::MicroBatch micro = masked_batch(data, first, passes.count(pass), first);
     const model::Batch batch = model::to_device(micro.batch, encoder_.device());
     const model::TrunkOutput output = encoder_.forward(batch, {.step = options.step});
     row[0] = encoder_.head().loss_sum(output.hidden_TH, batch).item<double>();
@@ -170,7 +160,7 @@ std::optional<telemetry::EvaluationRecord> MaskedLanguageTask::evaluate(
   std::int64_t num_labels = 0;
   double num_expert_rows = 0.0;
   double num_pairs = 0.0;
-  for (std::int64_t pass = 0; pass < num_passes; ++pass) {
+  for (std::int64_t pass = 0; pass < sums->size(0); ++pass) {
     const auto* row = (*sums)[pass].const_data_ptr<double>();
     nats += row[0];
     num_labels += static_cast<std::int64_t>(row[1]);
