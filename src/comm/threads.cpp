@@ -325,7 +325,7 @@ std::string message_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const std::exception& exception) {
-    return exception.what();
+    return words_of(exception);
   } catch (...) {
     return "something that is no std::exception was thrown";
   }
@@ -349,6 +349,7 @@ std::string message_of(const std::exception_ptr& error) {
   } catch (const std::exception& other) {
     const std::string what = fmt::format("rank {}: {}", rank, words_of(other));
     if (is_out_of_memory(other)) throw OutOfMemoryError(what);
+    if (exit_code_of(other) == kExitStorage) throw StorageError(what);
     throw InternalError(what);
   } catch (...) {
     throw InternalError(fmt::format("rank {}: {}", rank, message_of(error)));

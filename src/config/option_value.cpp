@@ -8,6 +8,7 @@
 #include <system_error>
 #include <vector>
 
+#include "config/yaml/source.h"
 #include "config/yaml/value.h"
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/field_table.h"
@@ -117,6 +118,10 @@ std::optional<std::string> problem_of_path(const OptionSpec& option, const std::
     return std::nullopt;
   }
   if (!exists) return fmt::format("no such file '{}'{}", shown, path_suggestion(value));
+  if (option.kind == ValueKind::kFile) {
+    const std::string_view other = other_than_file(value);
+    if (!other.empty()) return fmt::format("'{}' is {}", shown, other);
+  }
   if (!takes_folder && is_folder) {
     return fmt::format("'{}' is a folder; expected a file", shown);
   }

@@ -1,5 +1,7 @@
 #include "switchyard/core/exit_code.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <new>
 #include <stdexcept>
@@ -11,6 +13,7 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/process.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard {
 namespace {
@@ -20,8 +23,16 @@ bool is_refused_thread(const std::exception& error) {
   return system != nullptr && system->code() == std::errc::resource_unavailable_try_again;
 }
 
+// The library's own words begin with its name for the call: "filesystem error: status: ...".
+std::string words_of_files(const std::filesystem::filesystem_error& error) {
+  std::string paths = printable_line(error.path1().string());
+  if (!error.path2().empty()) paths += " or " + printable_line(error.path2().string());
+  return fmt::format("cannot use {}: {}", paths.empty() ? "a file" : paths, error.code().message());
+}
+
 void log_error(const std::exception& error, int code, bool debug) {
-  std::string_view text = words_of(error);
+  const std::string words = words_of(error);
+  std::string_view text = words;
   while (true) {
     const std::size_t end = text.find('\n');
     const std::string line(text.substr(0, end));
@@ -40,12 +51,14 @@ void log_error(const std::exception& error, int code, bool debug) {
 
 }  // namespace
 
-std::string_view words_of(const std::exception& error) noexcept {
+std::string words_of(const std::exception& error) {
   if (dynamic_cast<const Error*>(&error) != nullptr) return error.what();
   if (is_refused_thread(error)) {
     return "a thread could not be started: memory or the number of processes is limited";
   }
-  return is_out_of_memory(error) ? "memory ran out" : error.what();
+  if (is_out_of_memory(error)) return "memory ran out";
+  const auto* of_files = dynamic_cast<const std::filesystem::filesystem_error*>(&error);
+  return of_files != nullptr ? words_of_files(*of_files) : error.what();
 }
 
 bool is_out_of_memory(const std::exception& error) noexcept {

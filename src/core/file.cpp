@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,6 +72,30 @@ std::string read_file(const std::filesystem::path& path) {
   }
   bytes.resize(used);
   return bytes;
+}
+
+void read_to_end(int descriptor, const std::string& name,
+                 const std::function<void(std::string_view part)>& visit) {
+  std::string buffer(std::size_t{1} << 16U, '\0');
+  while (true) {
+    const ssize_t count = ::read(descriptor, buffer.data(), buffer.size());
+    if (count == 0) return;
+    if (count > 0) {
+      visit(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
+    } else if (errno == EAGAIN) {  // another process that has it may have set that it does not wait
+      pollfd readable{.fd = descriptor, .events = POLLIN, .revents = 0};
+      (void)::poll(&readable, 1, -1);
+    } else if (errno != EINTR) {
+      throw_storage("read", name, errno);
+    }
+  }
+}
+
+void read_to_end(const std::filesystem::path& path,
+                 const std::function<void(std::string_view part)>& visit) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) throw_storage("read", path, errno);
+  read_to_end(file.get(), path.string(), visit);
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {

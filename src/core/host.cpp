@@ -266,6 +266,12 @@ std::string host_name() {
   return text;
 }
 
+std::string machine_id() {
+  std::string id;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> id;
+  return id.empty() ? host_name() : id;
+}
+
 std::uint64_t resident_bytes() {
   std::uint64_t total_pages = 0;
   std::uint64_t resident_pages = 0;

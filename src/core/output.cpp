@@ -80,7 +80,28 @@ fs::path next_of(const fs::path& link) {
   return target.is_absolute() ? target : link.parent_path() / target;
 }
 
+struct Place {
+  fs::path path;
+  std::optional<int> descriptor{};  // that the path is a name of
+};
+
+// Names of descriptors are links as well, but what they lead to may have no name.
+Place place_of(const std::string& destination) {
+  Place at{.path = destination};
+  std::error_code error;
+  for (int links = 0; links <= kMostLinks; ++links) {
+    at.descriptor = descriptor_of(at.path);
+    if (at.descriptor || !fs::is_symlink(fs::symlink_status(at.path, error))) break;
+    at.path = next_of(at.path);
+  }
+  return at;
+}
+
 }  // namespace
+
+bool is_standard_output(const std::string& destination) {
+  return destination == "-" || place_of(destination).descriptor == STDOUT_FILENO;
+}
 
 fs::path follow_links(const fs::path& path) {
   fs::path at = path;
@@ -95,25 +116,16 @@ fs::path follow_links(const fs::path& path) {
 }
 
 Written write_output(const std::string& destination, std::string_view bytes) {
-  if (destination == "-") {
+  if (is_standard_output(destination)) {
     write_stdout(std::string(bytes));
     return Written::kStream;
   }
-  // Names of descriptors are links as well, but what they lead to may have no name.
-  fs::path at = destination;
-  std::error_code error;
-  for (int links = 0; links <= kMostLinks; ++links) {
-    if (const auto descriptor = descriptor_of(at)) {
-      if (*descriptor == STDOUT_FILENO) {
-        write_stdout(std::string(bytes));
-      } else {
-        write_stream(*descriptor, destination, bytes);
-      }
-      return Written::kStream;
-    }
-    if (!fs::is_symlink(fs::symlink_status(at, error))) break;
-    at = next_of(at);
+  const auto [at, descriptor] = place_of(destination);
+  if (descriptor) {
+    write_stream(*descriptor, destination, bytes);
+    return Written::kStream;
   }
+  std::error_code error;
   const fs::file_status status = fs::status(follow_links(at), error);
   if (status.type() == fs::file_type::not_found) {
     write_file_atomically(at, bytes);

@@ -13,7 +13,8 @@ namespace switchyard::data {
 class OutputFolder {
  public:
   // Makes the temporary folder. Links that `output` ends in are followed. Temporary folders of dead
-  // processes are removed; a replacement that one had begun is finished. Throws UsageError when
+  // processes of this machine are removed: which no process has locked, whatever its number means
+  // in which container. A replacement that one had begun is finished. Throws UsageError when
   // `output` is there, unless it is empty or holds prepared data and `overwrite` is set;
   // StorageError when nothing can be written.
   OutputFolder(const std::filesystem::path& output, bool overwrite);
@@ -31,8 +32,11 @@ class OutputFolder {
   void publish();
 
  private:
+  void make_temporary(const std::filesystem::path& folder);
+
   std::filesystem::path output_;
   std::filesystem::path temporary_;
+  int lock_ = -1;  // temporary_, open: the kernel lets go of its lock when the process ends
   bool is_new_ = false;
 };
 

@@ -1,10 +1,10 @@
 #include "data/source_files.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <set>
 #include <utility>
 
@@ -48,14 +48,13 @@ std::string_view as_text(std::span<const std::byte> bytes) {
 
 // Copies what can be read only once.
 void spool(const fs::path& from, const fs::path& to) {
-  std::ifstream in(from, std::ios::binary);
-  if (!in) throw StorageError(fmt::format("cannot read {}", from.string()));
   AtomicFile out(to);
-  std::array<char, 1 << 16> buffer{};
-  while (in.read(buffer.data(), buffer.size()) || in.gcount() > 0) {
-    out.write(std::string_view(buffer.data(), static_cast<std::size_t>(in.gcount())));
+  const auto copy = [&out](std::string_view part) { out.write(part); };
+  if (is_standard_input(from.native())) {
+    read_to_end(STDIN_FILENO, kStandardInput, copy);
+  } else {
+    read_to_end(from, copy);
   }
-  if (in.bad()) throw StorageError(fmt::format("cannot read {}", from.string()));
   out.commit();
 }
 
@@ -128,9 +127,9 @@ SourceFiles::SourceFiles(const PrepareOptions& options, const fs::path& spool_fo
 }
 
 void SourceFiles::add_input(const std::string& input, bool validation) {
-  if (input == "-") {
+  if (is_standard_input(input)) {
     log::info("reading standard input");
-    add_file(kStandardInput, "/dev/stdin", validation);
+    add_file(kStandardInput, "-", validation);
     return;
   }
   std::error_code error;
@@ -234,13 +233,15 @@ void SourceFiles::add_file(const std::string& name, const fs::path& path, bool v
   source.name = name;
   source.validation = validation;
   source.mapped = path;
-  if (fs::is_regular_file(path) && path != "/dev/stdin") {
-    source.canonical = fs::canonical(path);
-    if (!canonical_.insert(source.canonical.string()).second) {
-      throw UsageError(fmt::format("--input: {} is given twice", name),
-                       "text that is in both splits would make the validation loss meaningless");
-    }
-  } else {
+  const bool is_open = is_standard_input(path.native());
+  const bool is_file = !is_open && fs::is_regular_file(path);
+  if (is_file) source.canonical = fs::canonical(path);
+  if ((is_file || is_open) &&
+      !canonical_.insert(is_open ? kStandardInput : source.canonical.string()).second) {
+    throw UsageError(fmt::format("--input: {} is given twice", name),
+                     "text that is in both splits would make the validation loss meaningless");
+  }
+  if (!is_file) {
     source.mapped = spool_folder_ / fmt::format("spool-{}", files_.size());
     spool(path, source.mapped);
   }

@@ -1,6 +1,7 @@
 #include "switchyard/data/text_file.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstddef>
 
@@ -86,9 +87,14 @@ std::string hint_for_invalid_text(std::string_view bytes, std::size_t bad,
 }
 
 WholeText read_text(const std::string& path, const std::string& reader) {
-  const std::string name = path == "-" ? kStandardInput : path;
-  if (path == "-") log::info("reading standard input");
-  WholeText result{.text = read_file(path == "-" ? "/dev/stdin" : path)};
+  const std::string name = is_standard_input(path) ? kStandardInput : path;
+  WholeText result;
+  if (is_standard_input(path)) {
+    log::info("reading standard input");
+    read_to_end(STDIN_FILENO, name, [&](std::string_view part) { result.text += part; });
+  } else {
+    result.text = read_file(path);
+  }
   const auto compression = readable_compression(result.text);
   if (compression.has_value()) {
     std::string decompressed;

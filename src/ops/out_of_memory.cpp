@@ -26,7 +26,7 @@ bool is_out_of_memory(const std::exception& error) {
 
 std::string short_message(const std::exception& error) {
   const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
-  if (of_torch == nullptr) return std::string(words_of(error));
+  if (of_torch == nullptr) return words_of(error);
   std::string text = of_torch->what_without_backtrace();
   text.resize(std::min(text.find('\n'), text.size()));
   if (!is_out_of_memory(error)) return text;

@@ -1,15 +1,15 @@
 #include "switchyard/plan/layout_plan.h"
 
 #include <algorithm>
-#include <exception>
 #include <numeric>
+#include <system_error>
 #include <utility>
 
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/file.h"
+#include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
-#include "switchyard/format/json.h"
+#include "switchyard/telemetry/read_metrics.h"
 
 namespace switchyard::plan {
 namespace {
@@ -155,16 +155,11 @@ LayoutUse use_of(const Plan& plan, const PlannedUse& use, const LayoutOptions& o
   return found;
 }
 
-// Of a line of metrics.jsonl, by MoE layer.
-std::vector<std::vector<double>> shares_in(const std::string& line, const std::string& file) {
-  const format::Json json = format::parse_json(line, file);
+// By MoE layer.
+std::vector<std::vector<double>> shares_in(const telemetry::StepRecord& record) {
   std::vector<std::vector<double>> shares;
-  try {
-    for (const format::Json& layer : json.value("layers", format::Json::array())) {
-      if (layer.contains("load")) shares.push_back(layer["load"].get<std::vector<double>>());
-    }
-  } catch (const std::exception& error) {
-    throw DataError(fmt::format("{}: a record of the load of experts: {}", file, error.what()));
+  for (const telemetry::LayerRecord& layer : record.layers) {
+    if (!layer.load.empty()) shares.push_back(layer.load);
   }
   return shares;
 }
@@ -210,18 +205,16 @@ std::vector<LayoutPlan> plan_layouts(const Plan& plan, const LayoutOptions& opti
 std::vector<std::vector<double>> shares_of_run(const std::filesystem::path& run) {
   constexpr std::size_t kMostRecords = 20;
   const std::filesystem::path file = run / "metrics.jsonl";
-  if (!std::filesystem::exists(file)) {
+  std::error_code unknown;
+  if (!std::filesystem::exists(file, unknown)) {
     throw UsageError(fmt::format("--load: '{}' holds no metrics.jsonl", printable(run.string())),
                      "name the folder of a run");
   }
+  const telemetry::Metrics metrics = telemetry::read_metrics(file);
+  for (const std::string& note : metrics.notes) log::warning("--load: {}", note);
   std::vector<std::vector<std::vector<double>>> records;
-  const std::string text = read_file(file);
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string line = text.substr(begin, end - begin);
-    begin = end + 1;
-    if (line.find("\"layers\"") == std::string::npos) continue;
-    if (std::vector<std::vector<double>> shares = shares_in(line, file.string()); !shares.empty()) {
+  for (const telemetry::StepRecord& record : metrics.steps) {
+    if (std::vector<std::vector<double>> shares = shares_in(record); !shares.empty()) {
       records.push_back(std::move(shares));
     }
   }

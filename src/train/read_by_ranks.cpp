@@ -10,6 +10,7 @@
 #include "switchyard/comm/text.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/exit_code.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/format/json.h"
 
@@ -29,7 +30,7 @@ std::string findings_of(const fs::path& folder, const comm::Communicator& world)
     found[kManifest] = xxh3_of_file(folder / config::kCheckpointManifestName);
     found[kDamaged] = checkpoint::damaged_file_in_share(folder, world.rank(), world.size());
   } catch (const std::exception& error) {
-    found[kError] = error.what();
+    found[kError] = words_of(error);
   }
   return format::json_text(found);
 }

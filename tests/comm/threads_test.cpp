@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -189,6 +190,9 @@ TEST(ThreadRanks, TheErrorKeepsItsTypeAndHint) {
   EXPECT_THROW(
       throws(std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again))),
       OutOfMemoryError);
+  EXPECT_THROW(throws(std::filesystem::filesystem_error(
+                   "status", std::make_error_code(std::errc::filename_too_long))),
+               StorageError);
   EXPECT_THROW(throws(c10::OutOfMemoryError({"f", "x.cpp", 1}, "x")), c10::OutOfMemoryError);
   EXPECT_THROW(throws(InternalError("x")), InternalError);
   EXPECT_THROW(throws(std::runtime_error("x")), InternalError);

@@ -1,7 +1,9 @@
 // Which source wins, where a value comes from, and what a later source makes meaningless.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <string>
 
@@ -122,7 +124,23 @@ TEST_F(Layering, MissingFileAndFolderAreProblemsNotCrashes) {
   EXPECT_THAT(problems_of_file("/nonexistent/x.yaml"),
               ElementsAre("config: cannot read '/nonexistent/x.yaml': No such file or directory"));
   EXPECT_THAT(problems_of_file(folder_.path().string()), ElementsAre(HasSubstr("it is a folder")));
-  EXPECT_THAT(problems_of_file("/dev/zero"), ElementsAre(HasSubstr("larger than 256 KiB")));
+  EXPECT_THAT(problems_of_file("/dev/zero"), ElementsAre(HasSubstr("it is a device")));
+  EXPECT_THAT(problems_of_file(write("large.yaml", std::string(300 << 10, ' '))),
+              ElementsAre(HasSubstr("larger than 256 KiB")));
+}
+
+// What reads it after us finds nothing in it, or waits for ever.
+TEST_F(Layering, APipeIsNeitherAConfigNorTheBaseOfOne) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  ASSERT_EQ(::write(ends[1], kMinimal.data(), kMinimal.size()), std::ssize(kMinimal));
+  ::close(ends[1]);
+  const std::string pipe = "/dev/fd/" + std::to_string(ends[0]);
+  constexpr const char* kReason = "it is a pipe, which can be read only once; write it to a file";
+  EXPECT_THAT(problems_of_file(write("x.yaml", "extends: " + pipe + "\n")),
+              ElementsAre(HasSubstr(kReason)));
+  EXPECT_THAT(problems_of_file(pipe), ElementsAre(HasSubstr(kReason)));
+  ::close(ends[0]);
 }
 
 TEST_F(Layering, ExtendsMustBeAPath) {

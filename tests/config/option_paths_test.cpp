@@ -1,6 +1,7 @@
 // Paths on command lines: outputs that would destroy something or lead nowhere, tildes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -94,6 +95,21 @@ TEST_F(Options, OutputMayBeNeitherAnInputNorAnotherOutput) {
   EXPECT_EQ(curves("/dev/null", "/dev/null"), "");
 }
 
+TEST_F(Options, CurvesAndTableDoNotGoIntoOneStream) {
+  std::filesystem::create_symlink("/dev/stdout", folder_ / "link");
+  const auto problem = [this](Arguments more) {
+    more.insert(more.begin(), {at("run"), at("run")});
+    return problem_of("compare", more);
+  };
+  for (const std::string& stream :
+       {std::string("-"), std::string("/dev/stdout"), std::string("/proc/self/fd/1"), at("link")}) {
+    EXPECT_THAT(problem({"--svg", stream}), HasSubstr("goes to standard output already"));
+    EXPECT_THAT(problem({"--svg", stream, "--output", "-"}), HasSubstr("--svg: ")) << stream;
+    EXPECT_EQ(problem({"--svg", stream, "--output", at("new.md")}), "") << stream;
+    EXPECT_EQ(problem({"--output", stream, "--svg", at("new.svg")}), "") << stream;
+  }
+}
+
 // Before the work, not after it.
 TEST_F(Options, AnOutputThatIsALinkToNowhereIsRefused) {
   write_file_atomically(folder_ / "run/config.resolved.yaml", "");
@@ -106,6 +122,20 @@ TEST_F(Options, AnOutputThatIsALinkToNowhereIsRefused) {
   EXPECT_THAT(problem("far"), HasSubstr("no folder"));
   EXPECT_THAT(problem("circle"), HasSubstr("the link leads in a circle"));
   EXPECT_EQ(problem("near"), "");
+}
+
+// As `plan <(...)` gives one: both programs read it.
+TEST_F(Options, AConfigIsARegularFile) {
+  ASSERT_EQ(::mkfifo(at("pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("pipe", folder_ / "link");
+  std::filesystem::create_symlink("x.yaml", folder_ / "to_file");
+  for (const char* name : {"pipe", "link"}) {
+    EXPECT_THAT(problem_of("plan", {at(name)}),
+                HasSubstr("is a pipe, which can be read only once; write it to a file"));
+  }
+  EXPECT_THAT(problem_of("config show", {"/dev/null"}), HasSubstr("is a device"));
+  EXPECT_EQ(problem_of("plan", {at("to_file")}), "");
+  EXPECT_EQ(problem_of("evaluate", {at("run"), "--text", at("pipe")}), "") << "read once";
 }
 
 TEST_F(Options, ATildeThatNoShellExpandedIsRefusedWithThePathThatWasMeant) {

@@ -56,6 +56,16 @@ class ResumeConfig : public ::testing::Test {
   fs::path data_ = folder_ / "data";
 };
 
+TEST_F(ResumeConfig, AFolderOfAnyNameIsGoneOnWithAgainAndAgain) {
+  const fs::path odd = folder_ / "a \x1b[31m\t\"b\x7f";
+  fs::rename(run_, odd);
+  for (int i = 0; i < 3; ++i) {
+    const Config config = load_for_resume(odd, {}, {});
+    EXPECT_EQ(config.run.dir, odd.string());
+    write_file_atomically(odd / "config.resolved.yaml", to_yaml(config));
+  }
+}
+
 TEST_F(ResumeConfig, WithoutOverridesItIsTheRunsOwnConfigInTheFolderWhereItIsNow) {
   const Config config = resumed({});
   EXPECT_EQ(config.run.dir, run_.string());

@@ -65,6 +65,18 @@ TEST(ToYaml, PlainTextStaysPlainAndTheRestIsQuoted) {
   EXPECT_EQ(text_to_yaml("line\n"), "\"line\\n\"");
 }
 
+// Of a folder, as a resume finds it, or of a class, as a file of labels has it.
+TEST(ToYaml, ANameOfAnyBytesIsReadBack) {
+  Config config = load_minimal().config;
+  for (char byte = 1; byte <= ' '; ++byte) {
+    for (const std::string& name : {std::string(1, byte), std::string("a\x7f") + byte + "b\""}) {
+      config.run.dir = config.finetune.labels = name;
+      EXPECT_TRUE(load_text(to_yaml(config), "config.resolved.yaml", {}).config == config)
+          << text_to_yaml(name);
+    }
+  }
+}
+
 TEST(FieldsOf, NamesEveryKeyThatToYamlWrites) {
   const Config config =
       load_minimal({"train.steps=7"}, "    router: {per_layer: {2: {p: 0.3}}}\n").config;

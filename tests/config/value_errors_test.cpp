@@ -204,11 +204,13 @@ TEST(Text, RequiredTextMustNotBeEmpty) {
               ElementsAre("command line: run.dir: expected text, got ''"));
 }
 
-TEST(Text, ControlCharactersAreRefused) {
+TEST(Text, ControlCharactersAreRefusedWhereTheyAreNoPartOfAName) {
   EXPECT_THAT(problems_of_minimal({}, "optim: {}\nschedule: {type: \"co\\u0007sine\"}\n"),
               ElementsAre(HasSubstr("schedule.type: expected plain text")));
   EXPECT_THAT(problems_of_minimal({std::string("run.dir=a\x01")}),
               ElementsAre("command line: run.dir: the value is not plain text"));
+  EXPECT_THAT(problems_of_minimal({"run.dir=\"a\\0b\""}),
+              ElementsAre(HasSubstr("run.dir: expected plain text")));
 }
 
 TEST(Optional, NoneNullAndNothingSwitchAValueOff) {

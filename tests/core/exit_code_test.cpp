@@ -53,6 +53,17 @@ TEST(ExitCode, AFileSystemThatRefusesIsNoInternalError) {
   EXPECT_EQ(exit_code_of(std::filesystem::filesystem_error("cannot open", code)), 74);
 }
 
+TEST(ExitCode, WhatAFileSystemRefusesIsSaidWithoutTheLibrarysNameForTheCall) {
+  using std::filesystem::filesystem_error;
+  const auto code = std::make_error_code(std::errc::filename_too_long);
+  EXPECT_EQ(words_of(filesystem_error("status", "a\nb", code)),
+            "cannot use a\\x0ab: File name too long");
+  EXPECT_EQ(words_of(filesystem_error("cannot rename", "a", "b", code)),
+            "cannot use a or b: File name too long");
+  EXPECT_EQ(words_of(filesystem_error("current_path", code)),
+            "cannot use a file: File name too long");
+}
+
 TEST(ReportError, PrintsEveryLineAsAnErrorAndTheHint) {
   if (stderr_is_terminal()) GTEST_SKIP() << "standard error is a terminal";
   testing::internal::CaptureStderr();

@@ -1,13 +1,19 @@
 #include "switchyard/core/file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "switchyard/core/error.h"
@@ -173,6 +179,37 @@ TEST_F(FileTest, WhatAFullDiskRefusesOfAppendedBytesFollowsOnceInOrder) {
   file.write("four\n");
   EXPECT_TRUE(file.is_complete());
   EXPECT_EQ(read_file(folder_ / "log"), "one\ntwo\nthree\nfour\n");
+}
+
+TEST_F(FileTest, OfAnOpenFileWhatIsLeftIsRead) {
+  write_file_atomically(folder_ / "a", "first line\nthe rest\n");
+  const int descriptor = ::open((folder_ / "a").c_str(), O_RDONLY);
+  ASSERT_EQ(::lseek(descriptor, 11, SEEK_SET), 11);
+  std::string text;
+  read_to_end(descriptor, "a", [&](std::string_view part) { text += part; });
+  EXPECT_EQ(text, "the rest\n");
+  ::close(descriptor);
+  EXPECT_THROW(read_to_end(descriptor, "a", [](std::string_view) {}), StorageError);
+}
+
+TEST_F(FileTest, ASocketThatDoesNotWaitIsReadToItsEnd) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends.data()), 0);
+  ASSERT_EQ(::write(ends[1], "one ", 4), 4);
+  std::promise<void> has_read;
+  std::jthread writer([&] {  // once there is nothing to read for the moment
+    has_read.get_future().wait();
+    EXPECT_EQ(::write(ends[1], "two", 3), 3);
+    ::close(ends[1]);
+  });
+  std::string text;
+  read_to_end(ends[0], "a socket", [&](std::string_view part) {
+    if (text.empty()) has_read.set_value();
+    text += part;
+  });
+  EXPECT_EQ(text, "one two");
+  writer.join();
+  ::close(ends[0]);
 }
 
 TEST_F(FileTest, AFolderIsPublishedOverNothingOrAnEmptyFolderOnly) {

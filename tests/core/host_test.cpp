@@ -176,6 +176,12 @@ TEST(ThisHost, CountsTheCoresThatTheProcessMayUse) {
   ASSERT_EQ(::sched_setaffinity(0, sizeof(before), &before), 0);
 }
 
+TEST(ThisHost, IsOneMachineUntilItBootsAgain) {
+  EXPECT_FALSE(machine_id().empty());
+  EXPECT_EQ(machine_id().find_first_of(" \n"), std::string::npos);
+  EXPECT_EQ(machine_id(), machine_id());
+}
+
 TEST(ThisHost, ResidentMemoryGrowsWithWhatIsTouched) {
   const std::uint64_t before = resident_bytes();
   EXPECT_GT(before, 0U);

@@ -106,6 +106,18 @@ TEST(Output, ADashAndDevStdoutAreStandardOutput) {
   EXPECT_FALSE(fs::exists("-"));
 }
 
+TEST(Output, StandardOutputIsKnownByAllItsNames) {
+  const testing::TemporaryFolder folder;
+  fs::create_symlink("/dev/stdout", folder / "link");
+  for (const std::string& name :
+       {std::string("-"), std::string("/dev/fd/1"), at(folder / "link")}) {
+    EXPECT_TRUE(is_standard_output(name)) << name;
+  }
+  for (const char* name : {"/dev/stderr", "/dev/null", "1", "absent"}) {
+    EXPECT_FALSE(is_standard_output(name)) << name;
+  }
+}
+
 TEST(Output, FoldersAndCirclesOfLinksAreRefused) {
   const testing::TemporaryFolder folder;
   fs::create_symlink("circle", folder / "circle");

@@ -1,10 +1,16 @@
 // What `prepare` may and may not remove, wherever its output leads.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <string>
 #include <vector>
 
+#include "data/output_folder.h"
 #include "support/temporary_folder.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
@@ -15,7 +21,9 @@ namespace switchyard::data {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using ::testing::ThrowsMessage;
 
 class PrepareOutput : public ::testing::Test {
@@ -33,6 +41,24 @@ class PrepareOutput : public ::testing::Test {
     options.output = folder_ / output;
     options.overwrite = overwrite;
     return prepare(options);
+  }
+  // What a run leaves that is killed while it prepares into "out".
+  [[nodiscard]] fs::path left_by_a_killed_run() const {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(::pipe(ends.data()), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const OutputFolder output(folder_ / "out", true);
+      const std::string name = output.temporary().string();
+      ::_exit(::write(ends[1], name.data(), name.size()) < 0 ? 1 : 0);
+    }
+    EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+    std::string name(4096, '\0');
+    name.resize(static_cast<std::size_t>(::read(ends[0], name.data(), name.size())));
+    ::close(ends[0]);
+    ::close(ends[1]);
+    EXPECT_TRUE(fs::is_directory(name)) << name;
+    return name;
   }
   [[nodiscard]] std::int64_t tokens_in(const std::string& name) const {
     return open_prepared(folder_ / name).sidecar().train.tokens;
@@ -132,6 +158,54 @@ TEST_F(PrepareOutput, AReplacementThatWasStoppedHalfWayIsReadAndFinished) {
               ThrowsMessage<UsageError>(HasSubstr("already holds prepared data")));
   EXPECT_FALSE(fs::exists(incoming));
   EXPECT_EQ(tokens_in("dd"), tokens);
+}
+
+TEST_F(PrepareOutput, WhatAKilledRunLeftIsRemoved) {
+  const fs::path left = left_by_a_killed_run();
+  (void)prepare_into("out", {file("book.txt", "a book\n")});
+  EXPECT_FALSE(fs::exists(left));
+}
+
+// The number of a process says nothing in another container; its lock does.
+TEST_F(PrepareOutput, WhatAnotherProcessHasLockedStays) {
+  const fs::path left = left_by_a_killed_run();
+  const int held = ::open(left.c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(::flock(held, LOCK_EX | LOCK_NB), 0);
+  {
+    const OutputFolder next(folder_ / "out", true);
+    EXPECT_TRUE(fs::exists(left));
+  }
+  ::close(held);
+  const OutputFolder next(folder_ / "out", true);
+  EXPECT_FALSE(fs::exists(left));
+}
+
+TEST_F(PrepareOutput, AnotherProcessOfTheSameNumberGetsAFolderOfItsOwn) {
+  const OutputFolder one(folder_ / "out", true);
+  {
+    const OutputFolder other(folder_ / "out", true);
+    EXPECT_NE(other.temporary(), one.temporary());
+  }
+  EXPECT_TRUE(fs::exists(one.temporary()));
+}
+
+// Whose locks may not be known here.
+TEST_F(PrepareOutput, WhatMayBeOfAnotherMachineStays) {
+  const std::vector<std::string> names = {".out.partial-999999999-00000000-0",
+                                          ".out.partial-999999999"};
+  for (const std::string& name : names) fs::create_directories(folder_ / name);
+  const OutputFolder next(folder_ / "out", true);
+  for (const std::string& name : names) EXPECT_TRUE(fs::exists(folder_ / name)) << name;
+}
+
+TEST_F(PrepareOutput, ANameThatIsTooLongIsRefusedInWords) {
+  const std::string book = file("book.txt", "a book\n");
+  EXPECT_THAT([&] { (void)prepare_into(std::string(300, 'n'), {book}); },
+              ThrowsMessage<StorageError>(
+                  AllOf(StartsWith("cannot look at /"), HasSubstr("File name too long"))));
+  const std::string longest(255, 'n');
+  (void)prepare_into(longest, {book});
+  EXPECT_GT(tokens_in(longest), 0);
 }
 
 TEST_F(PrepareOutput, WhatFailsLeavesTheOldDataSetAsItWas) {

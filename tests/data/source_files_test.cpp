@@ -1,8 +1,12 @@
 // What `prepare` takes for text, what it says about it, and how much of it is held back.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -139,6 +143,66 @@ TEST_F(Sources, WhatCameThroughAPipeHasNoNameInTheCommand) {
   EXPECT_THAT([] { refuse_foreign("%PDF-1.4 rest", kStandardInput, "reader", std::nullopt); },
               ThrowsMessage<DataError>(HasSubstr("standard input: a PDF document")));
   EXPECT_EQ(command_that_reads(kStandardInput, std::nullopt), "cat FILE");
+}
+
+// Standard input of this process leads to where `descriptor` does, which is closed.
+class Redirected {
+ public:
+  explicit Redirected(int descriptor) : before_(::dup(STDIN_FILENO)) {
+    EXPECT_EQ(::dup2(descriptor, STDIN_FILENO), STDIN_FILENO);
+    ::close(descriptor);
+  }
+  ~Redirected() {
+    ::close(STDIN_FILENO);
+    if (before_ < 0) return;
+    ::dup2(before_, STDIN_FILENO);
+    ::close(before_);
+  }
+  Redirected(const Redirected&) = delete;
+  Redirected& operator=(const Redirected&) = delete;
+
+ private:
+  int before_;
+};
+
+// As in `{ read -r first; switchyard prepare --input - ...; } < book.txt`.
+TEST_F(Sources, OfStandardInputWhatIsLeftIsTaken) {
+  const std::string book = file("book.txt", "first line\nthe rest\n");
+  for (const char* name : {"-", "/dev/stdin"}) {
+    const int descriptor = ::open(book.c_str(), O_RDONLY);
+    ASSERT_EQ(::lseek(descriptor, 11, SEEK_SET), 11);
+    const Redirected redirected(descriptor);
+    const auto sources = prepare(options({name})).sidecar.sources;
+    ASSERT_EQ(sources.size(), 1U);
+    EXPECT_EQ(sources[0].path, kStandardInput);
+    EXPECT_EQ(sources[0].bytes, 9);
+    ASSERT_EQ(::lseek(STDIN_FILENO, 11, SEEK_SET), 11);
+    EXPECT_EQ(read_text(name, "reader").text, "the rest\n");
+  }
+}
+
+// As some shells and services give it; it cannot be opened by name.
+TEST_F(Sources, StandardInputMayBeASocket) {
+  const auto with_text = [] {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
+    EXPECT_EQ(::write(ends[1], "some text\n", 10), 10);
+    ::close(ends[1]);
+    return ends[0];
+  };
+  {
+    const Redirected redirected(with_text());
+    EXPECT_EQ(prepare(options({"-"})).sidecar.sources.at(0).bytes, 10);
+  }
+  const Redirected redirected(with_text());
+  EXPECT_EQ(read_text("-", "reader").text, "some text\n");
+}
+
+TEST_F(Sources, StandardInputGivenTwiceIsRefused) {
+  const Redirected redirected(::open(file("a.txt", "text\n").c_str(), O_RDONLY));
+  PrepareOptions twice = options({"-"});
+  twice.validation_inputs = {"/dev/stdin"};
+  EXPECT_THAT([&] { (void)prepare(twice); }, ThrowsMessage<UsageError>(HasSubstr("given twice")));
 }
 
 TEST_F(Sources, WhatWasTakenForWhatIsSaid) {

@@ -20,7 +20,7 @@ enum class ValueKind {
   kInteger,          // in `range`
   kNumber,           // in `range`
   kBytes,            // a size in bytes, "80GiB"
-  kFile,             // an existing file
+  kFile,             // an existing regular file, which may be read more than once
   kFileOrStdin,      // an existing file, or "-" for standard input
   kInput,            // an existing file or folder, or "-" for standard input
   kFolder,           // a folder, existing or not

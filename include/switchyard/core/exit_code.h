@@ -3,7 +3,7 @@
 #pragma once
 
 #include <exception>
-#include <string_view>
+#include <string>
 
 namespace switchyard {
 
@@ -22,9 +22,9 @@ inline constexpr int kExitFailedCheck = 78;
 // thread that the system refuses to start.
 [[nodiscard]] bool is_out_of_memory(const std::exception& error) noexcept;
 
-// For people: what() of our own errors, of memory that ran out what that was. Lives as long as
-// `error`.
-[[nodiscard]] std::string_view words_of(const std::exception& error) noexcept;
+// For people: what() of our own errors; of memory that ran out and of a file system that refuses,
+// what that was.
+[[nodiscard]] std::string words_of(const std::exception& error);
 
 // Of other errors that are none of ours, those of the standard library's file system are storage;
 // all others are internal.

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,15 @@ namespace switchyard {
 
 // Reads a whole file. Throws StorageError naming the path (missing, a folder, unreadable).
 [[nodiscard]] std::string read_file(const std::filesystem::path& path);
+
+// Calls `visit` with what is left of an open descriptor, part by part, from where whoever shares it
+// has read to. (Opened again by a name such as /dev/stdin, a file would begin anew and a socket
+// could not be opened.) `name` is for errors. Throws StorageError.
+void read_to_end(int descriptor, const std::string& name,
+                 const std::function<void(std::string_view part)>& visit);
+// The same of what has a name and can be read only once: a FIFO, a device.
+void read_to_end(const std::filesystem::path& path,
+                 const std::function<void(std::string_view part)>& visit);
 
 // Replaces `path` with `bytes`: temporary file beside it, fsync, rename, fsync of the folder.
 // On any failure the old file is intact, the temporary gone, and StorageError is thrown. (Only when

@@ -63,6 +63,8 @@ struct HostFacts {
 
 // Of this machine, printable and without spaces; "?" where it has none.
 [[nodiscard]] std::string host_name();
+// Of this machine until it boots again, without spaces: containers on it have the same one.
+[[nodiscard]] std::string machine_id();
 
 // Resident memory of this process; 0 when the kernel does not tell.
 [[nodiscard]] std::uint64_t resident_bytes();

@@ -20,6 +20,10 @@ enum class Written {
 // destination.
 Written write_output(const std::string& destination, std::string_view bytes);
 
+// Is what write_output() writes to `destination` written to standard output, whatever it is called?
+// Throws StorageError for a link that cannot be followed.
+[[nodiscard]] bool is_standard_output(const std::string& destination);
+
 // Where the links lead that `path` ends in, whether or not anything is there. Throws StorageError
 // for links that lead in a circle.
 [[nodiscard]] std::filesystem::path follow_links(const std::filesystem::path& path);

@@ -67,8 +67,9 @@ struct LayoutPlan {
 [[nodiscard]] std::string layout_page(const Plan& plan, const std::vector<LayoutPlan>& layouts,
                                       const LayoutOptions& options);
 
-// The shares of rows of every MoE layer's experts in the last records of a run, their mean over at
-// most 20. Throws UsageError for a folder without records of experts, StorageError.
+// The shares of rows of every MoE layer's experts in the last records of a run that still count,
+// their sum over at most 20. Throws UsageError for a folder without records of experts,
+// StorageError.
 [[nodiscard]] std::vector<std::vector<double>> shares_of_run(const std::filesystem::path& run);
 
 }  // namespace switchyard::plan

@@ -7,6 +7,7 @@
 
 #include "config/fields/fields.h"
 #include "switchyard/config/finetune_folder.h"
+#include "switchyard/core/output.h"
 
 namespace switchyard::config {
 namespace {
@@ -21,6 +22,11 @@ void check_compare(const ParsedArguments& arguments, std::vector<std::string>& p
   if (num_finetuned == 0) {
     if (arguments.has("--json")) {
       problems.emplace_back("--json: of outputs of finetune; runs are compared in Markdown");
+    }
+    if (arguments.has("--svg") && is_standard_output(arguments.text("--svg")) &&
+        (!arguments.has("--output") || is_standard_output(arguments.text("--output")))) {
+      problems.emplace_back(
+          "--svg: the comparison goes to standard output already; name a file for one of them");
     }
     return;
   }

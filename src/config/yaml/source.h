@@ -30,6 +30,9 @@ struct Source {
   std::set<std::string> bad_keys;  // set here to something wrong; not among `settings`
 };
 
+// What stands where a configuration should, which is read more than once: "a pipe, which ...", "a
+// folder ...". Empty for a regular file, for a link to one, and where nothing is.
+[[nodiscard]] std::string_view other_than_file(const std::filesystem::path& path);
 // The chain of `extends` that ends in this file, base first. Problems are added.
 [[nodiscard]] std::vector<Source> read_files(const std::filesystem::path& file, Problems& problems);
 // The same when the last file is given as text.

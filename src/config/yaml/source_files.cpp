@@ -23,11 +23,10 @@ std::shared_ptr<const std::string> shared_name(const std::string& name) {
   return std::make_shared<const std::string>(printable(name));
 }
 
-// At most one byte more than a config may have, so that /dev/zero ends.
+// At most one byte more than a config may have: it is text by somebody's word only.
 std::optional<std::string> read_bounded(const fs::path& path, std::string& reason) {
-  std::error_code error;
-  if (fs::is_directory(path, error)) {
-    reason = "it is a folder";
+  if (const std::string_view other = other_than_file(path); !other.empty()) {
+    reason = fmt::format("it is {}", other);
     return std::nullopt;
   }
   errno = 0;
@@ -141,6 +140,24 @@ class ChainReader {
 };
 
 }  // namespace
+
+// The engine reads what the front has read, and so does whoever starts a rank again.
+std::string_view other_than_file(const fs::path& path) {
+  std::error_code error;
+  switch (fs::status(path, error).type()) {
+    case fs::file_type::directory:
+      return "a folder; expected a file";
+    case fs::file_type::fifo:
+      return "a pipe, which can be read only once; write it to a file and name that";
+    case fs::file_type::socket:
+      return "a socket; expected a file";
+    case fs::file_type::block:
+    case fs::file_type::character:
+      return "a device; expected a file";
+    default:
+      return {};
+  }
+}
 
 std::vector<Source> read_files(const fs::path& file, Problems& problems) {
   ChainReader reader(problems);

@@ -104,11 +104,14 @@ class Assigner {
       fail(fmt::format("expected text, got {}", node_.description()));
       return;
     }
-    if (first_control_character(node_.text)) {
+    const auto& choices = field_.choices;
+    // A folder may have any name, which is written into its run's configuration and read again.
+    const bool is_plain = choices.empty() ? node_.text.find('\0') == std::string::npos
+                                          : !first_control_character(node_.text);
+    if (!is_plain) {
       fail(fmt::format("expected plain text, got {}", node_.description()));
       return;
     }
-    const auto& choices = field_.choices;
     const bool chosen = std::find(choices.begin(), choices.end(), node_.text) != choices.end();
     if (!choices.empty() && !chosen && !(optional && node_.text.empty())) {
       fail(fmt::format("must be one of {}, got {}{}", join(choices, ", "), node_.description(),

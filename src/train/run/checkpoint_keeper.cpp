@@ -44,7 +44,12 @@ std::string CheckpointKeeper::describe_saved() const {
 // Its own update may have ruined the weights while they are finite yet.
 std::string CheckpointKeeper::unconfirmed() const {
   std::string text = ", with which no loss was finite yet";
-  const std::vector<fs::path> steps = checkpoint::steps_in(folder_);
+  std::vector<fs::path> steps;
+  try {
+    steps = checkpoint::steps_in(folder_);
+  } catch (const StorageError&) {  // words about a run are no reason to end it
+    return text;
+  }
   const auto last = std::find(steps.begin(), steps.end(), last_);
   if (last == steps.begin() || last == steps.end()) return text;
   const auto older = config::step_in_name(std::prev(last)->filename().string());
@@ -130,24 +135,26 @@ fs::path CheckpointKeeper::best() const {
     return config::is_checkpoint(step) ? step : fs::path();
   } catch (const DataError&) {
     return {};  // remove_old says so
+  } catch (const StorageError&) {
+    return {};
   }
 }
 
+// Called at steps that are trained and saved, so that nothing it meets may end the run.
 void CheckpointKeeper::remove_old() const {
   fs::path best_step;
+  std::vector<fs::path> steps;
   try {
     check_place_();
+    best_step = checkpoint::pointed_at(folder_, checkpoint::kBest);
+    steps = checkpoint::steps_in(folder_);
   } catch (const StorageError& error) {
     log::warning("{}; no old checkpoint is removed", error.what());
     return;
-  }
-  try {
-    best_step = checkpoint::pointed_at(folder_, checkpoint::kBest);
   } catch (const DataError& error) {
     log::warning("{}; no old checkpoint is removed, as any of them may be the best", error.what());
     return;
   }
-  std::vector<fs::path> steps = checkpoint::steps_in(folder_);
   std::erase_if(steps, [](const fs::path& step) { return !config::is_checkpoint(step); });
   const auto num_kept = static_cast<std::size_t>(std::max<std::int64_t>(1, keep_last_));
   for (std::size_t i = 0; i + num_kept < steps.size(); ++i) {

@@ -53,17 +53,6 @@ std::optional<Holder> holder_in(const fs::path& file) {
   return is_number ? std::optional(holder) : std::nullopt;
 }
 
-// Until it boots again.
-std::string this_machine() {
-  try {
-    std::string id = read_file("/proc/sys/kernel/random/boot_id");
-    while (!id.empty() && (id.back() == '\n' || id.back() == ' ')) id.pop_back();
-    if (!id.empty()) return id;
-  } catch (const StorageError&) {
-  }
-  return host_name();
-}
-
 UsageError in_use(const std::string& by, const fs::path& folder) {
   return UsageError(fmt::format("process {} is working in the run folder {}", by, folder.string()),
                     "wait for it, or choose another folder with run.dir=...");
@@ -99,7 +88,7 @@ bool beats_go_on(const fs::path& file, const Holder& holder, std::chrono::millis
 
 RunLock::RunLock(const fs::path& folder, const Options& options)
     : folder_(folder), folder_id_(file_id(folder)), file_(folder / config::kRunLockName) {
-  const std::string machine = options.machine.empty() ? this_machine() : options.machine;
+  const std::string machine = options.machine.empty() ? machine_id() : options.machine;
   holder_ = Holder{std::to_string(::getpid()), host_name(), machine, ""}.text();
   descriptor_ = open_locked(file_, folder);
   try {

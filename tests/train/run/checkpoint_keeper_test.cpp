@@ -98,6 +98,36 @@ TEST_F(KeeperTest, RemovesNothingWhileItDoesNotKnowWhichIsTheBest) {
   EXPECT_EQ(keeper_.best(), folder_ / "checkpoints/step-000004");
 }
 
+// A disk or a server that fails for a moment: steps are trained and saved all the same.
+TEST_F(KeeperTest, AFolderThatCannotBeReadWhenOldOnesAreRemovedEndsNothing) {
+  for (const std::int64_t step : {1, 2, 3}) keeper_.save(request(step));
+  const fs::path best = folder_ / "checkpoints" / checkpoint::kBest;
+  fs::create_symlink("/proc/self/mem", best);  // a file whose first byte cannot be read
+  EXPECT_THROW((void)checkpoint::pointed_at(folder_ / "checkpoints", checkpoint::kBest),
+               StorageError);
+  EXPECT_NO_THROW(keeper_.confirm(3));
+  EXPECT_EQ(keeper_.best(), fs::path());
+  EXPECT_TRUE(holds("step-000001"));
+  fs::remove(best);
+
+  save_and_confirm(4);
+  keeper_.save(request(5));
+  checkpoint::SaveRequest unsound = request(6);
+  unsound.is_sound = false;
+  keeper_.save(unsound);
+  fs::rename(folder_ / "checkpoints", folder_ / "aside");
+  block();
+  EXPECT_THROW((void)checkpoint::steps_in(folder_ / "checkpoints"), StorageError);
+  EXPECT_THAT(keeper_.describe_saved(), HasSubstr("step-000005"));
+  EXPECT_NO_THROW(keeper_.confirm(5));
+  unblock();
+  fs::rename(folder_ / "aside", folder_ / "checkpoints");
+  EXPECT_TRUE(holds("step-000003"));
+  keeper_.mark_best();
+  EXPECT_FALSE(holds("step-000003"));
+  EXPECT_TRUE(holds("step-000004"));
+}
+
 TEST_F(KeeperTest, UnfinishedFoldersDoNotCountAmongTheKept) {
   keeper_.save(request(1));
   fs::create_directories(folder_ / "checkpoints/step-000002");  // without a manifest
