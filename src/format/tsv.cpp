@@ -21,7 +21,7 @@ std::string_view checked(std::string_view text, const std::string& name) {
     const std::string_view before = text.substr(0, *bad);
     throw DataError(fmt::format("{}:{}: at byte {}: not valid UTF-8", name,
                                 1 + std::count(before.begin(), before.end(), '\n'), *bad),
-                    "convert it: iconv -f LATIN1 -t UTF-8 IN > OUT");
+                    "convert it to UTF-8 (iconv -f ENCODING -t UTF-8 IN > OUT)");
   }
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   return text;
@@ -44,7 +44,8 @@ TsvReader::TsvReader(std::string_view text, std::string name, Header header)
   if (header == Header::kNone) return;
   const auto first = lines_.next();
   if (!first.has_value()) {
-    throw DataError(fmt::format("{}: empty, expected a line that names the columns", name_));
+    throw DataError(fmt::format("{}: empty, expected a line that names the columns", name_),
+                    "is it the right file, and all of it?");
   }
   const auto names = fields_of(first->text);
   if (names.size() > kMaxColumns) {

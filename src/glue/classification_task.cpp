@@ -14,11 +14,10 @@
 #include "switchyard/core/text.h"
 #include "switchyard/glue/metrics.h"
 #include "switchyard/inference/batching.h"
+#include "switchyard/inference/evaluate.h"
 
 namespace switchyard::glue {
 namespace {
-
-constexpr std::int64_t kTokensPerPass = 4096;
 
 // `rows` side by side, with their labels.
 model::MicroBatch batch_of(const std::vector<const EncodedRow*>& rows, const Task& task,
@@ -58,12 +57,12 @@ struct Pass {
   std::vector<const EncodedRow*> rows = {};
 };
 
-std::vector<Pass> passes_of(const EncodedSet& set) {
+std::vector<Pass> passes_of(const EncodedSet& set, std::int64_t tokens_per_pass) {
   std::vector<Pass> passes;
   std::int64_t num_tokens = 0;
   for (std::size_t i = 0; i < set.rows.size(); ++i) {
     const std::int64_t length = std::ssize(set.rows[i].token);
-    if (passes.empty() || num_tokens + length > kTokensPerPass) {
+    if (passes.empty() || num_tokens + length > tokens_per_pass) {
       passes.push_back({.first = static_cast<std::int64_t>(i)});
       num_tokens = 0;
     }
@@ -135,7 +134,10 @@ std::optional<Predictions> predict(model::Classifier& classifier, const Task& ta
                                    const EncodedSet& set, std::int64_t max_length,
                                    const PassOptions& options) {
   const at::NoGradGuard no_grad;
-  const std::vector<Pass> passes = passes_of(set);
+  // Of all ranks, so that their number changes no bit.
+  const std::int64_t rows_per_pass = options.micro_batch_size * options.ranks.num_ranks;
+  const std::vector<Pass> passes =
+      passes_of(set, inference::tokens_per_pass(rows_per_pass, max_length));
   const auto num_rows = std::ssize(set.rows);
   const auto num_passes = std::ssize(passes);
   const std::int64_t num_layers = classifier.config().num_layers;
@@ -197,6 +199,7 @@ std::optional<telemetry::EvaluationRecord> ClassificationTask::evaluate(
   for (std::size_t i = 0; i < data_.dev.size(); ++i) {
     const auto predicted = predict(classifier_, task_, data_.dev[i], config_.finetune.max_length,
                                    {.step = options.step,
+                                    .micro_batch_size = config_.train.micro_batch_size,
                                     .ranks = options.ranks,
                                     .should_stop = options.should_stop,
                                     .progress = i == 0 ? options.progress : nullptr});

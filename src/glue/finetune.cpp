@@ -22,6 +22,7 @@
 #include "switchyard/telemetry/report.h"
 #include "switchyard/train/stop_signal.h"
 #include "train/run/run_ranks.h"
+#include "train/run/side_work.h"
 
 namespace switchyard::glue {
 namespace fs = std::filesystem;
@@ -45,27 +46,39 @@ void write_results(const fs::path& output, const std::vector<TaskResult>& result
                         report_page(name_of_folder(output), results));
 }
 
-std::vector<TaskResult> run_grid(const Grid& grid, const Baseline& baseline,
-                                 comm::Communicator& world) {
-  const train::StopSignal stop;
+// What a command's grids share.
+struct Command {
+  comm::Communicator& world;
+  train::StopSignal stop = {};  // one: none is missed between two grids
+  train::SideWork side_work = {};
+};
+
+std::vector<TaskResult> run_grid(const Grid& grid, const Baseline& baseline, Command& command) {
+  comm::Communicator& world = command.world;
   std::vector<TaskResult> results;
   for (const PreparedTask& prepared : grid.tasks) {
-    TaskResult result =
-        run_task({.start = grid.start, .prepared = prepared, .world = world, .stop = stop}, grid);
+    TaskResult result = run_task({.start = grid.start,
+                                  .prepared = prepared,
+                                  .world = world,
+                                  .stop = command.stop,
+                                  .side_work = command.side_work},
+                                 grid);
     const auto compared = baseline.find(result.task.name);
     if (compared != baseline.end()) result.baseline = compared->second;
     if (leads(world)) {
       for (const std::string& note : notes_on_baseline(result)) log::warning("{}", note);
     }
     results.push_back(std::move(result));
-    if (leads(world)) write_results(grid.options.output, results);
+    if (!leads(world)) continue;
+    command.side_work.attempt("writing the table", std::ssize(results),
+                              [&] { write_results(grid.options.output, results); });
   }
   return results;
 }
 
-Baseline run_baseline(const Grid& grid, comm::Communicator& world) {
-  const std::optional<log::LogFile> log = open_log(grid, world);
-  return baseline_of(run_grid(grid, {}, world));
+Baseline run_baseline(const Grid& grid, Command& command) {
+  const std::optional<log::LogFile> log = open_log(grid, command.world);
+  return baseline_of(run_grid(grid, {}, command));
 }
 
 // Results that are there, not a run that is to be fine-tuned.
@@ -121,9 +134,12 @@ std::vector<TaskResult> finetune(const FinetuneOptions& given, comm::Communicato
   world.barrier("output folder");
   const std::optional<log::LogFile> log = open_log(grid, world);
   if (grid.start.config.train.deterministic) ops::make_deterministic();
-  if (compared) baseline = run_baseline(*compared, world);
+  Command command{.world = world};
+  if (compared) baseline = run_baseline(*compared, command);
   compared.reset();  // its rows are many
-  return run_grid(grid, baseline, world);
+  std::vector<TaskResult> results = run_grid(grid, baseline, command);
+  command.side_work.check_last();
+  return results;
 }
 
 std::vector<TaskResult> finetune(const FinetuneOptions& options) {

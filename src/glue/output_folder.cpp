@@ -1,6 +1,9 @@
 #include "glue/output_folder.h"
 
+#include <unistd.h>
+
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -11,6 +14,7 @@
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/output.h"
 #include "switchyard/core/text.h"
 #include "switchyard/format/json.h"
 
@@ -24,8 +28,10 @@ constexpr const char* kTrain = "train";
 constexpr const char* kDev = "dev";
 constexpr const char* kOther = "choose another --output";
 
+constexpr const char* kNone = "none";
+
 std::string from_text(const Grid& grid) {
-  return grid.start.checkpoint ? grid.start.checkpoint->folder().string() : std::string("none");
+  return grid.start.checkpoint ? grid.start.checkpoint->folder().string() : std::string(kNone);
 }
 
 // What an earlier command noted; an empty object when there was none.
@@ -59,6 +65,14 @@ void check_kind(const fs::path& output) {
   throw UsageError(fmt::format("--output: '{}' is {}", shown, what), "choose a folder of its own");
 }
 
+// Not where `finetune ... > out/log.txt` writes.
+bool is_foreign(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) return false;
+  const std::optional<FileId> id = file_id(file);
+  return !id || (id != file_id(STDOUT_FILENO) && id != file_id(STDERR_FILENO));
+}
+
 // What a grid writes beside its runs, at their end or before: met only then, it would cost them.
 void check_nothing_in_the_way(const fs::path& output, const std::vector<PreparedTask>& tasks) {
   std::error_code error;
@@ -69,6 +83,15 @@ void check_nothing_in_the_way(const fs::path& output, const std::vector<Prepared
   };
   for (const std::string_view name : config::kFinetuneFiles) {
     if (fs::is_directory(output / name, error)) refuse(output / name, "a folder", "a file");
+  }
+  if (!config::holds_finetune(output)) {
+    for (const std::string_view name : config::kFinetuneFiles) {
+      if (is_foreign(output / name)) refuse(output / name, "a file of something else", "its own");
+    }
+    const fs::path submission = output / config::kSubmissionFolderName;
+    if (fs::is_directory(submission, error) && !fs::is_empty(submission, error)) {
+      refuse(submission, "a folder of something else", "its own");
+    }
   }
   std::vector<std::string> folders = {config::kSubmissionFolderName, "baseline"};
   for (const PreparedTask& prepared : tasks) folders.push_back(prepared.task.name);
@@ -84,15 +107,24 @@ void check_start(const Json& noted, const Grid& grid) {
   const fs::path& output = grid.options.output;
   const std::string file = (output / config::kFinetuneName).string();
   if (format::json_string(noted, "fingerprint", file) == grid.start.fingerprint) return;
-  throw UsageError(fmt::format("{} holds runs that started from {}, not from {}", output.string(),
-                               format::json_string(noted, "from", file), from_text(grid)),
-                   kOther);
+  const std::string before = format::json_string(noted, "from", file);
+  const std::string now = from_text(grid);
+  const std::string difference =
+      before != now ? fmt::format("started from {}, not from {}", before, now)
+      : now == kNone
+          ? fmt::format("have another tokenizer than this one ({}, {})",
+                        counted(grid.start.tokenizer.vocab_size(), "piece"),
+                        grid.start.tokenizer.hash())
+          : fmt::format("started from {} as it was then; it is another checkpoint now", now);
+  throw UsageError(fmt::format("{} holds runs that {}", output.string(), difference), kOther);
 }
 
 void check_rows(const Json& noted, const fs::path& output, const PreparedTask& prepared) {
   const auto check = [&](const char* part, const std::string& fingerprint,
                          const std::string& file) {
-    if (noted.value(part, fingerprint) == fingerprint) return;
+    const bool is_noted = noted.contains(part);
+    const std::string name = (output / config::kFinetuneName).string();
+    if (!is_noted || format::json_string(noted, part, name) == fingerprint) return;
     throw UsageError(
         fmt::format("{}: its runs had other {} rows than are in {} now",
                     (output / prepared.task.name).string(), part, file),
@@ -114,7 +146,8 @@ void check_output(const Grid& grid, std::int64_t num_ranks) {
   const Json noted = noted_in(output);
   if (!noted.empty()) check_start(noted, grid);
   for (const PreparedTask& prepared : grid.tasks) {
-    if (!fs::exists(output / prepared.task.name)) continue;
+    std::error_code ignored;
+    if (!fs::exists(output / prepared.task.name, ignored)) continue;
     check_rows(rows_of(noted, prepared.task.name), output, prepared);
     for (const config::Config& run : possible_runs(grid, prepared)) {
       check_seed_folder(run, num_ranks);
@@ -125,13 +158,13 @@ void check_output(const Grid& grid, std::int64_t num_ranks) {
 void claim_output(const Grid& grid) {
   const fs::path& output = grid.options.output;
   std::error_code error;
-  fs::create_directories(output, error);
+  fs::create_directories(follow_links(output), error);
   if (error) {
     throw StorageError(
         fmt::format("cannot make the folder {}: {}", output.string(), error.message()));
   }
   const Json before = noted_in(output);
-  Json rows = before.value("rows", Json::object());
+  Json rows = before.contains("rows") ? before["rows"] : Json::object();
   if (!rows.is_object()) rows = Json::object();
   for (const PreparedTask& prepared : grid.tasks) {
     rows[prepared.task.name] = {{kTrain, prepared.data.train_fingerprint},

@@ -4,7 +4,8 @@
 #include <vector>
 
 #include "glue/classification_task.h"
-#include "glue/custom.h"
+#include "glue/files/custom.h"
+#include "glue/files/table_text.h"
 #include "glue/fine_tuned.h"
 #include "switchyard/config/finetune_folder.h"
 #include "switchyard/config/folders.h"
@@ -42,14 +43,15 @@ std::string finished_task(const fs::path& run) {
   return format::json_string(json, "task", name);
 }
 
-// The task's columns of text, and `index` where the header has it.
+// The task's columns of text, and that of its test file's index where the header has it.
 File columns_of(const Task& task, std::string_view text) {
   File file{.name = {}, .suffix = {}, .submission = {}, .columns = task.train.columns};
   file.columns.label.clear();
   std::string header = "\t";
   header += text.substr(0, text.find_first_of("\r\n"));
   header += "\t";
-  if (header.find("\tindex\t") != std::string::npos) file.columns.index = "index";
+  const std::string& index = task.test.front().columns.index;
+  if (header.find("\t" + index + "\t") != std::string::npos) file.columns.index = index;
   return file;
 }
 
@@ -61,7 +63,7 @@ std::string predict_file(const PredictOptions& options) {
   const Task task =
       task_name == kCustom ? custom_task(config.finetune) : *parse_tasks(task_name).front();
   const std::string name = options.input == "-" ? data::kStandardInput : options.input;
-  const std::string text = data::read_text(options.input, "switchyard predict ... --input -").text;
+  const std::string text = read_table(options.input, "switchyard predict ... --input -");
   const RowSet set = task.name == kCustom
                          ? parse_custom_rows(text, name, task, config.finetune, Part::test)
                          : parse_rows(text, name, task, columns_of(task, text), Part::test);
@@ -75,7 +77,9 @@ std::string predict_file(const PredictOptions& options) {
       task, set.rows, tokenizer, {.max_length = max_length, .causal = config.model.is_causal()});
   const FineTuned model = load_fine_tuned(config, task, best_checkpoint(options.run));
   const Predictions predicted =
-      predict(*model.classifier, task, encoded, max_length, {.step = model.step}).value();
+      predict(*model.classifier, task, encoded, max_length,
+              {.step = model.step, .micro_batch_size = config.train.micro_batch_size})
+          .value();
   return submission_text(task, set.rows, predicted.value);
 }
 

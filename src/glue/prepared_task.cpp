@@ -4,9 +4,9 @@
 #include <system_error>
 #include <utility>
 
-#include "glue/custom.h"
+#include "glue/files/custom.h"
+#include "glue/files/table_text.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
 #include "switchyard/data/sample_source.h"
@@ -78,7 +78,8 @@ PreparedTask encode(const Task& task, Files files, const Start& start) {
 }
 
 RowSet read_custom(const fs::path& file, const Task& task, const Start& start, Part part) {
-  RowSet set = parse_custom_rows(read_file(file), file.string(), task, start.config.finetune, part);
+  RowSet set = parse_custom_rows(read_table(file.string(), "cat > FIXED"), file.string(), task,
+                                 start.config.finetune, part);
   set.file = file;
   return set;
 }
@@ -116,7 +117,7 @@ PreparedTask prepare_custom_task(const fs::path& folder, Start& start, bool subm
   const fs::path train = required_file(folder, "train");
   const fs::path dev = required_file(folder, "dev");
   if (!config.regression && config.labels.empty()) {
-    config.labels = labels_in(read_file(train), train.string(), config);
+    config.labels = labels_in(read_table(train.string(), "cat > FIXED"), train.string(), config);
     log::info("classes of {}: {}", train.string(), printable(config.labels));
   }
   const Task task = custom_task(config);

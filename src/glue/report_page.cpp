@@ -126,7 +126,10 @@ std::string experts(const std::vector<TaskResult>& results) {
     if (medians[i].empty()) continue;
     map.rows.push_back(results[i].task.folder);
     std::vector<double> cells;
-    for (const std::int64_t layer : layers) cells.push_back(medians[i].at(layer) / mean[layer]);
+    for (const std::int64_t layer : layers) {
+      const auto found = medians[i].find(layer);  // a damaged file may lack one
+      cells.push_back(found == medians[i].end() ? std::nan("") : found->second / mean[layer]);
+    }
     map.cells.push_back(std::move(cells));
   }
   return telemetry::draw(map);

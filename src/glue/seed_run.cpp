@@ -135,7 +135,7 @@ Trained train(const SeedRun& run, const config::Config& config) {
   if (goes_on && ranks.leads()) check_same_settings(config, run.world.size());
   const std::unique_ptr<model::Classifier> classifier = make_classifier(config, run.prepared.task);
   if (run.start.checkpoint) {
-    load_trunk(*classifier, *run.start.checkpoint, run.start.same_routers);
+    load_trunk(*classifier, config.model, *run.start.checkpoint);
   }
   ClassificationTask task(config, *classifier, run.prepared.task, run.prepared.data);
   std::optional<train::ResumePoint> point;
@@ -151,7 +151,8 @@ Trained train(const SeedRun& run, const config::Config& config) {
       if (ranks.leads()) report.emplace(folder, loop);
       (void)loop.run();
     }
-    loop.side_work().check_last();
+    run.side_work.attempt(fmt::format("what {} writes at its end", config.run.dir), loop.step(),
+                          [&loop] { loop.side_work().check_last(); });
   } catch (const NonFiniteError& error) {  // all ranks meet it
     log::warning("{}: {}", config.run.dir, error.what());
     trained.diverged = true;
@@ -196,15 +197,18 @@ void evaluate_best(const SeedRun& run, const config::Config& config, SeedResult&
   for (std::size_t i = 0; i < task.dev.size(); ++i) {
     const Predictions predicted =
         predict(*best.classifier, task, prepared.data.dev[i], config.finetune.max_length,
-                {.step = best.step, .ranks = ranks.share()})
+                {.step = best.step,
+                 .micro_batch_size = config.train.micro_batch_size,
+                 .ranks = ranks.share()})
             .value();
     const std::vector<Row>& rows = prepared.dev_rows[i].rows;
     result.dev.push_back(judge(predicted, task, task.dev[i], rows));
+    const fs::path file = fs::path(config.run.dir) /
+                          fmt::format("{}{}.tsv", config::kPredictionsPrefix, task.dev[i].suffix);
     if (ranks.leads()) {
-      write_file_atomically(
-          fs::path(config.run.dir) /
-              fmt::format("{}{}.tsv", config::kPredictionsPrefix, task.dev[i].suffix),
-          predictions_text(rows, predicted.value));
+      run.side_work.attempt("writing " + file.string(), best.step, [&] {
+        write_file_atomically(file, predictions_text(rows, predicted.value));
+      });
     }
     if (i > 0) continue;
     result.experts_per_token = predicted.experts_per_token();

@@ -11,6 +11,7 @@
 #include "switchyard/config/config.h"
 #include "switchyard/glue/results.h"
 #include "switchyard/train/stop_signal.h"
+#include "train/run/side_work.h"
 
 namespace switchyard::glue {
 
@@ -19,6 +20,7 @@ struct SeedRun {
   const PreparedTask& prepared;
   comm::Communicator& world;
   const train::StopSignal& stop;
+  train::SideWork& side_work;  // of the grid: what fails beside training costs no later run
 };
 
 // The start's settings with what follows from the rows; `folder` will hold the run, seed-N.

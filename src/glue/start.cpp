@@ -20,6 +20,7 @@
 #include "switchyard/core/text.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
+#include "switchyard/train/router_meaning.h"
 
 namespace switchyard::glue {
 namespace fs = std::filesystem;
@@ -41,6 +42,7 @@ constexpr std::array<std::pair<const char*, const char*>, 19> kDefaults = {{
 
 constexpr const char* kMicroBatch = "train.micro_batch_size";
 constexpr const char* kWarmup = "schedule.warmup_steps";
+constexpr const char* kDecay = "schedule.decay_steps";
 constexpr const char* kPooling = "finetune.pooling";
 
 struct Decided {
@@ -85,17 +87,22 @@ using Origins = std::map<std::string, std::string>;
 // What a file and the command line say, and finetune leaves as it is.
 struct Said {
   explicit Said(const FinetuneOptions& options)
-      : given(config::settings_in(options.overrides)), overrides(options.overrides) {
+      : given(config::settings_in(options.overrides)),
+        overrides(options.overrides),
+        file_pretrains(options.from.empty()) {
     if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
   }
 
+  // A file of --from none is one of pretraining: the lengths of its schedule are of that.
   [[nodiscard]] bool at_all(const std::string& key) const {
-    return in_file.contains(key) || given.contains(key);
+    if (given.contains(key)) return true;
+    return in_file.contains(key) && !(file_pretrains && (key == kWarmup || key == kDecay));
   }
 
   Origins in_file;
   Origins given;
   const std::vector<std::string>& overrides;
+  bool file_pretrains = false;
 };
 
 void refuse_decided(const Origins& settings) {
@@ -170,12 +177,17 @@ data::Tokenizer tokenizer_of(const std::string& name) {
 }
 
 // A warm-up of the routers was for the first steps of pretraining.
-void end_router_warmup(const config::Config& before, const Said& said,
+void end_router_warmup(const config::MoeConfig& before, const Said& said,
                        std::vector<std::string>& overrides) {
-  constexpr const char* kKey = "model.moe.router.p_warmup";
-  if (!config::find_field(kKey)->known_to(before.model.moe.router.type)) return;
-  if (!said.at_all(kKey) && !said.at_all("model.moe.router.type")) {
-    overrides.push_back(fmt::format("{}=none", kKey));
+  const auto end = [&](const std::string& prefix, const config::RouterConfig& router) {
+    const std::string key = prefix + ".p_warmup";
+    if (!config::find_field("model.moe.router.p_warmup")->known_to(router.type)) return;
+    if (!said.at_all(key) && !said.at_all(prefix + ".type")) overrides.push_back(key + "=none");
+  };
+  const std::string router = "model.moe.router";
+  end(router, before.router);
+  for (const auto& [layer, of_layer] : before.router_of_layer) {
+    end(fmt::format("{}.per_layer.{}", router, layer), of_layer);
   }
 }
 
@@ -191,24 +203,22 @@ Start from_checkpoint(const FinetuneOptions& options) {
   refuse_decided(said.given);
   refuse_decided(said.in_file);
   std::vector<std::string> overrides = with_defaults(before, before.data.sequence_length, said);
-  end_router_warmup(before, said, overrides);
+  end_router_warmup(before.model.moe, said, overrides);
   config::Config config = load(overrides).config;
   take_whole_batches(config, said);
   check_shape(before, config, checkpoint);
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   train::fill_vocab_size(config, tokenizer);
-  const bool same_routers = before.model.moe.router == config.model.moe.router &&
-                            before.model.moe.router_of_layer == config.model.moe.router_of_layer;
   std::string fingerprint = to_hex(xxh3(read_file(checkpoint.folder() / "manifest.json")));
   return {.config = std::move(config),
           .tokenizer = std::move(tokenizer),
           .checkpoint = std::move(checkpoint),
-          .fingerprint = std::move(fingerprint),
-          .same_routers = same_routers};
+          .fingerprint = std::move(fingerprint)};
 }
 
 Start from_scratch(const FinetuneOptions& options) {
   std::vector<std::string> given = {"train.steps=1000000000", "schedule.steps=0",
+                                    fmt::format("{}=0", kWarmup), fmt::format("{}=0", kDecay),
                                     fmt::format("{}=1", kMicroBatch)};
   given.insert(given.end(), options.overrides.begin(), options.overrides.end());
   const Said said(options);
@@ -239,8 +249,7 @@ Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   const Said said(options);
   start.has_own_micro_batch = said.at_all(kMicroBatch);
   start.has_own_pooling = said.at_all(kPooling);
-  // A file of --from none is one of pretraining, whose warm-up was for that.
-  start.has_own_warmup = options.from.empty() ? said.given.contains(kWarmup) : said.at_all(kWarmup);
+  start.has_own_warmup = said.at_all(kWarmup);
   // One micro-step on any number of ranks, on which the load-balance loss depends.
   if (!start.has_own_micro_batch && start.config.train.micro_batch_size % num_ranks == 0) {
     start.config.train.micro_batch_size /= num_ranks;
@@ -272,8 +281,8 @@ std::vector<std::string> settings_of(const Start& start) {
   return settings;
 }
 
-void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoint,
-                bool same_routers) {
+void load_trunk(model::Model& classifier, const config::ModelConfig& config,
+                const checkpoint::Checkpoint& checkpoint) {
   const auto belongs_to_a_head = [](const std::string& name) {
     return name.starts_with("classifier.") || name.starts_with("lm_head.");
   };
@@ -289,7 +298,10 @@ void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoi
                     *found, names == &unmatched.missing ? "missing" : "not a part of it"),
         "sizes and experts are the checkpoint's; leave model.* out");
   }
-  if (same_routers) train::load_router_state(classifier, checkpoint.router_state());
+  const config::Config before = train::config_of(checkpoint);
+  (void)train::take_over_router_state(classifier, checkpoint.router_state(),
+                                      train::routers_that_mean_the_same(before.model, config),
+                                      /*step=*/0);
 }
 
 }  // namespace switchyard::glue

@@ -19,7 +19,6 @@ struct Start {
   data::Tokenizer tokenizer;
   std::optional<checkpoint::Checkpoint> checkpoint;  // none: from scratch
   std::string fingerprint;                           // of the checkpoint, or of the tokenizer
-  bool same_routers = true;                          // as in the checkpoint
   bool has_own_warmup = false;                       // schedule.warmup_steps was given
   bool has_own_micro_batch = false;                  // train.micro_batch_size was given
   bool has_own_pooling = false;                      // finetune.pooling was given
@@ -34,9 +33,10 @@ struct Start {
 // model, the rows or the ranks. Another model that is given these is trained in the same way.
 [[nodiscard]] std::vector<std::string> settings_of(const Start& start);
 
-// Fills the trunk from a checkpoint, whose head is left out. Throws DataError when
-// the checkpoint lacks a part of the trunk.
-void load_trunk(model::Model& classifier, const checkpoint::Checkpoint& checkpoint,
-                bool same_routers);
+// Fills the trunk, which `config` made, from a checkpoint, whose head is left out; routers take
+// over the state that means for them what it meant. Throws DataError when the checkpoint lacks a
+// part of the trunk.
+void load_trunk(model::Model& classifier, const config::ModelConfig& config,
+                const checkpoint::Checkpoint& checkpoint);
 
 }  // namespace switchyard::glue

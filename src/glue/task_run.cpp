@@ -85,16 +85,20 @@ void write_submission(const SeedRun& run, const config::Config& config, const fs
   train::RunRanks ranks(run.world);
   const FineTuned best = load_best_of_leader(run, config);
   const fs::path folder = output / kSubmission;
-  if (ranks.leads()) fs::create_directories(folder);
   for (const PreparedTask::Test& test : prepared.test) {
     const Predictions predicted =
         predict(*best.classifier, prepared.task, test.encoded, config.finetune.max_length,
-                {.step = best.step, .ranks = ranks.share()})
+                {.step = best.step,
+                 .micro_batch_size = config.train.micro_batch_size,
+                 .ranks = ranks.share()})
             .value();
     if (!ranks.leads()) continue;
-    write_file_atomically(folder / test.file.submission,
-                          submission_text(prepared.task, test.rows.rows, predicted.value));
-    log::info("wrote {}", (folder / test.file.submission).string());
+    const std::string file = (folder / test.file.submission).string();
+    const bool is_written = run.side_work.attempt("writing " + file, best.step, [&] {
+      fs::create_directories(folder);
+      write_file_atomically(file, submission_text(prepared.task, test.rows.rows, predicted.value));
+    });
+    if (is_written) log::info("wrote {}", file);
   }
 }
 

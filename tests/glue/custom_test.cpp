@@ -1,5 +1,5 @@
 // Tasks of the user's own.
-#include "glue/custom.h"
+#include "glue/files/custom.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -84,6 +84,29 @@ TEST(Custom, OfTwoClassesTheSecondHasAnF1AndNumbersHaveCorrelations) {
             -12.5);
 }
 
+TEST(Custom, TheSettingThatDecidesIsNamed) {
+  config::FinetuneConfig config = columns();
+  config.pair_column = "answer";
+  config.labels = "no,yes";
+  const Task task = custom_task(config);
+  const auto hint_of = [&](const std::string& text, const std::string& name) {
+    try {
+      (void)parse_custom_rows(text, name, task, config, Part::dev);
+    } catch (const DataError& error) {
+      return error.hint();
+    }
+    return std::string("nothing");
+  };
+  EXPECT_THAT(hint_of("text\tanswer\tlabel\n", "t.tsv"), HasSubstr("finetune.text_column"));
+  EXPECT_THAT(hint_of("note\tother\tlabel\n", "t.tsv"), HasSubstr("finetune.pair_column"));
+  EXPECT_THAT(hint_of("note\tanswer\tclass\n", "t.tsv"), HasSubstr("finetune.label_column"));
+  EXPECT_THAT(hint_of("{\"text\": \"a\"}\n", "t.jsonl"), HasSubstr("finetune.text_column"));
+  EXPECT_THAT(hint_of("{\"note\": \"a\", \"answer\": \"b\"}\n", "t.jsonl"),
+              HasSubstr("finetune.label_column"));
+  EXPECT_THAT(hint_of("note\tanswer\tlabel\na\tb\tperhaps\n", "t.tsv"),
+              HasSubstr("finetune.labels"));
+}
+
 TEST(Custom, WhatIsWrongIsNamedByFileAndLine) {
   config::FinetuneConfig config = columns();
   config.labels = "no,yes";
@@ -109,6 +132,14 @@ TEST(Custom, WhatIsWrongIsNamedByFileAndLine) {
               ThrowsMessage<DataError>(HasSubstr("every row has the label 'no'")));
   EXPECT_THAT([&] { (void)labels_in("note\tlabel\na\tno,yes\nb\tno\n", "t.tsv", config); },
               ThrowsMessage<DataError>(HasSubstr("t.tsv:2: the label 'no,yes' has a comma")));
+  EXPECT_THAT([&] { (void)labels_in("note\tlabel\na\tno\x1B[31m\nb\tno\n", "t.tsv", config); },
+              ThrowsMessage<DataError>(HasSubstr("t.tsv:2: the label 'no")));
+  EXPECT_THAT(
+      [&] {
+        (void)parse_custom_rows("{\"note\": \"a\"}\n{\"note\": \"b\", \"index\": \"1\\t2\"}\n",
+                                "t.jsonl", task, config, Part::test);
+      },
+      ThrowsMessage<DataError>(HasSubstr("t.jsonl:2: the index '1")));
   config.labels = "no";
   EXPECT_THROW((void)custom_task(config), UsageError);
   config.labels = "no,no";

@@ -68,7 +68,8 @@ class Finetune : public ::testing::Test {
     std::ofstream(folder_ / name) << text;
   }
 
-  void pretrain(const std::string& type = "encoder") const {
+  // Of three steps, into folder_ / "run".
+  [[nodiscard]] config::Config pretraining(const std::string& type = "encoder") const {
     config::Config config = testing::tiny_config();
     config.model.type = type;
     config.model.vocab_size = 0;
@@ -77,7 +78,11 @@ class Finetune : public ::testing::Test {
     config.train.steps = 3;
     config.schedule.steps = 3;
     config.schedule.warmup_steps = 0;
-    (void)train::pretrain(config);
+    return config;
+  }
+
+  void pretrain(const std::string& type = "encoder") const {
+    (void)train::pretrain(pretraining(type));
   }
 
   template <typename Kind>

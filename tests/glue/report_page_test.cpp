@@ -47,6 +47,12 @@ TEST(GlueReport, PutsSeedsBesideWhatTheyAreComparedWith) {
   EXPECT_THAT(page, Not(HasSubstr("http")));
 }
 
+TEST(GlueReport, ALayerThatADamagedFileLacksIsLeftEmpty) {
+  std::vector<TaskResult> results = two_tasks();
+  results[1].seeds[0].experts_per_token_of_layer = {{3, 2.0}};
+  EXPECT_THAT(report_page("grid", results), HasSubstr("Experts per token by task and layer"));
+}
+
 TEST(GlueReport, EscapesNamesAndSaysWhatDiverged) {
   std::vector<TaskResult> results = two_tasks();
   results[0].seeds[0].diverged = true;

@@ -176,7 +176,7 @@ TEST(Rows, AFolderInTheWrongPlaceIsRefusedWithWhatItSeemsToBe) {
   };
   EXPECT_EQ(problem(folder / ".", "sst2"), "nothing");
   EXPECT_THAT(problem(folder / "SST-2", "sst2"),
-              HasSubstr("--data takes the folder that holds SST-2"));
+              HasSubstr("is the folder of one task: --data takes the one above it"));
   EXPECT_THAT(problem(folder / ".", "rte"),
               ::testing::AllOf(HasSubstr("RTE/train.tsv"), HasSubstr("holds SST-2")));
   EXPECT_THAT(problem(folder / "nowhere", "rte"), HasSubstr("docs/glue.md"));

@@ -5,15 +5,19 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "switchyard/comm/self.h"
+#include "switchyard/comm/threads.h"
+#include "switchyard/config/routers/attention_importance.h"
 #include "switchyard/core/error.h"
 #include "switchyard/model/encoder.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/pretrain.h"
 #include "switchyard/train/trainer.h"
+#include "train/run/run_ranks.h"
 #include "train/tasks/masked_language_task.h"
 #include "train/tiny_run_folder.h"
 
@@ -182,6 +186,57 @@ TEST_F(MaskedPretrain, IsEvaluatedOnMasksThatDoNotDependOnTheRun) {
   config_.run.dir = (tiny_.folder / "other").string();
   config_.train.steps = 1;
   EXPECT_EQ(pretrain(config_).evaluation->loss, one);
+}
+
+// Seven passes of one window: by two ranks and by three, the last round is not everybody's turn.
+TEST_F(MaskedPretrain, IsEvaluatedByRanksToTheSameBitsAsByOne) {
+  config_.train.micro_batch_size = 1;
+  config_.train.evaluate_tokens = 7 * config_.data.sequence_length;
+  config_.model.init_std = 0.5;  // tokens get different numbers of experts before any training
+  config_.model.moe.router = config::RouterConfig(config::AttentionImportanceOptions{});
+  std::optional<telemetry::EvaluationRecord> alone;
+  for (const std::int64_t num_ranks : {1, 2, 3}) {
+    comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+      SCOPED_TRACE(fmt::format("rank {} of {}", world.rank(), num_ranks));
+      const Build parts = build(config_);
+      RunRanks ranks(world);
+      MaskedLanguageTask task(parts.config, *parts.encoder, parts.training, &*parts.validation);
+      const auto record = task.evaluate({.step = 0, .ranks = ranks.share()});
+      ASSERT_TRUE(record.has_value());
+      if (num_ranks == 1) alone = record;
+      EXPECT_EQ(record->loss, alone->loss);
+      EXPECT_EQ(record->tokens, alone->tokens);
+      EXPECT_EQ(record->experts_per_token, alone->experts_per_token);
+    });
+  }
+  EXPECT_EQ(alone->tokens, 7 * 2) << "15 % of 14 tokens a window";
+  EXPECT_GT(alone->loss, 0.0);
+}
+
+TEST_F(MaskedPretrain, OnTwoRanksEndsWithTheEvaluationOfOne) {
+  config_.train.precision = "fp64";
+  config_.train.steps = 4;
+  config_.train.evaluate_tokens = 7 * config_.data.sequence_length;
+  config_.model.dropout = 0.1;
+  config_.model.moe.router = config::RouterConfig(config::AttentionImportanceOptions{});
+  std::optional<telemetry::EvaluationRecord> alone;
+  for (const std::int64_t num_ranks : {1, 2}) {
+    config_.run.dir = (tiny_.folder / fmt::format("on-{}", num_ranks)).string();
+    config_.train.micro_batch_size = 4 / num_ranks;  // load balance is of all ranks' together
+    std::vector<RunResult> results(static_cast<std::size_t>(num_ranks));
+    comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+      results[static_cast<std::size_t>(world.rank())] = pretrain(config_, world);
+    });
+    for (const RunResult& result : results) {
+      ASSERT_TRUE(result.evaluation.has_value());
+      EXPECT_EQ(result.evaluation->loss, results[0].evaluation->loss) << "the same bits on all";
+    }
+    if (num_ranks == 1) alone = results[0].evaluation;
+    const telemetry::EvaluationRecord& record = *results[0].evaluation;
+    EXPECT_NEAR(record.loss, alone->loss, 1e-10 * alone->loss);
+    EXPECT_EQ(record.tokens, alone->tokens);
+    EXPECT_EQ(record.experts_per_token, alone->experts_per_token);
+  }
 }
 
 TEST_F(MaskedPretrain, GivesWholeWordsWhenAsked) {

@@ -46,7 +46,7 @@ struct Task {
   std::optional<HeaderlessColumns> headerless;  // of train and dev files
   File train;
   std::vector<File> dev;   // the first is judged
-  std::vector<File> test;  // those that are there are predicted for a submission
+  std::vector<File> test;  // predicted for a submission; those beside the folder may be missing
 
   [[nodiscard]] bool is_regression() const { return labels.empty(); }
   [[nodiscard]] bool has_pairs() const { return !train.columns.text_b.empty(); }

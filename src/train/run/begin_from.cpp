@@ -14,7 +14,7 @@
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
 #include "switchyard/train/read_by_ranks.h"
-#include "train/run/router_meaning.h"
+#include "switchyard/train/router_meaning.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
@@ -49,10 +49,8 @@ void load(const checkpoint::Checkpoint& saved, const config::Config& before,
     throw DataError(fmt::format("run.from: {}", error.what()),
                     "sizes and experts have to be those of its config.resolved.yaml");
   }
-  const auto keeps = [&](std::int64_t layer) {
-    return means_the_same(before.model.router_at(layer), config.model.router_at(layer));
-  };
-  (void)take_over_router_state(model, saved.router_state(), keeps, /*step=*/0);
+  (void)take_over_router_state(model, saved.router_state(),
+                               routers_that_mean_the_same(before.model, config.model), /*step=*/0);
 }
 
 std::string hash_of(const fs::path& folder) {

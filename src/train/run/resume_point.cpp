@@ -16,8 +16,8 @@
 #include "switchyard/telemetry/read_metrics.h"
 #include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
+#include "switchyard/train/router_meaning.h"
 #include "train/run/environment.h"
-#include "train/run/router_meaning.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
@@ -238,10 +238,14 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config, const
   const std::int64_t step = point.checkpoint.has_value() ? point.checkpoint->step() : 0;
   const std::int64_t later =
       std::max<std::int64_t>(0, last_step_made(folder.metrics_file(), point) - step);
-  const std::string lost =
-      later == 0 ? std::string()
-                 : fmt::format("; {} {} not saved and {} made again", counted(later, "later step"),
-                               later == 1 ? "was" : "were", later == 1 ? "is" : "are");
+  const bool some_saved = !point.rolled_back.empty() || !point.damaged.empty();
+  const std::string lost = later == 0
+                               ? std::string()
+                               : fmt::format("; {}{} {} made again", counted(later, "later step"),
+                                             some_saved   ? ""
+                                             : later == 1 ? " was not saved and"
+                                                          : " were not saved and",
+                                             later == 1 ? "is" : "are");
   if (point.checkpoint.has_value()) {
     log::info("resuming {} at step {} of {}{}{}", folder.path().string(), step, config.train.steps,
               lost, point.same_data ? "; data position verified" : "");
@@ -261,11 +265,9 @@ void restore_training(const ResumePoint& point, const config::ModelConfig& confi
   if (point.same_routers) {
     load_router_state(model, saved.router_state());
   } else {
-    const auto keeps = [&](std::int64_t layer) {
-      return means_the_same(point.model_before.router_at(layer), config.router_at(layer));
-    };
-    const std::int64_t num_kept =
-        take_over_router_state(model, saved.router_state(), keeps, saved.step());
+    const std::int64_t num_kept = take_over_router_state(
+        model, saved.router_state(), routers_that_mean_the_same(point.model_before, config),
+        saved.step());
     log::info("the routers were changed: {}",
               num_kept == 0 ? "their state starts afresh"
                             : "state that means what it meant is kept, the rest starts afresh");

@@ -116,8 +116,7 @@ MaskedLanguageTask::MaskedLanguageTask(const config::Config& config, model::Enco
       training_(training),
       validation_(validation),
       objective_(encoder, data_of(training, config.run.seed)),
-      flops_(model::count_training_flops(config.model, config.data.sequence_length,
-                                         config.data.mask_rate)) {}
+      flops_(model::pretraining_flops(config)) {}
 
 MaskedData MaskedLanguageTask::data_of(const data::SampleSource& source, std::uint64_t seed) const {
   return {.window = [&source](std::int64_t idx) { return source.get(idx); },

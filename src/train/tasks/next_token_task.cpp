@@ -44,7 +44,7 @@ NextTokenTask::NextTokenTask(const config::Config& config, model::Decoder& decod
       objective_(decoder, {.window = [&training](std::int64_t idx) { return training.get(idx); },
                            .separator = training.tokenizer().separator_id(),
                            .attend_across_documents = config.data.attend_across_documents}),
-      flops_(model::count_training_flops(config.model, config.data.sequence_length)) {}
+      flops_(model::pretraining_flops(config)) {}
 
 inference::ValidationOptions NextTokenTask::validation_options(
     const EvaluationOptions& options) const {

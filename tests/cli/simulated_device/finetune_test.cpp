@@ -1,4 +1,5 @@
-// Fine-tuning on a simulated GPU, alone and as two ranks with one each, has the CPU's figures.
+// Pretraining an encoder and fine-tuning on a simulated GPU, alone and as two ranks with one each,
+// has the CPU's figures.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -51,6 +52,28 @@ class FinetuneOnSimulatedDevice : public ::testing::Test {
            "optim.learning_rate=1e-3 model.dropout=0.1 'train={device: " + device + "}'";
   }
 
+  // An encoder of `name`, evaluated once, at its end.
+  [[nodiscard]] static std::string pretrain(const std::string& name, const std::string& device) {
+    return "pretrain encoder.yaml data.path=data data.sequence_length=32 run.dir=" + name +
+           " model.moe.router.type=attention_importance model.dropout=0.1 "
+           "optim.learning_rate=1e-3 train.steps=3 train.evaluate_tokens=256 train.device=" +
+           device;
+  }
+
+  [[nodiscard]] nlohmann::json evaluation(const std::string& name) const {
+    nlohmann::json found;
+    int num_found = 0;
+    std::ifstream metrics(folder_ / name / "metrics.jsonl");
+    for (std::string line; std::getline(metrics, line);) {
+      const auto record = nlohmann::json::parse(line);
+      if (record.value("event", "") != "evaluation") continue;
+      found = record;
+      ++num_found;
+    }
+    EXPECT_EQ(num_found, 1) << name;
+    return found;
+  }
+
   [[nodiscard]] nlohmann::json results(const std::string& output) const {
     return nlohmann::json::parse(read_file(folder_ / output / "sst2/seed-3/eval_results.json"));
   }
@@ -63,6 +86,37 @@ class FinetuneOnSimulatedDevice : public ::testing::Test {
 
   testing::TemporaryFolder folder_;
 };
+
+TEST_F(FinetuneOnSimulatedDevice, BeginsWithAnEncoderThatWasPretrainedThere) {
+  std::ofstream text(folder_ / "text.txt");
+  for (int i = 0; i < 600; ++i) {
+    text << "line " << i * i % 97 << (i % 3 == 0 ? " good\n" : " poor\n");
+  }
+  text.close();
+  const Answer prepared = run("prepare --input text.txt --tokenizer bytes --output data");
+  ASSERT_EQ(prepared.code, 0) << prepared.errors;
+  for (const char* device : {"cpu", "cuda"}) {
+    const Answer pretrained = run(pretrain(std::string("encoder-") + device, device));
+    ASSERT_EQ(pretrained.code, 0) << pretrained.errors;
+  }
+  const nlohmann::json cpu = evaluation("encoder-cpu");
+  const nlohmann::json gpu = evaluation("encoder-cuda");
+  const auto loss = cpu.at("loss").get<double>();
+  EXPECT_GT(loss, 0.0);
+  EXPECT_NEAR(gpu.at("loss").get<double>(), loss, 1e-4 * loss);
+  EXPECT_EQ(gpu.at("tokens"), cpu.at("tokens"));
+  EXPECT_NEAR(gpu.at("experts_per_token").get<double>(), cpu.at("experts_per_token").get<double>(),
+              1e-2);
+
+  for (const char* device : {"cpu", "cuda"}) {
+    const Answer finetuned =
+        run(std::string("finetune --task sst2 --data glue --from encoder-cuda --output ") + device +
+            " finetune.epochs=1 finetune.max_length=24 train.global_batch_size=8 " +
+            "optim.learning_rate=1e-3 train.device=" + device);
+    ASSERT_EQ(finetuned.code, 0) << finetuned.errors;
+  }
+  expect_the_figures_of("cuda", "cpu");
+}
 
 TEST_F(FinetuneOnSimulatedDevice, AloneOrInTwoItHasTheFiguresOfACpu) {
   const Answer cpu = run(finetune("cpu", "cpu"));

@@ -11,6 +11,7 @@ namespace switchyard::train {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST_F(Resume, AllowedChangesGoOn) {
   train_at_once("run");
@@ -122,6 +123,9 @@ TEST_F(Resume, FromAnEarlierStepSetsTheLaterOnesAsideAndEndsTheSame) {
   (void)resume(config_, {}, 7);
   EXPECT_TRUE(fs::exists(tiny_.folder / "run/checkpoints/step-000014.rolled-back"));
   EXPECT_TRUE(fs::exists(last_checkpoint("run").string() + ".rolled-back"));
+  const std::string log = read_file(tiny_.folder / "run/log.txt");
+  EXPECT_THAT(log, HasSubstr("; 13 later steps are made again"));
+  EXPECT_THAT(log, Not(HasSubstr("not saved")));
   expect_same_losses("whole", "run");
   expect_same_files("whole", "run");
   for (const char* pointer : {"LATEST", "BEST"}) {

@@ -1,4 +1,4 @@
-#include "glue/custom.h"
+#include "glue/files/custom.h"
 
 #include <algorithm>
 #include <functional>
@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "glue/files/table_text.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
 #include "switchyard/format/json.h"
@@ -21,6 +22,9 @@ using config::FinetuneConfig;
 constexpr std::size_t kMostLabels = 1000;
 constexpr std::size_t kMaxLineBytes = std::size_t{1} << 24;
 constexpr const char* kIndex = "index";
+constexpr const char* kTextColumn = "finetune.text_column";
+constexpr const char* kPairColumn = "finetune.pair_column";
+constexpr const char* kLabelColumn = "finetune.label_column";
 constexpr std::size_t kNowhere = std::string::npos;
 
 // A row as the file spells it.
@@ -33,18 +37,30 @@ struct Spelled {
 };
 using Take = std::function<void(Spelled row)>;
 
+// What `find` finds in a file; where it throws DataError, the setting that says where to look is
+// named.
+template <typename Find>
+auto named_by(const char* setting, const Find& find) {
+  try {
+    return find();
+  } catch (const DataError& error) {
+    throw DataError(error.what(), fmt::format("{} says which one is meant", setting));
+  }
+}
+
 void read_tsv(std::string_view text, const std::string& name, const FinetuneConfig& config,
               bool is_labelled, const Take& take) {
   format::TsvReader reader(text, name, format::TsvReader::Header::kFirstLine);
-  const auto place = [&reader](bool is_there, const std::string& column) {
-    return is_there ? reader.column(column) : kNowhere;
+  const auto place = [&reader](const std::string& column, const char* setting) {
+    return named_by(setting, [&] { return reader.column(column); });
   };
-  const std::size_t text_a = place(true, config.text_column);
-  const std::size_t text_b = place(!config.pair_column.empty(), config.pair_column);
-  const std::size_t label = place(is_labelled, config.label_column);
+  const std::size_t text_a = place(config.text_column, kTextColumn);
+  const std::size_t text_b =
+      config.pair_column.empty() ? kNowhere : place(config.pair_column, kPairColumn);
+  const std::size_t label = is_labelled ? place(config.label_column, kLabelColumn) : kNowhere;
   const auto& columns = reader.columns();
   const bool has_index = std::find(columns.begin(), columns.end(), kIndex) != columns.end();
-  const std::size_t index = place(has_index, kIndex);
+  const std::size_t index = has_index ? reader.column(kIndex) : kNowhere;
   while (const auto row = reader.next()) {
     const auto field = [&row](std::size_t i) {
       return i == kNowhere ? std::string() : std::string(row->field[i]);
@@ -73,17 +89,20 @@ void read_jsonl(std::string_view text, const std::string& name, const FinetuneCo
   while (const auto line = lines.next()) {
     const std::string place = fmt::format("{}:{}", name, line->number);
     const format::Json json = format::parse_json(line->text, place);
-    Spelled spelled{.text_a = format::json_string(json, config.text_column.c_str(), place),
+    const auto text_in = [&](const std::string& key, const char* setting) {
+      return named_by(setting, [&] { return format::json_string(json, key.c_str(), place); });
+    };
+    Spelled spelled{.text_a = text_in(config.text_column, kTextColumn),
                     .text_b = {},
                     .label = {},
                     .index = {},
                     .line = line->number};
-    if (!config.pair_column.empty()) {
-      spelled.text_b = format::json_string(json, config.pair_column.c_str(), place);
-    }
+    if (!config.pair_column.empty()) spelled.text_b = text_in(config.pair_column, kPairColumn);
     if (is_labelled) {
       const char* key = config.label_column.c_str();
-      spelled.label = spelling_of(format::json_member(json, key, place), key, place);
+      spelled.label = named_by(kLabelColumn, [&] {
+        return spelling_of(format::json_member(json, key, place), key, place);
+      });
     }
     if (json.contains(kIndex)) spelled.index = spelling_of(json[kIndex], kIndex, place);
     take(std::move(spelled));
@@ -165,10 +184,13 @@ RowSet parse_custom_rows(std::string_view text, const std::string& name, const T
             .label = is_labelled ? label_of(task, spelled.label, place) : 0.0,
             .index = {},
             .line = spelled.line};
-    row.index = is_labelled || !spelled.index ? fmt::format("{}", set.rows.size()) : *spelled.index;
+    row.index = is_labelled || !spelled.index ? fmt::format("{}", set.rows.size())
+                                              : checked_field(*spelled.index, kIndex, place);
     set.rows.push_back(std::move(row));
   });
-  if (set.rows.empty()) throw DataError(fmt::format("{}: no rows", name));
+  if (set.rows.empty()) {
+    throw DataError(fmt::format("{}: no rows", name), "is it the right file, and all of it?");
+  }
   return set;
 }
 
@@ -183,7 +205,7 @@ std::string labels_in(std::string_view text, const std::string& name,
           fmt::format("{}: the label '{}' has a comma", place, printable(spelled.label)),
           "names of classes have none; rename it");
     }
-    found.insert(spelled.label);
+    found.insert(checked_field(spelled.label, "label", place));
     if (found.size() <= kMostLabels) return;
     throw DataError(fmt::format("{}: more than {} different labels", place, kMostLabels),
                     "are they numbers? Then set finetune.regression=true");

@@ -8,8 +8,9 @@
 #include <span>
 #include <utility>
 
+#include "glue/files/custom.h"
+#include "glue/files/table_text.h"
 #include "switchyard/core/error.h"
-#include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/text.h"
 #include "switchyard/format/tsv.h"
@@ -53,8 +54,10 @@ Places places_of(const HeaderlessColumns& columns) {
 std::string hint_for(const fs::path& folder, const Task& task, const fs::path& file) {
   std::error_code ignored;
   if (fs::exists(folder / file.filename(), ignored)) {
-    return fmt::format("--data takes the folder that holds {}, not {} itself", task.folder,
-                       task.folder);
+    return fmt::format(
+        "'{}' is the folder of one task: --data takes the one above it, which "
+        "holds {}",
+        printable(folder.string()), task.folder);
   }
   std::vector<std::string> there;
   for (const Task& other : all_tasks()) {
@@ -98,15 +101,20 @@ double label_of(const Task& task, std::string_view text, const std::string& plac
     const auto score = parse_number(text);
     const auto& highest = task.highest_score;
     if (score && (!highest || (*score >= 0.0 && *score <= *highest))) return *score;
-    throw DataError(fmt::format("{}: the score is '{}', expected a number{}", place,
-                                printable(text),
-                                highest ? fmt::format(" from 0 to {:g}", *highest) : ""));
+    throw DataError(
+        fmt::format("{}: the score is '{}', expected a number{}", place, printable(text),
+                    highest ? fmt::format(" from 0 to {:g}", *highest) : ""),
+        highest ? fmt::format("is this a file of {}?", task.folder)
+                : "are they names of classes? Then leave finetune.regression out");
   }
   const auto found = parse_class(task, text);
   if (found) return *found;
   throw DataError(fmt::format("{}: unknown label '{}', expected {}", place, printable(text),
                               join(task.labels, " or ")),
-                  fmt::format("is this a file of {}?", task.folder));
+                  task.name == kCustom
+                      ? "finetune.labels says which there are; left out, it is those of the "
+                        "training rows"
+                      : fmt::format("is this a file of {}?", task.folder));
 }
 
 RowSet parse_rows(std::string_view text, const std::string& name, const Task& task,
@@ -136,8 +144,9 @@ RowSet parse_rows(std::string_view text, const std::string& name, const Task& ta
     Row row{.text_a = std::string(fields->field[places.text_a]),
             .text_b = places.text_b ? std::string(fields->field[*places.text_b]) : std::string(),
             .label = places.label ? label_of(task, fields->field[*places.label], place) : 0.0,
-            .index = places.index ? std::string(fields->field[*places.index])
-                                  : fmt::format("{}", set.rows.size()),
+            .index = places.index
+                         ? checked_field(std::string(fields->field[*places.index]), "index", place)
+                         : fmt::format("{}", set.rows.size()),
             .line = fields->number};
     set.rows.push_back(std::move(row));
   }
@@ -151,7 +160,9 @@ RowSet parse_rows(std::string_view text, const std::string& name, const Task& ta
                                 counted(set.num_broken, "row"), set.first_broken),
                     "rows are one line each, with tabs between fields and no quoting");
   }
-  if (set.rows.empty()) throw DataError(fmt::format("{}: no rows", name));
+  if (set.rows.empty()) {
+    throw DataError(fmt::format("{}: no rows", name), "is it the right file, and all of it?");
+  }
   return set;
 }
 
@@ -162,7 +173,8 @@ RowSet read_rows(const fs::path& folder, const Task& task, const File& file, Par
     throw UsageError(fmt::format("no file '{}'", printable(path.string())),
                      hint_for(folder, task, path));
   }
-  RowSet set = parse_rows(read_file(path), path.string(), task, file, part);
+  RowSet set =
+      parse_rows(read_table(path.string(), "cat > FIXED"), path.string(), task, file, part);
   set.file = path;
   return set;
 }
