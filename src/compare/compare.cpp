@@ -85,8 +85,7 @@ ComparedRun read_compared_run(const fs::path& run) {
 }
 
 Progress progress_of(const ComparedRun& run) {
-  const model::TrainingFlops flops =
-      model::count_training_flops(run.config.model, run.config.data.sequence_length);
+  const model::TrainingFlops flops = model::pretraining_flops(run.config);
   Progress progress;
   // From the origin, so that an evaluation before the first record has a place.
   std::vector<double> steps{0.0};

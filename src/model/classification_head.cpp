@@ -32,22 +32,27 @@ ClassificationHead::ClassificationHead(const config::ModelConfig& config, std::i
                           config.init_std, precision)),
       output_bias_(make_bias("classifier.out_proj.bias", num_outputs, precision)) {}
 
-// A product with a [B, T] matrix: sums in a fixed order on every device.
 at::Tensor ClassificationHead::pool(const at::Tensor& hidden_TH, const Batch& batch) const {
   const auto num_sequences = static_cast<std::int64_t>(batch.sequence_offset.size()) - 1;
+  const at::Tensor begin_B = batch.sequence_offset_B1.narrow(0, 0, num_sequences);
+  const at::Tensor end_B = batch.sequence_offset_B1.narrow(0, 1, num_sequences);
+  const bool is_padded = batch.valid_T.defined();
+  if (pooling_ == Pooling::first && !is_padded) return hidden_TH.index_select(0, begin_B);
+  if (pooling_ == Pooling::last && !is_padded) return hidden_TH.index_select(0, end_B.sub(1));
+  // Made where it is needed: a matrix from the host would make it wait for the device.
+  const at::Tensor token_T = at::arange(batch.num_tokens(), end_B.options());
+  at::Tensor is_part_BT =
+      token_T.ge(begin_B.unsqueeze(1)).logical_and(token_T.lt(end_B.unsqueeze(1)));
+  if (is_padded) is_part_BT = is_part_BT.logical_and(batch.valid_T);
   if (pooling_ == Pooling::first) {
-    return hidden_TH.index_select(0, batch.sequence_offset_B1.narrow(0, 0, num_sequences));
+    const at::Tensor not_it_BT = is_part_BT.logical_not().mul(batch.num_tokens());
+    return hidden_TH.index_select(0, not_it_BT.add(token_T).amin(1));
   }
   if (pooling_ == Pooling::last) {
-    return hidden_TH.index_select(0, batch.sequence_offset_B1.narrow(0, 1, num_sequences).sub(1));
+    return hidden_TH.index_select(0, is_part_BT.mul(token_T).amax(1));
   }
-  // Made where it is needed: a matrix from the host would make it wait for the device.
-  const at::Tensor token_T = at::arange(batch.num_tokens(), batch.sequence_offset_B1.options());
-  const at::Tensor begin_B1 = batch.sequence_offset_B1.narrow(0, 0, num_sequences).unsqueeze(1);
-  const at::Tensor end_B1 = batch.sequence_offset_B1.narrow(0, 1, num_sequences).unsqueeze(1);
-  at::Tensor share_BT = token_T.ge(begin_B1).logical_and(token_T.lt(end_B1));
-  share_BT = share_BT.to(output_.master.scalar_type());
-  if (batch.valid_T.defined()) share_BT = share_BT.mul(batch.valid_T);
+  // A product with a [B, T] matrix: sums in a fixed order on every device.
+  at::Tensor share_BT = is_part_BT.to(output_.master.scalar_type());
   share_BT = share_BT.div(share_BT.sum(1, /*keepdim=*/true));
   return at::matmul(share_BT, hidden_TH.to(share_BT.scalar_type())).to(hidden_TH.scalar_type());
 }

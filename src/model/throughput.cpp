@@ -18,4 +18,9 @@ TrainingFlops count_training_flops(const config::ModelConfig& model, std::int64_
           .per_expert = 6.0 * (counts.activated(1.0) - counts.activated(0.0))};
 }
 
+TrainingFlops pretraining_flops(const config::Config& config) {
+  return count_training_flops(config.model, config.data.sequence_length,
+                              config.model.is_causal() ? 1.0 : config.data.mask_rate);
+}
+
 }  // namespace switchyard::model

@@ -65,9 +65,7 @@ PlannedUse plan_use(const Plan& plan, const TrainingMemory& memory, ExpertsPerTo
   const config::TrainConfig& train = plan.config.train;
   PlannedUse use{.experts = std::move(experts)};
   use.used_parameters = plan.parameters.activated(use.experts.mean);
-  use.flops_per_token =
-      model::count_training_flops(plan.config.model, plan.config.data.sequence_length)
-          .per_token(use.experts.mean);
+  use.flops_per_token = model::pretraining_flops(plan.config).per_token(use.experts.mean);
   for (const bool recompute : {false, true}) {
     for (const Device device : {Device::cpu, Device::gpu}) {
       const MemorySetting setting{.micro_batch_size = train.micro_batch_size,
@@ -149,8 +147,7 @@ Plan make_plan(const config::Config& config, const PlanOptions& options) {
   plan.parameters = model::count_parameters(model);
   plan.state = memory.state();
   plan.experts_state = memory.experts_state();
-  plan.dense_flops_per_token =
-      model::count_training_flops(model, config.data.sequence_length).per_token(0.0);
+  plan.dense_flops_per_token = model::pretraining_flops(plan.config).per_token(0.0);
   plan.experts_on_cpu = memory.experts_on(Device::cpu);
   plan.experts_on_gpu = memory.experts_on(Device::gpu);
   const config::TrainConfig& train = plan.config.train;

@@ -95,6 +95,14 @@ TEST(Progress, FlopsAddUpAtTheExpertsPerTokenOfEachWindow) {
   EXPECT_EQ(progress.evaluation_flops, progress.flops);
 }
 
+TEST(Progress, AnEncodersHeadCountsForTheTokensThatItGuesses) {
+  ComparedRun run = run_of("a", 1, 4.0, 2.0);
+  run.config.model.type = "encoder";
+  run.config.data.mask_rate = 0.25;
+  const model::TrainingFlops flops = model::count_training_flops(run.config.model, 16, 0.25);
+  EXPECT_NEAR(progress_of(run).flops[0], 10'000 * flops.per_token(2.0), 1);
+}
+
 TEST(Progress, AnEvaluationBetweenRecordsLiesBetweenThem) {
   ComparedRun run = run_of("a", 2, 4.0, 2.0);
   run.metrics.evaluations = {{.step = 5, .loss = 3}, {.step = 15, .loss = 2}, {.step = 99}};

@@ -59,15 +59,20 @@ TEST(ClassificationHead, ReadsTheMeanOfASequenceItsFirstTokenOrItsLast) {
 }
 
 TEST(ClassificationHead, LeavesPaddingOut) {
-  const at::Tensor hidden_TH = testing::random_normal({6, 12}, 9);
-  Batch padded = make_batch({{1, 2, 3, 4}, {5, 6}});
-  padded.valid_T = at::full({6}, true, at::kBool);
-  padded.valid_T[3].fill_(false);
-  ClassificationHead head = make_head(Pooling::mean);
-  expect_close(head.logits(hidden_TH, padded).detach(),
-               at::stack({expected(head, hidden_TH.narrow(0, 0, 3).mean(0)),
-                          expected(head, hidden_TH.narrow(0, 4, 2).mean(0))}),
-               1e-12, 1e-12);
+  const at::Tensor hidden_TH = testing::random_normal({7, 12}, 9);
+  Batch padded = make_batch({{1, 2, 3, 4}, {5, 6, 7}});
+  padded.valid_T = at::full({7}, true, at::kBool);
+  padded.valid_T[3].fill_(false);  // behind the first sequence
+  padded.valid_T[4].fill_(false);  // before the second
+  const std::map<Pooling, std::vector<at::Tensor>> of_valid = {
+      {Pooling::mean, {hidden_TH.narrow(0, 0, 3).mean(0), hidden_TH.narrow(0, 5, 2).mean(0)}},
+      {Pooling::first, {hidden_TH[0], hidden_TH[5]}},
+      {Pooling::last, {hidden_TH[2], hidden_TH[6]}}};
+  for (const auto& [pooling, pooled] : of_valid) {
+    ClassificationHead head = make_head(pooling);
+    expect_close(head.logits(hidden_TH, padded).detach(),
+                 at::stack({expected(head, pooled[0]), expected(head, pooled[1])}), 1e-12, 1e-12);
+  }
 }
 
 TEST(ClassificationHead, GradientsMatchDifferences) {

@@ -153,6 +153,15 @@ TEST(Plan, CountsAsTheMeasuredUtilisationDoes) {
   EXPECT_FALSE(plan.windows_per_epoch.has_value());
 }
 
+TEST(Plan, AnEncodersHeadIsCountedForTheTokensThatItGuesses) {
+  config::Config config = huang();
+  config.model.type = "encoder";
+  config.data.mask_rate = 0.25;
+  const Plan plan = make_plan(config, {.experts_per_token = 2.0});
+  const double per_token = model::count_training_flops(config.model, 2048, 0.25).per_token(2.0);
+  EXPECT_EQ(plan.uses[0].flops_per_token, per_token);
+}
+
 TEST(Plan, ACopyForASaveBesideTrainingTakesTheHostsMemory) {
   config::Config config = huang();
   const Plan plain = make_plan(config, {.fits_bytes = 200e9});

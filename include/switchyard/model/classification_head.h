@@ -15,8 +15,8 @@ namespace switchyard::model {
 
 enum class Pooling {
   mean,   // of all valid tokens of the sequence
-  first,  // its first token
-  last,   // its last token, which in a decoder alone has seen all others
+  first,  // its first valid token
+  last,   // its last valid token, which in a decoder alone has seen all others
 };
 
 class ClassificationHead {

@@ -23,5 +23,7 @@ struct TrainingFlops {
 [[nodiscard]] TrainingFlops count_training_flops(const config::ModelConfig& model,
                                                  std::int64_t sequence_length,
                                                  double labels_per_token = 1.0);
+// Of pretraining as `config` says: an encoder's head sees the tokens that are to be guessed.
+[[nodiscard]] TrainingFlops pretraining_flops(const config::Config& config);
 
 }  // namespace switchyard::model
