@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "config/load_sources.h"
+#include "config/yaml/value.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -25,9 +26,8 @@ std::map<std::string, std::string> origins_of(const std::vector<Source>& sources
 Resolved load_for_pretrain(const ParsedArguments& arguments) {
   std::vector<std::string> overrides = arguments.overrides();
   if (arguments.has("--from")) {
-    overrides.push_back(
-        "run.from=" +
-        std::filesystem::absolute(arguments.text("--from")).lexically_normal().string());
+    const auto from = std::filesystem::absolute(arguments.text("--from")).lexically_normal();
+    overrides.push_back("run.from=" + text_to_yaml(from.string()));
   }
   return load(arguments.text("CONFIG.yaml"), overrides);
 }

@@ -52,12 +52,6 @@ bool is_finetune_result(const fs::path& file) {
          (name.starts_with(kPredictionsPrefix) && name.ends_with(".tsv") && is_file(file));
 }
 
-// `switchyard pretrain ... > runs/a/out.txt` is no reason to refuse runs/a.
-bool is_our_output(const fs::path& path) {
-  const std::optional<FileId> file = file_id(path);
-  return file && (file == file_id(STDOUT_FILENO) || file == file_id(STDERR_FILENO));
-}
-
 class FolderProblems {
  public:
   // `run`: of a run that goes on; empty for a new one.
@@ -147,6 +141,11 @@ bool holds_finetune(const fs::path& folder) {
 
 bool is_checkpoint(const fs::path& folder) {
   return is_file(folder / kCheckpointManifestName);
+}
+
+bool is_our_output(const fs::path& path) {
+  const std::optional<FileId> file = file_id(path);
+  return file && (file == file_id(STDOUT_FILENO) || file == file_id(STDERR_FILENO));
 }
 
 bool holds_run_with_checkpoint(const fs::path& folder) {

@@ -88,8 +88,9 @@ struct Place {
 // Names of descriptors are links as well, but what they lead to may have no name.
 Place place_of(const std::string& destination) {
   Place at{.path = destination};
+  if (destination == "-") at.descriptor = STDOUT_FILENO;
   std::error_code error;
-  for (int links = 0; links <= kMostLinks; ++links) {
+  for (int links = 0; !at.descriptor && links <= kMostLinks; ++links) {
     at.descriptor = descriptor_of(at.path);
     if (at.descriptor || !fs::is_symlink(fs::symlink_status(at.path, error))) break;
     at.path = next_of(at.path);
@@ -100,7 +101,7 @@ Place place_of(const std::string& destination) {
 }  // namespace
 
 bool is_standard_output(const std::string& destination) {
-  return destination == "-" || place_of(destination).descriptor == STDOUT_FILENO;
+  return place_of(destination).descriptor == STDOUT_FILENO;
 }
 
 fs::path follow_links(const fs::path& path) {
@@ -116,15 +117,16 @@ fs::path follow_links(const fs::path& path) {
 }
 
 Written write_output(const std::string& destination, std::string_view bytes) {
-  if (is_standard_output(destination)) {
-    write_stdout(std::string(bytes));
+  const Place place = place_of(destination);
+  if (place.descriptor) {
+    if (*place.descriptor == STDOUT_FILENO) {
+      write_stdout(std::string(bytes));
+    } else {
+      write_stream(*place.descriptor, destination, bytes);
+    }
     return Written::kStream;
   }
-  const auto [at, descriptor] = place_of(destination);
-  if (descriptor) {
-    write_stream(*descriptor, destination, bytes);
-    return Written::kStream;
-  }
+  const fs::path& at = place.path;
   std::error_code error;
   const fs::file_status status = fs::status(follow_links(at), error);
   if (status.type() == fs::file_type::not_found) {

@@ -60,7 +60,7 @@ struct Predictions {
 
 struct PassOptions {
   std::int64_t step = 0;  // training steps done
-  // Of a rank, in rows: so many of the longest rows at most are computed together.
+  // A pass has the rows of one micro-step of all ranks at most, counted by the longest.
   std::int64_t micro_batch_size = 1;
   // Each takes its part of the passes, and all get all predictions, bit for bit those of one rank.
   inference::RankShare ranks = {};

@@ -70,7 +70,8 @@ std::vector<TaskResult> run_grid(const Grid& grid, const Baseline& baseline, Com
     }
     results.push_back(std::move(result));
     if (!leads(world)) continue;
-    command.side_work.attempt("writing the table", std::ssize(results),
+    command.side_work.attempt("writing the tables of " + grid.options.output.string(),
+                              std::ssize(results),
                               [&] { write_results(grid.options.output, results); });
   }
   return results;
@@ -138,6 +139,7 @@ std::vector<TaskResult> finetune(const FinetuneOptions& given, comm::Communicato
   if (compared) baseline = run_baseline(*compared, command);
   compared.reset();  // its rows are many
   std::vector<TaskResult> results = run_grid(grid, baseline, command);
+  if (options.at_end) options.at_end(results);
   command.side_work.check_last();
   return results;
 }

@@ -1,9 +1,6 @@
 #include "glue/output_folder.h"
 
-#include <unistd.h>
-
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -65,12 +62,10 @@ void check_kind(const fs::path& output) {
   throw UsageError(fmt::format("--output: '{}' is {}", shown, what), "choose a folder of its own");
 }
 
-// Not where `finetune ... > out/log.txt` writes.
+// Neither where `finetune ... > out/log.txt` writes nor what `... | tee out/log.txt` begins.
 bool is_foreign(const fs::path& file) {
   std::error_code ignored;
-  if (!fs::exists(file, ignored)) return false;
-  const std::optional<FileId> id = file_id(file);
-  return !id || (id != file_id(STDOUT_FILENO) && id != file_id(STDERR_FILENO));
+  return fs::exists(file, ignored) && !fs::is_empty(file, ignored) && !config::is_our_output(file);
 }
 
 // What a grid writes beside its runs, at their end or before: met only then, it would cost them.

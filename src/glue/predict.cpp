@@ -62,7 +62,8 @@ std::string predict_file(const PredictOptions& options) {
   const config::Config config = config::load(options.run / config::kResolvedConfigName, {}).config;
   const Task task =
       task_name == kCustom ? custom_task(config.finetune) : *parse_tasks(task_name).front();
-  const std::string name = options.input == "-" ? data::kStandardInput : options.input;
+  const std::string name =
+      data::is_standard_input(options.input) ? data::kStandardInput : options.input;
   const std::string text = read_table(options.input, "switchyard predict ... --input -");
   const RowSet set = task.name == kCustom
                          ? parse_custom_rows(text, name, task, config.finetune, Part::test)

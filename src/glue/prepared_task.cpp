@@ -78,7 +78,7 @@ PreparedTask encode(const Task& task, Files files, const Start& start) {
 }
 
 RowSet read_custom(const fs::path& file, const Task& task, const Start& start, Part part) {
-  RowSet set = parse_custom_rows(read_table(file.string(), "cat > FIXED"), file.string(), task,
+  RowSet set = parse_custom_rows(read_table(file.string()), file.string(), task,
                                  start.config.finetune, part);
   set.file = file;
   return set;
@@ -117,7 +117,7 @@ PreparedTask prepare_custom_task(const fs::path& folder, Start& start, bool subm
   const fs::path train = required_file(folder, "train");
   const fs::path dev = required_file(folder, "dev");
   if (!config.regression && config.labels.empty()) {
-    config.labels = labels_in(read_table(train.string(), "cat > FIXED"), train.string(), config);
+    config.labels = labels_in(read_table(train.string()), train.string(), config);
     log::info("classes of {}: {}", train.string(), printable(config.labels));
   }
   const Task task = custom_task(config);

@@ -97,6 +97,7 @@ struct Trained {
   std::int64_t num_steps = 0;
   telemetry::RunTotals totals = {};
   bool diverged = false;
+  bool is_written = true;  // all that it has to say
 };
 
 // None where a part of the run was made by a version that did not count rows.
@@ -151,8 +152,9 @@ Trained train(const SeedRun& run, const config::Config& config) {
       if (ranks.leads()) report.emplace(folder, loop);
       (void)loop.run();
     }
-    run.side_work.attempt(fmt::format("what {} writes at its end", config.run.dir), loop.step(),
-                          [&loop] { loop.side_work().check_last(); });
+    trained.is_written =
+        run.side_work.attempt(fmt::format("what {} writes beside training", config.run.dir),
+                              loop.step(), [&loop] { loop.side_work().check_last(); });
   } catch (const NonFiniteError& error) {  // all ranks meet it
     log::warning("{}: {}", config.run.dir, error.what());
     trained.diverged = true;
@@ -187,8 +189,9 @@ FileResult judge(const Predictions& predicted, const Task& task, const File& fil
           .predicts_one_class = !task.is_regression() && says_one_thing};
 }
 
-// By all ranks, which have all predictions in the end; the leader writes them.
-void evaluate_best(const SeedRun& run, const config::Config& config, SeedResult& result) {
+// By all ranks, which have all predictions in the end; the leader writes them. Could it?
+bool evaluate_best(const SeedRun& run, const config::Config& config, SeedResult& result) {
+  bool is_written = true;
   const PreparedTask& prepared = run.prepared;
   const Task& task = prepared.task;
   train::RunRanks ranks(run.world);
@@ -206,7 +209,7 @@ void evaluate_best(const SeedRun& run, const config::Config& config, SeedResult&
     const fs::path file = fs::path(config.run.dir) /
                           fmt::format("{}{}.tsv", config::kPredictionsPrefix, task.dev[i].suffix);
     if (ranks.leads()) {
-      run.side_work.attempt("writing " + file.string(), best.step, [&] {
+      is_written &= run.side_work.attempt("writing " + file.string(), best.step, [&] {
         write_file_atomically(file, predictions_text(rows, predicted.value));
       });
     }
@@ -214,6 +217,7 @@ void evaluate_best(const SeedRun& run, const config::Config& config, SeedResult&
     result.experts_per_token = predicted.experts_per_token();
     result.experts_per_token_of_layer = predicted.experts_per_token_of_layer();
   }
+  return is_written;
 }
 
 void tell(const SeedResult& result, const Task& task) {
@@ -247,12 +251,14 @@ std::string judge_and_write(const SeedRun& run, const config::Config& config,
                     .dev = {},
                     .experts_per_token = {},
                     .experts_per_token_of_layer = {}};
-  if (!trained.diverged) evaluate_best(run, config, result);
+  const bool is_judged = trained.diverged || evaluate_best(run, config, result);
   std::string text = to_json(result);
   if (!train::RunRanks(run.world).leads()) return text;
+  tell(result, run.prepared.task);
+  // Without its results the same command takes the run up again, and writes what is missing.
+  if (!trained.is_written || !is_judged) return text;
   write_file_atomically(fs::path(config.run.dir) / config::kSeedResultsName, text);
   if (!trained.diverged) keep_only_best(config);
-  tell(result, run.prepared.task);
   return text;
 }
 

@@ -140,6 +140,9 @@ TEST(Custom, WhatIsWrongIsNamedByFileAndLine) {
                                 "t.jsonl", task, config, Part::test);
       },
       ThrowsMessage<DataError>(HasSubstr("t.jsonl:2: the index '1")));
+  config.labels = "a\tb,c";
+  EXPECT_THAT([&] { (void)custom_task(config); },
+              ThrowsMessage<DataError>(HasSubstr("finetune.labels: the class 'a")));
   config.labels = "no";
   EXPECT_THROW((void)custom_task(config), UsageError);
   config.labels = "no,no";

@@ -66,6 +66,24 @@ TEST_F(FinetuneOutput, AFileThatCannotBeWrittenEndsTheCommandAfterTheLastTaskOnl
   EXPECT_TRUE(fs::is_regular_file(folder_ / "out/submission/SST-2.tsv"));
 }
 
+TEST_F(FinetuneOutput, ASeedWithoutItsPredictionsIsTakenUpAgain) {
+  pretrain();
+  (void)finetune(options_);
+  const fs::path seed = folder_ / "out/sst2/seed-7";
+  fs::remove(seed / "eval_results.json");
+  fs::remove(seed / "predictions.tsv");
+  fs::create_directories(seed / "predictions.tsv/in the way");
+  std::size_t num_told = 0;
+  options_.at_end = [&](const std::vector<TaskResult>& results) { num_told = results.size(); };
+  EXPECT_THAT(problem<StorageError>(), HasSubstr("predictions.tsv"));
+  EXPECT_EQ(num_told, 1U) << "its figures are told all the same";
+  EXPECT_FALSE(fs::exists(seed / "eval_results.json"));
+  fs::remove_all(seed / "predictions.tsv");
+  (void)finetune(options_);
+  EXPECT_TRUE(fs::is_regular_file(seed / "predictions.tsv"));
+  EXPECT_TRUE(fs::exists(seed / "eval_results.json"));
+}
+
 TEST_F(FinetuneOutput, DamagedNotesAreNamed) {
   pretrain();
   (void)finetune(options_);

@@ -5,7 +5,7 @@
 # `switchyard compare` says of each pair (paired by seed).
 #
 #   ceil          attention_importance, ceil(importance x experts) of them: nothing sets the mean
-#   proportional  attention_importance with k_mean = K, the mean that `ceil` came to in pretraining
+#   proportional  the same importance with k_mean = K, the mean that `ceil` came to in pretraining
 #   top_p         a share p of the router's probability, held at K experts in the mean (target_k),
 #                 in fine-tuning too: its mean says nothing about a task
 #   top_k_below   K rounded down, the same number for every token
@@ -67,11 +67,13 @@ run_program() {
   "$switchyard" "${@:2}" >> "$1" 2>&1 &
   # shellcheck disable=SC2064  # this child
   trap "kill $! 2> /dev/null; wait $!; exit 130" INT TERM
-  wait $! || { say "$2 failed: see $1"; return 1; }
+  local code=0
+  wait $! || code=$?
   trap - INT TERM
+  [[ $code -eq 0 || $code -eq 76 ]] || { say "$2 failed: see $1"; return 1; } # 76: a seed diverged
 }
 
-# NAME KEY=VALUE...: its last step is a rename, so that a killed call leaves nothing that looks done.
+# NAME KEY=VALUE...
 pretrain() {
   local name=$1 run=$output/encoder-$1
   [[ ! -e $run.done ]] || return 0
@@ -124,7 +126,8 @@ at_a_time() {
 }
 
 router=model.moe.router
-pretrain ceil "$router.type=attention_importance" "$router.importance=attention_received_peak" \
+measure=attention_received_peak
+pretrain ceil "$router.type=attention_importance" "$router.importance=$measure" \
   "$router.allocation=ceil_experts"
 mean=$(mean_experts)
 below=${mean%.*}
@@ -135,7 +138,7 @@ say "ceil came to $mean experts per token"
 threads=$(( $(nproc) / jobs ))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( threads > 0 ? threads : 1 ))}
 at_a_time pretrain << EOF
-proportional $router.type=attention_importance $router.k_mean=$mean
+proportional $router.type=attention_importance $router.importance=$measure $router.k_mean=$mean
 top_p $router.type=top_p $router.target_k=$mean
 top_k_below $router.type=top_k $router.k=$below $one
 top_k_above $router.type=top_k $router.k=$((below + 1))

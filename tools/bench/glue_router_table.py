@@ -3,7 +3,8 @@
 
     tools/bench/glue_router_table.py OUTPUT
 
-A cell is the median over the seeds that did not diverge, with the least and the most.
+A cell is the median over the seeds that did not diverge, with the least and the most; "-" where all
+did.
 """
 
 import json
@@ -30,6 +31,8 @@ def metric_of(task):
 
 def cell(task):
     metric = metric_of(task)
+    if metric["median"] is None:
+        return "-"
     k = statistics.median(value for value in task["experts_per_token"] if value is not None)
     return f"{metric['median']:.3f} ({metric['least']:.3f} to {metric['most']:.3f}), k {k:.2f}"
 
@@ -51,12 +54,13 @@ def main():
     for model, by_task in results.items():
         pretraining = pretraining_of(output / f"encoder-{model}")
         medians = [metric_of(by_task[task])["median"] for task in tasks]
+        whole = all(median is not None for median in medians)
         cells = [
             model,
             f"{pretraining['loss']:.3f}",
             f"{pretraining['experts_per_token']:.2f}",
             *(cell(by_task[task]) for task in tasks),
-            f"{statistics.mean(medians):.4f}",
+            f"{statistics.mean(medians):.4f}" if whole else "-",
         ]
         print("| " + " | ".join(cells) + " |")
 

@@ -41,6 +41,9 @@ inline constexpr const char* kIncomingFolderName = ".switchyard-incoming";
 // Holds a resolved config: a run, finished or not.
 [[nodiscard]] bool holds_run(const std::filesystem::path& folder);
 [[nodiscard]] bool is_checkpoint(const std::filesystem::path& folder);
+// The file that standard output or standard error goes to: `switchyard pretrain ... >
+// runs/a/out.txt` is no reason to refuse runs/a.
+[[nodiscard]] bool is_our_output(const std::filesystem::path& path);
 // A run with at least one finished checkpoint.
 [[nodiscard]] bool holds_run_with_checkpoint(const std::filesystem::path& folder);
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ struct FinetuneOptions {
   std::int64_t num_seeds = 1;
   bool submission = false;
   std::vector<std::string> overrides = {};  // key=value
+  // Called with all results before a file that could not be written becomes an error.
+  std::function<void(const std::vector<TaskResult>& results)> at_end = {};
 };
 
 // Everything that can be wrong with the input, with the output folder and with the baseline's is

@@ -31,11 +31,14 @@ int run_finetune(const config::ParsedArguments& arguments) {
   train::outlive_closed_output();
   bool diverged = false;
   const auto work = [&](comm::Communicator& world) {
-    const std::vector<glue::TaskResult> results = glue::finetune(options, world);
-    diverged = std::any_of(results.begin(), results.end(), [](const glue::TaskResult& result) {
-      return result.num_diverged() > 0 || result.lacks_a_rate();
-    });
-    if (world.rank() == 0) write_stdout(glue::results_markdown(results));
+    glue::FinetuneOptions told = options;
+    told.at_end = [&](const std::vector<glue::TaskResult>& results) {
+      diverged = std::any_of(results.begin(), results.end(), [](const glue::TaskResult& result) {
+        return result.num_diverged() > 0 || result.lacks_a_rate();
+      });
+      if (world.rank() == 0) write_stdout(glue::results_markdown(results));
+    };
+    (void)glue::finetune(told, world);
   };
   const std::int64_t num_ranks = read_rank_environment().num_ranks;
   const int code = on_ranks(glue::config_of(options, num_ranks), arguments.debug(), work);

@@ -140,6 +140,9 @@ Task custom_task(const FinetuneConfig& config) {
                                    printable(config.labels)),
                        "write them with commas, as no,maybe,yes");
     }
+    for (const std::string& label : task.labels) {
+      (void)checked_field(label, "class", "finetune.labels");
+    }
     const std::set<std::string> different(task.labels.begin(), task.labels.end());
     if (different.size() < task.labels.size()) {
       throw UsageError("finetune.labels: a class is there twice");

@@ -17,7 +17,8 @@ inline constexpr const char* kCustom = "custom";
 
 // The task as the configuration tells it, with the classes of finetune.labels. Metrics: accuracy,
 // of two classes F1 of the second as well; of numbers Pearson's and Spearman's correlation.
-// Throws UsageError when fewer than two classes, or one twice, are named.
+// Throws UsageError when fewer than two classes, or one twice, are named, DataError for one that
+// would break a table.
 [[nodiscard]] Task custom_task(const config::FinetuneConfig& config);
 
 // DIR/train.tsv or DIR/train.jsonl, and so on; none when neither is there. Throws UsageError when

@@ -173,8 +173,7 @@ RowSet read_rows(const fs::path& folder, const Task& task, const File& file, Par
     throw UsageError(fmt::format("no file '{}'", printable(path.string())),
                      hint_for(folder, task, path));
   }
-  RowSet set =
-      parse_rows(read_table(path.string(), "cat > FIXED"), path.string(), task, file, part);
+  RowSet set = parse_rows(read_table(path.string()), path.string(), task, file, part);
   set.file = path;
   return set;
 }

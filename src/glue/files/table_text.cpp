@@ -14,15 +14,14 @@ std::string read_table(const std::string& path, const std::string& command) {
   const auto bad = first_invalid_utf8(text);
   if (!bad) return text;
   const auto end = text.begin() + static_cast<std::ptrdiff_t>(*bad);
-  throw DataError(
-      fmt::format("{}:{}: at byte {}: not valid UTF-8", path == "-" ? data::kStandardInput : path,
-                  1 + std::count(text.begin(), end, '\n'), *bad),
-      data::hint_for_invalid_text(text, *bad, data::command_that_reads(path, std::nullopt),
-                                  command));
+  throw DataError(fmt::format("{}:{}: at byte {}: not valid UTF-8",
+                              data::is_standard_input(path) ? data::kStandardInput : path,
+                              1 + std::count(text.begin(), end, '\n'), *bad),
+                  data::hint_for_invalid_text(
+                      text, *bad, data::command_that_reads(path, std::nullopt), command));
 }
 
-const std::string& checked_field(const std::string& text, const char* what,
-                                 const std::string& place) {
+std::string checked_field(std::string text, const char* what, const std::string& place) {
   constexpr char kDelete = 0x7f;
   const bool is_plain = std::none_of(text.begin(), text.end(), [](char c) {
     return static_cast<unsigned char>(c) < ' ' || c == kDelete;

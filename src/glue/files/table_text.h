@@ -5,14 +5,16 @@
 
 namespace switchyard::glue {
 
-// The text of `path`, or of standard input for "-"; `command` reads it where it comes from one
+// The text of `path`, which may be standard input (data::is_standard_input); `command` reads it
+// where it comes from one
 // ("switchyard predict ... --input -"). Throws StorageError, and DataError for what is no text or
 // no UTF-8, with the command that makes UTF-8 of it.
-[[nodiscard]] std::string read_table(const std::string& path, const std::string& command);
+[[nodiscard]] std::string read_table(const std::string& path,
+                                     const std::string& command = "cat > FIXED");
 
 // `text`, which will be a field of a table that this program writes. Throws DataError, beginning
 // with `place`, for a tab, a line break or another control character; `what` it is.
-[[nodiscard]] const std::string& checked_field(const std::string& text, const char* what,
-                                               const std::string& place);
+[[nodiscard]] std::string checked_field(std::string text, const char* what,
+                                        const std::string& place);
 
 }  // namespace switchyard::glue

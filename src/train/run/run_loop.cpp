@@ -390,7 +390,6 @@ RunResult RunLoop::summarize() {
   if (leads() && !task_.can_evaluate() && trainer_.step() > first_step_) {
     checkpoints_.confirm(trainer_.step());
   }
-  side_work_.check_last();
   return {.num_steps = trainer_.step(),
           .num_tokens = statistics_.totals().tokens,
           .checkpoint = checkpoints_.last(),

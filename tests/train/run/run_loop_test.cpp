@@ -47,7 +47,9 @@ class TroubledRun : public ::testing::Test {
     NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
     TroubledTask troubled(task, trouble);
     const StopSignal stop;
-    RunLoop(parts.config, troubled, groups, folder, stop).run();
+    RunLoop loop(parts.config, troubled, groups, folder, stop);
+    (void)loop.run();
+    loop.side_work().check_last();
   }
   [[nodiscard]] std::string log() const { return read_file(tiny_.folder / "run/log.txt"); }
   [[nodiscard]] bool holds(const char* step) const {
