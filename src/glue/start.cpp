@@ -223,9 +223,17 @@ Start from_scratch(const FinetuneOptions& options) {
   given.insert(given.end(), options.overrides.begin(), options.overrides.end());
   const Said said(options);
   refuse_decided(said.given);  // the file is one of pretraining
+  // Which needs what is decided here; a file of the model alone has none of it.
+  std::vector<std::string> unsaid;
+  if (!said.at_all("run.dir")) unsaid.emplace_back("run.dir=none");
+  if (!said.at_all("data.path") && !said.at_all("data.blend")) {
+    unsaid.emplace_back("data.path=none");
+  }
+  given.insert(given.begin(), unsaid.begin(), unsaid.end());
   const config::Resolved file = config::load(options.config_file, given);
-  config::Config config =
-      config::load(options.config_file, with_defaults(file.config, 0, said)).config;
+  std::vector<std::string> overrides = with_defaults(file.config, 0, said);
+  overrides.insert(overrides.begin(), unsaid.begin(), unsaid.end());
+  config::Config config = config::load(options.config_file, overrides).config;
   take_whole_batches(config, said);
   data::Tokenizer tokenizer = tokenizer_of(options.tokenizer);
   train::fill_vocab_size(config, tokenizer);

@@ -103,7 +103,6 @@ TEST_F(FinetuneOutput, AnotherTokenizerOrCheckpointOfTheSameNameIsSaid) {
   options_.from.clear();
   options_.tokenizer = "bytes";
   write("config.yaml",
-        "run: {dir: x}\ndata: {path: y}\ntrain: {steps: 9000}\n"
         "schedule: {type: warmup_stable_decay, warmup_steps: 4000, decay_steps: 4000}\n"
         "model: {type: encoder, hidden_size: 16, num_layers: 1, num_heads: 2, ffn_size: 16}\n");
   options_.config_file = folder_ / "config.yaml";
