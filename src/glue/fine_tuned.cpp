@@ -41,4 +41,13 @@ FineTuned load_fine_tuned(const config::Config& config, const Task& task, const 
   return best;
 }
 
+Predictions predict(const FineTuned& model, const config::Config& config, const Task& task,
+                    const EncodedSet& rows, const inference::RankShare& ranks) {
+  return predict(*model.classifier, task, rows, config.finetune.max_length,
+                 {.step = model.step,
+                  .micro_batch_size = config.train.micro_batch_size,
+                  .ranks = ranks})
+      .value();
+}
+
 }  // namespace switchyard::glue

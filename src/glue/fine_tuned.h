@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "glue/classification_task.h"
 #include "switchyard/config/config.h"
 #include "switchyard/glue/tasks.h"
 #include "switchyard/model/classifier.h"
@@ -25,5 +26,11 @@ struct FineTuned {
 // Of a run's checkpoint. Throws as checkpoint::Checkpoint and its tensors do.
 [[nodiscard]] FineTuned load_fine_tuned(const config::Config& config, const Task& task,
                                         const std::filesystem::path& step);
+
+// What it says of `rows`, in passes that fit in what its training took; by all ranks that share
+// them. A collective where there are several.
+[[nodiscard]] Predictions predict(const FineTuned& model, const config::Config& config,
+                                  const Task& task, const EncodedSet& rows,
+                                  const inference::RankShare& ranks = {});
 
 }  // namespace switchyard::glue

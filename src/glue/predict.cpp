@@ -77,11 +77,7 @@ std::string predict_file(const PredictOptions& options) {
   const EncodedSet encoded = encode_rows(
       task, set.rows, tokenizer, {.max_length = max_length, .causal = config.model.is_causal()});
   const FineTuned model = load_fine_tuned(config, task, best_checkpoint(options.run));
-  const Predictions predicted =
-      predict(*model.classifier, task, encoded, max_length,
-              {.step = model.step, .micro_batch_size = config.train.micro_batch_size})
-          .value();
-  return submission_text(task, set.rows, predicted.value);
+  return submission_text(task, set.rows, predict(model, config, task, encoded).value);
 }
 
 }  // namespace switchyard::glue

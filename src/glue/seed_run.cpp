@@ -198,12 +198,7 @@ bool evaluate_best(const SeedRun& run, const config::Config& config, SeedResult&
   const FineTuned best = load_best_of_leader(run, config);
   result.best_step = best.step;
   for (std::size_t i = 0; i < task.dev.size(); ++i) {
-    const Predictions predicted =
-        predict(*best.classifier, task, prepared.data.dev[i], config.finetune.max_length,
-                {.step = best.step,
-                 .micro_batch_size = config.train.micro_batch_size,
-                 .ranks = ranks.share()})
-            .value();
+    const Predictions predicted = predict(best, config, task, prepared.data.dev[i], ranks.share());
     const std::vector<Row>& rows = prepared.dev_rows[i].rows;
     result.dev.push_back(judge(predicted, task, task.dev[i], rows));
     const fs::path file = fs::path(config.run.dir) /

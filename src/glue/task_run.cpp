@@ -9,6 +9,7 @@
 
 #include "glue/classification_task.h"
 #include "glue/fine_tuned.h"
+#include "switchyard/config/finetune_folder.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
@@ -19,7 +20,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
-constexpr const char* kSubmission = "submission";
 
 // What dev says of a seed, by the task's first metric; kNothing for one that diverged or whose
 // metric is no number.
@@ -84,14 +84,9 @@ void write_submission(const SeedRun& run, const config::Config& config, const fs
   const PreparedTask& prepared = run.prepared;
   train::RunRanks ranks(run.world);
   const FineTuned best = load_best_of_leader(run, config);
-  const fs::path folder = output / kSubmission;
+  const fs::path folder = output / config::kSubmissionFolderName;
   for (const PreparedTask::Test& test : prepared.test) {
-    const Predictions predicted =
-        predict(*best.classifier, prepared.task, test.encoded, config.finetune.max_length,
-                {.step = best.step,
-                 .micro_batch_size = config.train.micro_batch_size,
-                 .ranks = ranks.share()})
-            .value();
+    const Predictions predicted = predict(best, config, prepared.task, test.encoded, ranks.share());
     if (!ranks.leads()) continue;
     const std::string file = (folder / test.file.submission).string();
     const bool is_written = run.side_work.attempt("writing " + file, best.step, [&] {
