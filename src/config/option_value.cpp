@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -96,7 +97,8 @@ std::optional<std::string> problem_of_step(const std::string& value) {
 }
 
 std::optional<std::string> problem_of_keys(const std::string& value) {
-  for (const std::string& key : parts_of_list(value)) {
+  for (const std::string_view part : split(value, ",")) {
+    const std::string key(part);
     if (find_field(key) != nullptr || is_group(key)) continue;
     std::vector<std::string> keys;
     for (const Field& field : all_fields()) keys.push_back(field.key);
@@ -183,16 +185,6 @@ bool are_one_file(const std::string& a, const std::string& b) {
     return fs::weakly_canonical(fs::absolute(path, error), error);
   };
   return place(a) == place(b) && !error;
-}
-
-std::vector<std::string> parts_of_list(const std::string& value) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0; begin <= value.size();) {
-    const std::size_t end = std::min(value.find(',', begin), value.size());
-    parts.push_back(value.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
 }
 
 std::optional<std::string> problem_of_value(const OptionSpec& option, const std::string& value) {

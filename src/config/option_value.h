@@ -3,7 +3,6 @@
 
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "switchyard/config/options.h"
 
@@ -18,8 +17,5 @@ namespace switchyard::config {
 
 // Is what is written to `a` written to the regular file `b`? Neither need exist.
 [[nodiscard]] bool are_one_file(const std::string& a, const std::string& b);
-
-// "a", "b" of "a,b".
-[[nodiscard]] std::vector<std::string> parts_of_list(const std::string& value);
 
 }  // namespace switchyard::config

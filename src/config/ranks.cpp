@@ -46,10 +46,8 @@ std::string Layout::name() const {
 std::vector<Layout> parse_layouts(std::string_view text, std::string_view flag,
                                   std::int64_t most_ranks) {
   std::vector<Layout> layouts;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    layouts.push_back(parse_layout(text.substr(begin, end - begin), flag, most_ranks));
-    begin = end + 1;
+  for (const std::string_view layout : split(text, ",")) {
+    layouts.push_back(parse_layout(layout, flag, most_ranks));
   }
   return layouts;
 }

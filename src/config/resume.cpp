@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
-#include "config/option_value.h"
 #include "config/yaml/value.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
@@ -56,7 +56,7 @@ std::vector<Change> changes(const Config& before, const Config& after) {
 AllowedChanges allowed_changes(const ParsedArguments& arguments) {
   AllowedChanges allowed{.router = arguments.has("--allow-router-change")};
   for (const std::string& list : arguments.texts("--allow-change")) {
-    for (std::string& key : parts_of_list(list)) allowed.keys.push_back(std::move(key));
+    for (const std::string_view key : split(list, ",")) allowed.keys.emplace_back(key);
   }
   return allowed;
 }

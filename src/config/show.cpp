@@ -20,17 +20,6 @@ struct Line {
   std::string value{};
 };
 
-std::vector<std::string> split(const std::string& key) {
-  std::vector<std::string> parts;
-  std::size_t start = 0;
-  while (true) {
-    const std::size_t dot = key.find('.', start);
-    parts.push_back(key.substr(start, dot - start));
-    if (dot == std::string::npos) return parts;
-    start = dot + 1;
-  }
-}
-
 class Writer {
  public:
   explicit Writer(const Config& config) : config_(config) {
@@ -65,7 +54,8 @@ class Writer {
 
   // Writes the headings between the last key and this one; returns the last part of the key.
   std::string open_groups(const std::string& key) {
-    std::vector<std::string> parts = split(key);
+    const std::vector<std::string_view> names = split(key, ".");
+    std::vector<std::string> parts(names.begin(), names.end());
     std::string name = parts.back();
     parts.pop_back();
     std::size_t same = 0;

@@ -15,6 +15,8 @@
 #include <sstream>
 #include <utility>
 
+#include "switchyard/core/text.h"
+
 namespace switchyard {
 namespace {
 
@@ -93,15 +95,12 @@ void read_cpuinfo(const fs::path& root, HostFacts& facts) {
 // Processors in a list such as "0-3,8,10-11".
 int count_of_list(std::string_view list) {
   int count = 0;
-  while (!list.empty()) {
-    const std::size_t end = std::min(list.find(','), list.size());
-    const std::string_view part = list.substr(0, end);
+  for (const std::string_view part : split(list, ",")) {
     const std::size_t dash = part.find('-');
     const auto first = number_of<int>(part.substr(0, dash));
     const auto last =
         dash == std::string_view::npos ? first : number_of<int>(part.substr(dash + 1));
     if (first && last && *first <= *last) count += *last - *first + 1;
-    list.remove_prefix(std::min(end + 1, list.size()));
   }
   return count;
 }

@@ -37,26 +37,16 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
-std::vector<std::string_view> words_of(std::string_view name) {
-  std::vector<std::string_view> words;
-  for (std::size_t begin = 0; begin <= name.size();) {
-    const std::size_t end = std::min(name.find_first_of("_-", begin), name.size());
-    words.push_back(name.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
-}
-
 // The initials of its words, or beginnings of its first words.
 bool abbreviates(std::string_view given, std::string_view whole) {
   if (given.size() < 2) return false;
   std::string name(given);
   std::transform(name.begin(), name.end(), name.begin(), &folded);
-  const std::vector<std::string_view> words = words_of(whole);
+  const std::vector<std::string_view> words = split(whole, "_-");
   std::string initials;
   for (const std::string_view word : words) initials += word.substr(0, 1);
   if (words.size() > 1 && name == initials) return true;
-  const std::vector<std::string_view> parts = words_of(name);
+  const std::vector<std::string_view> parts = split(name, "_-");
   if (parts.size() > words.size()) return false;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i].size() < 2 || !words[i].starts_with(parts[i])) return false;
@@ -176,6 +166,16 @@ std::string plural(std::int64_t count, std::string_view noun) {
 
 std::string counted(std::int64_t count, std::string_view noun) {
   return fmt::format("{} {}", count, plural(count, noun));
+}
+
+std::vector<std::string_view> split(std::string_view text, std::string_view separators) {
+  std::vector<std::string_view> parts;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find_first_of(separators, begin), text.size());
+    parts.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
 }
 
 std::string join(std::span<const std::string> parts, std::string_view separator) {

@@ -28,7 +28,7 @@ namespace {
 
 // Settings that suit short runs from a pretrained model, in place of pretraining's.
 constexpr std::array<std::pair<const char*, const char*>, 19> kDefaults = {{
-    {"optim.learning_rate", "5e-4"},    {"optim.weight_decay", "0.01"},
+    {"optim.learning_rate", "1e-3"},    {"optim.weight_decay", "0.01"},
     {"optim.betas", "[0.9, 0.98]"},     {"optim.clip_norm", "1"},
     {"schedule.type", "linear"},        {"schedule.final_ratio", "0"},
     {"schedule.decay_steps", "0"},      {"schedule.warmup_steps", "0"},

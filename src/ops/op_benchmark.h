@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "switchyard/core/text.h"
 #include "switchyard/ops/backend.h"
 #include "switchyard/ops/device_time.h"
 
@@ -135,9 +136,7 @@ inline bool read_flags(int argc, char** argv, BenchmarkOptions* options) {
       return false;
     }
   }
-  for (std::size_t begin = 0; begin <= shapes.size();) {
-    const std::size_t end = std::min(shapes.find(',', begin), shapes.size());
-    const std::string name = shapes.substr(begin, end - begin);
+  for (const std::string_view name : split(shapes, ",")) {
     const auto* known = std::find_if(std::begin(kBenchmarkShapes), std::end(kBenchmarkShapes),
                                      [&name](const auto& shape) { return name == shape.name; });
     if (known == std::end(kBenchmarkShapes)) {
@@ -145,7 +144,6 @@ inline bool read_flags(int argc, char** argv, BenchmarkOptions* options) {
       return false;
     }
     options->shapes.push_back(*known);
-    begin = end + 1;
   }
   return true;
 }

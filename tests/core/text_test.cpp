@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace switchyard {
@@ -102,6 +103,15 @@ TEST(Counted, OneIsNotMany) {
   EXPECT_EQ(counted(0, "step"), "0 steps");
   EXPECT_EQ(counted(2, "training window"), "2 training windows");
   EXPECT_EQ(plural(1, "token"), "token");
+}
+
+TEST(Split, GivesEveryPartEmptyOnesToo) {
+  using Parts = std::vector<std::string_view>;
+  EXPECT_EQ(split("a,bc,d", ","), (Parts{"a", "bc", "d"}));
+  EXPECT_EQ(split("max_size-of", "_-"), (Parts{"max", "size", "of"}));
+  EXPECT_EQ(split("alone", ","), Parts{"alone"});
+  EXPECT_EQ(split(",a,,", ","), (Parts{"", "a", "", ""}));
+  EXPECT_EQ(split("", ","), Parts{""});
 }
 
 }  // namespace

@@ -33,6 +33,10 @@ namespace switchyard {
 [[nodiscard]] std::string plural(std::int64_t count, std::string_view noun);
 // "1 step", "2 steps".
 [[nodiscard]] std::string counted(std::int64_t count, std::string_view noun);
+// The parts of `text` between any two of `separators`, views of it; empty parts too, so that one
+// with n separators in it has n + 1 of them.
+[[nodiscard]] std::vector<std::string_view> split(std::string_view text,
+                                                  std::string_view separators);
 // "a, b, c"
 [[nodiscard]] std::string join(std::span<const std::string> parts, std::string_view separator);
 

@@ -115,16 +115,6 @@ void read(std::string_view text, const std::string& name, const FinetuneConfig& 
   read_file(text, name, config, is_labelled, take);
 }
 
-std::vector<std::string> cut_at_commas(const std::string& list) {
-  std::vector<std::string> names;
-  for (std::size_t begin = 0; begin <= list.size();) {
-    const std::size_t end = std::min(list.find(',', begin), list.size());
-    names.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return names;
-}
-
 }  // namespace
 
 Task custom_task(const FinetuneConfig& config) {
@@ -134,7 +124,8 @@ Task custom_task(const FinetuneConfig& config) {
   if (config.regression) {
     task.metrics = {Metric::pearson, Metric::spearmanr};
   } else {
-    task.labels = cut_at_commas(config.labels);
+    const std::vector<std::string_view> labels = split(config.labels, ",");
+    task.labels.assign(labels.begin(), labels.end());
     if (task.labels.size() < 2) {
       throw UsageError(fmt::format("finetune.labels: '{}' names fewer than two classes",
                                    printable(config.labels)),

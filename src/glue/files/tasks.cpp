@@ -137,15 +137,14 @@ std::vector<const Task*> parse_tasks(std::string_view list) {
     for (const Task& task : all_tasks()) chosen.push_back(&task);
     return chosen;
   }
-  for (std::size_t begin = 0; begin <= list.size();) {
-    const std::size_t end = std::min(list.find(',', begin), list.size());
-    const std::string name = canonical(list.substr(begin, end - begin));
+  for (const std::string_view spelled : split(list, ",")) {
+    const std::string name = canonical(spelled);
     const auto found = std::find_if(all_tasks().begin(), all_tasks().end(),
                                     [&name](const Task& task) { return task.name == name; });
     if (found == all_tasks().end()) {
       const std::string nearest = nearest_name(name, names());
       throw UsageError(
-          fmt::format("--task: no task '{}'{}", printable(list.substr(begin, end - begin)),
+          fmt::format("--task: no task '{}'{}", printable(spelled),
                       nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest)),
           fmt::format("the tasks are {}, all, or custom by itself", join(names(), ", ")));
     }
@@ -153,7 +152,6 @@ std::vector<const Task*> parse_tasks(std::string_view list) {
       throw UsageError(fmt::format("--task: {} is there twice", name));
     }
     chosen.push_back(&*found);
-    begin = end + 1;
   }
   return chosen;
 }
