@@ -211,6 +211,8 @@ TEST(Text, ControlCharactersAreRefusedWhereTheyAreNoPartOfAName) {
               ElementsAre("command line: run.dir: the value is not plain text"));
   EXPECT_THAT(problems_of_minimal({"run.dir=\"a\\0b\""}),
               ElementsAre(HasSubstr("run.dir: expected plain text")));
+  EXPECT_THAT(problems_of_minimal({"data.path=", "data.blend=[{path: \"a\\0b\"}]"}),
+              ElementsAre(HasSubstr("data.blend: expected plain text, got 'a\\x00b'")));
 }
 
 TEST(Optional, NoneNullAndNothingSwitchAValueOff) {

@@ -15,6 +15,7 @@
 #include "switchyard/core/text.h"
 #include "switchyard/core/timing.h"
 #include "switchyard/ops/device.h"
+#include "switchyard/ops/out_of_memory.h"
 #include "switchyard/train/model_files.h"
 #include "train/phase.h"
 #include "train/run/run_words.h"
@@ -156,7 +157,7 @@ void RunLoop::finish_save_under_way() {
   try {
     saves_.wait();
   } catch (const std::exception& error) {
-    log::warning("{}", error.what());
+    log::warning("{}", ops::short_message(error));
   }
 }
 
@@ -169,7 +170,7 @@ void RunLoop::save_what_was_trained() {
     log::info("saved what was trained before: {}", checkpoints_.describe_saved());
     write_record();
   } catch (const std::exception& error) {
-    log::warning("step {} could not be saved: {}", trainer_.step(), error.what());
+    log::warning("step {} could not be saved: {}", trainer_.step(), ops::short_message(error));
   }
 }
 
