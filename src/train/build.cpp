@@ -130,8 +130,7 @@ config::Config config_of(const checkpoint::Checkpoint& checkpoint) {
   }
 }
 
-LoadedModel load_model(const std::filesystem::path& path, const std::string& precision,
-                       const std::string& device) {
+LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& options) {
   const auto checkpoint = checkpoint::Checkpoint::open(path);
   config::Config config = config_of(checkpoint);
   if (!config.model.is_causal()) {
@@ -141,9 +140,9 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
                      "fine-tune it for a task: switchyard finetune --from it; what it is worth is "
                      "in the run's evaluations");
   }
-  if (!precision.empty()) config.train.precision = precision;
+  if (!options.precision.empty()) config.train.precision = options.precision;
   const ops::PrecisionPolicy policy =
-      ops::precision_policy(config.train.precision, device_to_use(device));
+      ops::precision_policy(config.train.precision, device_to_use(options.device));
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   if (config.model.vocab_size < tokenizer.vocab_size()) {
     throw DataError(fmt::format("{}: the model knows {} tokens, its tokenizer {}",
@@ -155,7 +154,9 @@ LoadedModel load_model(const std::filesystem::path& path, const std::string& pre
       std::make_unique<model::Decoder>(config.model, config.data.sequence_length, policy);
   load_weights(*decoder, checkpoint.weights());
   load_router_state(*decoder, checkpoint.router_state());
-  decoder->head().set_temperature(checkpoint::temperature_of(checkpoint.folder()));
+  if (options.is_calibrated) {
+    decoder->head().set_temperature(checkpoint::temperature_of(checkpoint.folder()));
+  }
   return {.folder = checkpoint.folder(),
           .config = std::move(config),
           .tokenizer = std::move(tokenizer),

@@ -69,6 +69,8 @@ TEST_F(TrainedRun, EvaluateAndGenerateGoByATemperatureUnlessToldOtherwise) {
               ::testing::HasSubstr("temperature        2.500"));
   const std::string generate = "generate run --prompt line --max-tokens 40 --temperature ";
   const std::string calibrated_text = run(generate + "0.4").output;
+  write_file_atomically(file, "{damaged");
+  EXPECT_EQ(evaluated(" --uncalibrated").at("loss"), plain.at("loss"));
   fs::remove(file);
   EXPECT_EQ(calibrated_text, run(generate + "1.0").output);
   EXPECT_NE(calibrated_text, run(generate + "0.4").output);

@@ -42,7 +42,7 @@ struct Build {
 // DataError for data that cannot be read.
 [[nodiscard]] Build build(const config::Config& config, moe::ExpertPlacement placement = {});
 
-// A decoder's checkpoint, ready to compute, at the temperature that was kept with it.
+// A decoder's checkpoint, ready to compute.
 struct LoadedModel {
   std::filesystem::path folder;  // of the checkpoint
   config::Config config;         // of the run that wrote it
@@ -51,12 +51,16 @@ struct LoadedModel {
   std::int64_t step = 0;  // training steps done
 };
 
-// `path`: a run (its last checkpoint) or a checkpoint. `precision`: instead of the run's; empty =
-// the run's. `device`: as train.device. Throws DataError when a file is damaged or a tensor is
-// missing, unknown or has the wrong shape, UsageError for an encoder.
+struct LoadOptions {
+  std::string precision{};     // empty: the run's
+  std::string device = "cpu";  // as train.device
+  bool is_calibrated = true;   // at the temperature that was kept with it; false: 1, nothing read
+};
+
+// `path`: a run (its last checkpoint) or a checkpoint. Throws DataError when a file is damaged or a
+// tensor is missing, unknown or has the wrong shape, UsageError for an encoder.
 [[nodiscard]] LoadedModel load_model(const std::filesystem::path& path,
-                                     const std::string& precision = "",
-                                     const std::string& device = "cpu");
+                                     const LoadOptions& options = {});
 
 // The config of the run that wrote a checkpoint. Throws DataError when this version cannot read it.
 [[nodiscard]] config::Config config_of(const checkpoint::Checkpoint& checkpoint);

@@ -122,8 +122,9 @@ int run_evaluate(const config::ParsedArguments& arguments) {
   const std::string text_path = given == "-" ? data::kStandardInput : given;
   const std::string text = text_to_evaluate(given, text_path);
   const train::LoadedModel model = train::load_model(
-      arguments.text("RUN|CHECKPOINT"), arguments.text("--precision"), arguments.text("--device"));
-  if (arguments.has("--uncalibrated")) model.decoder->head().set_temperature(1.0);
+      arguments.text("RUN|CHECKPOINT"), {.precision = arguments.text("--precision"),
+                                         .device = arguments.text("--device"),
+                                         .is_calibrated = !arguments.has("--uncalibrated")});
 
   std::optional<ProgressBar> bar;
   inference::TextEvaluationOptions options;

@@ -32,7 +32,7 @@ inference::GenerateOptions options_of(const config::ParsedArguments& arguments,
 
 int run_generate(const config::ParsedArguments& arguments) {
   const train::LoadedModel model =
-      train::load_model(arguments.text("RUN|CHECKPOINT"), "", arguments.text("--device"));
+      train::load_model(arguments.text("RUN|CHECKPOINT"), {.device = arguments.text("--device")});
   const inference::GenerateOptions options = options_of(arguments, model);
   const std::string prompt = arguments.text("--prompt");
   const bool show_experts = arguments.has("--show-experts") && !model.decoder->routers().empty();

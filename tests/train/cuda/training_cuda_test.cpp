@@ -136,7 +136,7 @@ TEST_P(TrainingOnGpu, EvaluatesAndGeneratesAsTheCpuDoes) {
   std::vector<std::string> texts;
   std::vector<double> losses;
   for (const std::string& device : {std::string("cpu"), test_device()}) {
-    LoadedModel loaded = load_model(tiny.folder / "run", "fp32", device);
+    LoadedModel loaded = load_model(tiny.folder / "run", {.precision = "fp32", .device = device});
     const std::int64_t length = loaded.config.data.sequence_length;
     losses.push_back(inference::evaluate_text(*loaded.decoder, loaded.tokenizer, text,
                                               {.sequence_length = length, .step = loaded.step})
