@@ -33,7 +33,8 @@ while (($# > 0)); do
   shift
 done
 [[ -n $target ]] || die "which folder? tools/bundle.sh FOLDER"
-[[ ! -e $target ]] || die "'$target' is there already; choose a new folder"
+while [[ $target == */ && $target != / ]]; do target=${target%/}; done
+[[ ! -e $target && ! -L $target ]] || die "'$target' is there already; choose a new folder"
 for program in switchyard switchyard-engine; do
   [[ -x $build/$program ]] || die "'$build/$program' is missing: build first (tools/quickstart.sh, or cmake --preset release)"
 done
@@ -46,10 +47,11 @@ missing=$(ldd "$build/switchyard" "$build/switchyard-engine" | awk '/not found/ 
 mapfile -t libraries < <(ldd "$build/switchyard" "$build/switchyard-engine" |
   awk '/=> \// { print $3 }' | sort -u | grep -vE "$of_the_machine")
 
-partial="$target.partial"
-rm -rf "$partial"
+mkdir -p "$(dirname "$target")"
+partial=$(mktemp -d "$target.XXXXXX") # beside the target, where links are as far from what they name
 trap 'rm -rf "$partial"' EXIT
-mkdir -p "$partial/bin" "$partial/lib"
+chmod "$(umask -S)" "$partial"
+mkdir "$partial/bin" "$partial/lib"
 for program in switchyard switchyard-engine; do # the one looks beside itself for the other
   cp -L "$build/$program" "$partial/bin/"
   # Their own search path is this machine's, and would come first.
@@ -82,5 +84,5 @@ export LD_LIBRARY_PATH
 exec "$here/bin/switchyard" "$@"
 WRAPPER
 chmod +x "$partial/switchyard"
-mv "$partial" "$target"
+mv -T "$partial" "$target"
 say "$target: $(find "$target/lib" -mindepth 1 | wc -l) libraries, $(du -shL "$target" | cut -f 1); the command is $target/switchyard"

@@ -5,8 +5,8 @@
 #
 #   tools/check_platform.sh RELEASE [--folder FOLDER] [--as user|root] [--only quickstart|test]
 #     RELEASE  bookworm, trixie, jammy, noble, ...
-#     FOLDER   where the system goes, 15 GB (default: build/platform-RELEASE); one that is there is
-#              used again. Nothing outside of it changes.
+#     FOLDER   where the system goes, 15 GB (default: build/platform-RELEASE); one that this script
+#              made is used again. Nothing outside of it changes.
 #
 # Needs root and debootstrap. Ends with one line per command: its seconds, and for tests the count.
 # docs/platforms.md records what was run.
@@ -45,6 +45,12 @@ if [[ -z ${SWITCHYARD_IN_NAMESPACE:-} ]]; then
 fi
 
 system=$(realpath -m "${folder:-$repository/build/platform-$release}")
+# Checkouts in it are replaced: it is a system of this script, or nothing is in it.
+ours="$system/.switchyard-platform"
+[[ -e $ours || -z $(ls -A "$system" 2> /dev/null) ]] ||
+  die "'$system' was not made by this script: name a new folder with --folder"
+mkdir -p "$system"
+: > "$ours"
 components=main
 mirror=
 case $release in # Ubuntu keeps half of what is needed elsewhere
@@ -53,7 +59,6 @@ case $release in # Ubuntu keeps half of what is needed elsewhere
     mirror=http://archive.ubuntu.com/ubuntu ;;
 esac
 if [[ ! -e $system/etc/debian_version ]]; then
-  mkdir -p "$system"
   debootstrap --variant=minbase --components="$components" --include=ca-certificates,git,python3 \
     "$release" "$system" $mirror
 fi

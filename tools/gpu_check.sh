@@ -11,7 +11,8 @@
 #   sanitize  compute-sanitizer's memcheck and racecheck over the tests of kernels
 # FOLDER of --build is a build with -DSWITCHYARD_CUDA=ON, for bench also
 # -DSWITCHYARD_BENCHMARKS=ON (default: build/release), or where a packed FILE was unpacked. Logs,
-# tables and summary.txt go to --out (default: gpu-check). The status is that of the worst part.
+# tables and summary.txt go to --out (default: gpu-check), a new folder, an empty one or one of an
+# earlier call. The status is that of the worst part.
 # --device cpu tries the script where there is no GPU; tests and sanitize then have nothing to do.
 #
 # pack builds for a GPU on a machine that has none and puts what the parts need into one file:
@@ -194,8 +195,13 @@ if [[ ! -x $switchyard || ! -x $switchyard-engine ]]; then
   echo "$switchyard is missing: build it, or say where it is with --build" >&2
   exit 2
 fi
-mkdir -p "$out"
-out=$(realpath "$out")
+# Runs and data in it are replaced: it is a folder of this script, or nothing is in it.
+readonly ours=.switchyard-gpu-check
+if [[ ! -e $out/$ours && -n $(ls -A "$out" 2> /dev/null) ]]; then
+  echo "$out holds files that are not of this script: name a new folder with --out" >&2
+  exit 2
+fi
+mkdir -p "$out" && out=$(realpath "$out") && : > "$out/$ours" || exit 2
 : > "$out/summary.txt"
 find_libraries
 for part in "${parts[@]}"; do "$part"; done

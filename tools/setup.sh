@@ -12,13 +12,16 @@
 # PyPI, a link to g++-12, go to the cache, where the scripts in tools/ find them.
 #
 # LibTorch goes to ${SWITCHYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/switchyard}, outside the
-# checkout. SWITCHYARD_CUDA=OFF in the environment fetches the CPU flavour even beside a toolkit.
+# checkout, where it replaces nothing that it did not put there. SWITCHYARD_CUDA=OFF in the
+# environment fetches the CPU flavour even beside a toolkit.
 set -euo pipefail
 export HOME="${HOME:-$(echo ~)}" # a bare environment has none
 
 readonly tools_dir="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 readonly cache="${SWITCHYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/switchyard}"
 readonly wheels_file="$tools_dir/libtorch_wheels.txt"
+# Wheels and what is unpacked of them, removed at the end: what an interrupted set-up fetched is used.
+readonly downloads="$cache/switchyard-downloads"
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
@@ -55,7 +58,7 @@ install_packages() { # Debian package names
   fi
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
   say "installing Debian packages: $*"
-  if ! "${apt[@]}" install --no-install-recommends "$@" > "$log" 2>&1; then
+  if ! "${apt[@]}" install --no-install-recommends "$@" >> "$log" 2>&1; then
     say "refreshing the package lists"
     "${apt[@]}" update >> "$log" 2>&1 || true # one unreachable source is not yet a failure
     "${apt[@]}" install --no-install-recommends "$@" >> "$log" 2>&1 || {
@@ -74,6 +77,21 @@ ensure_packages() {
   install_packages "${missing[@]}"
 }
 
+# ---------------------------------------------------------------- the cache
+
+# A folder that is going to be there by a rename: what has its name is not ours, or was damaged.
+check_free() { # folder
+  [[ ! -e $1 && ! -L $1 ]] || die "'$1' is there, but not what belongs there: move it away"
+}
+
+# Into the folder that is on the PATH of tools/common.sh.
+link_program() { # program name
+  local link="$cache/bin/$2"
+  mkdir -p "$cache/bin"
+  [[ ! -e $link || -L $link ]] || die "'$link' is there and is no link: move it away"
+  ln -sfn "$1" "$link"
+}
+
 # ---------------------------------------------------------------- compiler
 
 readonly oldest_gcc=12 # CMakeLists.txt
@@ -86,8 +104,7 @@ ensure_compiler() {
   [[ ${version%%.*} =~ ^[0-9]+$ && ${version%%.*} -lt $oldest_gcc ]] || return 0
   say "g++ $version is older than $oldest_gcc"
   ensure_packages "g++-$oldest_gcc:g++-$oldest_gcc"
-  mkdir -p "$cache/bin" # on the PATH of tools/common.sh
-  for name in c++ g++; do ln -sfn "$(command -v "g++-$oldest_gcc")" "$cache/bin/$name"; done
+  for name in c++ g++; do link_program "$(command -v "g++-$oldest_gcc")" "$name"; done
   say "g++ $oldest_gcc: $cache/bin/g++ (by hand: CXX=g++-$oldest_gcc cmake --preset release)"
 }
 
@@ -104,23 +121,22 @@ is_new_enough() { # the output of `cmake --version`
 }
 
 ensure_cmake() {
-  local root="$cache/cmake-$cmake_version" name
+  local root="$cache/cmake-$cmake_version" unpacked="$downloads/cmake" name
   is_new_enough "$(cmake --version)" && return 0
   if [[ ! -x $root/bin/cmake ]]; then
+    check_free "$root"
     say "$(cmake --version | head -n 1) is older than $oldest_cmake: fetching $cmake_version into $root"
     ensure_pip
-    fetch_wheel "cmake==$cmake_version" "$cache/downloads" "$cmake_sha"
-    rm -rf "$root.partial" "$root"
-    mkdir -p "$root.partial"
-    unzip -q -o "$cache/downloads/cmake-$cmake_version.whl" 'cmake/data/*' '*/licenses/*' \
-      -d "$root.partial"
-    mv "$root.partial"/*.dist-info/licenses "$root.partial/cmake/data/"
-    chmod +x "$root.partial"/cmake/data/bin/*
-    mv "$root.partial/cmake/data" "$root"
-    rm -rf "$root.partial" "$cache/downloads"
+    fetch_wheel "cmake==$cmake_version" "$cmake_sha"
+    rm -rf "$unpacked"
+    mkdir "$unpacked"
+    unzip -q -o "$downloads/cmake-$cmake_version.whl" 'cmake/data/*' '*/licenses/*' -d "$unpacked"
+    mv "$unpacked"/*.dist-info/licenses "$unpacked/cmake/data/"
+    chmod +x "$unpacked"/cmake/data/bin/*
+    mv -T "$unpacked/cmake/data" "$root"
+    rm -rf "$downloads"
   fi
-  mkdir -p "$cache/bin" # on the PATH of tools/common.sh
-  for name in cmake ctest; do ln -sfn "$root/bin/$name" "$cache/bin/$name"; done
+  for name in cmake ctest; do link_program "$root/bin/$name" "$name"; done
   say "CMake $cmake_version: $root/bin/cmake"
 }
 
@@ -154,11 +170,11 @@ find_pip() { # prints a python that has pip
   return 1
 }
 
-# Downloads one wheel to $2 unless a good copy is there already. The platform is named, so that
-# any host Python will do; older manylinux tags are listed because pip does not infer them.
-fetch_wheel() { # requirement folder sha256
-  local requirement=$1 folder=$2 sha=$3
-  local target="$folder/${requirement/==/-}.whl" partial="$folder/partial"
+# Downloads one wheel unless a good copy is there already. The platform is named, so that any host
+# Python will do; older manylinux tags are listed because pip does not infer them.
+fetch_wheel() { # requirement sha256
+  local requirement=$1 sha=$2
+  local target="$downloads/${requirement/==/-}.whl" partial="$downloads/partial"
   if [[ -f $target ]]; then
     sha256sum --status -c - <<< "$sha  $target" && return 0
     rm -f "$target"
@@ -198,6 +214,7 @@ ensure_libtorch() {
     say "LibTorch $version ($flavour): $root"
     return 0
   fi
+  check_free "$root"
   [[ $(uname -m) == x86_64 ]] || die "LibTorch's wheel is for x86_64, this machine is $(uname -m)"
 
   local requirement sha needed library wanted=()
@@ -213,14 +230,14 @@ ensure_libtorch() {
   local item files=()
   for item in "${wanted[@]}"; do
     read -r requirement sha <<< "$item"
-    fetch_wheel "$requirement" "$cache/downloads" "$sha"
-    files+=("$cache/downloads/${requirement/==/-}.whl")
+    fetch_wheel "$requirement" "$sha"
+    files+=("$downloads/${requirement/==/-}.whl")
   done
 
-  # Unpack beside the goal and rename: a folder with the final name is always whole.
-  local unpacked="$root.partial" file
-  rm -rf "$unpacked" "$root"
-  mkdir -p "$unpacked"
+  # Unpack elsewhere and rename: a folder with the final name is always whole.
+  local unpacked="$downloads/libtorch" file
+  rm -rf "$unpacked"
+  mkdir "$unpacked"
   say "unpacking"
   for file in "${files[@]}"; do # unzip's 11: a pattern matched nothing, as in most wheels
     unzip -q -o "$file" 'torch/include/*' 'torch/lib/*' 'nvidia/*' '*/LICENSE*' '*/License*' \
@@ -228,8 +245,8 @@ ensure_libtorch() {
       die "could not unpack $file"
   done
   [[ -e $unpacked/torch/lib/libtorch_cpu.so ]] || die "the torch wheel holds no libtorch_cpu.so"
-  mv "$unpacked" "$root"
-  rm -rf "$cache/downloads"
+  mv -T "$unpacked" "$root"
+  rm -rf "$downloads"
   say "LibTorch $version ($flavour): $root"
 }
 
@@ -239,18 +256,19 @@ readonly cutlass_version=4.2.0.0
 readonly cutlass_sha=f9599ada45c7bcb6bf53f7d3f0a7d154183e53451c01bfa59eecd37dd4a693f6
 
 ensure_cutlass() {
-  local root="$cache/cutlass-$cutlass_version"
+  local root="$cache/cutlass-$cutlass_version" unpacked="$downloads/cutlass"
   if [[ ! -e $root/include/cutlass/cutlass.h ]]; then
+    check_free "$root"
     say "fetching CUTLASS $cutlass_version into $root"
     ensure_pip
-    fetch_wheel "nvidia-cutlass==$cutlass_version" "$cache/downloads" "$cutlass_sha"
-    rm -rf "$root.partial" "$root"
-    mkdir -p "$root.partial"
-    unzip -q -o "$cache/downloads/nvidia-cutlass-$cutlass_version.whl" \
-      'cutlass_library/source/include/*' '*/LICENSE*' -d "$root.partial"
-    mv "$root.partial/cutlass_library/source/include" "$root.partial/include"
-    mv "$root.partial" "$root"
-    rm -rf "$cache/downloads"
+    fetch_wheel "nvidia-cutlass==$cutlass_version" "$cutlass_sha"
+    rm -rf "$unpacked"
+    mkdir "$unpacked"
+    unzip -q -o "$downloads/nvidia-cutlass-$cutlass_version.whl" \
+      'cutlass_library/source/include/*' '*/LICENSE*' -d "$unpacked"
+    mv "$unpacked/cutlass_library/source/include" "$unpacked/include"
+    mv -T "$unpacked" "$root"
+    rm -rf "$downloads"
   fi
   say "CUTLASS $cutlass_version: $root"
 }
@@ -274,7 +292,7 @@ done
 mkdir -p "$cache"
 readonly log="$cache/setup.log"
 if command -v flock > /dev/null; then # two set-ups at once: the second waits
-  exec 9> "$cache/setup.lock"
+  exec 9>> "$cache/setup.lock"
   flock 9
 fi
 ensure_packages "${wanted[@]}"

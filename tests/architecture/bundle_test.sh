@@ -4,7 +4,6 @@
 #   bundle_test.sh BUILD_FOLDER
 set -euo pipefail
 build=$(realpath "$1")
-[[ -x $build/switchyard-engine ]] || exit 77 # built without LibTorch
 bundle="$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../tools/bundle.sh")"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -13,6 +12,17 @@ fail() {
   exit 1
 }
 
+# A slash at the end is not part of the name, and a folder beside the new one is somebody's.
+mkdir -p "$folder/pretended" "$folder/slash.partial"
+touch "$folder/slash.partial/mine"
+for program in switchyard switchyard-engine; do cp /bin/true "$folder/pretended/$program"; done
+(umask 022 && cd "$folder" && "$bundle" slash// --link --build "$folder/pretended") > /dev/null
+[[ -x $folder/slash/switchyard && -x $folder/slash/bin/switchyard ]] || fail "no bundle for 'slash//'"
+[[ $(stat -c %a "$folder/slash") == 755 ]] || fail "the bundle is not for others"
+[[ -e $folder/slash.partial/mine ]] || fail "a folder that is not of bundle.sh was removed"
+[[ $(find "$folder" -mindepth 1 -maxdepth 1 | wc -l) == 3 ]] || fail "something is left: $(ls "$folder")"
+
+[[ -x $build/switchyard-engine ]] || exit 77 # built without LibTorch
 "$bundle" "$folder/it's here" --link --build "$build"
 command="$folder/it's here/switchyard"
 cd / # the command is found from anywhere, through a link too
@@ -37,4 +47,6 @@ refused "is there already" "$folder/it's here" --build "$build"
 refused "which folder?"
 refused "unknown flag '--copy'" "$folder/new" --copy
 refused "is missing: build first" "$folder/new" --build "$folder"
-[[ ! -e $folder/new && ! -e $folder/new.partial ]] || fail "a refusal leaves something behind"
+ln -s nowhere "$folder/link away"
+refused "is there already" "$folder/link away" --build "$build"
+[[ -z $(find "$folder" -maxdepth 1 -name 'new*') ]] || fail "a refusal leaves something behind"

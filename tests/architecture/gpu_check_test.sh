@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools/gpu_check.sh beside programs that only pretend: what it counts as failed, and what it refuses.
 set -euo pipefail
-script="$(dirname "${BASH_SOURCE[0]}")/../../tools/gpu_check.sh"
+script="$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../tools/gpu_check.sh")"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder"/build/{tests,data}
@@ -53,3 +53,25 @@ export PRETEND_FAILURE=
 answers 0 "generate" quick --build "$folder/build" --device cpu
 export PRETEND_FAILURE=resume
 answers 1 "resume                   rc 70" quick --build "$folder/build" --device cpu
+
+# A folder of somebody else's is left alone, whatever its files are called; an earlier call's is not.
+rmdir "$folder/build/data" # so that a text is prepared in --out
+mkdir -p "$folder"/mine/{data,runs/train_top_p}
+touch "$folder"/mine/{summary.txt,data/mine,runs/train_top_p/mine}
+refused() {
+  local got=0
+  (cd "$folder/mine" && "$script" quick --build "$folder/build" --device cpu --out "$1") \
+    > "$folder/said" 2>&1 || got=$?
+  [[ $got == 2 ]] && grep -qF "name a new folder with --out" "$folder/said" && return
+  echo "--out $1 was not refused: status $got" >&2
+  exit 1
+}
+before=$(find "$folder/mine" -printf '%p %s\n')
+refused .
+refused "$folder/mine"
+refused summary.txt
+[[ $(find "$folder/mine" -printf '%p %s\n') == "$before" ]] || { echo "a refusal changes files" >&2; exit 1; }
+export PRETEND_FAILURE=
+mkdir -p "$folder/out/data" && touch "$folder/out/data/old"
+answers 0 "generate" quick --build "$folder/build" --device cpu
+[[ ! -e $folder/out/data/old ]] || { echo "its own data was not prepared anew" >&2; exit 1; }

@@ -78,13 +78,9 @@ pretrain() {
   local name=$1 run=$output/encoder-$1
   [[ ! -e $run.done ]] || return 0
   say "pretraining $name"
-  if [[ -e $run/checkpoints/LATEST ]]; then
-    run_program "$run.log" resume "$run"
-  else
-    rm -rf "$run"
-    run_program "$run.log" pretrain "$config" "data.path=$data" "run.dir=$run" "${@:2}" \
-      "${pretraining[@]}"
-  fi || return 1
+  # The program itself sees whether there is a checkpoint, or another call at work in the folder.
+  run_program "$run.log" pretrain --or-resume "$config" "data.path=$data" "run.dir=$run" "${@:2}" \
+    "${pretraining[@]}" || return 1
   touch "$run.done"
 }
 

@@ -108,12 +108,8 @@ train_one() {
   local name=$1 run=$2 text=$3
   local keys=("${@:4}")
   say "$name"
-  if [[ -e $run/checkpoints/LATEST ]]; then
-    "$switchyard" resume "$run" >> "$run.log" 2>&1 &
-  else
-    rm -rf "$run"
-    "$switchyard" pretrain "$config" "${keys[@]}" "${overrides[@]}" > "$run.log" 2>&1 &
-  fi
+  # The program itself sees whether there is a checkpoint, or another call at work in the folder.
+  "$switchyard" pretrain --or-resume "$config" "${keys[@]}" "${overrides[@]}" >> "$run.log" 2>&1 &
   # shellcheck disable=SC2064  # this child
   trap "kill $! 2> /dev/null; wait $!; exit 130" TERM
   wait $! || { say "$name failed: see $run.log"; exit 1; }

@@ -21,7 +21,6 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 
 if [[ ! -e $environment/ready ]]; then
   echo "compare_transformers: installing torch and transformers into $environment"
-  rm -rf "$environment"
   python3 -m venv "$environment"
   # The version whose LibTorch we link.
   "$environment/bin/pip" install --quiet "torch==2.11.0" "transformers==4.57.*"
