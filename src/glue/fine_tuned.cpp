@@ -4,6 +4,8 @@
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/ops/device.h"
+#include "switchyard/ops/precision.h"
+#include "switchyard/train/build.h"
 #include "switchyard/train/model_files.h"
 
 namespace switchyard::glue {
@@ -16,15 +18,27 @@ model::Pooling pooling_of(const config::Config& config) {
   return model::Pooling::mean;
 }
 
-}  // namespace
+// Whose model has as many weights: a classifier has no output matrix beside the embedding.
+config::Config config_to_count(config::Config config) {
+  config.model.tie_embeddings = true;
+  return config;
+}
 
-std::unique_ptr<model::Classifier> make_classifier(const config::Config& config, const Task& task) {
+// Initialised from the seed.
+std::unique_ptr<model::Classifier> allocate(const config::Config& config, const Task& task) {
   auto classifier = std::make_unique<model::Classifier>(
       config.model, config.finetune.max_length, static_cast<std::int64_t>(task.num_outputs()),
       pooling_of(config),
       ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
   classifier->initialize(config.run.seed);
   return classifier;
+}
+
+}  // namespace
+
+std::unique_ptr<model::Classifier> make_classifier(const config::Config& config, const Task& task) {
+  train::check_room_for_state(config_to_count(config), ops::device_of(config.train.device));
+  return allocate(config, task);
 }
 
 fs::path best_checkpoint(const fs::path& run) {
@@ -35,7 +49,8 @@ fs::path best_checkpoint(const fs::path& run) {
 
 FineTuned load_fine_tuned(const config::Config& config, const Task& task, const fs::path& step) {
   const auto saved = checkpoint::Checkpoint::open_step(step);
-  FineTuned best{.classifier = make_classifier(config, task), .step = saved.step()};
+  train::check_room_for_weights(config_to_count(config), ops::device_of(config.train.device));
+  FineTuned best{.classifier = allocate(config, task), .step = saved.step()};
   train::load_weights(*best.classifier, saved.weights());
   train::load_router_state(*best.classifier, saved.router_state());
   return best;

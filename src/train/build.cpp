@@ -1,6 +1,7 @@
 #include "switchyard/train/build.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -11,11 +12,14 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/ranks.h"
+#include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 #include "switchyard/data/special_tokens.h"
 #include "switchyard/model/parameter_counts.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/ops/op_span.h"
+#include "switchyard/ops/precision.h"
 #include "switchyard/train/model_files.h"
 #include "train/state_memory.h"
 
@@ -55,11 +59,24 @@ at::Device device_to_use(const std::string& name) {
   return device;
 }
 
-void check_room_for_state(const config::Config& config, at::Device device) {
-  const RankEnvironment ranks = read_rank_environment();
-  if (!device.is_cuda()) return check_state_fits(config, read_host_facts(), ranks);
+std::uint64_t gpu_bytes(at::Device device) {
   c10::DeviceAllocator* const memory = c10::getDeviceAllocator(device.type());
-  check_state_fits_gpu(config, ranks, memory->getMemoryInfo(device.index()).second);
+  return memory->getMemoryInfo(device.index()).second;
+}
+
+// Of the whole model: as it computes with them, and, where that is another type, the masters.
+double weight_bytes(const config::Config& config) {
+  const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision);
+  const auto compute = static_cast<double>(c10::elementSize(policy.compute));
+  const auto master = static_cast<double>(c10::elementSize(policy.accumulation()));
+  return static_cast<double>(model::count_parameters(config.model).total) *
+         (policy.compute == policy.accumulation() ? master : master + compute);
+}
+
+// "the model's weights take 6.6G, and this machine has"
+std::string weights_in(const char* where, double bytes) {
+  return fmt::format("the model's weights take {}, and {} has",
+                     format_bytes(static_cast<std::uint64_t>(std::min(bytes, 0x1p63))), where);
 }
 
 }  // namespace
@@ -88,6 +105,36 @@ void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer) {
             num_special == 0 ? "" : fmt::format(" and an encoder {} special tokens", num_special)),
         "leave model.vocab_size out to take the tokenizer's");
   }
+}
+
+void check_room_for_state(const config::Config& config, at::Device device) {
+  const RankEnvironment ranks = read_rank_environment();
+  if (!device.is_cuda()) return check_state_fits(config, read_host_facts(), ranks);
+  check_state_fits_gpu(config, ranks, gpu_bytes(device));
+}
+
+void check_room_for_weights(const config::Config& config, at::Device device) {
+  if (!device.is_cuda()) return check_weights_fit(config, read_host_facts());
+  const double needed = weight_bytes(config);
+  const std::uint64_t memory = gpu_bytes(device);
+  if (needed <= static_cast<double>(memory)) return;
+  throw OutOfMemoryError(
+      fmt::format("{} {}", weights_in("the GPU", needed), format_bytes(memory)),
+      "compute where there is more memory: on a larger GPU, or on the CPU (--device cpu)");
+}
+
+void check_weights_fit(const config::Config& config, const HostFacts& host) {
+  const double needed = weight_bytes(config);
+  const std::uint64_t memory =
+      std::min(host.memory_bytes, host.memory_limit_bytes.value_or(kUnlimited));
+  if (memory == 0 || needed <= static_cast<double>(memory)) return;
+  const std::string what =
+      fmt::format("{} {}{}", weights_in("this machine", needed), format_bytes(memory),
+                  host.swap_bytes == 0 ? "" : " and " + format_bytes(host.swap_bytes) + " of swap");
+  if (needed > static_cast<double>(memory) + static_cast<double>(host.swap_bytes)) {
+    throw OutOfMemoryError(what, "compute where there is more memory, or choose a smaller model");
+  }
+  log::warning("{}: every pass will wait for the swap, which may take minutes each", what);
 }
 
 Build build(const config::Config& given, moe::ExpertPlacement placement) {
@@ -141,15 +188,15 @@ LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& opt
                      "in the run's evaluations");
   }
   if (!options.precision.empty()) config.train.precision = options.precision;
-  const ops::PrecisionPolicy policy =
-      ops::precision_policy(config.train.precision, device_to_use(options.device));
+  const at::Device device = device_to_use(options.device);
+  const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, device);
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   if (config.model.vocab_size < tokenizer.vocab_size()) {
     throw DataError(fmt::format("{}: the model knows {} tokens, its tokenizer {}",
                                 checkpoint.folder().string(), config.model.vocab_size,
                                 tokenizer.vocab_size()));
   }
-  (void)model::count_parameters(config.model);  // refuses sizes beyond 64 bits
+  check_room_for_weights(config, device);
   auto decoder =
       std::make_unique<model::Decoder>(config.model, config.data.sequence_length, policy);
   load_weights(*decoder, checkpoint.weights());

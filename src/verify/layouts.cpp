@@ -6,10 +6,13 @@
 
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/host.h"
 #include "switchyard/data/sample_source.h"
+#include "switchyard/data/special_tokens.h"
 #include "switchyard/parallel/rank_layout.h"
 #include "switchyard/train/build.h"
 #include "verify/compare.h"
+#include "verify/memory.h"
 #include "verify/trace.h"
 
 namespace switchyard::verify {
@@ -31,6 +34,21 @@ void check_fits(const Layout& layout, const config::Config& config) {
                      fmt::format("train.micro_batch_size={} train.global_batch_size={}", micro,
                                  std::lcm(micro, config.train.global_batch_size)));
   }
+}
+
+// Where no tokenizer has one.
+void fill_vocab_size_of_random_tokens(config::ModelConfig& model) {
+  constexpr std::int64_t kTokens = 512;
+  if (model.vocab_size == 0) model.vocab_size = kTokens;
+  constexpr std::int64_t kLeastOfEncoder = data::SpecialTokens::kCount + 1;
+  if (model.is_causal() || model.vocab_size >= kLeastOfEncoder) return;
+  throw UsageError(
+      fmt::format("model.vocab_size is {}, but an encoder has {} special tokens beside those of "
+                  "text, of which it needs at least one",
+                  model.vocab_size, data::SpecialTokens::kCount),
+      fmt::format("model.vocab_size={} is the least; leave it out to take {}, or the tokenizer's "
+                  "where the data is prepared",
+                  kLeastOfEncoder, kTokens));
 }
 
 std::string cell(const Difference& difference) {
@@ -98,13 +116,13 @@ VerifyReport verify_layouts(const config::Config& config, const VerifyOptions& o
         "verify with train.device=cpu");
   }
   for (const Layout& layout : options.layouts) check_fits(layout, config);
-  constexpr std::int64_t kRandomVocabulary = 512;
-  if (!report.random_tokens) {
+  if (report.random_tokens) {
+    fill_vocab_size_of_random_tokens(report.config.model);
+  } else {
     train::fill_vocab_size(report.config,
                            data::SampleSource(config.data, config.run.seed).tokenizer());
-  } else if (report.config.model.vocab_size == 0) {
-    report.config.model.vocab_size = kRandomVocabulary;
   }
+  check_memory(report.config, options, read_host_facts());
   const Trace alone = train_in_layout(report.config, {}, {.layouts = {}, .steps = options.steps},
                                       report.random_tokens);
   for (const Layout& layout : options.layouts) {

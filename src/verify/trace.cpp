@@ -1,7 +1,6 @@
 #include "verify/trace.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -81,27 +80,32 @@ class Recorder final : public train::Objective {
   std::map<TokenOfLayer, std::vector<std::int32_t>>& experts_;
 };
 
-// Of what this rank updates, unless another rank has the same: zeros where it is another's.
-std::map<std::string, at::Tensor> gradients_of(const train::Trainer& trainer,
-                                               parallel::RankGroups& groups) {
-  std::map<std::string, at::Tensor> gradients;
+// What the ranks of a layout leave behind: each a trace of its own but for the gradients, to which
+// all add, one at a time. Every rank has slices of them, which as whole tensors would be many times
+// the model.
+struct Recording {
+  std::vector<Trace> of_rank;
+  std::mutex adding;
+  std::vector<std::map<std::string, at::Tensor>> gradients;  // by step
+};
+
+// Adds what this rank updates, unless another rank has the same.
+void add_gradients(const train::Trainer& trainer, parallel::RankGroups& groups,
+                   std::map<std::string, at::Tensor>& sums) {
   for (const optim::Slice& slice : trainer.optimizer().slices()) {
     const ops::Parameter& parameter = *slice.parameter;
     if (!trainer.shares_out_optimizer() && !groups.writes(parameter)) continue;
-    at::Tensor flat = at::zeros({parameter.numel()}, slice.gradient().options());
-    flat.narrow(0, slice.begin, slice.count).copy_(slice.gradient());
+    const at::Tensor gradient = slice.gradient();
     for (const ops::LogicalTensor& part : parameter.parts) {
-      gradients[part.name] = flat.narrow(0, part.offset, part.held().count);
+      const std::int64_t numel = part.held().count;
+      const std::int64_t begin = std::max(slice.begin, part.offset);
+      const std::int64_t end = std::min(slice.begin + slice.count, part.offset + numel);
+      if (begin >= end) continue;
+      at::Tensor& sum = sums[part.name];
+      if (!sum.defined()) sum = at::zeros({numel}, gradient.options());
+      sum.narrow(0, begin - part.offset, end - begin)
+          .add_(gradient.narrow(0, begin - slice.begin, end - begin));
     }
-  }
-  return gradients;
-}
-
-// Adds what is in both.
-void add_up(std::map<std::string, at::Tensor>& sums, std::map<std::string, at::Tensor>& more) {
-  for (auto& [name, tensor] : more) {
-    const auto [found, is_new] = sums.try_emplace(name, tensor);
-    if (!is_new) found->second = found->second + tensor;
   }
 }
 
@@ -148,9 +152,10 @@ Training make_training(const config::Config& config, const ops::PrecisionPolicy&
   return training;
 }
 
-// One rank's part; `trace` is its own.
+// One rank's part.
 void train_rank(const config::Config& config, comm::Communicator& world, std::int64_t num_steps,
-                bool random_tokens, Trace& trace) {
+                bool random_tokens, Recording& recording) {
+  Trace& trace = recording.of_rank.at(static_cast<std::size_t>(world.rank()));
   parallel::RankGroups groups(world, config.parallel.expert);
   const ops::PrecisionPolicy policy =
       ops::precision_policy(config.train.precision, ops::device_of(config.train.device));
@@ -170,7 +175,10 @@ void train_rank(const config::Config& config, comm::Communicator& world, std::in
   train::Trainer trainer(config, model, recorder, groups);
   for (std::int64_t step = 0; step < num_steps; ++step) {
     trace.steps.push_back(trainer.train_step());
-    trace.gradients.push_back(gradients_of(trainer, groups));
+    {
+      const std::lock_guard lock(recording.adding);
+      add_gradients(trainer, groups, recording.gradients.at(static_cast<std::size_t>(step)));
+    }
     const auto is_written = [&](const ops::Parameter& each) { return groups.writes(each); };
     auto& parameters = trace.parameters.emplace_back();
     for (const checkpoint::NamedTensor& part : train::named_weights(model, is_written)) {
@@ -206,23 +214,25 @@ Trace train_in_layout(const config::Config& config, const Layout& layout,
   of_rank.train.micro_batch_size = config.train.micro_batch_size / layout.num_ranks;
   of_rank.parallel.exchange_chunks = std::gcd(
       config.parallel.exchange_chunks, config.model.moe.num_experts / of_rank.parallel.expert);
-  std::vector<Trace> traces(static_cast<std::size_t>(layout.num_ranks));
+  Recording recording;
+  recording.of_rank.resize(static_cast<std::size_t>(layout.num_ranks));
+  recording.gradients.resize(static_cast<std::size_t>(options.steps));
   const ThreadShare share(layout.num_ranks);
   comm::run_ranks(layout.num_ranks, [&](comm::Communicator& ranks) {
     std::unique_ptr<comm::Communicator> world = ranks.split(0, "layout " + layout.name());
     if (options.wrap) world = options.wrap(std::move(world));
     const std::unique_ptr<comm::Communicator> overlapping = comm::beside(*world);
-    train_rank(of_rank, *overlapping, options.steps, random_tokens,
-               traces[static_cast<std::size_t>(ranks.rank())]);
+    train_rank(of_rank, *overlapping, options.steps, random_tokens, recording);
   });
   // Every rank knows the sums; each has parameters, tokens and router state of its own.
+  std::vector<Trace>& traces = recording.of_rank;
   Trace all = std::move(traces[0]);
+  all.gradients = std::move(recording.gradients);
   for (std::size_t rank = 1; rank < traces.size(); ++rank) {
     all.experts.merge(traces[rank].experts);
     SWITCHYARD_CHECK(traces[rank].experts.empty(), "two ranks of {} had the same token",
                      layout.name());
     for (std::size_t step = 0; step < all.gradients.size(); ++step) {
-      add_up(all.gradients[step], traces[rank].gradients[step]);
       all.parameters[step].merge(traces[rank].parameters[step]);
       for (auto& [name, states] : traces[rank].router_state[step]) {
         all.router_state[step].at(name).push_back(std::move(states.front()));

@@ -1,13 +1,17 @@
 #include "switchyard/train/build.h"
 
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <string>
 
+#include "support/temporary_folder.h"
+#include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
+#include "switchyard/data/tokenizer.h"
 #include "train/state_memory.h"
 #include "train/tiny_run_folder.h"
 
@@ -87,6 +91,65 @@ TEST(StateMemory, AGpuHoldsWhatIsOfItsRank) {
   EXPECT_THAT([&] { check_state_fits_gpu(config, {}, 3 * kGiB); },
               ThrowsMessage<OutOfMemoryError>(AllOf(HasSubstr("take 4"), HasSubstr("has 3G"))));
   EXPECT_NO_THROW(check_state_fits_gpu(config, {.num_ranks = 4}, 3 * kGiB)) << "moments shared out";
+}
+
+// ---------------------------------------------------------------- weights alone
+
+// Of 269 million parameters fp32 takes 1.0 GiB, bf16 with its masters 1.5, fp64 2.0.
+std::string told_of_weights(const std::string& precision, const HostFacts& facts) {
+  config::Config config = config_of_4_gib();
+  config.train.precision = precision;
+  ::testing::internal::CaptureStderr();
+  std::string refused;
+  try {
+    check_weights_fit(config, facts);
+  } catch (const OutOfMemoryError& error) {
+    refused = std::string("refused: ") + error.what();
+  }
+  return ::testing::internal::GetCapturedStderr() + refused;
+}
+
+TEST(WeightsMemory, OfAModelThatIsNotTrainedItIsTheWeightsThatHaveToFit) {
+  const std::uint64_t half = kGiB / 2;
+  EXPECT_EQ(told_of_weights("fp32", host(kGiB + half / 2, 0)), "");
+  EXPECT_THAT(
+      told_of_weights("bf16", host(kGiB + half / 2, 0)),
+      AllOf(HasSubstr("refused: the model's weights take 1.5G"), HasSubstr("this machine has 1.")));
+  EXPECT_EQ(told_of_weights("bf16", host(2 * kGiB, 0)), "");
+  EXPECT_THAT(told_of_weights("fp64", host(2 * kGiB, 0)), HasSubstr("refused"));
+  EXPECT_THAT(told_of_weights("fp32", host(half, half / 2)),
+              AllOf(HasSubstr("refused"), HasSubstr("has 512M and 256M of swap")));
+  EXPECT_EQ(told_of_weights("fp64", host(0, 0)), "") << "the kernel does not tell";
+}
+
+TEST(WeightsMemory, WhatFitsWithSwapOnlyIsWarnedOf) {
+  EXPECT_THAT(told_of_weights("fp32", host(kGiB / 2, kGiB)),
+              AllOf(HasSubstr("warning"), HasSubstr("every pass will wait for the swap"),
+                    Not(HasSubstr("refused"))));
+}
+
+TEST(WeightsMemory, ALimitOfACgroupCounts) {
+  HostFacts limited = host(8 * kGiB, 0);
+  limited.memory_limit_bytes = kGiB / 2;
+  EXPECT_THAT(told_of_weights("fp32", limited), HasSubstr("refused"));
+}
+
+// A checkpoint of 12 TiB, if its config is to be believed.
+TEST(WeightsMemory, ACheckpointThatNoMemoryHoldsIsRefusedBeforeItsModelIsMade) {
+  const testing::TemporaryFolder folder;
+  const data::Tokenizer tokenizer = data::Tokenizer::byte_level();
+  checkpoint::SaveRequest request;
+  request.step = 1;
+  request.plan = checkpoint::one_file_per_kind({.weights = {{"a", at::zeros({4}, at::kFloat)}}});
+  request.tokenizer_file = tokenizer.file_name();
+  request.tokenizer_bytes = tokenizer.serialized();
+  request.resolved_config =
+      "model: {hidden_size: 1048576, num_heads: 8, head_dim: 64, num_layers: 1,\n"
+      "        ffn_size: 1048576, vocab_size: 257, moe: {num_experts: 0}}\n"
+      "run: {dir: r}\ndata: {path: d}\ntrain: {steps: 1}\n";
+  (void)checkpoint::save(folder / "checkpoints", request);
+  EXPECT_THAT([&] { (void)load_model(folder.path()); },
+              ThrowsMessage<OutOfMemoryError>(HasSubstr("the model's weights take 12")));
 }
 
 // What is said of a run of 20 steps that asks of its evaluations...

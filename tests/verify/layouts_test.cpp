@@ -263,5 +263,28 @@ TEST(VerifyLayouts, RefuseWhatDoesNotFitBeforeAnyWork) {
   EXPECT_THAT(refusal(on_gpu, "2x1"), HasSubstr("train.device=cpu"));
 }
 
+TEST(VerifyLayouts, AnEncodersRandomTokensNeedARowBesideThoseOfTheSpecialOnes) {
+  config::Config config = config_of("top_k");
+  config.model.type = "encoder";
+  for (const std::int64_t too_small : {1, 2, 3}) {
+    config.model.vocab_size = too_small;
+    EXPECT_THAT(refusal(config, "2x1"),
+                AllOf(HasSubstr(fmt::format("model.vocab_size is {}", too_small)),
+                      HasSubstr("model.vocab_size=4 is the least")));
+  }
+  config.model.vocab_size = 4;
+  EXPECT_EQ(refusal(config, "2x1"), "");
+}
+
+// Of 24 TiB of weights no machine gets as far as the first.
+TEST(VerifyLayouts, RefuseWhatNoMemoryHoldsBeforeAnyModelIsMade) {
+  config::Config config = config_of("top_k");
+  config.model.moe.layers = {1};
+  config.model.hidden_size = 1 << 20;
+  config.model.ffn_size = 1 << 20;
+  EXPECT_THROW((void)verify_layouts(config, {.layouts = parse_layouts("2x1"), .steps = 1}),
+               OutOfMemoryError);
+}
+
 }  // namespace
 }  // namespace switchyard::verify

@@ -1,6 +1,8 @@
 // From a configuration or a checkpoint to the objects of a run.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -9,6 +11,7 @@
 
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/config.h"
+#include "switchyard/core/host.h"
 #include "switchyard/data/sample_source.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/model/decoder.h"
@@ -27,6 +30,19 @@ void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer);
 // How often the run reads its data. `windows_per_epoch`: of the training split.
 [[nodiscard]] double count_epochs(const config::Config& config, std::int64_t windows_per_epoch);
 
+// What no change of the batch makes smaller, asked before any of it is made: a model too large
+// comes in many small allocations, of which the system grants every one until it ends the process.
+// Throw OutOfMemoryError where the memory of the device, or this machine's and its swap, are less,
+// and UsageError for sizes beyond 64 bits; warn where it is the swap that makes it fit. The
+// vocabulary size has to be set.
+//
+// To train: weights, gradients and moments, of all ranks of this machine on its CPUs.
+void check_room_for_state(const config::Config& config, c10::Device device);
+// To compute in one process: weights alone.
+void check_room_for_weights(const config::Config& config, c10::Device device);
+// On the CPUs of such a machine; nothing is said where `host` does not tell.
+void check_weights_fit(const config::Config& config, const HostFacts& host);
+
 // What pretraining starts from.
 struct Build {
   config::Config config;  // with the vocabulary size filled in
@@ -39,7 +55,7 @@ struct Build {
 
 // Opens the data and makes the model, of whose experts this rank holds those of `placement`. Warns
 // of settings that surely are not meant. Throws UsageError for settings that do not fit the data,
-// DataError for data that cannot be read.
+// DataError for data that cannot be read, and as check_room_for_state() does.
 [[nodiscard]] Build build(const config::Config& config, moe::ExpertPlacement placement = {});
 
 // A decoder's checkpoint, ready to compute.
@@ -58,7 +74,8 @@ struct LoadOptions {
 };
 
 // `path`: a run (its last checkpoint) or a checkpoint. Throws DataError when a file is damaged or a
-// tensor is missing, unknown or has the wrong shape, UsageError for an encoder.
+// tensor is missing, unknown or has the wrong shape, UsageError for an encoder, and as
+// check_room_for_weights() does.
 [[nodiscard]] LoadedModel load_model(const std::filesystem::path& path,
                                      const LoadOptions& options = {});
 

@@ -98,8 +98,9 @@ struct VerifyReport {
 
 // train.micro_batch_size of the config is one rank's; R ranks take an R-th of it each, so that a
 // micro-step is the same tokens in every layout (load balance is a property of micro-steps). Data
-// that is not prepared is replaced by random tokens. Throws UsageError, before any work, when a
-// layout does not fit the config.
+// that is not prepared is replaced by random tokens. Before any work it throws UsageError when a
+// layout does not fit the config, and OutOfMemoryError when this machine cannot hold what is kept
+// of so many steps.
 [[nodiscard]] VerifyReport verify_layouts(const config::Config& config,
                                           const VerifyOptions& options);
 
