@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "switchyard/core/error.h"
 #include "switchyard/core/philox.h"
 #include "switchyard/core/utf8.h"
 
@@ -97,7 +98,9 @@ void DocumentSplit::draw_documents(std::uint64_t seed, std::span<const float> do
 DocumentSplit::Parts DocumentSplit::split(std::int64_t document, std::string_view text) const {
   if (share_ <= 0.0) return {text, {}};
   if (by_document_) {
-    return held_back_[static_cast<std::size_t>(document)] ? Parts{{}, text} : Parts{text, {}};
+    const auto index = static_cast<std::size_t>(document);
+    SWITCHYARD_CHECK(index < held_back_.size(), "document {} of {}", document, held_back_.size());
+    return held_back_[index] ? Parts{{}, text} : Parts{text, {}};
   }
   const std::size_t begin = tail_begin(text, share_);
   return {text.substr(0, begin), text.substr(begin)};

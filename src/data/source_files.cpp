@@ -8,15 +8,14 @@
 #include <set>
 #include <utility>
 
+#include "data/source_documents.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
-#include "switchyard/core/utf8.h"
 #include "switchyard/data/file_kind.h"
 #include "switchyard/data/text_file.h"
-#include "switchyard/format/jsonl.h"
 
 namespace switchyard::data {
 namespace {
@@ -24,7 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMostNamesInANote = 3;
-constexpr std::size_t kMaxJsonLineBytes = std::size_t{1} << 30;
 constexpr std::array<const char*, 5> kTextExtensions{".txt", ".text", ".md", ".jsonl", ".ndjson"};
 
 // Of the file itself, or of what is compressed in it.
@@ -58,50 +56,14 @@ void spool(const fs::path& from, const fs::path& to) {
   out.commit();
 }
 
-// Calls visit(document) for the parts of a text file; empty parts are no documents.
-void for_each_part(std::string_view text, const std::string& separator,
-                   const std::function<void(std::string_view)>& visit) {
-  while (!text.empty()) {
-    const std::size_t at = separator.empty() ? std::string_view::npos : text.find(separator);
-    const std::string_view part = text.substr(0, at);
-    if (!part.empty()) visit(part);
-    if (at == std::string_view::npos) return;
-    text.remove_prefix(at + separator.size());
-    if (text.starts_with("\r\n")) {
-      text.remove_prefix(2);
-    } else if (text.starts_with('\n')) {
-      text.remove_prefix(1);
-    }
-  }
+[[noreturn]] void throw_changed(const SourceFile& source) {
+  throw DataError(fmt::format("{}: changed while it was read", source.name),
+                  "prepare again when nothing writes to it");
 }
 
-DataError with_skip_hint(const DataError& error) {
-  const std::string skip = "--skip-bad-records leaves such records out and counts them";
-  return DataError(error.what(), error.hint().empty() ? skip : error.hint() + "; " + skip);
-}
-
-// `skip` hears why a record is left out.
-void for_each_document_of(const SourceFile& source, std::string_view text,
-                          const PrepareOptions& options,
-                          const std::function<void(std::string_view)>& visit,
-                          const std::function<void(const DataError&)>& skip) {
-  if (!source.jsonl) {
-    for_each_part(text, options.document_separator, visit);
-    return;
-  }
-  format::LineReader lines(text, source.name, kMaxJsonLineBytes);
-  while (const auto line = lines.next()) {
-    if (line->text.find_first_not_of(" \t") == std::string_view::npos) continue;
-    std::string field;
-    try {
-      field = format::text_field(*line, options.text_field, source.name);
-    } catch (const DataError& error) {
-      if (!options.skip_bad_records) throw with_skip_hint(error);
-      skip(error);
-      continue;
-    }
-    if (!field.empty()) visit(field);
-  }
+// After reading: a file that is written to in place is another one at any moment.
+void refuse_if_changed(const SourceFile& source, const MappedFile& file) {
+  if (to_hex(xxh3(file.bytes())) != source.hash) throw_changed(source);
 }
 
 std::string_view text_of(const SourceFile& source, const MappedFile& plain) {
@@ -286,6 +248,7 @@ MappedFile SourceFiles::decompressed(const SourceFile& source, MappedFile file) 
     format::decompress(as_text(file.bytes()), *source.compression, source.name,
                        [&](std::string_view part) { out.write(part); });
     file.check_whole();
+    refuse_if_changed(source, file);
   }
   MappedFile plain(path);
   fs::remove(path);
@@ -293,18 +256,11 @@ MappedFile SourceFiles::decompressed(const SourceFile& source, MappedFile file) 
 }
 
 void SourceFiles::check_text(SourceFile& source, std::string_view bytes) {
-  refuse_foreign(bytes, source.name, "switchyard prepare --input - ...", source.compression);
+  constexpr const char* kReader = "switchyard prepare --input - ...";
+  refuse_foreign(bytes, source.name, kReader, source.compression);
   // Bad bytes in a record are a bad record.
   const bool is_judged_by_record = source.jsonl && options_.skip_bad_records;
-  if (const auto bad = is_judged_by_record ? std::nullopt : first_invalid_utf8(bytes)) {
-    const std::string_view before = bytes.substr(0, *bad);
-    const std::string command = command_that_reads(source.name, source.compression);
-    throw DataError(
-        fmt::format("{}: at byte {} (line {}): 0x{:02X} is not valid UTF-8", source.name, *bad,
-                    1 + std::count(before.begin(), before.end(), '\n'),
-                    static_cast<unsigned char>(bytes[*bad])),
-        hint_for_invalid_text(bytes, *bad, command, "switchyard prepare --input - ..."));
-  }
+  if (!is_judged_by_record) refuse_invalid_utf8(bytes, source.name, kReader, source.compression);
   source.has_byte_order_mark = bytes.starts_with(kByteOrderMark);
 }
 
@@ -372,19 +328,29 @@ void SourceFiles::for_each_document(const std::function<void(const Document&)>& 
   std::int64_t index = 0;
   for (const SourceFile& source : files_) {
     MappedFile file(source.mapped);
-    if (static_cast<std::int64_t>(file.bytes().size()) != source.bytes) {
-      throw DataError(fmt::format("{}: changed while it was read", source.name),
-                      "prepare again when nothing writes to it");
-    }
+    if (static_cast<std::int64_t>(file.bytes().size()) != source.bytes) throw_changed(source);
     const MappedFile plain = decompressed(source, std::move(file));
-    for_each_document_of(
-        source, text_of(source, plain), options_,
-        [&](std::string_view text) {
-          visit({index, text, source});
-          ++index;
-        },
-        [](const DataError&) {});
+    // What is decompressed is a copy, which was checked when it was made.
+    const auto check_unchanged = [&] {
+      if (!source.compression.has_value()) refuse_if_changed(source, plain);
+    };
+    const std::int64_t end = index + source.num_documents;
+    try {
+      for_each_document_of(
+          source, text_of(source, plain), options_,
+          [&](std::string_view text) {
+            if (index == end) throw_changed(source);  // the split knows no further document
+            visit({index, text, source});
+            ++index;
+          },
+          [](const DataError&) {});
+    } catch (const DataError&) {
+      check_unchanged();  // why records are bad that were good
+      throw;
+    }
     plain.check_whole();
+    check_unchanged();
+    if (index != end) throw_changed(source);
   }
 }
 

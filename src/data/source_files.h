@@ -43,8 +43,8 @@ class SourceFiles {
     std::string_view text;   // never empty; valid during the visit
     const SourceFile& source;
   };
-  // Every document in order. Throws DataError for a JSONL line that cannot be used and for a file
-  // that has become another one since it was checked.
+  // Every document in order. Throws DataError for a JSONL line that cannot be used, and for a file
+  // that has become another one since it was checked: what was visited is then not to be used.
   void for_each_document(const std::function<void(const Document&)>& visit) const;
 
   [[nodiscard]] const std::vector<SourceFile>& files() const { return files_; }
@@ -65,7 +65,8 @@ class SourceFiles {
                                  std::vector<std::filesystem::path>& paths);
   void leave_out_compressed_copies(std::vector<std::filesystem::path>& paths);
   void add_file(const std::string& name, const std::filesystem::path& path, bool validation);
-  // What is in `file`: itself, or what it decompresses to. Throws DataError or StorageError.
+  // What is in `file`: itself, or what it decompresses to, source.hash being its hash. Throws
+  // DataError or StorageError.
   [[nodiscard]] MappedFile decompressed(const SourceFile& source, MappedFile file) const;
   // `bytes`: the whole file, decompressed. Throws DataError for what is no UTF-8 text.
   void check_text(SourceFile& source, std::string_view bytes);

@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <utility>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
+#include "switchyard/core/utf8.h"
 #include "switchyard/data/file_kind.h"
 
 namespace switchyard::data {
@@ -17,6 +20,39 @@ namespace {
 // For commands. What came through a pipe has a name that only its writer knows.
 std::string path_of(const std::string& name) {
   return name == kStandardInput ? "FILE" : name;
+}
+
+struct PlainBytes {
+  std::string name;  // for messages
+  std::string bytes;
+  std::optional<format::Compression> compression = {};  // of what they came from
+};
+
+// What is in a file, decompressed. Throws DataError for what is no text.
+PlainBytes read_plain(const std::string& path, const std::string& reader) {
+  PlainBytes result{.name = is_standard_input(path) ? kStandardInput : path, .bytes = {}};
+  if (is_standard_input(path)) {
+    log::info("reading standard input");
+    read_to_end(STDIN_FILENO, result.name, [&](std::string_view part) { result.bytes += part; });
+  } else {
+    result.bytes = read_file(path);
+  }
+  result.compression = readable_compression(result.bytes);
+  if (result.compression.has_value()) {
+    std::string decompressed;
+    format::decompress(result.bytes, *result.compression, result.name,
+                       [&](std::string_view part) { decompressed += part; });
+    result.bytes = std::move(decompressed);
+  }
+  refuse_foreign(result.bytes, result.name, reader, result.compression);
+  return result;
+}
+
+WholeText without_byte_order_mark(std::string bytes) {
+  WholeText result{.text = std::move(bytes)};
+  result.had_byte_order_mark = result.text.starts_with(kByteOrderMark);
+  if (result.had_byte_order_mark) result.text.erase(0, kByteOrderMark.size());
+  return result;
 }
 
 }  // namespace
@@ -86,26 +122,26 @@ std::string hint_for_invalid_text(std::string_view bytes, std::size_t bad,
                  : " (which one: SHIFT_JIS, GB18030, WINDOWS-1251, ...; `iconv -l` lists them)");
 }
 
+void refuse_invalid_utf8(std::string_view bytes, const std::string& name, const std::string& reader,
+                         std::optional<format::Compression> decompressed) {
+  const auto bad = first_invalid_utf8(bytes);
+  if (!bad.has_value()) return;
+  const std::string_view before = bytes.substr(0, *bad);
+  throw DataError(
+      fmt::format("{}: at byte {} (line {}): 0x{:02X} is not valid UTF-8", name, *bad,
+                  1 + std::count(before.begin(), before.end(), '\n'),
+                  static_cast<unsigned char>(bytes[*bad])),
+      hint_for_invalid_text(bytes, *bad, command_that_reads(name, decompressed), reader));
+}
+
 WholeText read_text(const std::string& path, const std::string& reader) {
-  const std::string name = is_standard_input(path) ? kStandardInput : path;
-  WholeText result;
-  if (is_standard_input(path)) {
-    log::info("reading standard input");
-    read_to_end(STDIN_FILENO, name, [&](std::string_view part) { result.text += part; });
-  } else {
-    result.text = read_file(path);
-  }
-  const auto compression = readable_compression(result.text);
-  if (compression.has_value()) {
-    std::string decompressed;
-    format::decompress(result.text, *compression, name,
-                       [&](std::string_view part) { decompressed += part; });
-    result.text = std::move(decompressed);
-  }
-  refuse_foreign(result.text, name, reader, compression);
-  result.had_byte_order_mark = result.text.starts_with(kByteOrderMark);
-  if (result.had_byte_order_mark) result.text.erase(0, kByteOrderMark.size());
-  return result;
+  return without_byte_order_mark(read_plain(path, reader).bytes);
+}
+
+WholeText read_utf8_text(const std::string& path, const std::string& reader) {
+  PlainBytes plain = read_plain(path, reader);
+  refuse_invalid_utf8(plain.bytes, plain.name, reader, plain.compression);
+  return without_byte_order_mark(std::move(plain.bytes));
 }
 
 }  // namespace switchyard::data

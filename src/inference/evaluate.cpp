@@ -60,6 +60,17 @@ at::Tensor num_experts_on_host(const std::vector<model::LayerRoute>& routes,
   return at::stack(num_experts_LT).to(at::kCPU);  // one wait for the device
 }
 
+// Every token needs one before it that it is predicted from.
+void refuse_too_few_tokens(std::size_t num_ids, bool has_separator) {
+  if (num_ids > (has_separator ? 0U : 1U)) return;
+  throw DataError(num_ids == 0
+                      ? "the text holds nothing that the tokenizer makes a token of: there "
+                        "is nothing to predict"
+                      : "the text is a single token, and the tokenizer has no separator "
+                        "that could stand before it: there is nothing to predict it from",
+                  "give a text of several words");
+}
+
 TokenDifficulty nothing_counted(const model::Decoder& decoder) {
   const config::ModelConfig& model = decoder.config();
   return {model.vocab_size, model.moe.num_experts, model.moe.layers};
@@ -159,6 +170,7 @@ TextEvaluation evaluate_text(model::Decoder& decoder, const data::Tokenizer& tok
   if (text.empty()) throw DataError("the text is empty: there is nothing to predict");
 
   const std::vector<std::int32_t> ids = tokenizer.encode(text);
+  refuse_too_few_tokens(ids.size(), tokenizer.separator_id().has_value());
   std::vector<std::int32_t> stream;
   LossSums sums;
   if (tokenizer.separator_id().has_value()) {

@@ -53,6 +53,20 @@ TEST_F(TrainedRun, EvaluateTakesTheStrideAndTellsBitsPerByte) {
   EXPECT_EQ(json::parse(run("evaluate run --text held.txt --json").output).at("stride"), 16);
 }
 
+TEST_F(TrainedRun, EvaluateRefusesTheTextThatPrepareRefuses) {
+  write_file_atomically(*folder_ / "latin.txt", "caf\xE9 au lait\n");
+  for (const char* command : {"evaluate run --text latin.txt", "evaluate run --text - < latin.txt",
+                              "prepare --input latin.txt --tokenizer bytes --output of_latin"}) {
+    const Answer refused = run(command);
+    EXPECT_EQ(refused.code, 65) << command;
+    EXPECT_THAT(
+        refused.errors,
+        ::testing::AllOf(::testing::HasSubstr("at byte 3 (line 1): 0xE9 is not valid UTF-8"),
+                         ::testing::HasSubstr("iconv -f WINDOWS-1252")))
+        << command;
+  }
+}
+
 TEST_F(TrainedRun, EvaluateAndGenerateGoByATemperatureUnlessToldOtherwise) {
   const auto evaluated = [](const std::string& more) {
     return json::parse(run("evaluate run --text held.txt --json" + more).output);

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "switchyard/core/error.h"
+
 namespace switchyard::data {
 namespace {
 
@@ -67,6 +69,11 @@ TEST(DocumentSplit, DocumentsAreHeldBackInAboutTheAskedShareAndAlwaysTheSame) {
     held_back += parts.train.empty() ? 1 : 0;
   }
   EXPECT_NEAR(held_back, 200, 3);
+}
+
+TEST(DocumentSplit, ADocumentThatWasNotDrawnIsAMistakeOfTheCaller) {
+  const DocumentSplit split("document", 0.5, 0, equal(3));
+  EXPECT_THROW((void)split.split(3, "text"), InternalError);
 }
 
 TEST(DocumentSplit, AnotherSeedHoldsBackOtherDocuments) {

@@ -1,11 +1,13 @@
-// A data set that is replaced between any two of the files that a reader opens. The C library's
-// open() is replaced by the one below wherever it is called.
+// A data set that is replaced, and a source that is rewritten, between any two of the files that
+// their reader opens. The C library's open() is replaced by the one below wherever it is called.
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/types.h>
 
 #include <cstdarg>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <utility>
@@ -14,12 +16,20 @@
 #include "data/prepare_fixture.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/hash.h"
 #include "switchyard/data/prepare.h"
 
 namespace switchyard::data {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 // Called once, before the call to open() with number `before`, counted from 0.
 struct Interruption {
@@ -129,6 +139,81 @@ TEST_F(ReplacedWhileRead, WhatIsBrokenAndNotReplacedIsSaidAtOnce) {
   (void)prepare(old_);
   fs::remove(folder_ / "out/train.bin");
   EXPECT_THROW((void)open_prepared(folder_ / "out"), DataError);
+}
+
+class RewrittenWhileRead : public ReplacedWhileRead {
+ protected:
+  // Prepares from `text` again and again. Before one more file is opened each time, its file
+  // becomes `later`, in place and with as many bytes: neither the size nor an open file tells.
+  // `check` hears whose hash each data set records; the others are refused with what comes back.
+  std::vector<std::string> refusals(const PrepareOptions& what, const std::string& text,
+                                    const std::string& later,
+                                    const std::function<void(const std::string& recorded)>& check) {
+    EXPECT_EQ(text.size(), later.size());
+    std::vector<std::string> messages;
+    bool was_interrupted = true;
+    for (int at = 0; was_interrupted; ++at) {
+      SCOPED_TRACE("rewritten before file " + std::to_string(at));
+      const std::string& source = what.inputs.front();
+      write_file_atomically(source, text);
+      interruption = {.before = at, .action = [&] {
+                        std::fstream(source, std::ios::in | std::ios::out) << later;
+                      }};
+      std::string hash;
+      try {
+        hash = prepare(what).sidecar.sources.at(0).hash;
+      } catch (const DataError& error) {
+        messages.emplace_back(error.what());
+      }
+      was_interrupted = !interruption.action;
+      interruption = {};
+      if (hash.empty()) continue;
+      EXPECT_TRUE(hash == to_hex(xxh3(text)) || hash == to_hex(xxh3(later))) << hash;
+      check(hash == to_hex(xxh3(text)) ? text : later);
+    }
+    return messages;
+  }
+};
+
+TEST_F(RewrittenWhileRead, TheTextIsThatOfTheHashOrRefused) {
+  const auto messages = refusals(old_, kOld, kNew, [this](const std::string& recorded) {
+    EXPECT_TRUE(text_now().starts_with(recorded)) << recorded;
+  });
+  EXPECT_THAT(messages, AllOf(Not(IsEmpty()), Each(HasSubstr("changed while it was read"))));
+}
+
+TEST_F(RewrittenWhileRead, WhatIsNoTextAnyMoreIsRefused) {
+  const auto messages = refusals(old_, kOld, "the \xFF\xFE\xFD text\n",
+                                 [](const std::string& recorded) { EXPECT_EQ(recorded, kOld); });
+  EXPECT_THAT(
+      messages,
+      AllOf(Contains(HasSubstr("changed while it was read")),
+            Each(AnyOf(HasSubstr("changed while it was read"), HasSubstr("is not valid UTF-8")))));
+}
+
+TEST_F(RewrittenWhileRead, MoreDocumentsThanBeforeAreRefused) {
+  const std::string three = "first|second|third|\n";
+  PrepareOptions what = old_;
+  what.document_separator = "|";
+  what.split = "document";
+  what.validation = 0.4;
+  const auto messages =
+      refusals(what, three, "1|2|3|4|5|6|7|8|9|10", [&](const std::string& recorded) {
+        const Sidecar sidecar = open_prepared(folder_ / "out").sidecar();
+        EXPECT_EQ(sidecar.train.documents + sidecar.validation.documents,
+                  recorded == three ? 3 : 10);
+      });
+  EXPECT_THAT(messages, AllOf(Not(IsEmpty()), Each(HasSubstr("changed while it was read"))));
+}
+
+TEST_F(RewrittenWhileRead, ARecordThatHasBecomeABadOneIsNotBlamedOnTheRecord) {
+  PrepareOptions what = old_;
+  what.format = "jsonl";
+  const auto messages =
+      refusals(what, "{\"text\": \"a\"}\n", "{\"text\": 12 }\n", [](const std::string&) {});
+  ASSERT_THAT(messages, Not(IsEmpty()));
+  EXPECT_THAT(messages.front(), HasSubstr(":1: "));
+  EXPECT_THAT(messages.back(), HasSubstr("changed while it was read"));
 }
 
 }  // namespace

@@ -139,6 +139,23 @@ TEST_F(Sources, ForeignFilesAreRefusedByNameWithTheCommand) {
                     ::testing::Not(HasSubstr("WINDOWS-1252"))));
 }
 
+TEST_F(Sources, AWholeTextThatIsNotUtf8IsRefusedInTheSameWords) {
+  const std::string mark = "\xEF\xBB\xBF";
+  const std::string input = file("c.txt", mark + "first\ncaf\xE9 au lait");
+  const std::string words = input + ": at byte 12 (line 2): 0xE9 is not valid UTF-8";
+  EXPECT_THAT([&] { (void)prepare(options({input})); }, ThrowsMessage<DataError>(HasSubstr(words)));
+  try {
+    (void)read_utf8_text(input, "reader");
+    FAIL() << "taken as it is";
+  } catch (const DataError& error) {
+    EXPECT_EQ(error.what(), words);
+    EXPECT_THAT(error.hint(), HasSubstr("iconv -f WINDOWS-1252 -t UTF-8 | reader"));
+  }
+  const WholeText whole = read_utf8_text(file("d.txt", mark + "caf\xC3\xA9\n"), "reader");
+  EXPECT_EQ(whole.text, "caf\xC3\xA9\n");
+  EXPECT_TRUE(whole.had_byte_order_mark);
+}
+
 TEST_F(Sources, WhatCameThroughAPipeHasNoNameInTheCommand) {
   EXPECT_THAT([] { refuse_foreign("%PDF-1.4 rest", kStandardInput, "reader", std::nullopt); },
               ThrowsMessage<DataError>(HasSubstr("standard input: a PDF document")));

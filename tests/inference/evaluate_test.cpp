@@ -16,7 +16,9 @@
 namespace switchyard::inference {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::kTinyVocab;
+using ::testing::ThrowsMessage;
 using testing::tiny_config;
 using testing::tiny_window;
 
@@ -169,6 +171,35 @@ TEST_F(EvaluateText, EmptyTextAndImpossibleStridesAreRefused) {
   EXPECT_THROW((void)evaluate(""), DataError);
   EXPECT_THROW((void)evaluate("abc", kWindow + 1), UsageError);
   EXPECT_THROW((void)evaluate("abc", -1), UsageError);
+}
+
+// Drops spaces around its two letters.
+data::Tokenizer stripping_tokenizer(bool has_separator) {
+  format::SentencePieceModel model;
+  model.piece = {{"<unk>", 0.0F, format::PieceType::kUnknown}, {"a", -1.0F}, {"b", -2.0F}};
+  if (has_separator) model.piece.push_back({"</s>", 0.0F, format::PieceType::kControl});
+  model.add_dummy_prefix = false;
+  return data::Tokenizer::from_sentencepiece(format::serialize_sentencepiece_model(model), "ab");
+}
+
+TEST_F(EvaluateText, ATextWithoutATokenToPredictIsRefused) {
+  const auto evaluated = [&](const data::Tokenizer& tokenizer, const std::string& text) {
+    return evaluate_text(decoder_, tokenizer, text, {.sequence_length = kWindow});
+  };
+  const data::Tokenizer with_separator = stripping_tokenizer(true);
+  const data::Tokenizer without = stripping_tokenizer(false);
+  ASSERT_TRUE(with_separator.separator_id().has_value());
+  ASSERT_FALSE(without.separator_id().has_value());
+  for (const data::Tokenizer& tokenizer : {with_separator, without}) {
+    ASSERT_TRUE(tokenizer.encode("   ").empty());
+    EXPECT_THAT([&] { (void)evaluated(tokenizer, "   "); },
+                ThrowsMessage<DataError>(HasSubstr("nothing that the tokenizer makes a token of")));
+  }
+  ASSERT_EQ(without.encode("a").size(), 1U);
+  EXPECT_THAT([&] { (void)evaluated(without, "a"); },
+              ThrowsMessage<DataError>(HasSubstr("a single token")));
+  EXPECT_EQ(evaluated(with_separator, "a").num_tokens, 1);
+  EXPECT_EQ(evaluated(without, "ab").num_tokens, 2);
 }
 
 TEST(EvaluateBatch, LeavesTheModelAloneAndIgnoresDropout) {

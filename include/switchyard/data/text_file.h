@@ -37,6 +37,11 @@ void refuse_foreign(std::string_view bytes, const std::string& name, const std::
                                                 const std::string& command,
                                                 const std::string& reader);
 
+// Throws DataError for `bytes` that are not UTF-8, with the place of the first that is not and what
+// to do about it. The arguments are those of refuse_foreign(), which comes first.
+void refuse_invalid_utf8(std::string_view bytes, const std::string& name, const std::string& reader,
+                         std::optional<format::Compression> decompressed);
+
 struct WholeText {
   std::string text;  // decompressed, without a byte order mark
   bool had_byte_order_mark = false;
@@ -45,5 +50,7 @@ struct WholeText {
 // The text in `path`, or of standard input for "-". Throws StorageError, or DataError as above and
 // when compressed data is damaged.
 [[nodiscard]] WholeText read_text(const std::string& path, const std::string& reader);
+// The same, and DataError for what is not UTF-8: what `prepare` would take.
+[[nodiscard]] WholeText read_utf8_text(const std::string& path, const std::string& reader);
 
 }  // namespace switchyard::data

@@ -100,7 +100,8 @@ struct TextEvaluation {
 // Predicts every token of `text` exactly once. Windows of S tokens overlap by S - stride, which is
 // the least context of any token after the first window. The text begins after the document
 // separator; with a tokenizer that has none, the first token costs log(vocabulary) nats.
-// Throws DataError for an empty text, UsageError for a stride outside 1 to S.
+// Throws DataError for an empty text and one that leaves no token to predict from another,
+// UsageError for a stride outside 1 to S.
 [[nodiscard]] TextEvaluation evaluate_text(model::Decoder& decoder,
                                            const data::Tokenizer& tokenizer, std::string_view text,
                                            const TextEvaluationOptions& options);

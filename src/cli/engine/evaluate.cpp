@@ -102,9 +102,10 @@ std::string as_lines(const inference::TextEvaluation& result, const train::Loade
                             result.stride);
 }
 
-// As `prepare` would take it, which bits per byte depend on. Throws DataError for what is no text.
+// As `prepare` would take it, which bits per byte depend on. Throws DataError for what is no text
+// or not UTF-8.
 std::string text_to_evaluate(const std::string& path, const std::string& name) {
-  data::WholeText whole = data::read_text(path, "switchyard evaluate ... --text -");
+  data::WholeText whole = data::read_utf8_text(path, "switchyard evaluate ... --text -");
   if (whole.had_byte_order_mark) log::info("note: {}: dropped the byte order mark", name);
   if (whole.text.empty()) throw DataError(fmt::format("{} is empty", name));
   const bool is_lines = data::looks_like_json_lines(whole.text);
