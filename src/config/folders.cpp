@@ -15,6 +15,7 @@
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/finetune_folder.h"
+#include "switchyard/core/file.h"
 #include "switchyard/core/file_id.h"
 #include "switchyard/core/text.h"
 
@@ -155,14 +156,18 @@ bool holds_run_with_checkpoint(const fs::path& folder) {
          });
 }
 
+bool is_run_file(std::string_view name) {
+  return std::find(kRunFiles.begin(), kRunFiles.end(), name) != kRunFiles.end();
+}
+
 std::vector<std::string> foreign_to_a_new_run(const fs::path& folder) {
   std::vector<std::string> names;
   const bool was_started = is_file(folder / kRunLockName);
   any_entry(folder, [&](const fs::directory_entry& entry) {
     const std::string name = entry.path().filename().string();
     std::error_code error;
-    const bool is_of_run = std::find(kRunFiles.begin(), kRunFiles.end(), name) != kRunFiles.end() ||
-                           name.find(".tmp-") != std::string::npos;
+    const auto temporary = parse_temporary_name(name);
+    const bool is_of_run = is_run_file(temporary ? temporary->final_name : name);
     const bool left_by_start = (was_started && is_of_run) ||
                                ((name == kCheckpointsFolderName || name == kSamplesFolderName) &&
                                 entry.is_directory(error) && fs::is_empty(entry.path(), error));
@@ -209,7 +214,7 @@ std::string owner_of_file(const fs::path& path) {
   };
   if (is_checkpoint(folder)) return called("checkpoint", folder);
   if (holds_run(folder) &&
-      (one_of(kRunFiles) || name.starts_with(kEventsPrefix) || is_finetune_result(real))) {
+      (is_run_file(name) || name.starts_with(kEventsPrefix) || is_finetune_result(real))) {
     return called("run", folder);
   }
   const std::string inside = folder.filename().string();

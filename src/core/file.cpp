@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
+#include <system_error>
 #include <utility>
 
 #include "core/storage_error.h"
@@ -18,6 +20,7 @@ namespace switchyard {
 namespace {
 
 constexpr std::size_t kWriteBufferBytes = std::size_t{1} << 20;
+constexpr std::string_view kTemporaryMark = ".tmp-";
 
 // Writes everything or returns the errno.
 int write_all(int descriptor, const char* data, std::size_t size) {
@@ -42,7 +45,7 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 std::filesystem::path temporary_name(const std::filesystem::path& path) {
   static std::atomic<unsigned> counter{0};
   std::filesystem::path temporary = path;
-  temporary += fmt::format(".tmp-{}-{}", ::getpid(), counter.fetch_add(1));
+  temporary += fmt::format("{}{}-{}", kTemporaryMark, ::getpid(), counter.fetch_add(1));
   return temporary;
 }
 
@@ -102,6 +105,20 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
   AtomicFile file(path);
   file.write(bytes);
   file.commit();
+}
+
+std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
+  const std::size_t mark = name.rfind(kTemporaryMark);
+  if (mark == std::string_view::npos || mark == 0) return std::nullopt;
+  TemporaryName result{.final_name = name.substr(0, mark)};
+  const char* const end = name.data() + name.size();
+  const auto process =
+      std::from_chars(name.data() + mark + kTemporaryMark.size(), end, result.process);
+  if (process.ec != std::errc() || process.ptr == end || *process.ptr != '-') return std::nullopt;
+  std::uint32_t number = 0;  // which of the process's files it is
+  const auto rest = std::from_chars(process.ptr + 1, end, number);
+  if (rest.ec != std::errc() || rest.ptr != end) return std::nullopt;
+  return result;
 }
 
 void sync_folder(const std::filesystem::path& folder) {

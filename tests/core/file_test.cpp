@@ -9,6 +9,7 @@
 
 #include <array>
 #include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -96,6 +97,24 @@ TEST_F(FileTest, LeftoversOfAKilledProcessWithTheSamePidAreNoObstacle) {
   write_file_atomically(folder_ / "a", "new");
   EXPECT_EQ(read_file(folder_ / "a"), "new");
   EXPECT_EQ(num_files(), 4U);
+}
+
+TEST_F(FileTest, OnlyWhatIsNamedAsTemporaryFilesAreIsTakenForOne) {
+  std::string name;
+  {
+    const AtomicFile probe(folder_ / "a.txt");
+    name = fs::directory_iterator(folder_)->path().filename().string();
+  }
+  const auto temporary = parse_temporary_name(name);
+  ASSERT_TRUE(temporary.has_value()) << name;
+  EXPECT_EQ(temporary->final_name, "a.txt");
+  EXPECT_EQ(temporary->process, static_cast<std::uint32_t>(::getpid()));
+  EXPECT_EQ(parse_temporary_name("a.tmp-1-2.tmp-3-4").value().final_name, "a.tmp-1-2");
+  for (const char* other : {"", "a.txt", ".tmp-2-1", "notes.tmp-2.md", "notes.tmp-2",
+                            "notes.tmp-2-", "notes.tmp-2-1.md", "notes.tmp--2-1", "notes.tmp-2--1",
+                            "notes.tmp-x-1", "notes.tmp-2-x", "a.tmp-99999999999-1"}) {
+    EXPECT_FALSE(parse_temporary_name(other).has_value()) << other;
+  }
 }
 
 TEST_F(FileTest, FailedRenameLeavesNoTemporary) {

@@ -47,10 +47,13 @@ inline constexpr const char* kIncomingFolderName = ".switchyard-incoming";
 // A run with at least one finished checkpoint.
 [[nodiscard]] bool holds_run_with_checkpoint(const std::filesystem::path& folder);
 
+// The name of a file in a run's folder that only the run itself writes, under its lock? (Not
+// report.html, nor predictions: other commands write these, too.)
+[[nodiscard]] bool is_run_file(std::string_view name);
 // What in `folder` a new run must not be mixed with, by name, in order: everything but hidden
-// files, lost+found, what a start that was killed leaves behind (files of a run beside its
-// `run.lock`, empty checkpoints and samples) and the files that standard output and standard error
-// go to. Empty for a folder that is not there.
+// files, lost+found, what a start that was killed leaves behind (files of a run, half written ones
+// too, beside its `run.lock`, empty checkpoints and samples) and the files that standard output and
+// standard error go to. Empty for a folder that is not there.
 [[nodiscard]] std::vector<std::string> foreign_to_a_new_run(const std::filesystem::path& folder);
 // "run.dir 'x' holds files that are no part of a run (a, b)", or nothing.
 [[nodiscard]] std::optional<std::string> problem_of_run_folder(const std::filesystem::path& folder);

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +28,14 @@ void read_to_end(const std::filesystem::path& path,
 // On any failure the old file is intact, the temporary gone, and StorageError is thrown. (Only when
 // the last fsync fails, of the folder, is the new file there already, complete.)
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+// What the name of a temporary file tells: "a.txt.tmp-4711-0" is process 4711's, to become "a.txt".
+struct TemporaryName {
+  std::string_view final_name;  // part of the name that was given
+  std::uint32_t process = 0;
+};
+// Nothing for a name that AtomicFile never gives: files of users may hold ".tmp-" as well.
+[[nodiscard]] std::optional<TemporaryName> parse_temporary_name(std::string_view name);
 
 // Makes renames in `folder` durable. Throws StorageError.
 void sync_folder(const std::filesystem::path& folder);

@@ -18,9 +18,10 @@ class RunFolder {
   // machine or another, works in it (named); StorageError when it cannot be made. What was made is
   // removed again with the object, unless write_config() was reached.
   [[nodiscard]] static RunFolder create(const std::filesystem::path& path);
-  // Goes on with the run in `path`: locks it and removes what killed writes left behind. When the
-  // process that worked in it last ended without letting go, `left_by` names it. Throws
-  // UsageError when there is no run or another process works in it; StorageError.
+  // Goes on with the run in `path`: locks it and removes what its killed writes left behind; files
+  // of others stay, whatever they are called. When the process that worked in it last ended without
+  // letting go, `left_by` names it. Throws UsageError when there is no run or another process works
+  // in it; StorageError.
   [[nodiscard]] static RunFolder reopen(const std::filesystem::path& path);
   // The folder of a run whose lock another rank holds. Throws StorageError when it is not there:
   // all ranks see the same files.

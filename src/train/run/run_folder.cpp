@@ -1,26 +1,59 @@
 #include "switchyard/train/run_folder.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
 #include <utility>
 
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/data_folders.h"
+#include "switchyard/config/finetune_folder.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/output.h"
+#include "switchyard/telemetry/report.h"
 #include "train/run/run_lock.h"
 
 namespace switchyard::train {
 namespace fs = std::filesystem;
 namespace {
 
-// Temporary files of writes that were killed (core/file.h names them).
+constexpr std::string_view kSampleEnding = ".txt";
+
+// In the run's folder, in `checkpoints` and in `samples`.
+bool is_only_of_run(std::string_view name) {
+  return config::is_run_file(name) || name == config::kLatestPointer ||
+         name == config::kBestPointer ||
+         (name.ends_with(kSampleEnding) &&
+          config::is_step_name(name.substr(0, name.size() - kSampleEnding.size())));
+}
+
+// Files that a run leaves behind and that `report` and `predict` may be writing beside it.
+bool is_shared(std::string_view name) {
+  return name == telemetry::kReportName || name == config::kSeedResultsName ||
+         (name.starts_with(config::kPredictionsPrefix) && name.ends_with(".tsv"));
+}
+
+// On this machine. What is of this process is of an earlier one that had its number.
+bool is_of_living_process(const TemporaryName& name) {
+  const auto process = static_cast<pid_t>(name.process);
+  return process != ::getpid() && (::kill(process, 0) == 0 || errno == EPERM);
+}
+
+// Temporary files of the run's own writes that were killed; whatever else is called so stays.
 void remove_temporary_files(const fs::path& folder) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().filename().string().find(".tmp-") == std::string::npos) continue;
-    if (entry.is_regular_file(error)) fs::remove(entry.path(), error);
+    const std::string name = entry.path().filename().string();
+    const auto temporary = parse_temporary_name(name);
+    if (!temporary || !entry.is_regular_file(error)) continue;
+    if (is_only_of_run(temporary->final_name) ||
+        (is_shared(temporary->final_name) && !is_of_living_process(*temporary))) {
+      fs::remove(entry.path(), error);
+    }
   }
 }
 
@@ -187,7 +220,7 @@ void RunFolder::write_sample(std::int64_t step, std::string_view text) const {
 }
 
 fs::path RunFolder::sample_file(std::int64_t step) const {
-  return samples() / (config::step_name(step) + ".txt");
+  return samples() / fmt::format("{}{}", config::step_name(step), kSampleEnding);
 }
 
 }  // namespace switchyard::train

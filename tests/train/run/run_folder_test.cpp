@@ -6,6 +6,8 @@
 
 #include <fstream>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "support/temporary_folder.h"
 #include "switchyard/core/error.h"
@@ -56,6 +58,18 @@ TEST(RunFolder, TakesAFolderWithHiddenFilesOrTheRemainsOfAKilledStart) {
   write_file_atomically(folder / "run" / "log.txt", "of the start that was killed\n");
   fs::create_directories(folder / "run" / "samples");
   EXPECT_NO_THROW((void)RunFolder::create(folder / "run"));
+}
+
+TEST(RunFolder, WhatIsOnlyCalledLikeRemainsIsNoPartOfAKilledStart) {
+  const testing::TemporaryFolder folder;
+  fs::create_directories(folder / "run");
+  write_file_atomically(folder / "run" / "run.lock", "");
+  for (const char* name : {"notes.tmp-2.md", "notes.md.tmp-2-1"}) {
+    write_file_atomically(folder / "run" / name, "precious");
+    EXPECT_THROW((void)RunFolder::create(folder / "run"), UsageError) << name;
+    EXPECT_EQ(read_file(folder / "run" / name), "precious");
+    fs::remove(folder / "run" / name);
+  }
 }
 
 TEST(RunFolder, ALinkIsFilledWhereItLeadsAndStays) {
@@ -123,6 +137,25 @@ TEST(RunFolder, ReopenedItIsRidOfTheRemainsOfKilledWrites) {
   EXPECT_FALSE(std::filesystem::exists(folder / "run/config.resolved.yaml.tmp-12-0"));
   EXPECT_FALSE(std::filesystem::exists(folder / "run/samples/step-000001.txt.tmp-12-1"));
   EXPECT_TRUE(std::filesystem::exists(folder / "run/config.resolved.yaml"));
+}
+
+TEST(RunFolder, ReopenedItKeepsWhatIsOfOthers) {
+  const testing::TemporaryFolder folder;
+  RunFolder::create(folder / "run").write_config("{}\n");
+  const std::vector<std::string> of_others = {
+      "notes.tmp-2.md", "notes.md.tmp-2-1", "samples/mine.txt.tmp-12-0",
+      "report.html.tmp-" + std::to_string(::getppid()) + "-0"};  // is being written
+  const std::vector<std::string> remains = {"report.html.tmp-999999999-0",
+                                            "predictions.tsv.tmp-999999999-1",
+                                            "checkpoints/LATEST.tmp-12-2"};
+  for (const auto& names : {of_others, remains}) {
+    for (const std::string& name : names) std::ofstream(folder / ("run/" + name)) << "text";
+  }
+  (void)RunFolder::reopen(folder / "run");
+  for (const std::string& name : of_others)
+    EXPECT_TRUE(fs::exists(folder / ("run/" + name))) << name;
+  for (const std::string& name : remains)
+    EXPECT_FALSE(fs::exists(folder / ("run/" + name))) << name;
 }
 
 TEST(RunFolder, WritesSamplesUnderTheirStep) {
