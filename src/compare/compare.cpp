@@ -7,6 +7,7 @@
 #include <limits>
 #include <system_error>
 
+#include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
@@ -17,6 +18,7 @@
 #include "switchyard/core/text.h"
 #include "switchyard/data/prepared_data.h"
 #include "switchyard/model/throughput.h"
+#include "train/run/training_state.h"
 
 namespace switchyard::compare {
 namespace {
@@ -44,6 +46,41 @@ std::string tokenizer_of(const fs::path& run, const config::Config& config) {
   } catch (const Error&) {
     return {};  // the data is not what is compared
   }
+}
+
+std::string data_fingerprint_of(const fs::path& run) {
+  const fs::path step = config::named_checkpoint(run, "latest");
+  if (step.empty()) return {};
+  const fs::path file = step / "training_state.json";
+  try {
+    return train::parse_training_state(read_file(file), file.string()).data_fingerprint;
+  } catch (const Error&) {
+    return {};  // the folders have to do
+  }
+}
+
+std::vector<std::string> data_folders_of(const fs::path& run, const config::DataConfig& data) {
+  std::vector<std::string> folders;
+  if (!data.path.empty()) folders.push_back(data.path);
+  for (const config::BlendItem& item : data.blend) folders.push_back(item.path);
+  for (std::string& folder : folders) {
+    const std::vector<fs::path> places = config::remembered_places(folder, run);
+    if (!places.empty()) folder = places.front().string();
+  }
+  return folders;
+}
+
+// Do fingerprints that differ tell of different data? They are of more than that.
+bool fingerprints_tell(const ComparedRun& a, const ComparedRun& b) {
+  const auto weights = [](const config::DataConfig& data) {
+    std::vector<double> result;
+    for (const config::BlendItem& item : data.blend) result.push_back(item.weight);
+    return result;
+  };
+  return !a.data_fingerprint.empty() && !b.data_fingerprint.empty() && a.tokenizer == b.tokenizer &&
+         a.config.run.seed == b.config.run.seed &&
+         a.config.data.sequence_length == b.config.data.sequence_length &&
+         weights(a.config.data) == weights(b.config.data);
 }
 
 bool has_evaluation(const ComparedRun& run) {
@@ -81,7 +118,25 @@ ComparedRun read_compared_run(const fs::path& run) {
     throw DataError(fmt::format("{}: no step is recorded yet", metrics.string()));
   }
   result.tokenizer = tokenizer_of(run, result.config);
+  result.data_fingerprint = data_fingerprint_of(run);
+  result.data_folders = data_folders_of(run, result.config.data);
   return result;
+}
+
+std::string note_on_data(std::span<const ComparedRun> runs) {
+  bool is_named_otherwise = false;
+  for (const ComparedRun& run : runs) {
+    const ComparedRun& first = runs.front();
+    if (!run.data_fingerprint.empty() && run.data_fingerprint == first.data_fingerprint) continue;
+    if (fingerprints_tell(first, run)) {
+      return "The runs were trained on different data, by the fingerprints in their checkpoints: "
+             "each is judged on its own validation split.";
+    }
+    if (run.data_folders != first.data_folders) is_named_otherwise = true;
+  }
+  if (!is_named_otherwise) return {};
+  return "The runs name different data: each is judged on its own validation split, unless the "
+         "folders hold the same text.";
 }
 
 Progress progress_of(const ComparedRun& run) {

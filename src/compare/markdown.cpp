@@ -125,10 +125,13 @@ std::string result_section(std::span<const ComparedRun> runs, std::span<const Pr
       const telemetry::EvaluationRecord* best = nullptr;
       double fewest = std::numeric_limits<double>::infinity();
       for (const telemetry::EvaluationRecord& record : metrics.evaluations) {
-        if (best == nullptr || record.loss < best->loss) best = &record;
+        const bool is_number = std::isfinite(record.loss);
+        if (is_number && (best == nullptr || record.loss < best->loss)) best = &record;
         fewest = std::min(fewest, record.bits_per_byte.value_or(fewest));
       }
-      best_loss = fmt::format("{} ({})", value_text(best->loss), best->step);
+      if (best != nullptr) {
+        best_loss = fmt::format("{} ({})", value_text(best->loss), best->step);
+      }
       bits = value_text(metrics.evaluations.back().bits_per_byte.value_or(
           std::numeric_limits<double>::quiet_NaN()));
       best_bits = value_text(fewest);
@@ -199,11 +202,7 @@ std::string comparison_markdown(std::span<const ComparedRun> runs) {
   const Figure figure = figure_for(runs);
   std::string text = fmt::format("# Comparison of {} runs\n\n", runs.size());
   if (!figure.reason.empty()) text += figure.reason + "\n\n";
-  std::set<std::string> data;
-  for (const ComparedRun& run : runs) data.insert(run.config.data.path);
-  if (data.size() > 1) {
-    text += "The runs name different data: each is judged on its own validation split.\n\n";
-  }
+  if (const std::string note = note_on_data(runs); !note.empty()) text += note + "\n\n";
   text += config_section(runs) + "\n" + result_section(runs, progress) + "\n" +
           budget_section("At equal tokens", runs, progress, figure, false) + "\n" +
           budget_section("At equal activated FLOPs", runs, progress, figure, true);

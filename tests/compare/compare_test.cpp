@@ -13,11 +13,13 @@
 #include <vector>
 
 #include "support/temporary_folder.h"
+#include "switchyard/config/data_folders.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/model/throughput.h"
+#include "train/run/training_state.h"
 
 namespace switchyard::compare {
 namespace {
@@ -26,8 +28,10 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::DoubleNear;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 config::Config small_config(const std::vector<std::string>& overrides = {}) {
   return config::load_text(R"(run: {dir: runs/x}
@@ -198,6 +202,41 @@ TEST(ComparisonMarkdown, TheBestEvaluationIsTheLowestWhereverItCame) {
   EXPECT_THAT(text, HasSubstr("| 2.5000 | 2.0000 (20) | 1.2500 | 1.0000 |"));
 }
 
+TEST(ComparisonMarkdown, WhatIsNoNumberIsNeverTheBestEvaluation) {
+  ComparedRun run = run_of("a", 3, 4.0, 1.0);
+  run.metrics.evaluations = {
+      {.step = 10, .loss = std::nan("")}, {.step = 20, .loss = 2.0}, {.step = 30, .loss = 2.5}};
+  EXPECT_THAT(comparison_markdown(std::array{run, run}), HasSubstr("| 2.5000 | 2.0000 (20) |"));
+  run.metrics.evaluations.resize(1);
+  EXPECT_THAT(comparison_markdown(std::array{run, run}), HasSubstr("| - | - | - | - |"));
+}
+
+TEST(NoteOnData, FoldersTellWhereNoFingerprintDoes) {
+  std::array runs{run_of("a", 2, 4, 2), run_of("b", 2, 4, 2)};
+  EXPECT_EQ(note_on_data(runs), "");
+  runs[0].data_folders = {"/data/one", "/data/two"};
+  runs[1].data_folders = {"/data/one", "/data/three"};
+  EXPECT_THAT(note_on_data(runs), AllOf(HasSubstr("name different data"),
+                                        HasSubstr("each is judged on its own validation split")));
+  EXPECT_THAT(comparison_markdown(runs), HasSubstr(note_on_data(runs)));
+  runs[0].data_fingerprint = runs[1].data_fingerprint = "00ff";
+  EXPECT_EQ(note_on_data(runs), "") << "one data set in two places";
+}
+
+TEST(NoteOnData, FingerprintsTellOfAFolderWhoseTextWasReplaced) {
+  std::array runs{run_of("a", 2, 4, 2), run_of("b", 2, 4, 2)};
+  runs[0].data_folders = runs[1].data_folders = {"/data/one"};
+  runs[0].data_fingerprint = "00ff";
+  runs[1].data_fingerprint = "ff00";
+  EXPECT_THAT(note_on_data(runs), AllOf(HasSubstr("trained on different data"),
+                                        HasSubstr("each is judged on its own validation split")));
+  // They are of the seed and of the windows as well.
+  for (const char* other : {"run.seed=8", "data.sequence_length=32"}) {
+    runs[1].config = small_config({other});
+    EXPECT_EQ(note_on_data(runs), "") << other;
+  }
+}
+
 TEST(ComparisonMarkdown, NamesCannotBreakTheTables) {
   std::array runs{run_of("a|b", 2, 4, 2), run_of("c\n`d`", 2, 4, 2)};
   const std::string text = comparison_markdown(runs);
@@ -257,6 +296,31 @@ TEST_F(ReadComparedRun, TellsTokenizersApartByTheirCheckpoints) {
   write_file_atomically(step / "tokenizer.json", "two");
   EXPECT_NE(one, "");
   EXPECT_NE(read_compared_run(run_).tokenizer, one);
+}
+
+TEST_F(ReadComparedRun, TheDataAreWhatTheCheckpointAndTheFolderTell) {
+  EXPECT_EQ(read_compared_run(run_).data_fingerprint, "");
+  EXPECT_THAT(read_compared_run(run_).data_folders, ElementsAre("data/x"));
+  const fs::path step = run_ / "checkpoints" / "step-000001";
+  fs::create_directories(step);
+  write_file_atomically(step / config::kCheckpointManifestName, "{}");
+  EXPECT_EQ(read_compared_run(run_).data_fingerprint, "");
+  train::TrainingState state;
+  state.data_fingerprint = "00ff";
+  write_file_atomically(step / "training_state.json", train::to_json(state));
+  write_file_atomically(run_ / config::kDataFoldersName,
+                        config::data_folders_yaml(small_config().data, run_));
+  EXPECT_EQ(read_compared_run(run_).data_fingerprint, "00ff");
+  EXPECT_THAT(read_compared_run(run_).data_folders,
+              ElementsAre(AllOf(StartsWith("/"), EndsWith("/data/x"))));
+}
+
+TEST_F(ReadComparedRun, ABlendIsAllItsFolders) {
+  config::Config blended = small_config();
+  blended.data.path.clear();
+  blended.data.blend = {{.path = "data/one", .weight = 2.0}, {.path = "data/two"}};
+  write_file_atomically(run_ / config::kResolvedConfigName, config::to_yaml(blended));
+  EXPECT_THAT(read_compared_run(run_).data_folders, ElementsAre("data/one", "data/two"));
 }
 
 TEST_F(ReadComparedRun, WithoutAStepOrAConfigIsRefused) {

@@ -17,6 +17,11 @@ struct ComparedRun {
   config::Config config;
   telemetry::Metrics metrics;
   std::string tokenizer;  // identifies the tokenizer; empty when it is not known
+  // data::SampleSource::fingerprint of what it was trained on, as its newest checkpoint has it;
+  // empty before the first one.
+  std::string data_fingerprint;
+  // The folders of its data in their order: absolute paths, where the run remembers them.
+  std::vector<std::string> data_folders;
 };
 
 // Throws ConfigError, DataError or StorageError when the folder holds no run that has recorded a
@@ -25,6 +30,10 @@ struct ComparedRun {
 
 // The run's tokenizer does not give the text of its validation split back.
 [[nodiscard]] bool has_lossy_tokenizer(const ComparedRun& run);
+
+// For people: that the runs have different data, or may have; empty when all have the same. Their
+// fingerprints tell, where nothing else that is in them differs; else the folders.
+[[nodiscard]] std::string note_on_data(std::span<const ComparedRun> runs);
 
 // Training of one run as curves over the same points.
 struct Progress {
