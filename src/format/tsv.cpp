@@ -27,16 +27,6 @@ std::string_view checked(std::string_view text, const std::string& name) {
   return text;
 }
 
-std::vector<std::string_view> fields_of(std::string_view line) {
-  std::vector<std::string_view> fields;
-  for (std::size_t begin = 0;;) {
-    const std::size_t tab = line.find('\t', begin);
-    fields.push_back(line.substr(begin, tab - begin));
-    if (tab == std::string_view::npos) return fields;
-    begin = tab + 1;
-  }
-}
-
 }  // namespace
 
 TsvReader::TsvReader(std::string_view text, std::string name, Header header)
@@ -47,7 +37,7 @@ TsvReader::TsvReader(std::string_view text, std::string name, Header header)
     throw DataError(fmt::format("{}: empty, expected a line that names the columns", name_),
                     "is it the right file, and all of it?");
   }
-  const auto names = fields_of(first->text);
+  const auto names = split(first->text, "\t");
   if (names.size() > kMaxColumns) {
     throw DataError(fmt::format("{}:1: {} columns, more than {}", name_, names.size(), kMaxColumns),
                     "is this a tab-separated file with a header line?");
@@ -67,7 +57,7 @@ TsvReader::TsvReader(std::string_view text, std::string name, Header header)
 std::optional<TsvReader::Row> TsvReader::next() {
   const auto line = lines_.next();
   if (!line.has_value()) return std::nullopt;
-  Row row{.field = fields_of(line->text), .number = line->number};
+  Row row{.field = split(line->text, "\t"), .number = line->number};
   if (!num_fields_.has_value()) num_fields_ = row.field.size();
   if (row.field.size() != *num_fields_) {
     throw DataError(fmt::format("{}:{}: {} between tabs, expected {}", name_, row.number,

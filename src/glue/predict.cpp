@@ -12,7 +12,6 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
-#include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
 #include "switchyard/data/text_file.h"
 #include "switchyard/data/tokenizer.h"
@@ -43,15 +42,17 @@ std::string finished_task(const fs::path& run) {
   return format::json_string(json, "task", name);
 }
 
-// The task's columns of text, and that of its test file's index where the header has it.
+// The task's columns of text, and where the header has it that of the index, by the name that the
+// task's test file gives it or as `index`.
 File columns_of(const Task& task, std::string_view text) {
   File file{.name = {}, .suffix = {}, .submission = {}, .columns = task.train.columns};
   file.columns.label.clear();
   std::string header = "\t";
   header += text.substr(0, text.find_first_of("\r\n"));
   header += "\t";
-  const std::string& index = task.test.front().columns.index;
-  if (header.find("\t" + index + "\t") != std::string::npos) file.columns.index = index;
+  for (const std::string& index : {std::string("index"), task.test.front().columns.index}) {
+    if (header.find("\t" + index + "\t") != std::string::npos) file.columns.index = index;
+  }
   return file;
 }
 
@@ -59,7 +60,10 @@ File columns_of(const Task& task, std::string_view text) {
 
 std::string predict_file(const PredictOptions& options) {
   const std::string task_name = finished_task(options.run);
-  const config::Config config = config::load(options.run / config::kResolvedConfigName, {}).config;
+  const config::Config config =
+      config::load(options.run / config::kResolvedConfigName,
+                   std::vector<std::string>{"train.device=" + options.device})
+          .config;
   const Task task =
       task_name == kCustom ? custom_task(config.finetune) : *parse_tasks(task_name).front();
   const std::string name =
@@ -68,10 +72,6 @@ std::string predict_file(const PredictOptions& options) {
   const RowSet set = task.name == kCustom
                          ? parse_custom_rows(text, name, task, config.finetune, Part::test)
                          : parse_rows(text, name, task, columns_of(task, text), Part::test);
-  if (set.num_broken > 0) {
-    log::warning("{}: {} left out as broken, the first one: {}", name,
-                 counted(set.num_broken, "row"), set.first_broken);
-  }
   const auto tokenizer = data::Tokenizer::load(best_checkpoint(options.run));
   const std::int64_t max_length = config.finetune.max_length;
   const EncodedSet encoded = encode_rows(

@@ -19,8 +19,8 @@ constexpr std::uint64_t kDraw = 1;  // of finetune.max_rows: the same rows for a
 
 void tell_of_broken_rows(const RowSet& set) {
   if (set.num_broken == 0) return;
-  log::warning("{}: {} left out as broken, the first one: {}", set.file.string(),
-               counted(set.num_broken, "row"), set.first_broken);
+  log::warning("{}: {} left out as broken: {}{}", set.file.string(), counted(set.num_broken, "row"),
+               join(set.broken, "; "), set.num_broken > std::ssize(set.broken) ? "; ..." : "");
 }
 
 void keep_some(std::vector<Row>& rows, std::int64_t max_rows) {

@@ -119,8 +119,8 @@ SeedResult parse_seed_result(const std::string& text, const std::string& source,
 }
 
 Spread spread_of(std::vector<double> values) {
-  if (values.empty() ||
-      std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); })) {
+  std::erase_if(values, [](double value) { return std::isnan(value); });
+  if (values.empty()) {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     return {.median = nan, .least = nan, .most = nan};
   }

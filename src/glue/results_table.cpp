@@ -215,10 +215,18 @@ std::vector<std::string> warnings_of(const TaskResult& result) {
                                   result.task.folder, seed.seed, seed.num_steps));
     }
     for (std::size_t file = 0; file < seed.dev.size(); ++file) {
-      if (!seed.dev[file].predicts_one_class) continue;
-      lines.push_back(fmt::format("{}, seed {}{}: the model says the same class for every row",
-                                  result.task.folder, seed.seed,
-                                  file == 0 ? "" : ", " + result.task.dev[file].name));
+      const std::string where = fmt::format("{}, seed {}{}", result.task.folder, seed.seed,
+                                            file == 0 ? "" : ", " + result.task.dev[file].name);
+      if (seed.dev[file].predicts_one_class) {
+        lines.push_back(where + ": the model says the same class for every row");
+      }
+      for (const auto& [name, value] : seed.dev[file].metrics) {
+        if (!std::isnan(value)) continue;
+        lines.push_back(
+            fmt::format("{}: {} is no number, as of one score for every row, and is "
+                        "left out of the median",
+                        where, name));
+      }
     }
   }
   for (std::string& note : notes_on_baseline(result)) lines.push_back(std::move(note));

@@ -168,10 +168,14 @@ Trained train(const SeedRun& run, const config::Config& config) {
 
 // A grid of tasks and seeds would else fill the disk with what nobody reads again.
 void keep_only_best(const config::Config& config) {
-  const fs::path best = best_checkpoint(config.run.dir);
-  checkpoint::point_at(best, checkpoint::kLatest);
-  for (const fs::path& step : checkpoint::steps_in(best.parent_path())) {
-    if (step != best) checkpoint::remove_step(step);
+  try {
+    const fs::path best = best_checkpoint(config.run.dir);
+    checkpoint::point_at(best, checkpoint::kLatest);
+    for (const fs::path& step : checkpoint::steps_in(best.parent_path())) {
+      if (step != best) checkpoint::remove_step(step);
+    }
+  } catch (const StorageError& error) {
+    log::warning("{}; checkpoints of {} stay that nobody needs", error.what(), config.run.dir);
   }
 }
 
@@ -252,8 +256,10 @@ std::string judge_and_write(const SeedRun& run, const config::Config& config,
   tell(result, run.prepared.task);
   // Without its results the same command takes the run up again, and writes what is missing.
   if (!trained.is_written || !is_judged) return text;
-  write_file_atomically(fs::path(config.run.dir) / config::kSeedResultsName, text);
-  if (!trained.diverged) keep_only_best(config);
+  const fs::path file = fs::path(config.run.dir) / config::kSeedResultsName;
+  const bool is_written = run.side_work.attempt("writing " + file.string(), result.num_steps,
+                                                [&] { write_file_atomically(file, text); });
+  if (is_written && !trained.diverged) keep_only_best(config);
   return text;
 }
 
@@ -276,7 +282,7 @@ config::Config config_of_seed(const Start& start, const PreparedTask& prepared,
   const RowOrder order = row_order(config, prepared.data.train);
   config.train.steps = order.num_steps();
   config.train.evaluate_every = order.steps_per_epoch();
-  config.schedule.steps = config.train.steps;
+  config.schedule.steps = config.train.steps + 1;  // so that the last step moves weights, too
   if (!start.has_own_warmup) {
     config.schedule.warmup_steps =
         static_cast<std::int64_t>(kWarmupShare * static_cast<double>(config.train.steps));

@@ -30,11 +30,11 @@ namespace {
 constexpr std::array<std::pair<const char*, const char*>, 19> kDefaults = {{
     {"optim.learning_rate", "1e-3"},    {"optim.weight_decay", "0.01"},
     {"optim.betas", "[0.9, 0.98]"},     {"optim.clip_norm", "1"},
+    {"optim.layer_decay", "1"},         {"train.freeze_router", "false"},
     {"schedule.type", "linear"},        {"schedule.final_ratio", "0"},
     {"schedule.decay_steps", "0"},      {"schedule.warmup_steps", "0"},
     {"model.dropout", "0.1"},           {"train.global_batch_size", "32"},
     {"train.early_stop_patience", "5"}, {"train.evaluate_tokens", "0"},
-    {"train.keep_best", "true"},        {"train.calibrate", "false"},
     {"train.keep_last", "1"},           {"train.log_every", "50"},
     {"train.checkpoint_every", "0"},    {"train.sample_every", "0"},
     {"train.max_skipped_steps", "20"},
@@ -119,12 +119,19 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
                                        const Said& said) {
   const auto is_set = [&said](const std::string& key) { return said.at_all(key); };
   std::vector<std::string> overrides;
+  // What a model was fine-tuned for before says nothing about this task.
+  for (const config::Field& field : config::all_fields()) {
+    if (field.key.starts_with("finetune.") && !is_set(field.key)) {
+      overrides.push_back(fmt::format("{}={}", field.key, field.default_text));
+    }
+  }
   for (const auto& [key, value] : kDefaults) {
     if (!is_set(key)) overrides.push_back(fmt::format("{}={}", key, value));
   }
   // Whatever the batch is: one of them, once it is known (take_whole_batches).
   if (!is_set(kMicroBatch)) overrides.push_back(fmt::format("{}=1", kMicroBatch));
   constexpr std::int64_t kMaxLength = 128;
+  // (Of a key that is there twice the last one holds.)
   if (trained_length > 0 && !is_set("finetune.max_length")) {
     overrides.push_back(
         fmt::format("finetune.max_length={}", std::min(kMaxLength, trained_length)));
@@ -137,6 +144,9 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
   overrides.emplace_back("train.steps=1000000000");
   overrides.emplace_back("schedule.steps=0");
   overrides.emplace_back("parallel.expert=1");
+  // Whatever a file of --from none says for pretraining.
+  overrides.emplace_back("train.keep_best=true");
+  overrides.emplace_back("train.calibrate=false");
   overrides.insert(overrides.end(), said.overrides.begin(), said.overrides.end());
   return overrides;
 }

@@ -10,14 +10,19 @@ namespace {
 
 ops::Parameter make_weight(const char* name, std::int64_t rows, std::int64_t columns, double std,
                            const ops::PrecisionPolicy& precision) {
-  return ops::make_parameter({.name = name, .shape = {rows, columns}, .init_std = std}, precision);
+  return ops::make_parameter(
+      {.name = name, .shape = {rows, columns}, .init_std = std, .keep_accumulation_type = true},
+      precision);
 }
 
 ops::Parameter make_bias(const char* name, std::int64_t rows,
                          const ops::PrecisionPolicy& precision) {
-  return ops::make_parameter(
-      {.name = name, .shape = {rows}, .initializer = ops::Initializer::zeros, .decay = false},
-      precision);
+  return ops::make_parameter({.name = name,
+                              .shape = {rows},
+                              .initializer = ops::Initializer::zeros,
+                              .decay = false,
+                              .keep_accumulation_type = true},
+                             precision);
 }
 
 }  // namespace
@@ -52,15 +57,16 @@ at::Tensor ClassificationHead::pool(const at::Tensor& hidden_TH, const Batch& ba
     return hidden_TH.index_select(0, is_part_BT.mul(token_T).amax(1));
   }
   // A product with a [B, T] matrix: sums in a fixed order on every device.
-  at::Tensor share_BT = is_part_BT.to(output_.master.scalar_type());
+  at::Tensor share_BT = is_part_BT.to(output_.value.scalar_type());
   share_BT = share_BT.div(share_BT.sum(1, /*keepdim=*/true));
-  return at::matmul(share_BT, hidden_TH.to(share_BT.scalar_type())).to(hidden_TH.scalar_type());
+  return at::matmul(share_BT, hidden_TH.to(share_BT.scalar_type()));
 }
 
 at::Tensor ClassificationHead::logits(const at::Tensor& hidden_TH, const Batch& batch) const {
-  const at::Tensor pooled_BH = pool(hidden_TH, batch);
+  // Never in bf16, where scores from 2 to 4 are multiples of 1/64 and classes tie.
+  const at::Tensor pooled_BH = pool(hidden_TH, batch).to(dense_.value.scalar_type());
   const at::Tensor dense_BH = at::tanh(at::linear(pooled_BH, dense_.value, dense_bias_.value));
-  return at::linear(dense_BH, output_.value, output_bias_.value).to(output_.master.scalar_type());
+  return at::linear(dense_BH, output_.value, output_bias_.value);
 }
 
 std::vector<ops::Parameter*> ClassificationHead::parameters() {

@@ -29,6 +29,8 @@ TEST(Custom, LabelsAreThoseOfTheTrainingRowsInAnOrderOfTheirOwn) {
   EXPECT_EQ(labels_in("{\"note\": \"a\", \"label\": true}\n{\"label\": false, \"note\": \"b\"}\n",
                       "t.jsonl", config),
             "false,true");
+  EXPECT_EQ(labels_in("label\tnote\n1.0\ta\n0\tb\n1\tc\n", "t.tsv", config), "0,1")
+      << "1.0 is the class 1";
 }
 
 TEST(Custom, RowsOfBothKindsOfFilesAreTheSame) {

@@ -84,6 +84,21 @@ TEST_F(FinetuneOutput, ASeedWithoutItsPredictionsIsTakenUpAgain) {
   EXPECT_TRUE(fs::exists(seed / "eval_results.json"));
 }
 
+TEST_F(FinetuneOutput, ASeedWhoseResultsCannotBeWrittenDoesNotEndTheGrid) {
+  pretrain();
+  options_.tasks = parse_tasks("sst2,stsb");
+  (void)finetune(options_);
+  fs::remove_all(folder_ / "out/stsb");
+  const fs::path results = folder_ / "out/sst2/seed-7/eval_results.json";
+  fs::remove(results);
+  fs::create_symlink(folder_ / "gone/with the disk", results);
+  EXPECT_THAT(problem<StorageError>(), HasSubstr("gone"));
+  EXPECT_TRUE(fs::exists(folder_ / "out/stsb/seed-7/eval_results.json"));
+  fs::remove(results);
+  (void)finetune(options_);
+  EXPECT_TRUE(fs::exists(results));
+}
+
 TEST_F(FinetuneOutput, DamagedNotesAreNamed) {
   pretrain();
   (void)finetune(options_);

@@ -34,6 +34,26 @@ TEST_F(FinetuneSettings, FewerRowsThanABatchAreATaskAsWell) {
   EXPECT_EQ(results[0].seeds[0].num_steps, 2) << "a step of five rows an epoch";
 }
 
+TEST_F(FinetuneSettings, AModelOfMoreThanTheMachineHoldsIsRefusedBeforeItIsMade) {
+  write("config.yaml",
+        "model: {type: encoder, hidden_size: 1048576, num_layers: 1, num_heads: 2, ffn_size: "
+        "1048576}\n");
+  options_.from.clear();
+  options_.config_file = folder_ / "config.yaml";
+  options_.tokenizer = "bytes";
+  EXPECT_THAT(problem<OutOfMemoryError>(), HasSubstr("and this machine has"));
+}
+
+TEST_F(FinetuneSettings, TheOnlyStepAndTheLastOneMoveWeights) {
+  pretrain();
+  options_.overrides = {"train.global_batch_size=64", "finetune.epochs=1"};
+  EXPECT_EQ(finetune(options_)[0].seeds[0].num_steps, 1);
+  const auto norm = [&](const char* run) {
+    return checkpoint::Checkpoint::open(folder_ / run).weights().copies().at("model.norm.weight");
+  };
+  EXPECT_GT(norm("out/sst2/seed-7").sub(norm("run")).abs().max().item<double>(), 1e-5);
+}
+
 TEST_F(FinetuneSettings, ALastBatchOfOneRowIsABatch) {
   pretrain();
   options_.overrides = {"train.global_batch_size=13", "finetune.epochs=1"};  // 40 = 3 * 13 + 1

@@ -65,6 +65,10 @@ TEST_F(Finetune, AFineTunedModelLabelsNewText) {
   write("new.tsv", "sentence\nso good 99\nso poor 98\n");
   EXPECT_EQ(predict_file({.run = run, .input = (folder_ / "new.tsv").string()}),
             "index\tprediction\n0\t1\n1\t0\n");
+  write("new.tsv", "sentence\tindex\nso good 99\t3\n\n\n");
+  EXPECT_EQ(predict_file({.run = run, .input = (folder_ / "new.tsv").string()}),
+            "index\tprediction\n3\t1\n")
+      << "empty lines at the end are no rows";
   write("new.tsv", "text\nso good 99\n");
   EXPECT_THAT([&] { (void)predict_file({.run = run, .input = (folder_ / "new.tsv").string()}); },
               ::testing::ThrowsMessage<DataError>(HasSubstr("no column 'sentence'")));
@@ -162,7 +166,8 @@ TEST_F(Finetune, SeedsThatDivergeAreResultsAndOthersGoOn) {
 
 TEST_F(Finetune, WithoutACheckpointItNeedsAConfigAndATokenizer) {
   write("config.yaml",
-        "run: {dir: x}\ndata: {path: y}\ntrain: {steps: 1}\noptim: {learning_rate: 0.0125}\n"
+        "run: {dir: x}\ndata: {path: y}\ntrain: {steps: 1, keep_best: false}\n"
+        "optim: {learning_rate: 0.0125}\n"
         "model: {type: encoder, hidden_size: 16, "
         "num_layers: 1, num_heads: 2, ffn_size: 16}\n");
   options_.from.clear();
@@ -177,15 +182,44 @@ TEST_F(Finetune, WithoutACheckpointItNeedsAConfigAndATokenizer) {
                 "config.resolved.yaml");
   EXPECT_THAT(resolved, HasSubstr("learning_rate: 0.0125")) << "the file's";
   EXPECT_THAT(resolved, HasSubstr("global_batch_size: 32")) << "finetune's, which the file leaves";
+  EXPECT_THAT(resolved, HasSubstr("keep_best: true")) << "whatever is said for pretraining";
 }
 
 TEST_F(Finetune, FromAFineTunedModelTheHeadIsNewAllTheSame) {
   pretrain();
+  options_.overrides.insert(
+      options_.overrides.end(),
+      {"finetune.max_rows=8", "train.freeze_router=true", "optim.layer_decay=0.5"});
   (void)finetune(options_);
   options_.from = folder_ / "out/sst2/seed-7";
   options_.output = folder_ / "again";
   options_.tasks = parse_tasks("stsb");  // whose head has another shape
-  EXPECT_EQ(finetune(options_)[0].seeds.size(), 1U);
+  options_.overrides.clear();
+  const TaskResult result = finetune(options_)[0];
+  EXPECT_EQ(result.seeds.size(), 1U);
+  EXPECT_EQ(result.conditions.num_train_rows, 10) << "all, not as many as of the task before";
+  EXPECT_THAT(read_file(folder_ / "again/stsb/seed-7/config.resolved.yaml"),
+              AllOf(HasSubstr("freeze_router: false"), HasSubstr("layer_decay: 1\n"),
+                    HasSubstr("epochs: 3\n")));
+}
+
+TEST_F(Finetune, AnIndexOfNewTextIsGivenBackByTheNameOfTheTestFileAndAsIndex) {
+  pretrain();
+  const std::string rows =
+      "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+      "1\t2\t3\tso good\tso fine\t1\n4\t5\t6\tso good\tso poor\t0\n";
+  write("glue/QQP/train.tsv", rows);
+  write("glue/QQP/dev.tsv", rows);
+  options_.tasks = parse_tasks("qqp");
+  options_.overrides = {"finetune.epochs=1"};
+  (void)finetune(options_);
+  for (const char* name : {"id", "index"}) {
+    write("new.tsv", std::string(name) + "\tquestion1\tquestion2\n71\tso good\tso fine\n");
+    EXPECT_THAT(
+        predict_file({.run = folder_ / "out/qqp/seed-7", .input = (folder_ / "new.tsv").string()}),
+        HasSubstr("prediction\n71\t"))
+        << name;
+  }
 }
 
 TEST_F(Finetune, WrongInputIsRefusedBeforeAnythingIsTrained) {

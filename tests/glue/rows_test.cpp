@@ -151,7 +151,9 @@ TEST(Rows, AFewBrokenOnesAreLeftOutAndCounted) {
   const RowSet set = train_rows("sst2", text);
   EXPECT_EQ(set.rows.size(), 297U);
   EXPECT_EQ(set.num_broken, 3);
-  EXPECT_THAT(set.first_broken, HasSubstr("train.tsv:52: 1 field between tabs, expected 2"));
+  EXPECT_THAT(set.broken,
+              ::testing::ElementsAre(HasSubstr("train.tsv:52: 1 field between tabs, expected 2"),
+                                     HasSubstr("train.tsv:152: "), HasSubstr("train.tsv:252: ")));
   text += "broken\nbroken\n";
   EXPECT_THAT(problem_of<DataError>("sst2", text), HasSubstr("5 rows broken, the first one: "));
   const Task& task = task_of("sst2");
@@ -263,7 +265,7 @@ TEST(Encoding, TheFingerprintTellsTextsLabelsAndFilesApart) {
 TEST(ContentHash, IsOfTextsAndNamesOfClassesAlone) {
   const Task& mrpc = *parse_tasks("mrpc").front();
   const auto hash = [&](const Task& task, const std::vector<Row>& rows) {
-    RowSet set{.file = {}, .rows = rows, .num_broken = 0, .first_broken = {}};
+    RowSet set{.file = {}, .rows = rows, .num_broken = 0, .broken = {}};
     return content_hash(task, {&set, 1});
   };
   const Row row{.text_a = "ab", .text_b = "c", .label = 1, .index = "0", .line = 2};

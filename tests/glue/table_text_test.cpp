@@ -78,5 +78,18 @@ TEST(CheckedField, IsOneFieldOfOneLine) {
   }
 }
 
+TEST_F(TableText, EmptyLinesAtItsEndAreNoRowsWhereARowHasSeveralFields) {
+  const auto read = [this](const std::string& bytes) {
+    std::ofstream(folder_ / "t.tsv", std::ios::binary) << bytes;
+    return read_table((folder_ / "t.tsv").string());
+  };
+  EXPECT_EQ(read("sentence\tlabel\ngood\t1\n\n\r\n\n"), "sentence\tlabel\ngood\t1\n");
+  EXPECT_EQ(read("a\tb\r\n\tc\r\n\r\n"), "a\tb\r\n\tc\r\n");
+  EXPECT_EQ(read("{\"text\": \"a\"}\n\n"), "{\"text\": \"a\"}\n");
+  EXPECT_EQ(read("sentence\ngood\n\n"), "sentence\ngood\n\n") << "an empty text";
+  EXPECT_EQ(read("a\tb\n\nc\td"), "a\tb\n\nc\td") << "in the middle it is a broken row";
+  EXPECT_EQ(read("\n\n"), "\n\n");
+}
+
 }  // namespace
 }  // namespace switchyard::glue

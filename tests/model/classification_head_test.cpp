@@ -58,6 +58,23 @@ TEST(ClassificationHead, ReadsTheMeanOfASequenceItsFirstTokenOrItsLast) {
                1e-12);
 }
 
+TEST(ClassificationHead, ScoresAreNotRoundedWhereTheModelComputesInBf16) {
+  const Batch batch = make_batch({{1, 2, 3, 4}, {5, 6}});
+  ClassificationHead head(small_config(), 3, Pooling::mean, {.compute = at::kBFloat16});
+  for (ops::Parameter* parameter : head.parameters()) {
+    ops::initialize(*parameter, 5);
+    ops::zero_grad(*parameter);
+  }
+  const at::Tensor hidden_TH = testing::random_normal({6, 12}, 9).to(at::kBFloat16);
+  const at::Tensor logits_BC = head.logits(hidden_TH, batch).detach();
+  EXPECT_EQ(logits_BC.scalar_type(), at::kFloat);
+  const at::Tensor wide_TH = hidden_TH.to(at::kFloat);
+  expect_close(logits_BC,
+               at::stack({expected(head, wide_TH.narrow(0, 0, 4).mean(0)),
+                          expected(head, wide_TH.narrow(0, 4, 2).mean(0))}),
+               1e-6, 1e-6);
+}
+
 TEST(ClassificationHead, LeavesPaddingOut) {
   const at::Tensor hidden_TH = testing::random_normal({7, 12}, 9);
   Batch padded = make_batch({{1, 2, 3, 4}, {5, 6, 7}});

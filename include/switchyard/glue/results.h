@@ -70,7 +70,7 @@ struct TaskResult {
 // What results.json says of it.
 [[nodiscard]] TaskFigures figures_of(const TaskResult& result);
 
-// NaN where a value is, and of none.
+// Of the values that are numbers; NaN of none.
 struct Spread {
   double median = 0.0;
   double least = 0.0;
@@ -94,8 +94,9 @@ struct MetricRow {
 [[nodiscard]] std::vector<MetricRow> metric_rows(const TaskResult& result);
 // Medians over seeds.
 [[nodiscard]] std::map<std::int64_t, double> experts_per_token_of_layer(const TaskResult& result);
-// Seeds that diverged, also of the baseline, models that say one class only, conditions that are
-// not the baseline's, and learning rates that all came to nothing, a sentence each.
+// Seeds that diverged, also of the baseline, models that say one class only, metrics that are no
+// number, conditions that are not the baseline's, and learning rates that all came to nothing, a
+// sentence each.
 [[nodiscard]] std::vector<std::string> warnings_of(const TaskResult& result);
 
 // One line per task and metric: median, least and most over the seeds that did not diverge, the

@@ -27,7 +27,8 @@ struct RowSet {
   std::vector<Row> rows;
   // Rows with another number of fields than the file has columns. They are left out.
   std::int64_t num_broken = 0;
-  std::string first_broken;  // "MRPC/train.tsv:17: 4 fields between tabs, expected 5"
+  // The first ten of them: "MRPC/train.tsv:17: 4 fields between tabs, expected 5".
+  std::vector<std::string> broken;
 };
 
 enum class Part { train, dev, test };

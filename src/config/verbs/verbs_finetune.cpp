@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "config/option_value.h"
+#include "config/verbs/verbs_inspect.h"
 
 namespace switchyard::config {
 namespace {
@@ -110,7 +111,8 @@ VerbSpec predict_verb() {
                 {.name = "--output",
                  .kind = ValueKind::kOutput,
                  .metavar = "FILE.tsv|-",
-                 .help = "write the labels there instead of to standard output"}},
+                 .help = "write the labels there instead of to standard output"},
+                device_option()},
       .example = "switchyard predict runs/glue/sst2/seed-1 --input reviews.tsv",
   };
 }

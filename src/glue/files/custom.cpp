@@ -169,7 +169,7 @@ std::optional<fs::path> custom_file(const fs::path& folder, const std::string& p
 
 RowSet parse_custom_rows(std::string_view text, const std::string& name, const Task& task,
                          const FinetuneConfig& config, Part part) {
-  RowSet set{.file = name, .rows = {}, .num_broken = 0, .first_broken = {}};
+  RowSet set{.file = name, .rows = {}, .num_broken = 0, .broken = {}};
   const bool is_labelled = part != Part::test;
   read(text, name, config, is_labelled, [&](Spelled spelled) {
     const std::string place = fmt::format("{}:{}", name, spelled.line);
@@ -204,14 +204,21 @@ std::string labels_in(std::string_view text, const std::string& name,
     throw DataError(fmt::format("{}: more than {} different labels", place, kMostLabels),
                     "are they numbers? Then set finetune.regression=true");
   });
-  if (found.size() < 2) {
-    throw DataError(found.empty() ? fmt::format("{}: no rows", name)
-                                  : fmt::format("{}: every row has the label '{}'", name,
-                                                printable(*found.begin())),
+  const auto number = [](const std::string& label) { return parse_number(label); };
+  std::vector<std::string> labels;
+  for (const std::string& label : found) {  // of "1" and "1.0" the first: one class
+    const bool is_known =
+        number(label) && std::any_of(labels.begin(), labels.end(), [&](const std::string& known) {
+          return number(known) == number(label);
+        });
+    if (!is_known) labels.push_back(label);
+  }
+  if (labels.size() < 2) {
+    throw DataError(labels.empty() ? fmt::format("{}: no rows", name)
+                                   : fmt::format("{}: every row has the label '{}'", name,
+                                                 printable(labels.front())),
                     "a task needs rows of at least two classes");
   }
-  std::vector<std::string> labels(found.begin(), found.end());
-  const auto number = [](const std::string& label) { return parse_number(label); };
   if (std::all_of(labels.begin(), labels.end(),
                   [&](const std::string& label) { return number(label).has_value(); })) {
     std::stable_sort(labels.begin(), labels.end(),

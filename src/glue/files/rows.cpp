@@ -22,6 +22,7 @@ namespace {
 using format::TsvReader;
 
 constexpr double kMostBroken = 0.01;
+constexpr std::int64_t kMostNamed = 10;
 
 // Where the fields are.
 struct Places {
@@ -124,13 +125,13 @@ RowSet parse_rows(std::string_view text, const std::string& name, const Task& ta
                    has_header ? TsvReader::Header::kFirstLine : TsvReader::Header::kNone);
   const Places places =
       has_header ? places_of(reader, task, file.columns) : places_of(*task.headerless);
-  RowSet set{.file = name, .rows = {}, .num_broken = 0, .first_broken = {}};
+  RowSet set{.file = name, .rows = {}, .num_broken = 0, .broken = {}};
   for (;;) {
     std::optional<TsvReader::Row> fields;
     try {
       fields = reader.next();
     } catch (const DataError& error) {
-      if (set.num_broken++ == 0) set.first_broken = error.what();
+      if (set.num_broken++ < kMostNamed) set.broken.emplace_back(error.what());
       continue;
     }
     if (!fields) break;
@@ -152,12 +153,12 @@ RowSet parse_rows(std::string_view text, const std::string& name, const Task& ta
   }
   const auto num_rows = static_cast<double>(std::ssize(set.rows) + set.num_broken);
   if (set.num_broken > 0 && part == Part::test) {
-    throw DataError(set.first_broken, "every row of a test file has to be answered");
+    throw DataError(set.broken.front(), "every row of a test file has to be answered");
   }
   if (set.num_broken > 0 &&
       static_cast<double>(set.num_broken) > kMostBroken * std::max(100.0, num_rows)) {
     throw DataError(fmt::format("{}: {} broken, the first one: {}", name,
-                                counted(set.num_broken, "row"), set.first_broken),
+                                counted(set.num_broken, "row"), set.broken.front()),
                     "rows are one line each, with tabs between fields and no quoting");
   }
   if (set.rows.empty()) {

@@ -1,6 +1,7 @@
 #include "glue/files/table_text.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
@@ -9,10 +10,27 @@
 
 namespace switchyard::glue {
 
+namespace {
+
+// A line of nothing is a row of a file with one column only: an empty text.
+void drop_blank_end(std::string& text) {
+  const std::string_view first = std::string_view(text).substr(0, text.find('\n'));
+  if (first.find('\t') == std::string_view::npos && !first.starts_with('{')) return;
+  const std::size_t last = text.find_last_not_of("\r\n");
+  if (last == std::string::npos) return;
+  const std::size_t end = text.find('\n', last);
+  if (end != std::string::npos) text.resize(end + 1);
+}
+
+}  // namespace
+
 std::string read_table(const std::string& path, const std::string& command) {
   std::string text = data::read_text(path, command).text;
   const auto bad = first_invalid_utf8(text);
-  if (!bad) return text;
+  if (!bad) {
+    drop_blank_end(text);
+    return text;
+  }
   const auto end = text.begin() + static_cast<std::ptrdiff_t>(*bad);
   throw DataError(fmt::format("{}:{}: at byte {}: not valid UTF-8",
                               data::is_standard_input(path) ? data::kStandardInput : path,
