@@ -48,7 +48,7 @@ system=$(realpath -m "${folder:-$repository/build/platform-$release}")
 # Checkouts in it are replaced: it is a system of this script, or nothing is in it.
 ours="$system/.switchyard-platform"
 [[ -e $ours || -z $(ls -A "$system" 2> /dev/null) ]] ||
-  die "'$system' was not made by this script: name a new folder with --folder"
+  die "'$system' has no mark of this script: name a new folder with --folder (made by an earlier version? touch '$ours')"
 mkdir -p "$system"
 : > "$ours"
 components=main

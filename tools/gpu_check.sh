@@ -198,7 +198,8 @@ fi
 # Runs and data in it are replaced: it is a folder of this script, or nothing is in it.
 readonly ours=.switchyard-gpu-check
 if [[ ! -e $out/$ours && -n $(ls -A "$out" 2> /dev/null) ]]; then
-  echo "$out holds files that are not of this script: name a new folder with --out" >&2
+  echo "$out holds files but no mark of this script: name a new folder with --out" \
+    "(made by an earlier version? touch $out/$ours)" >&2
   exit 2
 fi
 mkdir -p "$out" && out=$(realpath "$out") && : > "$out/$ours" || exit 2

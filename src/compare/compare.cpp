@@ -79,6 +79,7 @@ bool fingerprints_tell(const ComparedRun& a, const ComparedRun& b) {
   };
   return !a.data_fingerprint.empty() && !b.data_fingerprint.empty() && a.tokenizer == b.tokenizer &&
          a.config.run.seed == b.config.run.seed &&
+         a.config.model.is_causal() == b.config.model.is_causal() &&
          a.config.data.sequence_length == b.config.data.sequence_length &&
          weights(a.config.data) == weights(b.config.data);
 }

@@ -330,9 +330,10 @@ void SourceFiles::for_each_document(const std::function<void(const Document&)>& 
     MappedFile file(source.mapped);
     if (static_cast<std::int64_t>(file.bytes().size()) != source.bytes) throw_changed(source);
     const MappedFile plain = decompressed(source, std::move(file));
-    // What is decompressed is a copy, which was checked when it was made.
+    // A copy is nobody else's; what is decompressed was checked then.
+    const bool is_copy = source.mapped.parent_path() == spool_folder_;
     const auto check_unchanged = [&] {
-      if (!source.compression.has_value()) refuse_if_changed(source, plain);
+      if (!source.compression.has_value() && !is_copy) refuse_if_changed(source, plain);
     };
     const std::int64_t end = index + source.num_documents;
     try {

@@ -32,7 +32,8 @@ std::vector<PreparedTask> prepare_tasks(const FinetuneOptions& options, Start& s
 void check_schedules(const Grid& grid) {
   std::vector<std::string> problems;
   for (const PreparedTask& prepared : grid.tasks) {
-    const config::Config config = possible_runs(grid, prepared).front();
+    config::Config config = possible_runs(grid, prepared).front();
+    config.schedule.steps = config.train.steps;  // the number that is said
     try {
       (void)optim::Schedule(config.schedule, config.optim.learning_rate, config.train.steps);
     } catch (const UsageError& error) {

@@ -60,10 +60,13 @@ File columns_of(const Task& task, std::string_view text) {
 
 std::string predict_file(const PredictOptions& options) {
   const std::string task_name = finished_task(options.run);
+  std::vector<std::string> overrides;
+  if (!options.device.empty()) {
+    // Experts are computed in a way that this device knows.
+    overrides = {"train.device=" + options.device, "model.moe.compute=auto"};
+  }
   const config::Config config =
-      config::load(options.run / config::kResolvedConfigName,
-                   std::vector<std::string>{"train.device=" + options.device})
-          .config;
+      config::load(options.run / config::kResolvedConfigName, overrides).config;
   const Task task =
       task_name == kCustom ? custom_task(config.finetune) : *parse_tasks(task_name).front();
   const std::string name =

@@ -44,10 +44,17 @@ constexpr const char* kMicroBatch = "train.micro_batch_size";
 // What may differ without changing any result. Of micro-batches it is their size over all ranks
 // that counts (check_same_micro_steps).
 bool changes_no_result(const config::Change& change) {
-  constexpr std::array<std::string_view, 9> kKeys = {
-      "train.recompute",          "train.log_every",          "train.checkpoint_every",
-      "train.async_save",         "parallel.timeout",         "parallel.start_timeout",
-      "parallel.exchange_chunks", "parallel.shard_optimizer", kMicroBatch};
+  constexpr std::array<std::string_view, 10> kKeys = {
+      "train.recompute",
+      "train.log_every",
+      "train.checkpoint_every",
+      "train.async_save",
+      "parallel.timeout",
+      "parallel.start_timeout",
+      "parallel.exchange_chunks",
+      "parallel.shard_optimizer",
+      kMicroBatch,
+      "schedule.steps"};  // follows from train.steps; an earlier version's last rate was 0
   return std::find(kKeys.begin(), kKeys.end(), change.key) != kKeys.end();
 }
 
@@ -233,7 +240,8 @@ void tell(const SeedResult& result, const Task& task) {
 // Leader only.
 std::string finished(const config::Config& config, std::int64_t num_ranks) {
   const fs::path results = fs::path(config.run.dir) / config::kSeedResultsName;
-  if (!fs::exists(results)) return {};
+  std::error_code ignored;
+  if (!fs::is_regular_file(results, ignored)) return {};
   check_same_settings(config, num_ranks);
   log::info("{}: done already", config.run.dir);
   return read_file(results);

@@ -44,6 +44,7 @@ constexpr const char* kMicroBatch = "train.micro_batch_size";
 constexpr const char* kWarmup = "schedule.warmup_steps";
 constexpr const char* kDecay = "schedule.decay_steps";
 constexpr const char* kPooling = "finetune.pooling";
+constexpr const char* kMaxLength = "finetune.max_length";
 
 struct Decided {
   const char* key;
@@ -121,6 +122,7 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
   std::vector<std::string> overrides;
   // What a model was fine-tuned for before says nothing about this task.
   for (const config::Field& field : config::all_fields()) {
+    if (field.key == kMaxLength || field.key == kPooling) continue;  // below
     if (field.key.starts_with("finetune.") && !is_set(field.key)) {
       overrides.push_back(fmt::format("{}={}", field.key, field.default_text));
     }
@@ -130,14 +132,13 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
   }
   // Whatever the batch is: one of them, once it is known (take_whole_batches).
   if (!is_set(kMicroBatch)) overrides.push_back(fmt::format("{}=1", kMicroBatch));
-  constexpr std::int64_t kMaxLength = 128;
-  // (Of a key that is there twice the last one holds.)
-  if (trained_length > 0 && !is_set("finetune.max_length")) {
-    overrides.push_back(
-        fmt::format("finetune.max_length={}", std::min(kMaxLength, trained_length)));
+  if (!is_set(kMaxLength)) {
+    constexpr std::int64_t kLongest = 128;
+    overrides.push_back(fmt::format(
+        "{}={}", kMaxLength, trained_length > 0 ? std::min(kLongest, trained_length) : kLongest));
   }
-  if (before.model.is_causal() && !is_set(kPooling)) {
-    overrides.push_back(fmt::format("{}=last", kPooling));
+  if (!is_set(kPooling)) {
+    overrides.push_back(fmt::format("{}={}", kPooling, before.model.is_causal() ? "last" : "mean"));
   }
   overrides.emplace_back("run.from=");
   // Of each task by its rows; here only not in the way of a check.

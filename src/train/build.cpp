@@ -118,9 +118,8 @@ void check_room_for_weights(const config::Config& config, at::Device device) {
   const double needed = weight_bytes(config);
   const std::uint64_t memory = gpu_bytes(device);
   if (needed <= static_cast<double>(memory)) return;
-  throw OutOfMemoryError(
-      fmt::format("{} {}", weights_in("the GPU", needed), format_bytes(memory)),
-      "compute where there is more memory: on a larger GPU, or on the CPU (--device cpu)");
+  throw OutOfMemoryError(fmt::format("{} {}", weights_in("the GPU", needed), format_bytes(memory)),
+                         "compute where there is more memory: on a larger GPU, or on the CPU");
 }
 
 void check_weights_fit(const config::Config& config, const HostFacts& host) {

@@ -72,13 +72,14 @@ void check_memory(const config::Config& config, const VerifyOptions& options,
   }
   if (largest == nullptr) return;
   throw OutOfMemoryError(
-      fmt::format("layout {}: {} take {}: {} for weights, gradients and moments, and {} for each "
-                  "step, whose gradients, parameters and choices are kept until they are compared "
-                  "with those of one rank; this machine has {} of memory{} available",
-                  largest->name(), counted(options.steps, "step"),
-                  text_of_bytes(most.of_steps(options.steps)), text_of_bytes(most.state),
-                  text_of_bytes(most.each_step), format_bytes(available),
-                  host.swap_bytes == 0 ? "" : " and " + format_bytes(host.swap_bytes) + " of swap"),
+      fmt::format(
+          "layout {}: {} would take {}: {} for weights, gradients and moments, and {} for each "
+          "step, whose gradients, parameters and choices are kept until they are compared "
+          "with those of one rank; this machine has {} of memory{} available",
+          largest->name(), counted(options.steps, "step"),
+          text_of_bytes(most.of_steps(options.steps)), text_of_bytes(most.state),
+          text_of_bytes(most.each_step), format_bytes(available),
+          host.swap_bytes == 0 ? "" : " and " + format_bytes(host.swap_bytes) + " of swap"),
       fitting >= 1.0
           ? fmt::format("--steps {} is the most that fits", static_cast<std::int64_t>(fitting))
           : "not even one step fits: choose a smaller model, or layouts of fewer ranks");

@@ -2,7 +2,7 @@
 # tools/check_platform.sh takes no folder that it did not make, in which it would replace checkouts.
 # Nothing is mounted or installed: the programs only pretend. Skipped for others than root.
 set -euo pipefail
-[[ $EUID -eq 0 ]] || exit 77
+[[ $EUID -eq 0 && -e /etc/ssl/certs/ca-certificates.crt ]] || exit 77
 script="$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../tools/check_platform.sh")"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -26,7 +26,7 @@ platform() { # FOLDER
 mkdir -p "$folder"/mine/{etc/ssl/certs,root/switchyard}
 touch "$folder"/mine/{etc/debian_version,root/switchyard/mine}
 if platform "$folder/mine"; then fail "a system of somebody else's was taken"; fi
-grep -qF "'$folder/mine' was not made by this script" "$folder/said" || fail "another reason"
+grep -qF "'$folder/mine' has no mark of this script" "$folder/said" || fail "another reason"
 [[ -e $folder/mine/root/switchyard/mine && ! -s $folder/done ]] || fail "a refusal changes something"
 
 platform "$folder/new" || fail "no new folder is made"

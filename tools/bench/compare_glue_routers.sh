@@ -112,7 +112,7 @@ at_a_time() {
   # shellcheck disable=SC2046  # several jobs
   trap 'kill $(jobs -p) 2> /dev/null; wait; exit 130' INT TERM
   while read -r line; do
-    while (( $(jobs -rp | wc -l) >= jobs )); do wait -n || failed=1; done
+    while (( $(jobs -p | wc -l) >= jobs )); do wait -n || failed=1; done
     [[ $failed -eq 0 ]] || break
     read -ra words <<< "$line"
     "$1" "${words[@]}" &

@@ -86,7 +86,7 @@ run_one() {
     echo "to do   $name"
     return
   fi
-  while (( $(jobs -rp | wc -l) >= jobs )); do wait -n || give_up; done
+  while (( $(jobs -p | wc -l) >= jobs )); do wait -n || give_up; done
   if [[ $(date +%s) -ge $deadline ]]; then
     left=$((left + 1))
     return

@@ -7,9 +7,9 @@
 namespace switchyard::glue {
 
 struct PredictOptions {
-  std::filesystem::path run;   // of one task and seed, as finetune made it
-  std::string input;           // a file of tab-separated values, or "-"
-  std::string device = "cpu";  // as train.device
+  std::filesystem::path run;  // of one task and seed, as finetune made it
+  std::string input;          // a file of tab-separated values, or "-"
+  std::string device{};       // as train.device; empty: the run's
 };
 
 // `input` has a header that names the task's columns of text; others are passed over. Of a task of

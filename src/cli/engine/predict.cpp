@@ -10,9 +10,10 @@
 namespace switchyard::cli {
 
 int run_predict(const config::ParsedArguments& arguments) {
-  const std::string text = glue::predict_file({.run = arguments.text("RUN"),
-                                               .input = arguments.text("--input"),
-                                               .device = arguments.text("--device")});
+  const std::string text =
+      glue::predict_file({.run = arguments.text("RUN"),
+                          .input = arguments.text("--input"),
+                          .device = arguments.has("--device") ? arguments.text("--device") : ""});
   if (!arguments.has("--output")) {
     write_stdout(text);
   } else if (write_output(arguments.text("--output"), text) == Written::kFile) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "config/option_value.h"
-#include "config/verbs/verbs_inspect.h"
 
 namespace switchyard::config {
 namespace {
@@ -112,7 +111,11 @@ VerbSpec predict_verb() {
                  .kind = ValueKind::kOutput,
                  .metavar = "FILE.tsv|-",
                  .help = "write the labels there instead of to standard output"},
-                device_option()},
+                {.name = "--device",
+                 .kind = ValueKind::kChoice,
+                 .metavar = "cpu|cuda",
+                 .choices = {"cpu", "cuda"},
+                 .help = "where to compute, instead of where it was trained"}},
       .example = "switchyard predict runs/glue/sst2/seed-1 --input reviews.tsv",
   };
 }

@@ -48,6 +48,15 @@ OptionSpec run_or_checkpoint() {
           .help = "folder of a run (its last checkpoint), RUN@best, RUN@STEP, or of a checkpoint"};
 }
 
+OptionSpec device_option() {
+  return {.name = "--device",
+          .kind = ValueKind::kChoice,
+          .metavar = "cpu|cuda",
+          .default_text = "cpu",
+          .choices = {"cpu", "cuda"},
+          .help = "where to compute"};
+}
+
 void check_plan(const ParsedArguments& arguments, std::vector<std::string>& problems) {
   if (arguments.has("--tokens-per-second") && arguments.has("--measure")) {
     problems.emplace_back("--measure: not together with --tokens-per-second; keep one");
@@ -65,15 +74,6 @@ void check_plan(const ParsedArguments& arguments, std::vector<std::string>& prob
 }
 
 }  // namespace
-
-OptionSpec device_option() {
-  return {.name = "--device",
-          .kind = ValueKind::kChoice,
-          .metavar = "cpu|cuda",
-          .default_text = "cpu",
-          .choices = {"cpu", "cuda"},
-          .help = "where to compute"};
-}
 
 VerbSpec evaluate_verb() {
   return {

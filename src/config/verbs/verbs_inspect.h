@@ -8,9 +8,6 @@ namespace switchyard::config {
 // The positional of every verb that reads a configuration.
 [[nodiscard]] OptionSpec config_file_argument();
 
-// Where verbs that only use a model compute.
-[[nodiscard]] OptionSpec device_option();
-
 [[nodiscard]] VerbSpec evaluate_verb();
 [[nodiscard]] VerbSpec generate_verb();
 [[nodiscard]] VerbSpec report_verb();
