@@ -1,7 +1,6 @@
 #include "switchyard/train/build.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -13,7 +12,6 @@
 #include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/ranks.h"
-#include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
 #include "switchyard/data/special_tokens.h"
 #include "switchyard/model/parameter_counts.h"
@@ -64,21 +62,6 @@ std::uint64_t gpu_bytes(at::Device device) {
   return memory->getMemoryInfo(device.index()).second;
 }
 
-// Of the whole model: as it computes with them, and, where that is another type, the masters.
-double weight_bytes(const config::Config& config) {
-  const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision);
-  const auto compute = static_cast<double>(c10::elementSize(policy.compute));
-  const auto master = static_cast<double>(c10::elementSize(policy.accumulation()));
-  return static_cast<double>(model::count_parameters(config.model).total) *
-         (policy.compute == policy.accumulation() ? master : master + compute);
-}
-
-// "the model's weights take 6.6G, and this machine has"
-std::string weights_in(const char* where, double bytes) {
-  return fmt::format("the model's weights take {}, and {} has",
-                     format_bytes(static_cast<std::uint64_t>(std::min(bytes, 0x1p63))), where);
-}
-
 }  // namespace
 
 config::DataConfig windows_of(const config::Config& config) {
@@ -115,25 +98,7 @@ void check_room_for_state(const config::Config& config, at::Device device) {
 
 void check_room_for_weights(const config::Config& config, at::Device device) {
   if (!device.is_cuda()) return check_weights_fit(config, read_host_facts());
-  const double needed = weight_bytes(config);
-  const std::uint64_t memory = gpu_bytes(device);
-  if (needed <= static_cast<double>(memory)) return;
-  throw OutOfMemoryError(fmt::format("{} {}", weights_in("the GPU", needed), format_bytes(memory)),
-                         "compute where there is more memory: on a larger GPU, or on the CPU");
-}
-
-void check_weights_fit(const config::Config& config, const HostFacts& host) {
-  const double needed = weight_bytes(config);
-  const std::uint64_t memory =
-      std::min(host.memory_bytes, host.memory_limit_bytes.value_or(kUnlimited));
-  if (memory == 0 || needed <= static_cast<double>(memory)) return;
-  const std::string what =
-      fmt::format("{} {}{}", weights_in("this machine", needed), format_bytes(memory),
-                  host.swap_bytes == 0 ? "" : " and " + format_bytes(host.swap_bytes) + " of swap");
-  if (needed > static_cast<double>(memory) + static_cast<double>(host.swap_bytes)) {
-    throw OutOfMemoryError(what, "compute where there is more memory, or choose a smaller model");
-  }
-  log::warning("{}: every pass will wait for the swap, which may take minutes each", what);
+  check_weights_fit_gpu(config, gpu_bytes(device));
 }
 
 Build build(const config::Config& given, moe::ExpertPlacement placement) {

@@ -1,4 +1,4 @@
-// Does what training holds whatever the batch fit into the machine, or its GPU?
+// Does what a model holds whatever the batch fit into the machine, or its GPU?
 #pragma once
 
 #include <cstdint>
@@ -18,5 +18,9 @@ void check_state_fits(const config::Config& config, const HostFacts& host,
 // Those of one rank, on a GPU of so much memory.
 void check_state_fits_gpu(const config::Config& config, const RankEnvironment& ranks,
                           std::uint64_t gpu_bytes);
+
+// Weights alone, to compute with them in one process: as above.
+void check_weights_fit(const config::Config& config, const HostFacts& host);
+void check_weights_fit_gpu(const config::Config& config, std::uint64_t gpu_bytes);
 
 }  // namespace switchyard::train

@@ -11,7 +11,6 @@
 
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/config.h"
-#include "switchyard/core/host.h"
 #include "switchyard/data/sample_source.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/model/decoder.h"
@@ -40,8 +39,6 @@ void fill_vocab_size(config::Config& config, const data::Tokenizer& tokenizer);
 void check_room_for_state(const config::Config& config, c10::Device device);
 // To compute in one process: weights alone.
 void check_room_for_weights(const config::Config& config, c10::Device device);
-// On the CPUs of such a machine; nothing is said where `host` does not tell.
-void check_weights_fit(const config::Config& config, const HostFacts& host);
 
 // What pretraining starts from.
 struct Build {
