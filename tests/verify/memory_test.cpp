@@ -83,7 +83,7 @@ TEST(VerifyMemory, WhatDoesNotFitIsRefusedWithTheStepsThatWould) {
   const double room = need.state + 10.5 * need.each_step;
   EXPECT_EQ(refusal(10, host(room)), "");
   EXPECT_THAT(refusal(1000, host(room)),
-              AllOf(HasSubstr("layout 2x1: 1000 steps take"), HasSubstr("for each step"),
+              AllOf(HasSubstr("layout 2x1: 1000 steps would take"), HasSubstr("for each step"),
                     HasSubstr("available / --steps 10 is the most that fits")));
   EXPECT_THAT(refusal(11, host(room)), HasSubstr("--steps 10 is"));
 }
