@@ -186,15 +186,14 @@ fs::path save(const fs::path& checkpoints, const SaveRequest& request) {
 }
 
 void remove_unfinished(const fs::path& checkpoints) {
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(fmt::format(".{}", config::kStepPrefix)) ||
-        !name.ends_with(kTemporarySuffix)) {
-      continue;
-    }
-    log::info("removing {}, a checkpoint that was not finished", entry.path().string());
-    fs::remove_all(entry.path(), error);
+  const auto is_unfinished = [](const std::string& name) {
+    return name.starts_with(fmt::format(".{}", config::kStepPrefix)) &&
+           name.ends_with(kTemporarySuffix);
+  };
+  for (const fs::path& folder : folders_in(checkpoints, is_unfinished)) {
+    log::info("removing {}, a checkpoint that was not finished", folder.string());
+    std::error_code ignored;
+    fs::remove_all(folder, ignored);
   }
 }
 

@@ -208,6 +208,7 @@ void check_paths(const Config& config, Rules& rules) {
     rules.require(!problem, {key}, problem.value_or(""));
   };
   check("run.dir", config.run.dir);
+  check("run.from", config.run.from);
   check("data.path", config.data.path);
   for (const BlendItem& item : config.data.blend) check("data.blend", item.path);
 }

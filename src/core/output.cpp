@@ -11,6 +11,7 @@
 #include <optional>
 #include <system_error>
 
+#include "core/write_all.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/terminal.h"
@@ -41,12 +42,7 @@ std::optional<int> descriptor_of(const fs::path& path) {
 }
 
 void write_stream(int descriptor, const std::string& destination, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) fail(destination, count < 0 ? errno : EIO);
-    bytes.remove_prefix(static_cast<std::size_t>(count));
-  }
+  if (const int error = write_all(descriptor, bytes)) fail(destination, error);
 }
 
 void write_device(const fs::path& device, const std::string& destination, std::string_view bytes) {

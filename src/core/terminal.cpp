@@ -12,6 +12,7 @@
 #include <mutex>
 #include <utility>
 
+#include "core/write_all.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/timing.h"
 
@@ -89,8 +90,7 @@ void clear_status_line() {
 }
 
 void write_stdout(const std::string& text) {
-  // Not fputs: text may hold NUL bytes.
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+  if (std::fflush(stdout) != 0 || write_all(STDOUT_FILENO, text) != 0) {
     throw StorageError("cannot write to standard output");
   }
 }

@@ -13,6 +13,7 @@
 #include "switchyard/core/hash.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/philox.h"
+#include "switchyard/core/text.h"
 
 namespace switchyard::data {
 namespace {
@@ -116,10 +117,11 @@ std::unique_ptr<SampleSource::State> SampleSource::open(const config::DataConfig
     const PreparedData& first = state->set.front();
     refuse_or_warn_of_repeats(state->set, split);
     if (data.tokenizer().hash() != first.tokenizer().hash()) {
-      throw UsageError(fmt::format("{} and {} were prepared with different tokenizers",
-                                   first.folder().string(), data.folder().string()),
-                       fmt::format("prepare the second again with --tokenizer {}",
-                                   (first.folder() / first.tokenizer().file_name()).string()));
+      throw UsageError(
+          fmt::format("{} and {} were prepared with different tokenizers", first.folder().string(),
+                      data.folder().string()),
+          fmt::format("prepare the second again with --tokenizer {}",
+                      shell_path((first.folder() / first.tokenizer().file_name()).string())));
     }
     const std::int64_t num_tokens = data.dataset(split).num_tokens();
     state->num_windows.push_back(std::max<std::int64_t>(num_tokens - 1, 0) /

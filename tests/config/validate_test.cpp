@@ -338,8 +338,9 @@ TEST(Rules, ATildeInAPathIsRefusedWithThePathThatWasMeant) {
               ElementsAre(testing::HasSubstr("command line: run.dir: '~/x': shells expand a ~ only "
                                              "where a word begins; write /home/me/x (or ./~/x)"),
                           testing::HasSubstr("command line: data.path: '~'")));
-  EXPECT_THAT(problems_of_minimal({"data.path=", "data.blend=[{path: ~/a}]"}),
-              ElementsAre(testing::HasSubstr("data.blend: '~/a'")));
+  EXPECT_THAT(
+      problems_of_minimal({"data.path=", "data.blend=[{path: ~/a}]", "run.from=~/b"}),
+      ElementsAre(testing::HasSubstr("run.from: '~/b'"), testing::HasSubstr("data.blend: '~/a'")));
   EXPECT_THAT(problems_of_minimal({"run.dir=a~b", "data.path=./~/x"}), IsEmpty());
   EXPECT_THAT(problems_of("extends: ~/base.yaml\n"),
               testing::Contains(testing::HasSubstr("extends: '~/base.yaml'")));

@@ -43,6 +43,26 @@ TEST(Output, AFileIsReplacedAndKeepsItsPermissions) {
   EXPECT_EQ(write_output(at(folder / "another"), "x"), Written::kFile);
 }
 
+// As programs with an event loop hand it to those that they start.
+TEST(Output, APipeThatDoesNotWaitGetsEverything) {
+  int ends[2] = {};
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+  const std::string page(std::size_t{1} << 20U, 'x');  // more than it holds
+  std::string read;
+  std::thread reader([&] {
+    std::string part(std::size_t{1} << 16U, '\0');
+    for (ssize_t count = 0; (count = ::read(ends[0], part.data(), part.size())) > 0;) {
+      read.append(part, 0, static_cast<std::size_t>(count));
+    }
+  });
+  EXPECT_NO_THROW((void)write_output("/proc/self/fd/" + std::to_string(ends[1]), page));
+  ::close(ends[1]);
+  reader.join();
+  ::close(ends[0]);
+  EXPECT_EQ(read.size(), page.size());
+}
+
 TEST(Output, ALinkStaysAndWhatItLeadsToIsWritten) {
   const testing::TemporaryFolder folder;
   fs::create_directories(folder / "far");

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -26,6 +28,7 @@
 #include "switchyard/core/exit_code.h"
 #include "switchyard/core/host.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/stop_request.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::cli {
@@ -36,12 +39,17 @@ namespace fs = std::filesystem;
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
 
 volatile std::sig_atomic_t num_signals = 0;
+std::atomic<std::int64_t> first_signal_at = 0;
 volatile pid_t starter = 0;  // mpirun, or minus the process group of the ranks
 
 // The ranks save and stop at SIGUSR1, which mpirun passes on to them. At a SIGTERM mpirun ends them
 // at once, and so does a rank itself when it is its second signal.
 void pass_on(int signal) {
-  if (num_signals > 0 && signal == SIGXCPU) return;  // again and again, behind a soft limit
+  if (num_signals == 0) {
+    first_signal_at = monotonic_nanoseconds();
+  } else if (signal == SIGXCPU || is_same_request(first_signal_at)) {
+    return;  // the one comes again and again, behind a soft limit
+  }
   num_signals = num_signals + 1;
   if (starter != 0) ::kill(starter, num_signals == 1 ? SIGUSR1 : SIGTERM);
   ::alarm(1);
@@ -69,6 +77,10 @@ void catch_signals() {
   }
   action.sa_handler = &pass_on_again;
   ::sigaction(SIGALRM, &action, nullptr);
+  // A reader that goes away ends what is said, not the ranks; caught, because what is ignored would
+  // be ignored by the programs that are started, too.
+  action.sa_handler = [](int /*signal*/) {};
+  ::sigaction(SIGPIPE, &action, nullptr);
   (void)std::signal(SIGCHLD,
                     SIG_DFL);  // ignored by some parents, and then nobody can be waited for
 }

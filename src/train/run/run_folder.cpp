@@ -135,6 +135,12 @@ RunFolder RunFolder::create(const fs::path& path) {
   folder.topmost_new_ = topmost_new;
   folder.started_here_ = true;
   refuse_unless_free(path);
+  // Of a start that was killed, which may have begun with other weights.
+  std::error_code error;
+  if (!fs::remove(named / config::kOriginName, error) && error) {
+    throw StorageError(fmt::format("cannot remove {}: {}", (named / config::kOriginName).string(),
+                                   error.message()));
+  }
   make_folder(folder.checkpoints());
   make_folder(folder.samples());
   return folder;

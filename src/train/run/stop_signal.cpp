@@ -5,8 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
+#include <cstdint>
 #include <mutex>
+
+#include "switchyard/core/stop_request.h"
 
 namespace switchyard::train {
 namespace {
@@ -20,13 +24,19 @@ volatile std::sig_atomic_t received = 0;
 std::array<struct sigaction, kSignals.size()> previous{};
 std::mutex mutex;
 int num_alive = 0;
+std::atomic<std::int64_t> received_at = 0;
+static_assert(std::atomic<std::int64_t>::is_always_lock_free);
 
 void on_signal(int signal) {
+  if (received == 0) {
+    received_at = monotonic_nanoseconds();
+    received = signal;
+    return;
+  }
   // Behind a soft limit SIGXCPU comes again with every second of processor time; SIGUSR1 comes
-  // twice where all processes of a job are told to stop, and the launcher passes its own on.
-  if (received != 0 && (signal == SIGXCPU || signal == SIGUSR1)) return;
-  if (received != 0) ::_exit(128 + signal);
-  received = signal;
+  // again where all processes of a job are told to stop, and the launcher passes its own on.
+  if (signal == SIGXCPU || signal == SIGUSR1 || is_same_request(received_at)) return;
+  ::_exit(128 + signal);
 }
 
 }  // namespace

@@ -48,6 +48,16 @@ TEST(RunFolder, RefusesFilesThatAreNoPartOfARunAndTouchesNothing) {
   }
 }
 
+TEST(RunFolder, WhatAKilledStartBeganWithIsForgotten) {
+  const testing::TemporaryFolder folder;
+  for (const char* name : {"run.lock", "origin.json"}) {
+    fs::create_directories(folder / "run");
+    write_file_atomically(folder / "run" / name, "");
+  }
+  const RunFolder run = RunFolder::create(folder / "run");
+  EXPECT_FALSE(fs::exists(folder / "run/origin.json"));
+}
+
 TEST(RunFolder, TakesAFolderWithHiddenFilesOrTheRemainsOfAKilledStart) {
   const testing::TemporaryFolder folder;
   for (const char* name : {".gitkeep", "run.lock", "lost+found/x", "environment.json",
