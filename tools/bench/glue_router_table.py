@@ -53,6 +53,8 @@ def main():
     print("|" + "---|" * (len(tasks) + 4))
     for model, by_task in results.items():
         pretraining = pretraining_of(output / f"encoder-{model}")
+        if missing := [task for task in tasks if task not in by_task]:
+            raise SystemExit(f"glue_router_table: {model} has no results of {', '.join(missing)} yet")
         medians = [metric_of(by_task[task])["median"] for task in tasks]
         whole = all(median is not None for median in medians)
         cells = [
