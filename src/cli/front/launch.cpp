@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "cli/front/local_ranks.h"
+#include "cli/front/relay.h"
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
 #include "switchyard/core/error.h"
@@ -140,6 +141,8 @@ int exit_status(int status) {
 int run_mpirun(const std::vector<std::string>& arguments) {
   const pid_t launcher = ::getpid();
   pid_t child = -1;
+  Relay output(STDOUT_FILENO);
+  Relay messages(STDERR_FILENO);
   {
     const SignalsBlocked blocked;
     if (num_signals > 0) return kNotStarted;
@@ -148,6 +151,8 @@ int run_mpirun(const std::vector<std::string>& arguments) {
       // Of its own group, so that what a terminal sends to ours comes here first; and gone with us.
       ::setpgid(0, 0);
       die_with(launcher, SIGTERM);
+      output.redirect();
+      messages.redirect();
       become(arguments, blocked);
     }
     if (child < 0) {
@@ -155,6 +160,8 @@ int run_mpirun(const std::vector<std::string>& arguments) {
     }
     starter = child;
   }
+  output.begin();
+  messages.begin();
   int status = 0;
   pid_t ended = -1;
   do {

@@ -165,6 +165,15 @@ TEST_F(Launched, AStopWhileTheRanksStartSavesOrStartsNothing) {
   }
 }
 
+TEST_F(Launched, TrainingOutlivesTheReaderOfItsMessages) {
+  Strings command{"-c", "set -o pipefail; \"$@\" 2>&1 | head -n 1", "bash", program_};
+  const Strings launched = launch("run", 2, {"train.log_every=1"});
+  command.insert(command.end(), launched.begin(), launched.end());
+  Program shell("/bin/bash", command, folder_ / "messages.txt");
+  EXPECT_EQ(shell.wait(), 0) << messages() << read_file(folder_ / "run/log.txt");
+  EXPECT_TRUE(fs::exists(folder_ / "run/checkpoints/step-000040"));
+}
+
 TEST_F(Launched, ASecondSignalEndsTheRanksAtOnce) {
   Program program(program_, launch("run", 2, forever()), folder_ / "messages.txt");
   ASSERT_TRUE(wait_for_step(program, "run", 2)) << messages();
