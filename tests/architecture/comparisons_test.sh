@@ -3,13 +3,7 @@
 # away from the first one, whether that is still at work or was killed.
 set -euo pipefail
 bench="$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../tools/bench")"
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-fail() {
-  echo "$*" >&2
-  cat "$folder/said" "$folder/done" >&2 || true
-  exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/pretence.sh"
 cat > "$folder/switchyard" <<'PROGRAM'
 #!/bin/sh
 echo "$*" >> "$DONE"

@@ -3,19 +3,9 @@
 # steps look for the run.
 set -euo pipefail
 tools="$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../tools")"
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-fail() {
-  echo "$*" >&2
-  cat "$folder/said" "$folder/done" >&2 || true
-  exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/pretence.sh"
 mkdir -p "$folder"/{tools,bin,build/release}
 cp "$tools"/{quickstart,common}.sh "$folder/tools/"
-pretend() { # PROGRAM, what it does on standard input
-  { echo '#!/usr/bin/env bash' && cat; } > "$1"
-  chmod +x "$1"
-}
 pretend "$folder/tools/setup.sh" < /dev/null
 pretend "$folder/bin/cmake" < /dev/null
 pretend "$folder/bin/bible" <<< 'printf "%1000s" text'

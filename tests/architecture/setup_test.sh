@@ -3,32 +3,22 @@
 # it did not put there stays.
 set -euo pipefail
 setup="$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../tools/setup.sh")"
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-fail() {
-  echo "$*" >&2
-  cat "$folder/said" >&2
-  exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/pretence.sh"
 mkdir -p "$folder"/{bin,scratch}
-pretend() { # NAME, what it does on standard input
-  { echo '#!/usr/bin/env bash' && cat; } > "$folder/bin/$1"
-  chmod +x "$folder/bin/$1"
-}
-for name in ninja ccache mold apt-get; do pretend "$name" < /dev/null; done
-pretend g++ <<< 'echo 12.2.0'
-pretend cmake <<< 'echo "cmake version $PRETEND_CMAKE"'
-pretend dpkg-query <<< 'for name in "${@:4}"; do echo "installed $name"; done'
-pretend sha256sum < /dev/null # every wheel is the right one
-pretend uname <<< 'echo x86_64'
-pretend python3 <<'PROGRAM'
+for name in ninja ccache mold apt-get; do pretend "$folder/bin/$name" < /dev/null; done
+pretend "$folder/bin/g++" <<< 'echo 12.2.0'
+pretend "$folder/bin/cmake" <<< 'echo "cmake version $PRETEND_CMAKE"'
+pretend "$folder/bin/dpkg-query" <<< 'for name in "${@:4}"; do echo "installed $name"; done'
+pretend "$folder/bin/sha256sum" < /dev/null # every wheel is the right one
+pretend "$folder/bin/uname" <<< 'echo x86_64'
+pretend "$folder/bin/python3" <<'PROGRAM'
 [[ $3 == download ]] || exit 0
 [[ -z ${PRETEND_FAILURE:-} || ${*: -1} != "$PRETEND_FAILURE"* ]] || exit 1
 echo "${*: -1}" >> "$DONE"
 while [[ $1 != --dest ]]; do shift; done
 touch "$2/a.whl"
 PROGRAM
-pretend unzip <<'PROGRAM'
+pretend "$folder/bin/unzip" <<'PROGRAM'
 while [[ $1 != -d ]]; do shift; done
 mkdir -p "$2"/{torch/lib,cmake/data/bin,a.dist-info/licenses,cutlass_library/source/include/cutlass}
 touch "$2"/torch/lib/libtorch_cpu.so "$2"/cmake/data/bin/{cmake,ctest} \
