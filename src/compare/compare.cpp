@@ -60,9 +60,7 @@ std::string data_fingerprint_of(const fs::path& run) {
 }
 
 std::vector<std::string> data_folders_of(const fs::path& run, const config::DataConfig& data) {
-  std::vector<std::string> folders;
-  if (!data.path.empty()) folders.push_back(data.path);
-  for (const config::BlendItem& item : data.blend) folders.push_back(item.path);
+  std::vector<std::string> folders = config::data_folders_in(data);
   for (std::string& folder : folders) {
     const std::vector<fs::path> places = config::remembered_places(folder, run);
     if (!places.empty()) folder = places.front().string();

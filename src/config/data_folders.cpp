@@ -38,17 +38,21 @@ std::string text_of(const Node& entry, std::string_view key) {
 
 }  // namespace
 
-std::string data_folders_yaml(const DataConfig& data, const fs::path& run) {
+std::vector<std::string> data_folders_in(const DataConfig& data) {
   std::vector<std::string> spellings;
   if (!data.path.empty()) spellings.push_back(data.path);
   for (const BlendItem& item : data.blend) spellings.push_back(item.path);
+  return spellings;
+}
+
+std::string data_folders_yaml(const DataConfig& data, const fs::path& run) {
   std::error_code error;
   const fs::path from = fs::weakly_canonical(fs::absolute(run, error), error);
   std::string yaml =
       "# Where the data of this run were when it last started. `switchyard resume` looks here "
       "when\n"
       "# the folder that config.resolved.yaml names is not there.\n";
-  for (const std::string& spelling : spellings) {
+  for (const std::string& spelling : data_folders_in(data)) {
     const fs::path place = place_of(spelling);
     yaml += fmt::format("- path: {}\n  absolute: {}\n  from_run: {}\n", text_to_yaml(spelling),
                         text_to_yaml(place.string()),

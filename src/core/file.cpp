@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "core/storage_error.h"
+#include "core/write_all.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard {
@@ -21,21 +22,6 @@ namespace {
 
 constexpr std::size_t kWriteBufferBytes = std::size_t{1} << 20;
 constexpr std::string_view kTemporaryMark = ".tmp-";
-
-// Writes everything or returns the errno.
-int write_all(int descriptor, const char* data, std::size_t size) {
-  while (size > 0) {
-    const ssize_t count = ::write(descriptor, data, size);
-    if (count < 0) {
-      if (errno == EINTR) continue;
-      return errno;
-    }
-    if (count == 0) return EIO;
-    data += count;
-    size -= static_cast<std::size_t>(count);
-  }
-  return 0;
-}
 
 std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
@@ -171,7 +157,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 void AtomicFile::write(std::string_view text) {
   SWITCHYARD_CHECK(descriptor_ >= 0, "{} was written after it was closed", path_.string());
   const auto put = [&](std::string_view part) {
-    errno = write_all(descriptor_, part.data(), part.size());
+    errno = write_all(descriptor_, part);
     if (errno != 0) fail("write");
   };
   if (buffer_.size() + text.size() <= kWriteBufferBytes) {
@@ -190,7 +176,7 @@ void AtomicFile::write(std::string_view text) {
 
 void AtomicFile::commit() {
   SWITCHYARD_CHECK(descriptor_ >= 0, "{} was committed after it was closed", path_.string());
-  errno = write_all(descriptor_, buffer_.data(), buffer_.size());
+  errno = write_all(descriptor_, buffer_);
   if (errno != 0) fail("write");
   buffer_.clear();
   if (::fsync(descriptor_) != 0) fail("sync");

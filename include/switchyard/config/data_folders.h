@@ -13,6 +13,9 @@ namespace switchyard::config {
 
 inline constexpr const char* kDataFoldersName = "data_folders.yaml";
 
+// The folders of `data` in their order, as they are spelled there: one, or those of a blend.
+[[nodiscard]] std::vector<std::string> data_folders_in(const DataConfig& data);
+
 // The text of that file for the run in `run`: for every folder of `data`, as it is spelled there,
 // its absolute path and its path from the run's folder. A link stays the link that it is.
 [[nodiscard]] std::string data_folders_yaml(const DataConfig& data,
