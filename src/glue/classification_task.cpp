@@ -28,6 +28,13 @@ model::MicroBatch batch_of(const std::vector<const EncodedRow*>& rows, const Tas
   model::MicroBatch micro{.batch = inference::pack_rows(tokens, {.first_sequence_idx = sequence_idx,
                                                                  .row_stride = max_length})};
   const auto num_rows = static_cast<std::int64_t>(rows.size());
+  if (task.has_pairs()) {
+    micro.batch.second_B = at::empty({num_rows}, at::kLong);
+    for (std::size_t b = 0; b < rows.size(); ++b) {
+      micro.batch.second_B.mutable_data_ptr<std::int64_t>()[b] =
+          micro.batch.sequence_offset[b] + rows[b]->second;
+    }
+  }
   at::Tensor label_B = at::empty({num_rows}, task.is_regression() ? at::kFloat : at::kLong);
   for (std::int64_t b = 0; b < num_rows; ++b) {
     const double label = rows[static_cast<std::size_t>(b)]->label;

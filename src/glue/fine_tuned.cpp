@@ -12,7 +12,8 @@ namespace switchyard::glue {
 namespace fs = std::filesystem;
 namespace {
 
-model::Pooling pooling_of(const config::Config& config) {
+model::Pooling pooling_of(const config::Config& config, const Task& task) {
+  if (config.finetune.pooling == "pair" && task.has_pairs()) return model::Pooling::pair;
   if (config.finetune.pooling == "first") return model::Pooling::first;
   if (config.finetune.pooling == "last") return model::Pooling::last;
   return model::Pooling::mean;
@@ -28,7 +29,7 @@ config::Config config_to_count(config::Config config) {
 std::unique_ptr<model::Classifier> allocate(const config::Config& config, const Task& task) {
   auto classifier = std::make_unique<model::Classifier>(
       config.model, config.finetune.max_length, static_cast<std::int64_t>(task.num_outputs()),
-      pooling_of(config),
+      pooling_of(config, task),
       ops::precision_policy(config.train.precision, ops::device_of(config.train.device)));
   classifier->initialize(config.run.seed);
   return classifier;

@@ -17,6 +17,7 @@ Batch to_device(const Batch& batch, c10::Device device) {
           .label_T = moved(batch.label_T),
           .label_token_M = moved(batch.label_token_M),
           .label_B = moved(batch.label_B),
+          .second_B = moved(batch.second_B),
           .token_idx_T = moved(batch.token_idx_T)};
 }
 

@@ -1,6 +1,7 @@
 #include "switchyard/model/classification_head.h"
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tanh.h>
@@ -25,13 +26,23 @@ ops::Parameter make_bias(const char* name, std::int64_t rows,
                              precision);
 }
 
+// The mean of each row's tokens, [B, H]: a product with a [B, T] matrix, whose sums have a fixed
+// order on every device.
+at::Tensor mean_of(const at::Tensor& hidden_TH, const at::Tensor& is_part_BT,
+                   c10::ScalarType type) {
+  at::Tensor share_BT = is_part_BT.to(type);
+  share_BT = share_BT.div(share_BT.sum(1, /*keepdim=*/true));
+  return at::matmul(share_BT, hidden_TH.to(type));
+}
+
 }  // namespace
 
 ClassificationHead::ClassificationHead(const config::ModelConfig& config, std::int64_t num_outputs,
                                        Pooling pooling, const ops::PrecisionPolicy& precision)
     : pooling_(pooling),
-      dense_(make_weight("classifier.dense.weight", config.hidden_size, config.hidden_size,
-                         config.init_std, precision)),
+      dense_(make_weight("classifier.dense.weight", config.hidden_size,
+                         config.hidden_size * (pooling == Pooling::pair ? 4 : 1), config.init_std,
+                         precision)),
       dense_bias_(make_bias("classifier.dense.bias", config.hidden_size, precision)),
       output_(make_weight("classifier.out_proj.weight", num_outputs, config.hidden_size,
                           config.init_std, precision)),
@@ -56,10 +67,13 @@ at::Tensor ClassificationHead::pool(const at::Tensor& hidden_TH, const Batch& ba
   if (pooling_ == Pooling::last) {
     return hidden_TH.index_select(0, is_part_BT.mul(token_T).amax(1));
   }
-  // A product with a [B, T] matrix: sums in a fixed order on every device.
-  at::Tensor share_BT = is_part_BT.to(output_.value.scalar_type());
-  share_BT = share_BT.div(share_BT.sum(1, /*keepdim=*/true));
-  return at::matmul(share_BT, hidden_TH.to(share_BT.scalar_type()));
+  const c10::ScalarType type = output_.value.scalar_type();
+  if (pooling_ == Pooling::mean) return mean_of(hidden_TH, is_part_BT, type);
+  const at::Tensor is_second_BT = token_T.ge(batch.second_B.unsqueeze(1));
+  const at::Tensor first_BH =
+      mean_of(hidden_TH, is_part_BT.logical_and(is_second_BT.logical_not()), type);
+  const at::Tensor second_BH = mean_of(hidden_TH, is_part_BT.logical_and(is_second_BT), type);
+  return at::cat({first_BH, second_BH, first_BH.sub(second_BH).abs(), first_BH.mul(second_BH)}, 1);
 }
 
 at::Tensor ClassificationHead::logits(const at::Tensor& hidden_TH, const Batch& batch) const {

@@ -15,6 +15,7 @@ namespace switchyard::glue {
 
 struct EncodedRow {
   std::vector<std::int32_t> token;
+  std::int64_t second = 0;  // of a pair: where in `token` its second text begins
   double label = 0.0;
 };
 

@@ -24,6 +24,7 @@ struct Batch {
   at::Tensor label_token_M;
   at::Tensor
       label_B;  // [B] one label per sequence, int64 or fp32; undefined where tokens have them
+  at::Tensor second_B;  // [B] int64, the token that a pair's second text begins with; or undefined
   at::Tensor token_idx_T;  // [T] int64, sequence in the global batch * S + position; dropout's
 
   [[nodiscard]] std::int64_t num_tokens() const { return token_T.size(0); }

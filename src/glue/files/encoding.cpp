@@ -56,7 +56,7 @@ EncodedSet encode_rows(const Task& task, const std::vector<Row>& rows,
       cut_longest_first(a, b, static_cast<std::size_t>(room));
       ++set.num_cut;
     }
-    EncodedRow encoded{.token = {}, .label = row.label};
+    EncodedRow encoded{.token = {}, .second = 0, .label = row.label};
     if (!format.causal) {
       encoded.token.push_back(data::SpecialTokens::behind(tokenizer.vocab_size()).cls);
     }
@@ -65,6 +65,7 @@ EncodedSet encode_rows(const Task& task, const std::vector<Row>& rows,
       encoded.token.push_back(sep);
     };
     append(a);
+    encoded.second = std::ssize(encoded.token);
     if (task.has_pairs()) append(b);
     set.num_tokens += std::ssize(encoded.token);
     set.longest = std::max<std::int64_t>(set.longest, std::ssize(encoded.token));
