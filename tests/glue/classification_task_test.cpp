@@ -36,5 +36,27 @@ TEST(Predict, TakesNoMoreRowsAtATimeThanTrainingDoes) {
   EXPECT_EQ(passes(100).size(), 1U);
 }
 
+TEST(Predict, PairPoolingReadsWhereTheSecondTextBegins) {
+  config::Config config = testing::tiny_config();
+  config.model.type = "encoder";
+  config.data.sequence_length = 8;
+  const auto loss_of = [&config](const std::string& task_name, std::int64_t second) {
+    const Task& task = *parse_tasks(task_name).front();
+    EncodedSet rows;
+    for (int i = 0; i < 3; ++i) {
+      rows.rows.push_back({.token = {1, 2 + i, 3, 4, 5 + i, 6}, .second = second, .label = 1.0});
+      rows.num_tokens += 6;
+    }
+    return predict(*make_classifier(config, task), task, rows, 8, {.micro_batch_size = 2})->loss;
+  };
+  const double mean = loss_of("mrpc", 3);
+  EXPECT_EQ(loss_of("mrpc", 4), mean);
+  const double sentence = loss_of("sst2", 0);
+  config.finetune.pooling = "pair";
+  EXPECT_NE(loss_of("mrpc", 3), mean);
+  EXPECT_NE(loss_of("mrpc", 4), loss_of("mrpc", 3));
+  EXPECT_EQ(loss_of("sst2", 0), sentence) << "of one text it is the mean";
+}
+
 }  // namespace
 }  // namespace switchyard::glue

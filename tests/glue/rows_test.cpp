@@ -210,6 +210,7 @@ TEST(Encoding, PutsSpecialTokensAroundTexts) {
   EXPECT_EQ(encode("sst2", "abc", "", 16).rows[0].token, ids("<abc>"));
   const EncodedSet pair = encode("mrpc", "abc", "de", 16);
   EXPECT_EQ(pair.rows[0].token, ids("<abc>de>"));
+  EXPECT_EQ(pair.rows[0].second, 5) << "where de begins";
   EXPECT_EQ(pair.rows[0].label, 1.0);
   EXPECT_EQ(pair.num_tokens, 8);
   EXPECT_EQ(pair.num_cut, 0);
@@ -219,6 +220,7 @@ TEST(Encoding, PutsSpecialTokensAroundTexts) {
 TEST(Encoding, CutsTheLongerTextFirst) {
   EXPECT_EQ(encode("sst2", "abcdef", "", 6).rows[0].token, ids("<abcd>"));
   EXPECT_EQ(encode("mrpc", "abcdef", "gh", 8).rows[0].token, ids("<abc>gh>"));
+  EXPECT_EQ(encode("mrpc", "abcdef", "gh", 8).rows[0].second, 5);
   EXPECT_EQ(encode("mrpc", "ab", "cdefgh", 8).rows[0].token, ids("<ab>cde>"));
   const EncodedSet even = encode("mrpc", "abcdef", "ghijkl", 8);
   EXPECT_EQ(even.rows[0].token, ids("<abc>gh>")) << "of two equal ones the second";
@@ -242,6 +244,7 @@ TEST(Encoding, OfADecoderIsTextsEachWithASeparatorBehindIt) {
   EXPECT_EQ(causal("sst2", 16).rows[0].token, (std::vector<std::int32_t>{'a', 'b', 'c', 256}));
   EXPECT_EQ(causal("mrpc", 16).rows[0].token,
             (std::vector<std::int32_t>{'a', 'b', 'c', 256, 'd', 'e', 256}));
+  EXPECT_EQ(causal("mrpc", 16).rows[0].second, 4);
   EXPECT_EQ(causal("sst2", 3).rows[0].token, (std::vector<std::int32_t>{'a', 'b', 256}));
   EXPECT_THROW((void)causal("mrpc", 3), UsageError);
 }

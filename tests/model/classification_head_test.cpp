@@ -1,7 +1,9 @@
 #include "switchyard/model/classification_head.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -58,6 +60,31 @@ TEST(ClassificationHead, ReadsTheMeanOfASequenceItsFirstTokenOrItsLast) {
                1e-12);
 }
 
+// Two means of [H] as the head compares them.
+at::Tensor compared(const at::Tensor& u_H, const at::Tensor& v_H) {
+  return at::cat({u_H, v_H, u_H.sub(v_H).abs(), u_H.mul(v_H)});
+}
+
+TEST(ClassificationHead, ComparesTheTextsOfAPair) {
+  Batch batch = make_batch({{1, 2, 3, 4}, {5, 6, 7}});
+  batch.second_B = at::tensor(std::vector<std::int64_t>{3, 5}, at::kLong);
+  const at::Tensor hidden_TH = testing::random_normal({7, 12}, 9);
+  ClassificationHead head = make_head(Pooling::pair);
+  EXPECT_EQ(head.parameters()[0]->master.sizes(), (std::vector<std::int64_t>{12, 48}));
+  expect_close(
+      head.logits(hidden_TH, batch).detach(),
+      at::stack({expected(head, compared(hidden_TH.narrow(0, 0, 3).mean(0), hidden_TH[3])),
+                 expected(head, compared(hidden_TH[4], hidden_TH.narrow(0, 5, 2).mean(0)))}),
+      1e-12, 1e-12);
+  batch.valid_T = at::full({7}, true, at::kBool);
+  batch.valid_T[0].fill_(false);
+  batch.valid_T[6].fill_(false);
+  expect_close(head.logits(hidden_TH, batch).detach(),
+               at::stack({expected(head, compared(hidden_TH.narrow(0, 1, 2).mean(0), hidden_TH[3])),
+                          expected(head, compared(hidden_TH[4], hidden_TH[5]))}),
+               1e-12, 1e-12);
+}
+
 TEST(ClassificationHead, ScoresAreNotRoundedWhereTheModelComputesInBf16) {
   const Batch batch = make_batch({{1, 2, 3, 4}, {5, 6}});
   ClassificationHead head(small_config(), 3, Pooling::mean, {.compute = at::kBFloat16});
@@ -93,9 +120,10 @@ TEST(ClassificationHead, LeavesPaddingOut) {
 }
 
 TEST(ClassificationHead, GradientsMatchDifferences) {
-  const Batch batch = make_batch({{1, 2, 3, 4}, {5, 6}});
+  Batch batch = make_batch({{1, 2, 3, 4}, {5, 6}});
+  batch.second_B = at::tensor(std::vector<std::int64_t>{2, 5}, at::kLong);
   const at::Tensor weight_BC = testing::random_normal({2, 3}, 11);
-  for (const Pooling pooling : {Pooling::mean, Pooling::first, Pooling::last}) {
+  for (const Pooling pooling : {Pooling::mean, Pooling::first, Pooling::last, Pooling::pair}) {
     ClassificationHead head = make_head(pooling);
     at::Tensor hidden_TH = testing::random_normal({6, 12}, 9);
     const auto loss = [&] { return head.logits(hidden_TH, batch).mul(weight_BC).sum(); };
