@@ -13,6 +13,7 @@
 #include "switchyard/core/file.h"
 #include "switchyard/core/hash.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/standard_input.h"
 #include "switchyard/core/text.h"
 #include "switchyard/data/file_kind.h"
 #include "switchyard/data/text_file.h"

@@ -10,17 +10,13 @@
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
 #include "switchyard/core/log.h"
+#include "switchyard/core/standard_input.h"
 #include "switchyard/core/text.h"
 #include "switchyard/core/utf8.h"
 #include "switchyard/data/file_kind.h"
 
 namespace switchyard::data {
 namespace {
-
-// For commands. What came through a pipe has a name that only its writer knows.
-std::string path_of(const std::string& name) {
-  return name == kStandardInput ? "FILE" : name;
-}
 
 struct PlainBytes {
   std::string name;  // for messages
@@ -66,16 +62,16 @@ std::optional<format::Compression> readable_compression(std::string_view bytes) 
 std::string command_that_reads(const std::string& name,
                                std::optional<format::Compression> compression) {
   return fmt::format("{} {}", compression ? format::decompressing_command(*compression) : "cat",
-                     shell_path(path_of(name)));
+                     shell_path(file_of(name)));
 }
 
 void refuse_foreign(std::string_view bytes, const std::string& name, const std::string& reader,
                     std::optional<format::Compression> decompressed) {
-  std::string plain_path = path_of(name);
+  std::string plain_path = file_of(name);
   std::string first;
   if (decompressed.has_value()) {
     plain_path = format::uncompressed_name(plain_path);
-    if (plain_path == path_of(name)) plain_path += ".plain";
+    if (plain_path == file_of(name)) plain_path += ".plain";
     first = fmt::format("{} > {}, then: ", command_that_reads(name, decompressed),
                         shell_quoted(plain_path));
   }

@@ -4,6 +4,7 @@
 
 #include "format/decompressor.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/standard_input.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::format {
@@ -13,7 +14,7 @@ using namespace std::string_view_literals;
 
 std::string test_hint(const CompressedPlace& place) {
   return fmt::format("copy or download it again; `{} {}` checks it", place.test_command,
-                     shell_path(place.name));
+                     shell_path(file_of(place.name)));
 }
 
 }  // namespace

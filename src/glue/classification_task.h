@@ -96,9 +96,9 @@ class ClassificationTask final : public train::Task {
   [[nodiscard]] double judged(const telemetry::EvaluationRecord& record) const override;
   [[nodiscard]] bool judges_negated() const override { return true; }
   [[nodiscard]] bool can_sample() const override { return false; }
-  [[nodiscard]] std::string sample(std::int64_t /*step*/,
-                                   const inference::RankShare& /*ranks*/) override {
-    return {};
+  [[nodiscard]] std::optional<std::string> sample(
+      const train::EvaluationOptions& /*options*/) override {
+    return std::nullopt;
   }
   [[nodiscard]] const data::Tokenizer& tokenizer() const override { return data_.tokenizer; }
   [[nodiscard]] std::string data_fingerprint() const override {

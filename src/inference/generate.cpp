@@ -179,6 +179,8 @@ Generation generate(model::Decoder& decoder, const data::Tokenizer& tokenizer,
   }
   Generation result;
   while (result.num_tokens < options.max_tokens) {
+    result.was_stopped = options.should_stop && options.should_stop();
+    if (result.was_stopped) break;
     std::vector<double> logits = window.logits();
     forbid_silent_tokens(logits, tokenizer);
     const std::int32_t id = choose_on_ranks(options.ranks, [&] {

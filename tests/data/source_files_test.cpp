@@ -13,6 +13,7 @@
 #include "data/prepare_fixture.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/file.h"
+#include "switchyard/core/standard_input.h"
 #include "switchyard/data/file_kind.h"
 #include "switchyard/data/prepare.h"
 #include "switchyard/data/text_file.h"

@@ -135,5 +135,16 @@ TEST_F(Decompress, AWindowThatNeedsTooMuchMemoryIsRefusedWithTheCommand) {
   }
 }
 
+TEST_F(Decompress, DamageOfWhatCameThroughAPipeIsCheckedInTheFileItIsOf) {
+  try {
+    decompress(std::string_view(kGzipped).substr(0, 20), Compression::kGzip, "standard input",
+               [](std::string_view) {});
+    FAIL() << "it is cut off";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("standard input: cut off"));
+    EXPECT_THAT(error.hint(), HasSubstr("`gzip -t FILE`"));
+  }
+}
+
 }  // namespace
 }  // namespace switchyard::format

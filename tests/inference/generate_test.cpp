@@ -137,6 +137,18 @@ TEST_P(GenerateTopP, EveryTokenIsADrawOfItsOwn) {
   EXPECT_GT(drawn.size(), 10U);
 }
 
+TEST_P(GenerateTopP, IsAskedBeforeEveryTokenWhetherItIsEnough) {
+  GenerateOptions stopping = options(20, true);
+  int num_asked = 0;
+  stopping.should_stop = [&num_asked] { return ++num_asked > 3; };
+  const Generation stopped = run("x", stopping).generation;
+  EXPECT_TRUE(stopped.was_stopped);
+  EXPECT_EQ(stopped.num_tokens, 3);
+  const Generation whole = run("x", options(20, true)).generation;
+  EXPECT_FALSE(whole.was_stopped);
+  EXPECT_TRUE(whole.text.starts_with(stopped.text));
+}
+
 TEST_P(GenerateTopP, TheDocumentSeparatorEndsTheText) {
   // The separator's row of the tied output matrix points along the last hidden state: certain.
   std::vector<data::Sample> window(1);

@@ -11,10 +11,6 @@
 namespace switchyard::data {
 
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-inline constexpr const char* kStandardInput = "standard input";  // its name in messages
-[[nodiscard]] inline bool is_standard_input(std::string_view path) {
-  return path == "-" || path == "/dev/stdin" || path == "/dev/fd/0" || path == "/proc/self/fd/0";
-}
 
 // What `bytes`, the whole file, have to be decompressed with before they are text; nothing when
 // they are no compressed data or this program was built without the library.

@@ -24,6 +24,8 @@ struct GenerateOptions {
   // Every rank makes the same text: the tokens are those that the first one chooses, since numbers
   // may differ in their last bits.
   RankShare ranks = {};
+  // Asked before every new token, of all ranks as often: true = enough.
+  std::function<bool()> should_stop = {};
 };
 
 struct GeneratedToken {
@@ -38,6 +40,7 @@ struct Generation {
   std::int64_t num_tokens = 0;
   bool reached_end = false;   // the model ended the document
   bool window_moved = false;  // the text outgrew the trained window
+  bool was_stopped = false;   // by should_stop
 };
 
 // Tokens come to `on_token` in order, the prompt's first, each once its experts are known. The

@@ -86,9 +86,8 @@ class Task {
     return std::nullopt;
   }
   [[nodiscard]] virtual bool can_sample() const = 0;
-  // Something to look at, after `step` training steps; made by all of `ranks` together.
-  [[nodiscard]] virtual std::string sample(std::int64_t step,
-                                           const inference::RankShare& ranks) = 0;
+  // Something to look at; made by all of the ranks together. None where should_stop said so.
+  [[nodiscard]] virtual std::optional<std::string> sample(const EvaluationOptions& options) = 0;
 
   // For checkpoints: what turns text into this task's tokens, and what tells whether data is the
   // same as before a resume.

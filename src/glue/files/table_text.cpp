@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "switchyard/core/error.h"
+#include "switchyard/core/standard_input.h"
 #include "switchyard/core/text.h"
 #include "switchyard/core/utf8.h"
 #include "switchyard/data/text_file.h"
@@ -33,7 +34,7 @@ std::string read_table(const std::string& path, const std::string& command) {
   }
   const auto end = text.begin() + static_cast<std::ptrdiff_t>(*bad);
   throw DataError(fmt::format("{}:{}: at byte {}: not valid UTF-8",
-                              data::is_standard_input(path) ? data::kStandardInput : path,
+                              is_standard_input(path) ? kStandardInput : path,
                               1 + std::count(text.begin(), end, '\n'), *bad),
                   data::hint_for_invalid_text(
                       text, *bad, data::command_that_reads(path, std::nullopt), command));

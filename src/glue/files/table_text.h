@@ -5,7 +5,7 @@
 
 namespace switchyard::glue {
 
-// The text of `path`, which may be standard input (data::is_standard_input); `command` reads it
+// The text of `path`, which may be standard input (is_standard_input); `command` reads it
 // where it comes from one
 // ("switchyard predict ... --input -"). Throws StorageError, and DataError for what is no text or
 // no UTF-8, with the command that makes UTF-8 of it.

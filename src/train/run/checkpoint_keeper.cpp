@@ -118,15 +118,16 @@ void CheckpointKeeper::check_last_save() const {
   if (failure_) std::rethrow_exception(failure_);
 }
 
-void CheckpointKeeper::mark_best() {
+bool CheckpointKeeper::mark_best() {
   try {
     check_place_();
     checkpoint::point_at(last_, checkpoint::kBest);
   } catch (const StorageError& error) {
     log::warning("{}", error.what());
-    return;
+    return false;
   }
   remove_old();
+  return true;
 }
 
 fs::path CheckpointKeeper::best() const {

@@ -51,8 +51,9 @@ class CheckpointKeeper {
   void confirm(std::int64_t step);
   // Throws the error of the last save, if it failed.
   void check_last_save() const;
-  // The step that was saved last is the best so far: it is kept until there is a better one.
-  void mark_best();
+  // The step that was saved last is the best so far: it is kept until there is a better one. False
+  // where that could not be written down, which is a warning.
+  bool mark_best();
 
   [[nodiscard]] const std::filesystem::path& last() const { return last_; }
   // Steps, -1 before the first: of last(), and of the newest one saved, sound or not.

@@ -222,18 +222,7 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config, const
     log::info("process {} ended without letting go of {}; taking over", folder.left_by(),
               folder.path().string());
   }
-  if (point.checkpoint.has_value()) point_at_what_stays(point, folder.checkpoints());
   checkpoint::remove_unfinished(folder.checkpoints());
-  for (const auto& [step_folder, reason] : point.damaged) {
-    const fs::path aside = checkpoint::set_aside(step_folder, checkpoint::kDamaged);
-    log::warning("{}: damaged, kept as {}: {}", step_folder.filename().string(),
-                 aside.filename().string(), reason);
-  }
-  for (const fs::path& step_folder : point.rolled_back) {
-    const fs::path aside = checkpoint::set_aside(step_folder, checkpoint::kRolledBack);
-    log::info("{}: later than the step asked for, kept as {}", step_folder.filename().string(),
-              aside.filename().string());
-  }
   tell_of_unsound_ones(point, folder.checkpoints());
   const std::int64_t step = point.checkpoint.has_value() ? point.checkpoint->step() : 0;
   const std::int64_t later =
@@ -256,6 +245,20 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config, const
     log::info("changed: {}: {} -> {}", change.key, change.before, change.after);
   }
   tell_of_other_micro_steps(point, config, num_ranks);
+}
+
+void set_later_ones_aside(const ResumePoint& point, const fs::path& checkpoints) {
+  if (point.checkpoint.has_value()) point_at_what_stays(point, checkpoints);
+  for (const auto& [step_folder, reason] : point.damaged) {
+    const fs::path aside = checkpoint::set_aside(step_folder, checkpoint::kDamaged);
+    log::warning("{}: damaged, kept as {}: {}", step_folder.filename().string(),
+                 aside.filename().string(), reason);
+  }
+  for (const fs::path& step_folder : point.rolled_back) {
+    const fs::path aside = checkpoint::set_aside(step_folder, checkpoint::kRolledBack);
+    log::info("{}: later than the step asked for, kept as {}", step_folder.filename().string(),
+              aside.filename().string());
+  }
 }
 
 void restore_training(const ResumePoint& point, const config::ModelConfig& config,

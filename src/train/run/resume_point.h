@@ -46,14 +46,17 @@ struct ResumePoint {
 void check_data(ResumePoint& point, const std::string& fingerprint, const config::Config& config,
                 const config::AllowedChanges& allowed);
 
-// Sets damaged and rolled back checkpoints aside, points LATEST and BEST at what there is, removes
-// unfinished ones, and tells what was found, also whether `num_ranks` make micro-steps of another
-// size.
+// Removes unfinished checkpoints and tells what was found, also whether `num_ranks` make
+// micro-steps of another size.
 void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder,
                    std::int64_t num_ranks);
 
-// Gives every rank the leader's, with its own view of the checkpoint's files; what tidy_and_tell
-// needs is the leader's alone. A collective.
+// Sets damaged and rolled back checkpoints aside and points LATEST and BEST at what there is. Once
+// the run is restored and nothing is left that can fail: until then it is as it was.
+void set_later_ones_aside(const ResumePoint& point, const std::filesystem::path& checkpoints);
+
+// Gives every rank the leader's, with its own view of the checkpoint's files; what the two before
+// need is the leader's alone. A collective.
 [[nodiscard]] ResumePoint share_resume_point(ResumePoint point, comm::Communicator& world);
 
 // Weights, moments, router state (of changed routers what still means the same) and counters of the

@@ -51,6 +51,7 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
       statistics_(statistics_options(config, task, environment_.peak_flops)),
       warnings_(config, ranks_.count()),
       records_(leads() ? &folder : nullptr, side_work_),
+      samples_(task, records_, side_work_),
       saves_(config, groups, ranks_, folder),
       checkpoints_(saves_.keeper()) {
   const std::int64_t num_bytes = ranks_.sum(
@@ -61,6 +62,7 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
 
 void RunLoop::restore(const ResumePoint& point) {
   if (point.checkpoint.has_value()) restore_from(point);
+  if (leads()) set_later_ones_aside(point, folder_.checkpoints());
   records_.mark_resume(trainer_.step());
 }
 
@@ -210,7 +212,7 @@ void RunLoop::do_what_is_due() {
   const bool is_best = config_.train.keep_best && done_.best.state().step == step;
   const bool saves_again = ((is_best && !save_was_due) || is_finished()) && !is_saved();
   if (saves_again) save();
-  if (is_best) saves_.mark_best(step);
+  if (is_best) saves_.mark_best(step, [this, step] { done_.best_is_lost(step); });
   if (saves_again && !is_finished() && stop_requested()) stop();
   if (!config_.train.calibrate || !is_finished()) return;
   bool is_whole = true;
@@ -268,11 +270,13 @@ checkpoint::SaveRequest RunLoop::checkpoint_request() {
 void RunLoop::save() {
   if (is_finished()) return save_now();
   const Phase phase(trainer_.phases(), "save");
+  saves_.wait();  // what became of the one before belongs into this one
   saves_.save(checkpoint_request());
 }
 
 void RunLoop::save_now() {
   const Phase phase(trainer_.phases(), "save");
+  saves_.wait();
   saves_.save_now(checkpoint_request());
 }
 
@@ -285,7 +289,7 @@ void RunLoop::evaluate() {
   if (!result.has_value()) return;  // stopped
   const EvaluationRecord& record = *result;
   records_.evaluation(record,
-                      done_.best.judge(record.step, task_.judged(record), task_.judges_negated()));
+                      done_.judge(record.step, task_.judged(record), task_.judges_negated()));
   evaluation_ = record;
   done_.evaluated_step = record.step;
   if (leads() && std::isfinite(record.loss)) checkpoints_.confirm(record.step);
@@ -317,30 +321,14 @@ bool RunLoop::calibrate() {
 void RunLoop::sample() {
   if (!task_.can_sample()) return;
   const Phase phase(trainer_.phases(), "sample");
-  const std::int64_t step = trainer_.step();
   bool worked = true;
   if (groups_.layout().expert > 1) {
-    worked = sample_together(step);
+    worked = samples_.make_together(evaluation_options());
   } else if (leads()) {  // it has all experts, and nobody waits for it
-    worked =
-        side_work_.attempt("sample", step, [&] { records_.sample(step, task_.sample(step, {})); });
+    worked = samples_.make(
+        {.step = trainer_.step(), .should_stop = [this] { return stop_.requested(); }});
   }
-  if (!ranks_.any(!worked, "sample that failed")) done_.sampled_step = step;
-}
-
-// Outputs that are not finite end it on all ranks alike (RankShare); another error ends the run.
-bool RunLoop::sample_together(std::int64_t step) {
-  std::string text;
-  std::exception_ptr failure;
-  try {
-    text = task_.sample(step, ranks_.share());
-  } catch (const NonFiniteError&) {
-    failure = std::current_exception();
-  }
-  return side_work_.attempt("sample", step, [&] {
-    if (failure) std::rethrow_exception(failure);
-    records_.sample(step, text);
-  });
+  if (!ranks_.any(!worked, "sample that failed")) done_.sampled_step = trainer_.step();
 }
 
 void RunLoop::stop_if_not_finite() {

@@ -22,6 +22,7 @@
 #include "train/run/resume_point.h"
 #include "train/run/run_ranks.h"
 #include "train/run/run_records.h"
+#include "train/run/run_samples.h"
 #include "train/run/run_saves.h"
 #include "train/run/side_progress.h"
 #include "train/run/side_work.h"
@@ -86,8 +87,6 @@ class RunLoop {
             }};
   }
   void sample();
-  // By the ranks that hold the experts between them. Did it work?
-  [[nodiscard]] bool sample_together(std::int64_t step);
   // Now where nothing comes after it, else as the config says.
   void save();
   void save_now();
@@ -109,6 +108,7 @@ class RunLoop {
   SideProgress done_;
   SideWork side_work_;
   RunRecords records_;
+  RunSamples samples_;
   RunSaves saves_;
   CheckpointKeeper& checkpoints_;  // of saves_
   std::optional<telemetry::EvaluationRecord> evaluation_;

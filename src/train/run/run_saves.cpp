@@ -110,7 +110,7 @@ void RunSaves::wait() {
 
 void RunSaves::finish() {
   const std::unique_ptr<JointSave> save = std::move(under_way_);
-  const bool is_best = std::exchange(is_best_, false);
+  std::function<void()> if_best_is_lost = std::exchange(if_best_is_lost_, nullptr);
   if (ranks_.leads()) {
     keeper_.save(
         save->request(), [&save](const auto&, const auto&) { return save->finish(); },
@@ -121,7 +121,7 @@ void RunSaves::finish() {
   const std::int64_t saved = ranks_.of_leader(keeper_.saved_step(), "saved step");
   const std::int64_t last = ranks_.of_leader(keeper_.last_step(), "saved step");
   if (!ranks_.leads()) keeper_.note(saved, last);
-  if (is_best) mark_best(save->request().step);
+  if (if_best_is_lost) mark_best(save->request().step, std::move(if_best_is_lost));
 }
 
 bool RunSaves::has(std::int64_t step) const {
@@ -136,12 +136,13 @@ bool RunSaves::is_due_by_clock() {
   return ranks_.of_leader(!under_way_ && keeper_.is_due() ? 1 : 0, "save by the clock") != 0;
 }
 
-void RunSaves::mark_best(std::int64_t step) {
+void RunSaves::mark_best(std::int64_t step, std::function<void()> if_lost) {
   if (under_way_ && under_way_->request().step == step) {
-    is_best_ = true;
-  } else if (ranks_.leads() && keeper_.last_step() == step) {
-    keeper_.mark_best();
+    if_best_is_lost_ = std::move(if_lost);
+    return;
   }
+  const bool is_marked = ranks_.leads() && keeper_.last_step() == step && keeper_.mark_best();
+  if (ranks_.of_leader(is_marked ? 1 : 0, "best checkpoint") == 0) if_lost();
 }
 
 }  // namespace switchyard::train

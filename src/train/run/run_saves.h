@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "switchyard/comm/communicator.h"
@@ -47,8 +48,10 @@ class RunSaves {
   [[nodiscard]] bool is_under_way() const { return under_way_ != nullptr; }
   // Was the one before not sound, so that a sound one is owed?
   [[nodiscard]] bool owes_sound() const;
-  // `step`, which has() been saved, is the best so far: it is kept until there is a better one.
-  void mark_best(std::int64_t step);
+  // `step` is the best so far: it is kept until there is a better one. `if_lost` is called, on all
+  // ranks, where it could not be saved, now or as soon as a save under way has failed; it outlives
+  // this. A collective.
+  void mark_best(std::int64_t step, std::function<void()> if_lost);
 
   [[nodiscard]] CheckpointKeeper& keeper() { return keeper_; }
 
@@ -63,8 +66,8 @@ class RunSaves {
   CheckpointKeeper keeper_;
   const RunFolder& folder_;
   std::unique_ptr<JointSave> under_way_;
-  double seconds_before_ = 0.0;  // that training has waited for it
-  bool is_best_ = false;         // the one under way
+  double seconds_before_ = 0.0;            // that training has waited for it
+  std::function<void()> if_best_is_lost_;  // of the one under way, if it is the best
 };
 
 }  // namespace switchyard::train

@@ -7,6 +7,17 @@
 
 namespace switchyard::train {
 
+std::string SideProgress::judge(std::int64_t step, double loss, bool is_negated) {
+  const telemetry::BestState before = best.state();
+  std::string verdict = best.judge(step, loss, is_negated);
+  if (best.state().step == step) before_ = before;
+  return verdict;
+}
+
+void SideProgress::best_is_lost(std::int64_t step) {
+  if (best.state().step == step) best.restore(before_);
+}
+
 void SideProgress::restore(const TrainingState& state, bool comparable) {
   evaluated_step = state.evaluated_step;
   sampled_step = state.sampled_step;
@@ -18,7 +29,7 @@ void SideProgress::take_from(const RunFolder& folder, std::int64_t step, bool co
   for (const telemetry::EvaluationRecord& record :
        telemetry::read_metrics(folder.metrics_file()).evaluations) {
     if (record.step != step || evaluated_step == step) continue;
-    if (comparable) (void)best.judge(step, judged(record));
+    if (comparable) (void)judge(step, judged(record));
     evaluated_step = step;
   }
   if (std::filesystem::exists(folder.sample_file(step))) sampled_step = step;

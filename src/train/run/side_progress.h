@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "switchyard/telemetry/record.h"
 #include "switchyard/telemetry/step_line.h"
@@ -13,11 +14,16 @@
 
 namespace switchyard::train {
 
-struct SideProgress {
+class SideProgress {
+ public:
   telemetry::BestTracker best = {};
   std::int64_t evaluated_step = 0;  // 0 = none yet
   std::int64_t sampled_step = 0;
 
+  // best.judge(), which best_is_lost() undoes.
+  std::string judge(std::int64_t step, double loss, bool is_negated = false);
+  // The step was not saved: what was the best before it is the best to keep.
+  void best_is_lost(std::int64_t step);
   // As of the checkpoint. Evaluations that are not `comparable` with those from now on leave no
   // best.
   void restore(const TrainingState& state, bool comparable);
@@ -26,6 +32,9 @@ struct SideProgress {
   void take_from(const RunFolder& folder, std::int64_t step, bool comparable, const Judged& judged);
   // The leader's: others may not see the same files yet. A collective.
   void take_from_leader(RunRanks& ranks);
+
+ private:
+  telemetry::BestState before_;  // the best one
 };
 
 }  // namespace switchyard::train

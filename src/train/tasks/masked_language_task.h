@@ -60,9 +60,8 @@ class MaskedLanguageTask final : public Task {
   [[nodiscard]] std::optional<telemetry::EvaluationRecord> evaluate(
       const EvaluationOptions& options) override;
   [[nodiscard]] bool can_sample() const override { return false; }
-  [[nodiscard]] std::string sample(std::int64_t /*step*/,
-                                   const inference::RankShare& /*ranks*/) override {
-    return {};
+  [[nodiscard]] std::optional<std::string> sample(const EvaluationOptions& /*options*/) override {
+    return std::nullopt;
   }
   [[nodiscard]] const data::Tokenizer& tokenizer() const override { return training_.tokenizer(); }
   [[nodiscard]] std::string data_fingerprint() const override { return training_.fingerprint(); }

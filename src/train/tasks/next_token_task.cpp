@@ -96,15 +96,17 @@ bool NextTokenTask::can_sample() const {
   return !config_.train.sample_prompt.empty() || tokenizer().separator_id().has_value();
 }
 
-std::string NextTokenTask::sample(std::int64_t step, const inference::RankShare& ranks) {
+std::optional<std::string> NextTokenTask::sample(const EvaluationOptions& options) {
   const std::string& prompt = config_.train.sample_prompt;
   const inference::Generation generation =
       inference::generate(decoder_, tokenizer(), prompt,
                           {.sampling = {.seed = config_.run.seed},
                            .max_tokens = config_.train.sample_tokens,
                            .sequence_length = config_.data.sequence_length,
-                           .step = step,
-                           .ranks = ranks});
+                           .step = options.step,
+                           .ranks = options.ranks,
+                           .should_stop = options.should_stop});
+  if (generation.was_stopped) return std::nullopt;
   return prompt + generation.text;
 }
 

@@ -53,7 +53,7 @@ class NextTokenTask final : public Task {
       const EvaluationOptions& options) override;
   [[nodiscard]] bool can_sample() const override;  // with a prompt or a separator to start from
   // A continuation of train.sample_prompt.
-  [[nodiscard]] std::string sample(std::int64_t step, const inference::RankShare& ranks) override;
+  [[nodiscard]] std::optional<std::string> sample(const EvaluationOptions& options) override;
   [[nodiscard]] const data::Tokenizer& tokenizer() const override { return training_.tokenizer(); }
   [[nodiscard]] std::string data_fingerprint() const override { return training_.fingerprint(); }
   [[nodiscard]] std::vector<std::string> next_commands(const std::string& run) const override;

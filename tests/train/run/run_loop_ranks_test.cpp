@@ -332,11 +332,27 @@ TEST_P(RunOnRanks, GoOnWhereASampleFails) {
       }
       RunRanks ranks(world);
       NextTokenTask task(parts.config, *parts.decoder, parts.training, nullptr);
-      EXPECT_THROW((void)task.sample(0, layout.expert > 1 ? ranks.share() : inference::RankShare{}),
-                   NonFiniteError);
+      EXPECT_THROW(
+          (void)task.sample({.ranks = layout.expert > 1 ? ranks.share() : inference::RankShare{}}),
+          NonFiniteError);
       world.barrier("all are here again");
     });
   }
+}
+
+// Asked by all, and told by one.
+TEST_P(RunOnRanks, CutASampleShortTogether) {
+  const config::Config own = in_layout(config("run"), {2, 2});
+  comm::run_ranks(2, [&](comm::Communicator& world) {
+    parallel::RankGroups groups(world, 2);
+    const Build parts = build(own, parallel::expert_placement(groups, own.model.moe.num_experts));
+    RunRanks ranks(world);
+    NextTokenTask task(parts.config, *parts.decoder, parts.training, nullptr);
+    int num_asked = 0;
+    const auto should_stop = [&] { return ranks.any(++num_asked > 1 + world.rank(), "stop"); };
+    EXPECT_EQ(task.sample({.ranks = ranks.share(), .should_stop = should_stop}), std::nullopt);
+    EXPECT_EQ(num_asked, 2);
+  });
 }
 
 TEST_P(RunOnRanks, EvaluateAPassThatIsNobodysTurn) {

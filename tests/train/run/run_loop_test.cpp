@@ -26,6 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class TroubledRun : public ::testing::Test {
  protected:
@@ -99,6 +100,19 @@ TEST_F(TroubledRun, AStopWhileItIsCalibratedEndsItAsAnyOtherAndAResumeMakesUpFor
   EXPECT_TRUE(checkpoint::has_temperature(step));
 }
 
+// A long one must not make a scheduler wait that kills soon after it has asked.
+TEST_F(TroubledRun, AStopCutsASampleShortAndAResumeMakesUpForIt) {
+  tiny_.config.train.sample_every = 10;
+  EXPECT_THROW(run({.before_sample = [] { ::raise(SIGTERM); }}), PreemptedError);
+  EXPECT_TRUE(holds("step-000010"));
+  EXPECT_THAT(log(), Not(HasSubstr("sample failed")));
+  const fs::path samples = tiny_.folder / "run/samples";
+  EXPECT_TRUE(fs::is_empty(samples));
+  tiny_.config.model.vocab_size = 257;
+  (void)resume(tiny_.config, {});
+  EXPECT_EQ(std::distance(fs::directory_iterator(samples), {}), 2) << "of steps 10 and 20";
+}
+
 // What it says of the calibrated model is no evaluation of the run.
 TEST_F(TroubledRun, AnEvaluationThatFailedIsMadeUpForWhereTheRunWasCalibrated) {
   tiny_.config.train.calibrate = true;
@@ -135,6 +149,39 @@ TEST_F(TroubledRun, AnInfiniteWeightThatNoLossShowsMarksTheCheckpoint) {
   EXPECT_TRUE(tiny_.step_records().back()["loss"].is_number());
   EXPECT_TRUE(holds("step-000003.unsound"));
   EXPECT_FALSE(holds("step-000003"));
+}
+
+// Memory, a disk that is full, a checkpoint of another model: whatever stops a resume before its
+// run is restored leaves the later steps where a plain `resume` finds them.
+TEST_F(TroubledRun, ThatCannotBeRestoredKeepsItsLaterSteps) {
+  tiny_.config.train.checkpoint_every = 5;
+  tiny_.config.train.keep_last = 10;
+  run({});
+  tiny_.config.model.vocab_size = 257;
+  const fs::path checkpoints = tiny_.folder / "run/checkpoints";
+  const auto restore = [&](const config::Config& config) {
+    const RunFolder folder = RunFolder::reopen(tiny_.config.run.dir);
+    const Build parts = build(config);
+    const ResumePoint point = find_resume_point(folder, tiny_.config, {}, 10, {});
+    tidy_and_tell(point, tiny_.config, folder, 1);
+    const auto communicator = comm::make_self_communicator();
+    parallel::RankGroups groups(*communicator, 1);
+    NextTokenTask task(parts.config, *parts.decoder, parts.training, nullptr);
+    const StopSignal stop;
+    RunLoop loop(parts.config, task, groups, folder, stop);
+    loop.restore(point);
+  };
+  config::Config other = tiny_.config;
+  other.model.hidden_size *= 2;
+  const std::string metrics = read_file(tiny_.folder / "run/metrics.jsonl");
+  EXPECT_THROW(restore(other), Error);
+  EXPECT_TRUE(holds("step-000015"));
+  EXPECT_EQ(checkpoint::pointed_at(checkpoints, checkpoint::kLatest).filename(), "step-000020");
+  EXPECT_EQ(read_file(tiny_.folder / "run/metrics.jsonl"), metrics);
+  restore(tiny_.config);
+  EXPECT_FALSE(holds("step-000015"));
+  EXPECT_TRUE(holds("step-000015.rolled-back"));
+  EXPECT_EQ(checkpoint::pointed_at(checkpoints, checkpoint::kLatest).filename(), "step-000010");
 }
 
 // Somebody clears his runs away, and begins another of the same name.

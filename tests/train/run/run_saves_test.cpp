@@ -28,6 +28,7 @@
 #include "switchyard/train/pretrain.h"
 #include "train/run/joint_save.h"
 #include "train/run/run_loop.h"
+#include "train/run/training_state.h"
 #include "train/run/troubled_task.h"
 #include "train/tasks/next_token_task.h"
 #include "train/tiny_run_folder.h"
@@ -135,6 +136,38 @@ TEST_F(SavesBeside, StepsGoOnMeanwhileAndWhatIsSavedIsTheStepThatItWasAskedFor) 
   EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(4));
   for (const int number : {5, 10, 15, 20}) {
     expect_same_tensors(step("run", number), step("at-once", number));
+  }
+}
+
+// A disk that fails once, at the best of all evaluations: BEST names the best of what is there.
+TEST_F(SavesBeside, ABestThatCouldNotBeSavedIsNotTheBestToKeep) {
+  tiny_.config.train.evaluate_every = 5;
+  const auto judged = [](std::int64_t step) {
+    return step == 5 ? 5.0 : step == 10 ? 1.0 : step == 15 ? 3.0 : 4.0;
+  };
+  for (const bool beside : {false, true}) {
+    SCOPED_TRACE(beside ? "beside training" : "at once");
+    const std::string name = beside ? "beside" : "at-once";
+    config::Config config = named(name);
+    config.train.async_save = beside;
+    config.train.checkpoint_every = 12;  // which knows by then what became of step 10
+    HeldDisk::fail(name + "/checkpoints/.step-000010");
+    const ReleaseAtEnd release;
+    const Build parts = build(config);
+    const RunFolder folder = RunFolder::create(config.run.dir);
+    const auto communicator = comm::make_self_communicator();
+    parallel::RankGroups groups(*communicator, 1);
+    NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
+    TroubledTask troubled(task, {.judged = judged});
+    const StopSignal stop;
+    RunLoop loop(parts.config, troubled, groups, folder, stop);
+    (void)loop.run();
+    EXPECT_GT(HeldDisk::met, 0);
+    EXPECT_FALSE(fs::exists(step(name, 10)));
+    EXPECT_EQ(checkpoint::pointed_at(checkpoints(name), checkpoint::kBest), step(name, 15));
+    const std::string state = "training_state.json";
+    EXPECT_EQ(parse_training_state(read_file(step(name, 12) / state), state).best.step, 5);
+    EXPECT_EQ(parse_training_state(read_file(step(name, 20) / state), state).best.step, 15);
   }
 }
 

@@ -21,6 +21,8 @@ struct Trouble {
   bool ends = false;             // only that one time
   bool infinite_weight = false;  // one that no loss shows
   std::function<void()> before_calibration = {};
+  std::function<void()> before_sample = {};
+  std::function<double(std::int64_t step)> judged = {};
   std::function<void(std::int64_t)> before_forward = {};  // with the number of the pass
 };
 
@@ -39,10 +41,14 @@ class TroubledTask final : public Task, private Objective {
     if (trouble_.before_calibration) trouble_.before_calibration();
     return task_.calibrate(options);
   }
+  double judged(const telemetry::EvaluationRecord& record) const override {
+    return trouble_.judged ? trouble_.judged(record.step) : task_.judged(record);
+  }
   bool can_sample() const override { return task_.can_sample(); }
-  std::string sample(std::int64_t step, const inference::RankShare& ranks) override {
-    fail_at(step, trouble_.sample);
-    return task_.sample(step, ranks);
+  std::optional<std::string> sample(const EvaluationOptions& options) override {
+    fail_at(options.step, trouble_.sample);
+    if (trouble_.before_sample) trouble_.before_sample();
+    return task_.sample(options);
   }
   const data::Tokenizer& tokenizer() const override { return task_.tokenizer(); }
   std::string data_fingerprint() const override { return task_.data_fingerprint(); }
