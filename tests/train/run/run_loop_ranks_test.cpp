@@ -285,10 +285,9 @@ TEST_P(RunOnRanks, SavesTheSameStepWhenOneIsToldToStop) {
 
 TEST_P(RunOnRanks, WithAWriterThatFailsSaveNothingAndSayWhose) {
   const config::Config failing = config("run");
-  const std::int64_t num_ranks = 2;
   std::string message;
   try {
-    comm::run_ranks(num_ranks, [&](comm::Communicator& world) {
+    comm::run_ranks(2, [&](comm::Communicator& world) {
       const fs::path checkpoints = run("run") / "checkpoints";
       if (world.rank() == 0) fs::create_directories(checkpoints);
       checkpoint::SaveRequest request{.step = 2, .resolved_config = "a: 1\n"};
@@ -332,25 +331,24 @@ TEST_P(RunOnRanks, GoOnWhereASampleFails) {
       }
       RunRanks ranks(world);
       NextTokenTask task(parts.config, *parts.decoder, parts.training, nullptr);
-      EXPECT_THROW(
-          (void)task.sample({.ranks = layout.expert > 1 ? ranks.share() : inference::RankShare{}}),
-          NonFiniteError);
+      EvaluationOptions options;
+      if (layout.expert > 1) options.ranks = ranks.share();
+      EXPECT_THROW((void)task.sample(options), NonFiniteError);
       world.barrier("all are here again");
     });
   }
 }
 
-// Asked by all, and told by one.
-TEST_P(RunOnRanks, CutASampleShortTogether) {
+TEST_P(RunOnRanks, CutASampleShortTogetherWhereOneIsTold) {
   const config::Config own = in_layout(config("run"), {2, 2});
   comm::run_ranks(2, [&](comm::Communicator& world) {
     parallel::RankGroups groups(world, 2);
     const Build parts = build(own, parallel::expert_placement(groups, own.model.moe.num_experts));
     RunRanks ranks(world);
     NextTokenTask task(parts.config, *parts.decoder, parts.training, nullptr);
-    int num_asked = 0;
+    std::int64_t num_asked = 0;
     const auto should_stop = [&] { return ranks.any(++num_asked > 1 + world.rank(), "stop"); };
-    EXPECT_EQ(task.sample({.ranks = ranks.share(), .should_stop = should_stop}), std::nullopt);
+    EXPECT_FALSE(task.sample({.ranks = ranks.share(), .should_stop = should_stop}).has_value());
     EXPECT_EQ(num_asked, 2);
   });
 }
