@@ -11,6 +11,7 @@
 #include <memory>
 #include <new>
 
+#include "switchyard/core/standard_input.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::format {
@@ -34,7 +35,7 @@ void decompress_zstandard(std::string_view bytes, const std::string& name, const
       throw DataError(
           fmt::format("{}: compressed with a window of more than 128 MiB (zstd --long)", name),
           fmt::format("`zstdcat --long=31 {}` writes the text to standard output",
-                      shell_path(name)));
+                      shell_path(file_of(name))));
     }
     if (::ZSTD_isError(left) != 0) throw_damaged(place(), ::ZSTD_getErrorName(left));
     if (out.pos > 0) take(std::string_view(part).substr(0, out.pos));

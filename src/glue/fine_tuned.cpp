@@ -13,10 +13,11 @@ namespace fs = std::filesystem;
 namespace {
 
 model::Pooling pooling_of(const config::Config& config, const Task& task) {
-  if (config.finetune.pooling == "pair" && task.has_pairs()) return model::Pooling::pair;
   if (config.finetune.pooling == "first") return model::Pooling::first;
   if (config.finetune.pooling == "last") return model::Pooling::last;
-  return model::Pooling::mean;
+  if (config.finetune.pooling == "mean") return model::Pooling::mean;
+  if (task.has_pairs()) return model::Pooling::pair;
+  return config.model.is_causal() ? model::Pooling::last : model::Pooling::mean;
 }
 
 // Whose model has as many weights: a classifier has no output matrix beside the embedding.

@@ -53,8 +53,9 @@ std::string utf16(const std::string& text) {
 TEST_F(TableText, OfAnotherEncodingGetsTheCommandThatMakesTextOfIt) {
   EXPECT_THAT(problem_of(utf16("sentence\tlabel\ngood\t1\n")),
               AllOf(HasSubstr("train.tsv"), HasSubstr("UTF-16"), HasSubstr("iconv")));
-  EXPECT_THAT(problem_of("sentence\tlabel\nna\xEFve\t1\n"),
-              AllOf(HasSubstr("train.tsv:2: at byte 17"), HasSubstr("iconv -f WINDOWS-1252")));
+  EXPECT_THAT(
+      problem_of("sentence\tlabel\nna\xEFve\t1\n"),
+      AllOf(HasSubstr("train.tsv: at byte 17 (line 2)"), HasSubstr("iconv -f WINDOWS-1252")));
   const std::string shift_jis = problem_of("sentence\tlabel\n\x93\xFA\x96\x7B\x8C\xEA\t1\n");
   EXPECT_THAT(shift_jis, AllOf(HasSubstr("iconv -f ENCODING"), Not(HasSubstr("LATIN1"))));
 }

@@ -319,9 +319,10 @@ std::vector<Field> training_fields() {
        .access = SWITCHYARD_AT(finetune.pooling),
        .default_text = "mean",
        .choices = {"mean", "first", "last", "pair"},
-       .help = "`switchyard finetune`: the head reads the mean of all hidden states, the first or "
-               "the last one; pair: the mean of each text of a pair, how they differ and their "
-               "product (of one text the mean); of a decoder the last one unless asked otherwise"},
+       .help =
+           "`switchyard finetune`: the head reads the mean of all hidden states, the first or "
+           "the last one; pair: the mean of each text of a pair, how they differ and their "
+           "product (of one text as without it); of a decoder the last one unless asked otherwise"},
       {.key = "finetune.max_rows",
        .access = SWITCHYARD_AT(finetune.max_rows),
        .default_text = "0",

@@ -4,9 +4,7 @@
 #include <string_view>
 
 #include "switchyard/core/error.h"
-#include "switchyard/core/standard_input.h"
 #include "switchyard/core/text.h"
-#include "switchyard/core/utf8.h"
 #include "switchyard/data/text_file.h"
 
 namespace switchyard::glue {
@@ -26,18 +24,9 @@ void drop_blank_end(std::string& text) {
 }  // namespace
 
 std::string read_table(const std::string& path, const std::string& command) {
-  std::string text = data::read_text(path, command).text;
-  const auto bad = first_invalid_utf8(text);
-  if (!bad) {
-    drop_blank_end(text);
-    return text;
-  }
-  const auto end = text.begin() + static_cast<std::ptrdiff_t>(*bad);
-  throw DataError(fmt::format("{}:{}: at byte {}: not valid UTF-8",
-                              is_standard_input(path) ? kStandardInput : path,
-                              1 + std::count(text.begin(), end, '\n'), *bad),
-                  data::hint_for_invalid_text(
-                      text, *bad, data::command_that_reads(path, std::nullopt), command));
+  std::string text = data::read_utf8_text(path, command).text;
+  drop_blank_end(text);
+  return text;
 }
 
 std::string checked_field(std::string text, const char* what, const std::string& place) {

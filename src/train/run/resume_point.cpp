@@ -223,7 +223,6 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config, const
               folder.path().string());
   }
   checkpoint::remove_unfinished(folder.checkpoints());
-  tell_of_unsound_ones(point, folder.checkpoints());
   const std::int64_t step = point.checkpoint.has_value() ? point.checkpoint->step() : 0;
   const std::int64_t later =
       std::max<std::int64_t>(0, last_step_made(folder.metrics_file(), point) - step);
@@ -259,6 +258,7 @@ void set_later_ones_aside(const ResumePoint& point, const fs::path& checkpoints)
     log::info("{}: later than the step asked for, kept as {}", step_folder.filename().string(),
               aside.filename().string());
   }
+  tell_of_unsound_ones(point, checkpoints);
 }
 
 void restore_training(const ResumePoint& point, const config::ModelConfig& config,

@@ -51,8 +51,8 @@ void check_data(ResumePoint& point, const std::string& fingerprint, const config
 void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder,
                    std::int64_t num_ranks);
 
-// Sets damaged and rolled back checkpoints aside and points LATEST and BEST at what there is. Once
-// the run is restored and nothing is left that can fail: until then it is as it was.
+// Sets damaged and rolled back checkpoints aside, points LATEST and BEST at what there is and tells
+// of it. Once the run is restored on all ranks: until then its checkpoints are as they were.
 void set_later_ones_aside(const ResumePoint& point, const std::filesystem::path& checkpoints);
 
 // Gives every rank the leader's, with its own view of the checkpoint's files; what the two before

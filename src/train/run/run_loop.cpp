@@ -62,6 +62,7 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
 
 void RunLoop::restore(const ResumePoint& point) {
   if (point.checkpoint.has_value()) restore_from(point);
+  groups_.world().barrier("restored");
   if (leads()) set_later_ones_aside(point, folder_.checkpoints());
   records_.mark_resume(trainer_.step());
 }
@@ -201,7 +202,10 @@ void RunLoop::do_what_is_due() {
   const bool saves = save_was_due && !is_saved();
   if (saves) save();
   const bool evaluates = is_due(config_.train.evaluate_every) && done_.evaluated_step != step;
-  if (evaluates) attempt("evaluation", [this] { evaluate(); });
+  if (evaluates) {
+    saves_.settle_best();
+    attempt("evaluation", [this] { evaluate(); });
+  }
   if (is_finished()) saves_.wait();  // the evaluation may have ended the run
   if ((saves || evaluates) && stop_requested()) stop();
   if (is_due(config_.train.sample_every) && done_.sampled_step != step) {
@@ -328,7 +332,7 @@ void RunLoop::sample() {
     worked = samples_.make(
         {.step = trainer_.step(), .should_stop = [this] { return stop_.requested(); }});
   }
-  if (!ranks_.any(!worked, "sample that failed")) done_.sampled_step = trainer_.step();
+  if (!ranks_.any(!worked, "sample that is missing")) done_.sampled_step = trainer_.step();
 }
 
 void RunLoop::stop_if_not_finite() {

@@ -4,6 +4,7 @@
 #include <exception>
 #include <utility>
 
+#include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/timing.h"
 #include "switchyard/train/model_files.h"
@@ -71,7 +72,7 @@ void RunSaves::save(checkpoint::SaveRequest request) {
 }
 
 void RunSaves::begin(checkpoint::SaveRequest request, bool beside) {
-  wait();
+  SWITCHYARD_CHECK(!under_way_, "a save while another is under way");
   const auto start = std::chrono::steady_clock::now();
   const Patience patience(world_, config_.parallel);
   under_way_ = std::make_unique<JointSave>(world_, folder_.checkpoints(), std::move(request),
@@ -100,6 +101,10 @@ void RunSaves::take_written() {
   if (!under_way_) return;
   if (ranks_.any(!under_way_->is_written(), "checkpoint under way")) return;
   wait();
+}
+
+void RunSaves::settle_best() {
+  if (if_best_is_lost_) wait();
 }
 
 void RunSaves::wait() {

@@ -31,14 +31,18 @@ class RunSaves {
 
   // Collectives, up to is_due_by_clock().
 
+  // After wait(), so that a request tells what became of the save before.
+
   // Before it returns.
   void save_now(checkpoint::SaveRequest request);
-  // Beside training where the config says so. Waits for the save before, if it is still under way.
+  // Beside training where the config says so.
   void save(checkpoint::SaveRequest request);
   // Between two steps: takes what all ranks have written by now.
   void take_written();
   // Waits for what is under way. Does nothing when nothing is.
   void wait();
+  // Waits for the best so far, by which evaluations are judged.
+  void settle_best();
 
   // Does the leader's clock ask for a save?
   [[nodiscard]] bool is_due_by_clock();
@@ -49,8 +53,8 @@ class RunSaves {
   // Was the one before not sound, so that a sound one is owed?
   [[nodiscard]] bool owes_sound() const;
   // `step` is the best so far: it is kept until there is a better one. `if_lost` is called, on all
-  // ranks, where it could not be saved, now or as soon as a save under way has failed; it outlives
-  // this. A collective.
+  // ranks, where it could not be saved, now or as soon as a save under way has failed; what it
+  // refers to must outlive this. A collective.
   void mark_best(std::int64_t step, std::function<void()> if_lost);
 
   [[nodiscard]] CheckpointKeeper& keeper() { return keeper_; }

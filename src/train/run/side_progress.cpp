@@ -15,13 +15,16 @@ std::string SideProgress::judge(std::int64_t step, double loss, bool is_negated)
 }
 
 void SideProgress::best_is_lost(std::int64_t step) {
-  if (best.state().step == step) best.restore(before_);
+  if (best.state().step != step) return;
+  best.restore(before_);
+  if (evaluated_step == step) evaluated_step = 0;  // where a stop saves it yet, a resume judges it
 }
 
 void SideProgress::restore(const TrainingState& state, bool comparable) {
   evaluated_step = state.evaluated_step;
   sampled_step = state.sampled_step;
   if (comparable) best.restore(state.best);
+  before_ = best.state();
 }
 
 void SideProgress::take_from(const RunFolder& folder, std::int64_t step, bool comparable,
@@ -40,11 +43,14 @@ void SideProgress::take_from_leader(RunRanks& ranks) {
   const auto of_leader = [&](std::int64_t number) { return ranks.of_leader(number, kName); };
   evaluated_step = of_leader(evaluated_step);
   sampled_step = of_leader(sampled_step);
-  telemetry::BestState state = best.state();
-  state.loss = std::bit_cast<double>(of_leader(std::bit_cast<std::int64_t>(state.loss)));
-  state.step = of_leader(state.step);
-  state.num_without_improvement = of_leader(state.num_without_improvement);
-  best.restore(state);
+  const auto state_of_leader = [&](telemetry::BestState state) {
+    state.loss = std::bit_cast<double>(of_leader(std::bit_cast<std::int64_t>(state.loss)));
+    state.step = of_leader(state.step);
+    state.num_without_improvement = of_leader(state.num_without_improvement);
+    return state;
+  };
+  best.restore(state_of_leader(best.state()));
+  before_ = state_of_leader(before_);
 }
 
 }  // namespace switchyard::train

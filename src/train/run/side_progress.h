@@ -34,7 +34,7 @@ class SideProgress {
   void take_from_leader(RunRanks& ranks);
 
  private:
-  telemetry::BestState before_;  // the best one
+  telemetry::BestState before_;  // the best one was judged; itself where that is not known
 };
 
 }  // namespace switchyard::train

@@ -142,6 +142,7 @@ TEST_F(SavesBeside, StepsGoOnMeanwhileAndWhatIsSavedIsTheStepThatItWasAskedFor) 
 // A disk that fails once, at the best of all evaluations: BEST names the best of what is there.
 TEST_F(SavesBeside, ABestThatCouldNotBeSavedIsNotTheBestToKeep) {
   tiny_.config.train.evaluate_every = 5;
+  tiny_.config.train.keep_best = true;
   const auto judged = [](std::int64_t step) {
     return step == 5 ? 5.0 : step == 10 ? 1.0 : step == 15 ? 3.0 : 4.0;
   };
@@ -216,6 +217,24 @@ TEST_F(SavesBeside, AFailureOfAnotherRankIsSaidByName) {
   start(2, named("run")).get();
   EXPECT_THAT(log(), HasSubstr("step 5: checkpoint not saved (1 in a row): rank 1: "));
   EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(3));
+}
+
+TEST_F(SavesBeside, RanksAgreeThatTheBestIsLost) {
+  tiny_.config.model.moe.num_experts = 4;
+  tiny_.config.parallel.expert = 2;
+  tiny_.config.train.evaluate_every = 5;
+  tiny_.config.train.checkpoint_every = 100;
+  tiny_.config.train.keep_best = true;
+  for (const bool beside : {false, true}) {
+    tiny_.config.train.async_save = beside;
+    const std::string name = beside ? "beside" : "at-once";
+    HeldDisk::fail(name + "/checkpoints/.step-000005", "-00002-of-");
+    start(2, named(name)).get();
+    EXPECT_GT(HeldDisk::met, 0);
+    EXPECT_FALSE(fs::exists(step(name, 5)));
+    const fs::path best = checkpoint::pointed_at(checkpoints(name), checkpoint::kBest);
+    EXPECT_TRUE(fs::exists(best / "manifest.json")) << best;
+  }
 }
 
 TEST_F(SavesBeside, AStopWaitsForItAndSavesTheStepItStopsAt) {

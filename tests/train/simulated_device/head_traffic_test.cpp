@@ -22,10 +22,11 @@ TEST(HeadTraffic, NoPoolingMakesTheHostWait) {
   batch.token_idx_T = at::zeros({5}, at::kLong);
   batch.sequence_offset = {0, 2, 5};
   batch.sequence_offset_B1 = at::tensor({0, 2, 5}, at::kInt);
+  batch.second_B = at::tensor({1, 3}, at::kLong);
   batch = to_device(batch, device);
   const at::Tensor hidden_TH =
       at::ones({5, config.model.hidden_size}, at::TensorOptions(device).dtype(at::kBFloat16));
-  for (const Pooling pooling : {Pooling::mean, Pooling::first, Pooling::last}) {
+  for (const Pooling pooling : {Pooling::mean, Pooling::first, Pooling::last, Pooling::pair}) {
     ClassificationHead head(config.model, 2, pooling, ops::precision_policy("bf16", device));
     (void)simulated_device::take_traffic();
     (void)head.logits(hidden_TH, batch);
