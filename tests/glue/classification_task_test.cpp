@@ -49,6 +49,7 @@ TEST(Predict, PairPoolingReadsWhereTheSecondTextBegins) {
     }
     return predict(*make_classifier(config, task), task, rows, 8, {.micro_batch_size = 2})->loss;
   };
+  config.finetune.pooling = "mean";
   const double mean = loss_of("mrpc", 3);
   EXPECT_EQ(loss_of("mrpc", 4), mean);
   const double sentence = loss_of("sst2", 0);

@@ -271,7 +271,7 @@ TEST_F(FinetuneSettings, PairPoolingIsTrainedKeptAndPredictedWith) {
   options_.overrides.insert(
       options_.overrides.end(),
       {"finetune.text_column=text", "finetune.pair_column=other", "finetune.label_column=verdict",
-       "finetune.pooling=pair", "finetune.epochs=20", "train.early_stop_patience=0"});
+       "finetune.epochs=20", "train.early_stop_patience=0"});
   EXPECT_GT(finetune(options_)[0].seeds[0].dev[0].metrics.at("accuracy"), 0.9);
   const fs::path run = folder_ / "out/custom/seed-7";
   const auto weights = checkpoint::Checkpoint::open(run).weights().copies();

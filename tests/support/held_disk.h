@@ -45,12 +45,10 @@ struct HeldDisk {
       return real(descriptor);
     }
     ++met;
-    if (kind == Kind::fails) {
-      errno = EIO;
-      return -1;
-    }
     while (kind == Kind::holds) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    return real(descriptor);
+    if (kind == Kind::passes) return real(descriptor);
+    errno = EIO;
+    return -1;
   }
 
  private:
@@ -64,7 +62,8 @@ struct HeldDisk {
 
 }  // namespace switchyard::testing
 
-extern "C" int fsync(int descriptor) {
+// Weak, so that several files of a test binary may include it.
+extern "C" __attribute__((weak)) int fsync(int descriptor) {
   static auto* const real = reinterpret_cast<int (*)(int)>(::dlsym(RTLD_NEXT, "fsync"));
   return switchyard::testing::HeldDisk::sync(descriptor, real);
 }

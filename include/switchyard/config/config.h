@@ -156,7 +156,7 @@ struct ParallelConfig {
 struct FinetuneConfig {
   double epochs = 3.0;            // passes over the task's training rows
   std::int64_t max_length = 128;  // tokens of a row, special ones included; longer texts are cut
-  std::string pooling = "mean";   // mean | first | last | pair: which hidden states the head reads
+  std::string pooling = "pair";   // pair | mean | first | last: which hidden states the head reads
   std::int64_t max_rows = 0;      // training rows, drawn once; 0 = all
   std::vector<double> learning_rates;  // of which dev chooses one; empty: optim.learning_rate
   // --task custom: where its files have what.

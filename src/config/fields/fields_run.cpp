@@ -317,12 +317,13 @@ std::vector<Field> training_fields() {
                "text is cut first"},
       {.key = "finetune.pooling",
        .access = SWITCHYARD_AT(finetune.pooling),
-       .default_text = "mean",
-       .choices = {"mean", "first", "last", "pair"},
+       .default_text = "pair",
+       .choices = {"pair", "mean", "first", "last"},
        .help =
-           "`switchyard finetune`: the head reads the mean of all hidden states, the first or "
-           "the last one; pair: the mean of each text of a pair, how they differ and their "
-           "product (of one text as without it); of a decoder the last one unless asked otherwise"},
+           "`switchyard finetune`: the head reads, of a pair of texts, the mean hidden state of "
+           "each, how they differ and their product, and of one text the mean (pair); or the "
+           "mean of the whole row, its first token or its last one; of a decoder the last one "
+           "unless asked otherwise"},
       {.key = "finetune.max_rows",
        .access = SWITCHYARD_AT(finetune.max_rows),
        .default_text = "0",

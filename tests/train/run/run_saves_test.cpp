@@ -2,7 +2,6 @@
 #include "train/run/run_saves.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 #include <c10/core/CPUAllocator.h>
 #include <gmock/gmock.h>
@@ -12,13 +11,11 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
-#include <functional>
 #include <future>
 #include <new>
 #include <string>
 #include <thread>
 
-#include "support/held_disk.h"
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/comm/self.h"
 #include "switchyard/comm/threads.h"
@@ -28,7 +25,7 @@
 #include "switchyard/train/pretrain.h"
 #include "train/run/joint_save.h"
 #include "train/run/run_loop.h"
-#include "train/run/training_state.h"
+#include "train/run/saves_fixture.h"
 #include "train/run/troubled_task.h"
 #include "train/tasks/next_token_task.h"
 #include "train/tiny_run_folder.h"
@@ -36,87 +33,11 @@
 namespace switchyard::train {
 namespace {
 
-namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::HeldDisk;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-class SavesBeside : public ::testing::Test {
- protected:
-  SavesBeside() {
-    tiny_.config.train.async_save = true;
-    tiny_.config.train.checkpoint_every = 5;
-    tiny_.config.train.keep_last = 10;
-    tiny_.config.train.micro_batch_size = tiny_.config.train.global_batch_size / 2;
-    tiny_.config.schedule.steps = tiny_.config.train.steps;
-  }
-  ~SavesBeside() override { HeldDisk::release(); }
-
-  // A run of `num_ranks` in the background; what it throws, get() of the future throws.
-  [[nodiscard]] std::future<void> start(std::int64_t num_ranks, const config::Config& config) {
-    return std::async(std::launch::async, [num_ranks, config] {
-      if (num_ranks == 1) return (void)pretrain(config, *comm::make_self_communicator());
-      comm::run_ranks(num_ranks, [&](comm::Communicator& world) { (void)pretrain(config, world); });
-    });
-  }
-  [[nodiscard]] config::Config named(const std::string& run) const {
-    config::Config config = tiny_.config;
-    config.run.dir = (tiny_.folder / run).string();
-    return config;
-  }
-  [[nodiscard]] fs::path checkpoints(const std::string& run = "run") const {
-    return tiny_.folder / run / "checkpoints";
-  }
-  [[nodiscard]] fs::path step(const std::string& run, int number) const {
-    return checkpoints(run) / fmt::format("step-{:06}", number);
-  }
-  [[nodiscard]] std::string log() const { return read_file(tiny_.folder / "run/log.txt"); }
-
-  static void wait_until(const std::function<bool()>& is_so) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    while (!is_so()) {
-      ASSERT_LT(std::chrono::steady_clock::now(), end) << "waited in vain";
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-  }
-  // Is the record of that step written?
-  void wait_for_step(int number) const {
-    const std::string record = fmt::format("\"step\":{},", number);
-    wait_until([&] {
-      std::error_code error;
-      const fs::path metrics = tiny_.folder / "run/metrics.jsonl";
-      return fs::exists(metrics, error) && read_file(metrics).find(record) != std::string::npos;
-    });
-  }
-
-  static void wait_for_the_disk() {
-    wait_until([] { return HeldDisk::met > 0; });
-  }
-
-  static void expect_same_tensors(const fs::path& a, const fs::path& b) {
-    const auto left = checkpoint::Checkpoint::open(a);
-    const auto right = checkpoint::Checkpoint::open(b);
-    for (const auto& of : {&checkpoint::Checkpoint::weights, &checkpoint::Checkpoint::optimizer}) {
-      const auto tensors = (left.*of)().copies();
-      const auto others = (right.*of)().copies();
-      ASSERT_THAT(tensors, Not(IsEmpty()));
-      ASSERT_EQ(tensors.size(), others.size());
-      for (const auto& [name, tensor] : tensors) {
-        EXPECT_TRUE(at::equal(tensor, others.at(name))) << name;
-      }
-    }
-  }
-
-  TinyRunFolder tiny_;
-};
-
-// After what is declared before it, such as a run that waits for the disk.
-struct ReleaseAtEnd {
-  ~ReleaseAtEnd() { HeldDisk::release(); }
-};
 
 TEST_F(SavesBeside, StepsGoOnMeanwhileAndWhatIsSavedIsTheStepThatItWasAskedFor) {
   HeldDisk::hold();
@@ -136,39 +57,6 @@ TEST_F(SavesBeside, StepsGoOnMeanwhileAndWhatIsSavedIsTheStepThatItWasAskedFor) 
   EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(4));
   for (const int number : {5, 10, 15, 20}) {
     expect_same_tensors(step("run", number), step("at-once", number));
-  }
-}
-
-// A disk that fails once, at the best of all evaluations: BEST names the best of what is there.
-TEST_F(SavesBeside, ABestThatCouldNotBeSavedIsNotTheBestToKeep) {
-  tiny_.config.train.evaluate_every = 5;
-  tiny_.config.train.keep_best = true;
-  const auto judged = [](std::int64_t step) {
-    return step == 5 ? 5.0 : step == 10 ? 1.0 : step == 15 ? 3.0 : 4.0;
-  };
-  for (const bool beside : {false, true}) {
-    SCOPED_TRACE(beside ? "beside training" : "at once");
-    const std::string name = beside ? "beside" : "at-once";
-    config::Config config = named(name);
-    config.train.async_save = beside;
-    config.train.checkpoint_every = 12;  // which knows by then what became of step 10
-    HeldDisk::fail(name + "/checkpoints/.step-000010");
-    const ReleaseAtEnd release;
-    const Build parts = build(config);
-    const RunFolder folder = RunFolder::create(config.run.dir);
-    const auto communicator = comm::make_self_communicator();
-    parallel::RankGroups groups(*communicator, 1);
-    NextTokenTask task(parts.config, *parts.decoder, parts.training, &*parts.validation);
-    TroubledTask troubled(task, {.judged = judged});
-    const StopSignal stop;
-    RunLoop loop(parts.config, troubled, groups, folder, stop);
-    (void)loop.run();
-    EXPECT_GT(HeldDisk::met, 0);
-    EXPECT_FALSE(fs::exists(step(name, 10)));
-    EXPECT_EQ(checkpoint::pointed_at(checkpoints(name), checkpoint::kBest), step(name, 15));
-    const std::string state = "training_state.json";
-    EXPECT_EQ(parse_training_state(read_file(step(name, 12) / state), state).best.step, 5);
-    EXPECT_EQ(parse_training_state(read_file(step(name, 20) / state), state).best.step, 15);
   }
 }
 
@@ -217,24 +105,6 @@ TEST_F(SavesBeside, AFailureOfAnotherRankIsSaidByName) {
   start(2, named("run")).get();
   EXPECT_THAT(log(), HasSubstr("step 5: checkpoint not saved (1 in a row): rank 1: "));
   EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(3));
-}
-
-TEST_F(SavesBeside, RanksAgreeThatTheBestIsLost) {
-  tiny_.config.model.moe.num_experts = 4;
-  tiny_.config.parallel.expert = 2;
-  tiny_.config.train.evaluate_every = 5;
-  tiny_.config.train.checkpoint_every = 100;
-  tiny_.config.train.keep_best = true;
-  for (const bool beside : {false, true}) {
-    tiny_.config.train.async_save = beside;
-    const std::string name = beside ? "beside" : "at-once";
-    HeldDisk::fail(name + "/checkpoints/.step-000005", "-00002-of-");
-    start(2, named(name)).get();
-    EXPECT_GT(HeldDisk::met, 0);
-    EXPECT_FALSE(fs::exists(step(name, 5)));
-    const fs::path best = checkpoint::pointed_at(checkpoints(name), checkpoint::kBest);
-    EXPECT_TRUE(fs::exists(best / "manifest.json")) << best;
-  }
 }
 
 TEST_F(SavesBeside, AStopWaitsForItAndSavesTheStepItStopsAt) {
