@@ -23,6 +23,9 @@ bool is_under(std::string_view key, std::string_view group) {
 bool is_allowed(const Change& change, const AllowedChanges& allowed) {
   const Field* field = find_field(change.key);
   if (field != nullptr && field->free_on_resume) return true;
+  // Pretraining reads none of them, so that an earlier version's defaults stop no run of it;
+  // finetune looks itself at what a seed was trained with.
+  if (is_under(change.key, "finetune")) return true;
   if (allowed.router && change.key.starts_with(kRouterPrefix)) return true;
   return std::any_of(allowed.keys.begin(), allowed.keys.end(), [&](const std::string& key) {
     return change.key == key || is_under(change.key, key);

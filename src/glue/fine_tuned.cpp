@@ -13,11 +13,10 @@ namespace fs = std::filesystem;
 namespace {
 
 model::Pooling pooling_of(const config::Config& config, const Task& task) {
-  if (config.finetune.pooling == "first") return model::Pooling::first;
-  if (config.finetune.pooling == "last") return model::Pooling::last;
-  if (config.finetune.pooling == "mean") return model::Pooling::mean;
-  if (task.has_pairs()) return model::Pooling::pair;
-  return config.model.is_causal() ? model::Pooling::last : model::Pooling::mean;
+  const std::string pooling = pooling_for(config, task);
+  if (pooling == "pair") return model::Pooling::pair;
+  if (pooling == "first") return model::Pooling::first;
+  return pooling == "last" ? model::Pooling::last : model::Pooling::mean;
 }
 
 // Whose model has as many weights: a classifier has no output matrix beside the embedding.
@@ -37,6 +36,11 @@ std::unique_ptr<model::Classifier> allocate(const config::Config& config, const 
 }
 
 }  // namespace
+
+std::string pooling_for(const config::Config& config, const Task& task) {
+  if (config.finetune.pooling != "pair" || task.has_pairs()) return config.finetune.pooling;
+  return config.model.is_causal() ? "last" : "mean";
+}
 
 std::unique_ptr<model::Classifier> make_classifier(const config::Config& config, const Task& task) {
   train::check_room_for_state(config_to_count(config), ops::device_of(config.train.device));

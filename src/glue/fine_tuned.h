@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "glue/classification_task.h"
 #include "switchyard/config/config.h"
@@ -11,6 +12,9 @@
 #include "switchyard/model/classifier.h"
 
 namespace switchyard::glue {
+
+// finetune.pooling as it is done to the rows of the task: of one text there is no `pair`.
+[[nodiscard]] std::string pooling_for(const config::Config& config, const Task& task);
 
 // Initialised from the seed.
 [[nodiscard]] std::unique_ptr<model::Classifier> make_classifier(const config::Config& config,

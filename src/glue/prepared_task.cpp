@@ -6,6 +6,7 @@
 
 #include "glue/files/custom.h"
 #include "glue/files/table_text.h"
+#include "glue/fine_tuned.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/log.h"
 #include "switchyard/core/text.h"
@@ -54,7 +55,8 @@ PreparedTask encode(const Task& task, Files files, const Start& start) {
                         .training_rows = content_hash(task, {&files.train, 1}),
                         .num_train_rows = std::ssize(files.train.rows),
                         .max_length = max_length,
-                        .epochs = start.config.finetune.epochs};
+                        .epochs = start.config.finetune.epochs,
+                        .pooling = pooling_for(start.config, task)};
   PreparedTask prepared{.task = task,
                         .data = {.train = encode(files.train),
                                  .dev = {},

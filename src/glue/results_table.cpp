@@ -286,6 +286,7 @@ std::string results_json(const std::vector<TaskResult>& results) {
     entry["training_rows"] = result.conditions.num_train_rows;
     entry["max_length"] = result.conditions.max_length;
     entry["epochs"] = result.conditions.epochs;
+    if (!result.conditions.pooling.empty()) entry["pooling"] = result.conditions.pooling;
     entry["learning_rate"] = number(result.learning_rate);
     for (const auto& [rate, worth] : result.tried_rates) {
       entry["tried_learning_rates"].push_back({{"learning_rate", rate}, {"dev", number(worth)}});

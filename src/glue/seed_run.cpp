@@ -89,7 +89,8 @@ void check_same_settings(const config::Config& config, std::int64_t num_ranks) {
   throw UsageError(
       fmt::format("{}: this seed was trained with other settings: {}: {}, now {}", config.run.dir,
                   changes.front().key, changes.front().before, changes.front().after),
-      "choose another --output, or give the same settings again");
+      fmt::format("choose another --output, or give the same settings again: {}",
+                  shell_quoted(fmt::format("{}={}", changes.front().key, changes.front().before))));
 }
 
 void check_same_rows(const train::ResumePoint& point, const ClassificationTask& task,
@@ -287,6 +288,7 @@ config::Config config_of_seed(const Start& start, const PreparedTask& prepared,
   config.run.dir = (folder / fmt::format("seed-{}", config.run.seed)).string();
   config.optim.learning_rate = learning_rate;
   config.finetune.learning_rates.clear();
+  config.finetune.pooling = pooling_for(config, prepared.task);
   const RowOrder order = row_order(config, prepared.data.train);
   config.train.steps = order.num_steps();
   config.train.evaluate_every = order.steps_per_epoch();

@@ -122,7 +122,7 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
   std::vector<std::string> overrides;
   // What a model was fine-tuned for before says nothing about this task.
   for (const config::Field& field : config::all_fields()) {
-    if (field.key == kMaxLength || field.key == kPooling) continue;  // below
+    if (field.key == kMaxLength) continue;  // below
     if (field.key.starts_with("finetune.") && !is_set(field.key)) {
       overrides.push_back(fmt::format("{}={}", field.key, field.default_text));
     }
@@ -137,8 +137,8 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
     overrides.push_back(fmt::format(
         "{}={}", kMaxLength, trained_length > 0 ? std::min(kLongest, trained_length) : kLongest));
   }
-  if (!is_set(kPooling)) {
-    overrides.push_back(fmt::format("{}={}", kPooling, before.model.is_causal() ? "last" : "mean"));
+  if (!is_set(kPooling) && before.model.is_causal()) {
+    overrides.push_back(fmt::format("{}=last", kPooling));
   }
   overrides.emplace_back("run.from=");
   // Of each task by its rows; here only not in the way of a check.
@@ -169,7 +169,7 @@ void check_shape(const config::Config& before, const config::Config& config,
 void check_pooling(const config::Config& config) {
   if (!config.model.is_causal() || config.finetune.pooling != "first") return;
   throw UsageError("finetune.pooling: the first token of a decoder has seen no other",
-                   "choose last or mean");
+                   "choose last, mean or pair");
 }
 
 // A rate has a folder of its own.

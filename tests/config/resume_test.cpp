@@ -81,6 +81,11 @@ TEST_F(ResumeConfig, CadenceMicroBatchAndStepsAreFreeToChange) {
   EXPECT_EQ(config.schedule.steps, 40);
 }
 
+TEST_F(ResumeConfig, WhatOnlyFineTuningReadsIsFreeToChange) {
+  EXPECT_EQ(resumed({"finetune.pooling=first", "finetune.max_length=99"}).finetune.pooling,
+            "first");
+}
+
 TEST_F(ResumeConfig, WhatDecidesTheResultIsNotAndEveryKeyIsNamed) {
   const auto problems = refused({"optim.learning_rate=0.1", "run.seed=9", "train.precision=bf16",
                                  "model.moe.router.p=0.3", "train.steps=50"});

@@ -215,7 +215,8 @@ TEST(Results, TheJsonHoldsWhatComparesThemAndReadsBackTheSame) {
                                          .training_rows = "00000000000000e0",
                                          .num_train_rows = 9,
                                          .max_length = 128,
-                                         .epochs = 1.5},
+                                         .epochs = 1.5,
+                                         .pooling = "pair"},
                           .majority = {},
                           .seeds = {sound, diverged, mnli_seed(5, 0.5, 0.5)}};
   const testing::TemporaryFolder folder;
@@ -258,6 +259,14 @@ TEST(Results, WhatTwoDoNotShareIsNamed) {
   right = left;
   right.conditions.num_rates = 3;
   EXPECT_EQ(one(), "learning rates that dev chose from: 1 and 3");
+  right = left;
+  right.conditions.pooling = "mean";
+  EXPECT_TRUE(differences(left, right).empty()) << "an earlier version's";
+  right.conditions.pooling = "pair";
+  EXPECT_EQ(one(), "finetune.pooling: not noted, but not pair and pair");
+  left.conditions.pooling = "first";
+  EXPECT_EQ(one(), "finetune.pooling: first and pair");
+  left.conditions.pooling = "";
   right = left;
   EXPECT_TRUE(are_judged_alike(left, right));
   right.conditions.dev_rows = "e";

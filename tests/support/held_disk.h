@@ -1,8 +1,6 @@
 // A slow or broken disk for checkpoints: while it is held, nothing that is written into a step's
 // folder becomes durable. The C library's fsync is replaced by the one below, so that nothing has
-// to be built into the code under test.
-//
-// Include from one file of a test binary only: it defines the function.
+// to be built into the code under test. Not in a test binary that has file_faults.h.
 #pragma once
 
 #include <dlfcn.h>
@@ -20,7 +18,7 @@ namespace switchyard::testing {
 struct HeldDisk {
   // Files of steps whose path holds `folder` and `file` wait in fsync until release(), or fail with
   // EIO.
-  enum class Kind { passes, holds, fails };
+  enum class Kind { passes, holds, fails, fails_once };
   static inline std::atomic<Kind> kind{Kind::passes};
   static inline std::string folder_part;  // set before `kind`
   static inline std::string file_part;
@@ -47,6 +45,7 @@ struct HeldDisk {
     ++met;
     while (kind == Kind::holds) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (kind == Kind::passes) return real(descriptor);
+    if (kind == Kind::fails_once) release();
     errno = EIO;
     return -1;
   }

@@ -21,6 +21,7 @@ struct Conditions {
   std::int64_t num_train_rows = 0;
   std::int64_t max_length = 0;  // tokens of a row
   double epochs = 0.0;
+  std::string pooling{};       // of versions that did not note it empty: not "pair"
   std::int64_t num_rates = 1;  // learning rates of which dev chose the best
   bool operator==(const Conditions&) const = default;
 };

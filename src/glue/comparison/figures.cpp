@@ -64,6 +64,13 @@ std::vector<Difference> differences(const TaskFigures& left, const TaskFigures& 
   }
   compare("finetune.max_length", a.max_length, b.max_length);
   compare("finetune.epochs", a.epochs, b.epochs);
+  if (const bool are_noted = !a.pooling.empty() && !b.pooling.empty();
+      are_noted || a.pooling == "pair" || b.pooling == "pair") {
+    const auto name = [](const std::string& pooling) {
+      return pooling.empty() ? std::string("not noted, but not pair") : pooling;
+    };
+    compare("finetune.pooling", name(a.pooling), name(b.pooling));
+  }
   compare("learning rates that dev chose from", a.num_rates, b.num_rates);
   if (seeds_of(left) != seeds_of(right)) {
     found.push_back({"seeds", range_text(seeds_of(left)), range_text(seeds_of(right))});

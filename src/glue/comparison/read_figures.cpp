@@ -66,12 +66,20 @@ std::int64_t num_rates_of(const Json& entry, const std::string& where) {
   return std::max<std::int64_t>(1, std::ssize(format::json_array(entry, kTried, where)));
 }
 
+std::string pooling_of(const Json& entry, const std::string& where) {
+  if (!entry.contains("pooling")) return {};
+  std::string pooling = format::json_string(entry, "pooling", where);
+  check_name(pooling, "'pooling' is", where);
+  return pooling;
+}
+
 Conditions parse_conditions(const Json& entry, const std::string& where) {
   return {.dev_rows = hash_of(entry, "dev_rows_hash", where),
           .training_rows = hash_of(entry, "training_rows_hash", where),
           .num_train_rows = format::json_integer(entry, "training_rows", where),
           .max_length = format::json_integer(entry, "max_length", where),
           .epochs = format::json_number(entry, "epochs", where),
+          .pooling = pooling_of(entry, where),
           .num_rates = num_rates_of(entry, where)};
 }
 
