@@ -26,7 +26,7 @@ struct PlainBytes {
 
 // What is in a file, decompressed. Throws DataError for what is no text.
 PlainBytes read_plain(const std::string& path, const std::string& reader) {
-  PlainBytes result{.name = is_standard_input(path) ? kStandardInput : path, .bytes = {}};
+  PlainBytes result{.name = input_name(path), .bytes = {}};
   if (is_standard_input(path)) {
     log::info("reading standard input");
     read_to_end(STDIN_FILENO, result.name, [&](std::string_view part) { result.bytes += part; });
@@ -49,6 +49,36 @@ WholeText without_byte_order_mark(std::string bytes) {
   result.had_byte_order_mark = result.text.starts_with(kByteOrderMark);
   if (result.had_byte_order_mark) result.text.erase(0, kByteOrderMark.size());
   return result;
+}
+
+// What to do about text whose byte number `bad` is not UTF-8: a command from `command`, which
+// writes the bytes, to `reader`, where one can be named that does not make garbage of it.
+std::string hint_for_invalid_text(std::string_view bytes, std::size_t bad,
+                                  const std::string& command, const std::string& reader) {
+  if (bytes.find('\0') != std::string_view::npos) {
+    return fmt::format(
+        "it holds zero bytes too, so it is hardly text; `{} | file -` may know what "
+        "it is",
+        command);
+  }
+  // Any text of single bytes can be read as WINDOWS-1252; that gives the text that was meant where
+  // letters beyond ASCII stand alone among others, and not where they make up words.
+  constexpr std::size_t kLookedAt = std::size_t{1} << 16U;
+  std::size_t num_alone = 0;
+  std::size_t num_together = 0;
+  bool is_after_one = false;
+  for (const char c : bytes.substr(bad, kLookedAt)) {
+    const bool is_beyond_ascii = static_cast<unsigned char>(c) >= 0x80;
+    if (is_beyond_ascii) ++(is_after_one ? num_together : num_alone);
+    is_after_one = is_beyond_ascii;
+  }
+  const bool is_western = num_alone > num_together;
+  return fmt::format(
+      "if it is {}: {} | iconv -f {} -t UTF-8 | {}{}",
+      is_western ? "Latin-1 or Windows text" : "text in an older encoding", command,
+      is_western ? "WINDOWS-1252" : "ENCODING", reader,
+      is_western ? ""
+                 : " (which one: SHIFT_JIS, GB18030, WINDOWS-1251, ...; `iconv -l` lists them)");
 }
 
 }  // namespace
@@ -90,34 +120,6 @@ void refuse_foreign(std::string_view bytes, const std::string& name, const std::
       hint);
 }
 
-std::string hint_for_invalid_text(std::string_view bytes, std::size_t bad,
-                                  const std::string& command, const std::string& reader) {
-  if (bytes.find('\0') != std::string_view::npos) {
-    return fmt::format(
-        "it holds zero bytes too, so it is hardly text; `{} | file -` may know what "
-        "it is",
-        command);
-  }
-  // Any text of single bytes can be read as WINDOWS-1252; that gives the text that was meant where
-  // letters beyond ASCII stand alone among others, and not where they make up words.
-  constexpr std::size_t kLookedAt = std::size_t{1} << 16U;
-  std::size_t num_alone = 0;
-  std::size_t num_together = 0;
-  bool is_after_one = false;
-  for (const char c : bytes.substr(bad, kLookedAt)) {
-    const bool is_beyond_ascii = static_cast<unsigned char>(c) >= 0x80;
-    if (is_beyond_ascii) ++(is_after_one ? num_together : num_alone);
-    is_after_one = is_beyond_ascii;
-  }
-  const bool is_western = num_alone > num_together;
-  return fmt::format(
-      "if it is {}: {} | iconv -f {} -t UTF-8 | {}{}",
-      is_western ? "Latin-1 or Windows text" : "text in an older encoding", command,
-      is_western ? "WINDOWS-1252" : "ENCODING", reader,
-      is_western ? ""
-                 : " (which one: SHIFT_JIS, GB18030, WINDOWS-1251, ...; `iconv -l` lists them)");
-}
-
 void refuse_invalid_utf8(std::string_view bytes, const std::string& name, const std::string& reader,
                          std::optional<format::Compression> decompressed) {
   const auto bad = first_invalid_utf8(bytes);
@@ -128,10 +130,6 @@ void refuse_invalid_utf8(std::string_view bytes, const std::string& name, const 
                   1 + std::count(before.begin(), before.end(), '\n'),
                   static_cast<unsigned char>(bytes[*bad])),
       hint_for_invalid_text(bytes, *bad, command_that_reads(name, decompressed), reader));
-}
-
-WholeText read_text(const std::string& path, const std::string& reader) {
-  return without_byte_order_mark(read_plain(path, reader).bytes);
 }
 
 WholeText read_utf8_text(const std::string& path, const std::string& reader) {

@@ -14,7 +14,6 @@
 #include "switchyard/core/file.h"
 #include "switchyard/core/standard_input.h"
 #include "switchyard/core/text.h"
-#include "switchyard/data/text_file.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/format/json.h"
 #include "switchyard/glue/results.h"
@@ -70,7 +69,7 @@ std::string predict_file(const PredictOptions& options) {
       config::load(options.run / config::kResolvedConfigName, overrides).config;
   const Task task =
       task_name == kCustom ? custom_task(config.finetune) : *parse_tasks(task_name).front();
-  const std::string name = is_standard_input(options.input) ? kStandardInput : options.input;
+  const std::string name = input_name(options.input);
   const std::string text = read_table(options.input, "switchyard predict ... --input -");
   const RowSet set = task.name == kCustom
                          ? parse_custom_rows(text, name, task, config.finetune, Part::test)

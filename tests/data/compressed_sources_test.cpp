@@ -123,7 +123,7 @@ TEST_F(CompressedSources, CutOffOrDamagedFilesAreRefusedAndNothingIsWritten) {
         },
         ThrowsMessage<DataError>(AllOf(HasSubstr("cut.gz"), HasSubstr("cut off"))));
     EXPECT_THAT(hint_of(cut), HasSubstr("copy or download it again"));
-    EXPECT_THROW((void)read_text(cut, "reader"), DataError);
+    EXPECT_THROW((void)read_utf8_text(cut, "reader"), DataError);
   }
   std::string damaged = gzip_member(text);
   damaged[1000] = static_cast<char>(damaged[1000] ^ 1);
@@ -192,7 +192,7 @@ TEST_F(CompressedSources, AByteOrderMarkCountsNowhere) {
         file("mark.gz", gzip_member(mark + "text\r\n")),
         file("mark.zst", zstandard_frame(mark + "text\r\n"))}) {
     const bool marked = input.find("mark") != std::string::npos;
-    const WholeText whole = read_text(input, "reader");
+    const WholeText whole = read_utf8_text(input, "reader");
     EXPECT_EQ(whole.text, "text\r\n") << input;
     EXPECT_EQ(whole.had_byte_order_mark, marked) << input;
     PrepareOptions what = options({input});
@@ -206,7 +206,7 @@ TEST_F(CompressedSources, AByteOrderMarkCountsNowhere) {
       EXPECT_THAT(report.notes, Not(dropped)) << input;
     }
   }
-  EXPECT_EQ(read_text(file("only.txt", mark), "reader").text, "");
+  EXPECT_EQ(read_utf8_text(file("only.txt", mark), "reader").text, "");
 }
 
 }  // namespace

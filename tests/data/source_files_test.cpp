@@ -195,7 +195,7 @@ TEST_F(Sources, OfStandardInputWhatIsLeftIsTaken) {
     EXPECT_EQ(sources[0].path, kStandardInput);
     EXPECT_EQ(sources[0].bytes, 9);
     ASSERT_EQ(::lseek(STDIN_FILENO, 11, SEEK_SET), 11);
-    EXPECT_EQ(read_text(name, "reader").text, "the rest\n");
+    EXPECT_EQ(read_utf8_text(name, "reader").text, "the rest\n");
   }
 }
 
@@ -213,7 +213,7 @@ TEST_F(Sources, StandardInputMayBeASocket) {
     EXPECT_EQ(prepare(options({"-"})).sidecar.sources.at(0).bytes, 10);
   }
   const Redirected redirected(with_text());
-  EXPECT_EQ(read_text("-", "reader").text, "some text\n");
+  EXPECT_EQ(read_utf8_text("-", "reader").text, "some text\n");
 }
 
 TEST_F(Sources, StandardInputGivenTwiceIsRefused) {

@@ -27,12 +27,6 @@ void refuse_foreign(std::string_view bytes, const std::string& name, const std::
 [[nodiscard]] std::string command_that_reads(const std::string& name,
                                              std::optional<format::Compression> compression);
 
-// What to do about text whose byte number `bad` is not UTF-8: a command from `command`, which
-// writes the bytes, to `reader`, where one can be named that does not make garbage of it.
-[[nodiscard]] std::string hint_for_invalid_text(std::string_view bytes, std::size_t bad,
-                                                const std::string& command,
-                                                const std::string& reader);
-
 // Throws DataError for `bytes` that are not UTF-8, with the place of the first that is not and what
 // to do about it. The arguments are those of refuse_foreign(), which comes first.
 void refuse_invalid_utf8(std::string_view bytes, const std::string& name, const std::string& reader,
@@ -43,10 +37,8 @@ struct WholeText {
   bool had_byte_order_mark = false;
 };
 
-// The text in `path`, or of standard input for "-". Throws StorageError, or DataError as above and
-// when compressed data is damaged.
-[[nodiscard]] WholeText read_text(const std::string& path, const std::string& reader);
-// The same, and DataError for what is not UTF-8: what `prepare` would take.
+// The text in `path`, or of standard input for "-": what `prepare` would take. Throws StorageError,
+// or DataError as above, for what is not UTF-8 and when compressed data is damaged.
 [[nodiscard]] WholeText read_utf8_text(const std::string& path, const std::string& reader);
 
 }  // namespace switchyard::data

@@ -121,7 +121,7 @@ std::string text_to_evaluate(const std::string& path, const std::string& name) {
 
 int run_evaluate(const config::ParsedArguments& arguments) {
   const std::string given = arguments.text("--text");
-  const std::string text_path = is_standard_input(given) ? kStandardInput : given;
+  const std::string text_path = input_name(given);
   const std::string text = text_to_evaluate(given, text_path);
   const train::LoadedModel model = train::load_model(
       arguments.text("RUN|CHECKPOINT"), {.precision = arguments.text("--precision"),

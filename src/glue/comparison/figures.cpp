@@ -64,8 +64,8 @@ std::vector<Difference> differences(const TaskFigures& left, const TaskFigures& 
   }
   compare("finetune.max_length", a.max_length, b.max_length);
   compare("finetune.epochs", a.epochs, b.epochs);
-  if (const bool are_noted = !a.pooling.empty() && !b.pooling.empty();
-      are_noted || a.pooling == "pair" || b.pooling == "pair") {
+  const bool are_noted = !a.pooling.empty() && !b.pooling.empty();
+  if (are_noted || a.pooling == "pair" || b.pooling == "pair") {
     const auto name = [](const std::string& pooling) {
       return pooling.empty() ? std::string("not noted, but not pair") : pooling;
     };
