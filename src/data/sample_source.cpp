@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 #include <system_error>
 #include <utility>
 
@@ -82,7 +83,8 @@ struct SampleSource::State {
   std::vector<PreparedData> set;
   std::vector<double> weight;
   std::vector<std::int64_t> num_windows;
-  std::unique_ptr<config::BlendOrder> order;  // training only
+  std::unique_ptr<config::BlendOrder> order;  // none: there is no window
+  std::vector<std::size_t> ordered;           // the sets that `order` is of
 };
 
 SampleSource::SampleSource(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -139,10 +141,22 @@ SampleSource::SampleSource(const config::DataConfig& config, std::uint64_t seed)
     : state_(open(config, Split::kTrain)) {
   state_->seed = seed;
   state_->order = std::make_unique<config::BlendOrder>(state_->weight);
+  state_->ordered.resize(state_->set.size());
+  std::iota(state_->ordered.begin(), state_->ordered.end(), std::size_t{0});
 }
 
+// With their numbers of windows as weights the sets end together: what each has got after all of
+// them is an integer, from which the order is less than one away at no node of its tree.
 SampleSource SampleSource::validation(const config::DataConfig& config) {
-  return SampleSource(open(config, Split::kValidation));
+  std::unique_ptr<State> state = open(config, Split::kValidation);
+  std::vector<double> weights;
+  for (std::size_t set = 0; set < state->set.size(); ++set) {
+    if (state->num_windows[set] == 0) continue;
+    weights.push_back(static_cast<double>(state->num_windows[set]));
+    state->ordered.push_back(set);
+  }
+  if (!weights.empty()) state->order = std::make_unique<config::BlendOrder>(weights);
+  return SampleSource(std::move(state));
 }
 
 std::int64_t SampleSource::num_samples_per_epoch() const {
@@ -152,16 +166,12 @@ std::int64_t SampleSource::num_samples_per_epoch() const {
 }
 
 SampleSource::Window SampleSource::window_of(std::int64_t global_index) const {
-  SWITCHYARD_CHECK(global_index >= 0, "sample {}", global_index);
-  if (state_->split == Split::kValidation) {
-    std::int64_t index = global_index;
-    for (std::size_t set = 0; set < state_->set.size(); ++set) {
-      if (index < state_->num_windows[set]) return {set, index * state_->sequence_length};
-      index -= state_->num_windows[set];
-    }
-    SWITCHYARD_CHECK(false, "sample {} of {}", global_index, num_samples_per_epoch());
-  }
-  const auto [set, index] = state_->order->at(global_index);
+  const bool is_validation = state_->split == Split::kValidation;
+  SWITCHYARD_CHECK(global_index >= 0 && (!is_validation || global_index < num_samples_per_epoch()),
+                   "sample {} of {}", global_index, num_samples_per_epoch());
+  const auto [turn, index] = state_->order->at(global_index);
+  const std::size_t set = state_->ordered[turn];
+  if (is_validation) return {set, index * state_->sequence_length};
   const std::int64_t num_windows = state_->num_windows[set];
   const auto epoch = static_cast<std::uint64_t>(index / num_windows);
   // Each (seed, set, epoch) has its own order and its own places for the windows' borders.
@@ -211,6 +221,10 @@ std::vector<const PreparedData*> SampleSource::sets() const {
   std::vector<const PreparedData*> result;
   for (const PreparedData& data : state_->set) result.push_back(&data);
   return result;
+}
+
+std::vector<std::int64_t> SampleSource::num_windows_of_sets() const {
+  return state_->num_windows;
 }
 
 std::string SampleSource::fingerprint() const {

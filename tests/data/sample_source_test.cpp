@@ -323,5 +323,32 @@ TEST_F(SampleSourceTest, MissingOrSenselessSettingsAreUsageErrors) {
   EXPECT_THROW(SampleSource(config_of(folder_ / "absent", 2), 1), DataError);
 }
 
+TEST_F(SampleSourceTest, TheFirstValidationWindowsOfABlendAreOfAllItsSets) {
+  config::DataConfig config;
+  config.sequence_length = 8;
+  const std::vector<std::size_t> lengths = {600, 6000, 40, 2000};  // of the text, half held back
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const fs::path path =
+        prepared("set" + std::to_string(i), {testing::small_text(lengths[i])}, i == 2 ? 0.0 : 0.5);
+    config.blend.push_back({path.string(), i == 0 ? 9.0 : 1.0});  // weights are of training
+  }
+  const SampleSource source = SampleSource::validation(config);
+  const std::vector<std::int64_t> windows = source.num_windows_of_sets();
+  ASSERT_EQ(windows[2], 0) << "nothing is held back of it";
+  const auto total = static_cast<double>(source.num_samples_per_epoch());
+  std::vector<std::int64_t> count(4, 0);
+  for (std::int64_t i = 0; i < source.num_samples_per_epoch(); ++i) {
+    const std::uint64_t id = source.id_of(i);
+    const std::size_t set = id >> 48U;
+    EXPECT_EQ(id & 0xFFFFFFFFU, static_cast<std::uint64_t>(8 * count[set])) << "in file order";
+    ++count[set];
+    for (std::size_t s = 0; s < 4; ++s) {
+      const double share = static_cast<double>(windows[s]) / total;
+      ASSERT_NEAR(static_cast<double>(count[s]), share * static_cast<double>(i + 1), 1.5) << i;
+    }
+  }
+  EXPECT_EQ(count, windows) << "each once";
+}
+
 }  // namespace
 }  // namespace switchyard::data

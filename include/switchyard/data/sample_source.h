@@ -41,7 +41,8 @@ class SampleSource {
   // a weight is not positive, two sets are one folder or have different tokenizers; DataError
   // naming the file when a set is broken or holds no window of sequence_length + 1 tokens.
   SampleSource(const config::DataConfig& config, std::uint64_t seed);
-  // The validation split in file order (blended sets one after the other); may hold no sample.
+  // The validation split, each set in file order; may hold no sample. Blended sets take turns by
+  // how many windows each holds, so that the first n samples are of all of them as the whole is.
   [[nodiscard]] static SampleSource validation(const config::DataConfig& config);
 
   SampleSource(SampleSource&&) noexcept;
@@ -63,6 +64,8 @@ class SampleSource {
   [[nodiscard]] const Tokenizer& tokenizer() const;
   [[nodiscard]] std::int64_t sequence_length() const;
   [[nodiscard]] std::vector<const PreparedData*> sets() const;
+  // Of sets(), in their order.
+  [[nodiscard]] std::vector<std::int64_t> num_windows_of_sets() const;
   // Hash of everything that decides which sample an index is: a run that resumes compares it.
   [[nodiscard]] std::string fingerprint() const;
 
