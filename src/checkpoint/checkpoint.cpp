@@ -246,8 +246,13 @@ fs::path set_aside(const fs::path& folder, const std::string& reason) {
 
 fs::path pointed_at(const fs::path& checkpoints, const char* pointer) {
   const fs::path file = checkpoints / pointer;
-  std::error_code unreadable;
-  if (!fs::is_regular_file(file, unreadable)) return {};
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  if (!fs::exists(status) && fs::status_known(status)) return {};
+  // Not "nothing is named": what the pointer keeps would be removed.
+  if (error)
+    throw StorageError(fmt::format("cannot look at {}: {}", file.string(), error.message()));
+  if (!fs::is_regular_file(status)) return {};
   std::string name = read_file(file);
   while (!name.empty() && (name.back() == '\n' || name.back() == '\r')) name.pop_back();
   if (config::is_step_name(name)) return checkpoints / name;

@@ -28,9 +28,18 @@ double CheckpointKeeper::seconds_of_this_process() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// A disk that was slow once says nothing about the next time: of two saves the faster counts, and
+// one alone postpones the second by an hour at most.
+double CheckpointKeeper::seconds_between_saves() const {
+  if (!save_seconds_) return kSecondsBetweenSaves;
+  const double wanted = save_seconds_before_
+                            ? kTimesASave * std::min(*save_seconds_, *save_seconds_before_)
+                            : std::min(kTimesASave * *save_seconds_, kMostSecondsByOneSave);
+  return std::max(kSecondsBetweenSaves, wanted);
+}
+
 bool CheckpointKeeper::is_due() const {
-  return seconds_() - last_attempt_seconds_ >=
-         std::max(kSecondsBetweenSaves, kTimesASave * save_seconds_);
+  return seconds_() - last_attempt_seconds_ >= seconds_between_saves();
 }
 
 std::string CheckpointKeeper::describe_saved() const {
@@ -88,6 +97,7 @@ void CheckpointKeeper::save(const checkpoint::SaveRequest& request, const Write&
     return;
   }
   last_attempt_seconds_ = seconds_();
+  save_seconds_before_ = save_seconds_;
   save_seconds_ = seconds_before + last_attempt_seconds_ - start;
   saved_step_ = request.step;
   failure_ = nullptr;

@@ -6,6 +6,7 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "switchyard/checkpoint/checkpoint.h"
@@ -16,6 +17,7 @@ namespace switchyard::train {
 // a save takes long, so that saving takes a fiftieth of the time.
 inline constexpr double kSecondsBetweenSaves = 600.0;
 inline constexpr double kTimesASave = 50.0;
+inline constexpr double kMostSecondsByOneSave = 3600.0;
 
 class CheckpointKeeper {
  public:
@@ -68,6 +70,7 @@ class CheckpointKeeper {
   static double seconds_of_this_process();
 
  private:
+  [[nodiscard]] double seconds_between_saves() const;
   [[nodiscard]] std::string unconfirmed() const;
   void remove_old() const;
 
@@ -76,7 +79,9 @@ class CheckpointKeeper {
   Clock seconds_;
   Check check_place_;
   double last_attempt_seconds_;  // on the clock: the end of the last save
-  double save_seconds_ = 0.0;    // that training waited for it
+  // That training waited for the last save and for the one before.
+  std::optional<double> save_seconds_;
+  std::optional<double> save_seconds_before_;
   std::filesystem::path last_;
   std::int64_t last_step_ = -1;
   std::filesystem::path saved_;

@@ -220,5 +220,45 @@ TEST_F(KeeperTest, RefusesADiskThatCannotHoldTwoCheckpoints) {
   }
 }
 
+TEST_F(KeeperTest, OneSlowSavePostponesTheNextByAnHourAtMostAndThenTheFasterOfTwoCounts) {
+  double now = 0.0;
+  double seconds_a_look = 0.0;
+  CheckpointKeeper keeper(folder_ / "checkpoints", 2, [&] { return now += seconds_a_look; });
+  const auto save = [&](std::int64_t step, double seconds) {
+    seconds_a_look = seconds;  // the save begins and ends with a look at the clock
+    keeper.save(request(step));
+    seconds_a_look = 0.0;
+  };
+  const auto is_due_after = [&](double seconds) {
+    const double start = now;
+    now = start + seconds - 1.0;
+    const bool is_early = keeper.is_due();
+    now = start + seconds;
+    return !is_early && keeper.is_due();
+  };
+  save(1, 500.0);
+  EXPECT_TRUE(is_due_after(3600.0));
+  save(2, 20.0);
+  EXPECT_TRUE(is_due_after(1000.0));
+  save(3, 500.0);
+  EXPECT_TRUE(is_due_after(1000.0)) << "the disk was slow once";
+  save(4, 100.0);
+  EXPECT_TRUE(is_due_after(5000.0)) << "it is slow";
+}
+
+// Whatever keeps it from being looked at, it may name the best.
+TEST_F(KeeperTest, AnUnreadableBestIsNoReasonToRemoveIt) {
+  fs::create_directories(folder_ / "checkpoints");
+  fs::create_symlink("BEST", folder_ / "checkpoints/BEST");  // a loop: no system can follow it
+  EXPECT_THROW((void)checkpoint::pointed_at(folder_ / "checkpoints", checkpoint::kBest),
+               StorageError);
+  for (const std::int64_t step : {1, 2, 3, 4}) save_and_confirm(step);
+  EXPECT_TRUE(holds("step-000001"));
+  fs::remove(folder_ / "checkpoints/BEST");
+  save_and_confirm(5);
+  EXPECT_FALSE(holds("step-000001"));
+  EXPECT_TRUE(holds("step-000004"));
+}
+
 }  // namespace
 }  // namespace switchyard::train
