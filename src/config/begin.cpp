@@ -21,6 +21,20 @@ std::map<std::string, std::string> origins_of(const std::vector<Source>& sources
   return origins;
 }
 
+std::vector<Source> read_settings(const std::filesystem::path& file) {
+  Problems problems;
+  std::vector<Source> sources = read_files(file, problems);
+  if (!problems.empty()) throw ConfigError(problems.lines(), "mend the file");
+  return sources;
+}
+
+Source read_settings(std::span<const std::string> overrides) {
+  Problems problems;
+  Source source = read_overrides(overrides, problems);
+  if (!problems.empty()) throw ConfigError(problems.lines(), kReferenceHint);
+  return source;
+}
+
 }  // namespace
 
 Resolved load_for_pretrain(const ParsedArguments& arguments) {
@@ -39,22 +53,32 @@ Resolved load_over(const std::filesystem::path& base, const std::filesystem::pat
   std::vector<Source> settings = read_files(file, problems);
   sources.insert(sources.end(), std::make_move_iterator(settings.begin()),
                  std::make_move_iterator(settings.end()));
-  return load_sources(std::move(sources), printable(file.string()), overrides, Scope::kRun,
+  return load_sources(std::move(sources), printable_line(file.string()), overrides, Scope::kRun,
                       problems);
 }
 
 std::map<std::string, std::string> settings_in(const std::filesystem::path& file) {
-  Problems problems;
-  const std::vector<Source> sources = read_files(file, problems);
-  if (!problems.empty()) throw ConfigError(problems.lines(), "mend the file");
-  return origins_of(sources);
+  return origins_of(read_settings(file));
 }
 
 std::map<std::string, std::string> settings_in(std::span<const std::string> overrides) {
-  Problems problems;
-  const std::vector<Source> sources{read_overrides(overrides, problems)};
-  if (!problems.empty()) throw ConfigError(problems.lines(), kReferenceHint);
-  return origins_of(sources);
+  return origins_of({read_settings(overrides)});
+}
+
+std::optional<std::string> value_set(std::string_view key,
+                                     std::span<const std::filesystem::path> files,
+                                     std::span<const std::string> overrides) {
+  std::optional<std::string> value;
+  const auto look = [&](const Source& source) {
+    for (const Setting& setting : source.settings) {
+      if (setting.key == key) value = setting.node.text;
+    }
+  };
+  for (const std::filesystem::path& file : files) {
+    for (const Source& source : read_settings(file)) look(source);
+  }
+  look(read_settings(overrides));
+  return value;
 }
 
 }  // namespace switchyard::config

@@ -81,7 +81,7 @@ class FolderProblems {
   void check_data(const std::string& key, const std::string& path) {
     if (holds_prepared_data(path)) return;
     std::error_code error;
-    const std::string shown = printable(path);
+    const std::string shown = printable_line(path);
     std::string message =
         fs::exists(path, error)
             ? fmt::format("'{}' holds no prepared data set (no {})", shown, kPreparedDataName)
@@ -140,6 +140,18 @@ bool holds_finetune(const fs::path& folder) {
   return is_file(folder / kFinetuneName);
 }
 
+fs::path finetune_of_seed(const fs::path& run) {
+  std::error_code error;
+  const fs::path folder = fs::weakly_canonical(run, error);
+  if (error || !folder.filename().string().starts_with("seed-")) return {};
+  // TASK/seed-N, or TASK/lr-RATE/seed-N
+  const fs::path of_task = folder.parent_path().parent_path();
+  for (const fs::path& output : {of_task, of_task.parent_path()}) {
+    if (holds_finetune(output)) return output;
+  }
+  return {};
+}
+
 bool is_checkpoint(const fs::path& folder) {
   return is_file(folder / kCheckpointManifestName);
 }
@@ -180,7 +192,7 @@ std::vector<std::string> foreign_to_a_new_run(const fs::path& folder) {
 }
 
 std::optional<std::string> problem_of_run_folder(const fs::path& folder) {
-  const std::string shown = printable(folder.string());
+  const std::string shown = printable_line(folder.string());
   std::error_code error;
   if (fs::exists(folder, error) && !fs::is_directory(folder, error)) {
     return fmt::format("'{}' is a file; expected a folder", shown);
@@ -210,7 +222,7 @@ std::string owner_of_file(const fs::path& path) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
   const auto called = [](const char* what, const fs::path& owner) {
-    return fmt::format("the {} '{}'", what, printable(owner.string()));
+    return fmt::format("the {} '{}'", what, printable_line(owner.string()));
   };
   if (is_checkpoint(folder)) return called("checkpoint", folder);
   if (holds_run(folder) &&
@@ -240,7 +252,7 @@ std::optional<std::string> problem_of_tilde(std::string_view path) {
                                 ? fmt::format("{}{}", home, path.substr(1))
                                 : std::string("the whole path");
   return fmt::format("'{}': shells expand a ~ only where a word begins; write {} (or ./{})",
-                     printable(path), printable(meant), printable(path));
+                     printable_line(path), printable_line(meant), printable_line(path));
 }
 
 void check_folders_of_run(const Resolved& resolved) {
@@ -276,7 +288,8 @@ std::string path_suggestion(const fs::path& path) {
   std::sort(names.begin(), names.end());
   const std::string name = nearest_name(missing.filename().string(), names);
   if (name.empty()) return {};
-  return fmt::format(" (did you mean '{}'?)", printable((missing.parent_path() / name).string()));
+  return fmt::format(" (did you mean '{}'?)",
+                     printable_line((missing.parent_path() / name).string()));
 }
 
 }  // namespace switchyard::config

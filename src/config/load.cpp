@@ -7,7 +7,7 @@
 #include "config/load_sources.h"
 #include "config/merge.h"
 #include "config/resolve.h"
-#include "config/validate.h"
+#include "config/rules/validate.h"
 #include "config/yaml/source.h"
 #include "switchyard/core/text.h"
 
@@ -48,7 +48,7 @@ Resolved load_sources(std::vector<Source> sources, const std::string& name,
 Resolved load(const std::filesystem::path& file, std::span<const std::string> overrides) {
   Problems problems;
   std::vector<Source> sources = read_files(file, problems);
-  return load_sources(std::move(sources), printable(file.string()), overrides, Scope::kRun,
+  return load_sources(std::move(sources), printable_line(file.string()), overrides, Scope::kRun,
                       problems);
 }
 
@@ -56,14 +56,15 @@ Resolved load_text(std::string_view yaml, std::string_view name,
                    std::span<const std::string> overrides) {
   Problems problems;
   std::vector<Source> sources = read_text(yaml, name, problems);
-  return load_sources(std::move(sources), printable(name), overrides, Scope::kRun, problems);
+  return load_sources(std::move(sources), printable_line(name), overrides, Scope::kRun, problems);
 }
 
 ModelConfig load_model_text(std::string_view yaml, std::string_view name,
                             std::span<const std::string> overrides) {
   Problems problems;
   std::vector<Source> sources = read_text(yaml, name, problems);
-  return load_sources(std::move(sources), printable(name), overrides, Scope::kModelOnly, problems)
+  return load_sources(std::move(sources), printable_line(name), overrides, Scope::kModelOnly,
+                      problems)
       .config.model;
 }
 

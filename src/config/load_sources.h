@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "config/validate.h"
+#include "config/rules/validate.h"
 #include "config/yaml/source.h"
 #include "switchyard/config/load.h"
 

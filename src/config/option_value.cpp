@@ -40,7 +40,7 @@ std::optional<std::string> problem_of_tokenizer(const std::string& value) {
   std::error_code error;
   if (fs::is_regular_file(value, error)) return std::nullopt;
   if (value.ends_with(".model")) {
-    return fmt::format("no such file '{}'{}", printable(value), path_suggestion(value));
+    return fmt::format("no such file '{}'{}", printable_line(value), path_suggestion(value));
   }
   return fmt::format("expected bytes, bpe:N, unigram:N or a FILE.model, got '{}'",
                      printable(value));
@@ -50,7 +50,7 @@ std::optional<std::string> problem_of_tokenizer(const std::string& value) {
 std::optional<std::string> problem_of_run(const std::string& value, bool finished) {
   const NamedRun named = parse_named_run(value);
   const fs::path& path = named.run;
-  const std::string shown = printable(value);
+  const std::string shown = printable_line(value);
   std::error_code error;
   if (!fs::exists(path, error)) {
     // "runs/a@bets"
@@ -113,7 +113,7 @@ std::optional<std::string> problem_of_path(const OptionSpec& option, const std::
   std::error_code error;
   const bool exists = fs::exists(value, error);
   const bool is_folder = fs::is_directory(value, error);
-  const std::string shown = printable(value);
+  const std::string shown = printable_line(value);
   if (option.kind == ValueKind::kFolder) {
     if (value.empty()) return "expected the path of a folder, got nothing";
     if (exists && !is_folder) return fmt::format("'{}' is a file; expected a folder", shown);
@@ -141,7 +141,7 @@ std::string as_share(const Range& range, const std::string& value) {
 }
 
 std::optional<std::string> problem_of_output(const std::string& value) {
-  const std::string shown = printable(value);
+  const std::string shown = printable_line(value);
   if (value.empty()) return "expected the path of a file, got nothing";
   if (value == "-") return std::nullopt;
   std::error_code error;
@@ -157,7 +157,8 @@ std::optional<std::string> problem_of_output(const std::string& value) {
     }
     const fs::path folder = file.parent_path();
     if (!folder.empty() && !fs::is_directory(folder, error)) {
-      return fmt::format("no folder '{}'{}", printable(folder.string()), path_suggestion(folder));
+      return fmt::format("no folder '{}'{}", printable_line(folder.string()),
+                         path_suggestion(folder));
     }
   }
   if (const std::string owner = owner_of_file(value); !owner.empty()) {

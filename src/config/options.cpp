@@ -200,7 +200,7 @@ class ArgumentParser {
       for (const Named& other : others) {
         if (!are_one_file(output.path, other.path)) continue;
         problem(fmt::format("{}: '{}' is the file of {}, which it would destroy", output.option,
-                            printable(output.path), other.option));
+                            printable_line(output.path), other.option));
       }
       others.push_back(output);
     }

@@ -10,7 +10,9 @@
 #include "config/yaml/value.h"
 #include "switchyard/config/data_folders.h"
 #include "switchyard/config/field_table.h"
+#include "switchyard/config/finetune_folder.h"
 #include "switchyard/config/folders.h"
+#include "switchyard/core/error.h"
 #include "switchyard/core/text.h"
 
 namespace switchyard::config {
@@ -89,6 +91,14 @@ void check_changes_on_resume(std::span<const Change> changes, const AllowedChang
 
 Config load_for_resume(const std::filesystem::path& run, std::span<const std::string> overrides,
                        const AllowedChanges& allowed) {
+  if (const std::filesystem::path output = finetune_of_seed(run); !output.empty()) {
+    throw UsageError(fmt::format("{} is a seed of `switchyard finetune`, which resume cannot go on "
+                                 "with",
+                                 printable_line(run.string())),
+                     fmt::format("the same finetune command again, with --output {}, goes on where "
+                                 "it was stopped",
+                                 shell_path(output.string())));
+  }
   const std::filesystem::path file = run / kResolvedConfigName;
   const Config before = load(file, {}).config;
   Resolved resolved = load(file, overrides);

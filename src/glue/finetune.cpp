@@ -20,7 +20,9 @@
 #include "switchyard/core/log.h"
 #include "switchyard/ops/device.h"
 #include "switchyard/telemetry/report.h"
+#include "switchyard/train/router_meaning.h"
 #include "switchyard/train/stop_signal.h"
+#include "train/agreement.h"
 #include "train/run/run_ranks.h"
 #include "train/run/side_work.h"
 
@@ -30,6 +32,22 @@ namespace {
 
 bool leads(comm::Communicator& world) {
   return train::RunRanks(world).leads();
+}
+
+// What ranks must have alike: they read all of it themselves.
+train::Facts facts_of(const Grid& grid) {
+  train::Facts facts = train::facts_of(grid.start.config);
+  facts.emplace_back("--seeds", fmt::format("{}", grid.options.num_seeds));
+  facts.emplace_back("--submission", fmt::format("{}", grid.options.submission));
+  facts.emplace_back("the model's hash", grid.start.fingerprint);
+  for (const PreparedTask& prepared : grid.tasks) {
+    std::string rows = prepared.data.train_fingerprint + "-" + prepared.data.dev_fingerprint;
+    for (const PreparedTask::Test& test : prepared.test) {
+      rows += fmt::format("-{}", test.rows.rows.size());
+    }
+    facts.emplace_back(fmt::format("the hash of {}'s rows", prepared.task.folder), rows);
+  }
+  return facts;
 }
 
 // The leader's.
@@ -55,6 +73,9 @@ struct Command {
 
 std::vector<TaskResult> run_grid(const Grid& grid, const Baseline& baseline, Command& command) {
   comm::Communicator& world = command.world;
+  if (leads(world)) {
+    train::tell_of_fresh_routers(grid.start.fresh_routers, grid.start.config.train.freeze_router);
+  }
   std::vector<TaskResult> results;
   for (const PreparedTask& prepared : grid.tasks) {
     TaskResult result = run_task({.start = grid.start,
@@ -126,6 +147,8 @@ std::vector<TaskResult> finetune(const FinetuneOptions& given, comm::Communicato
       compared = open_baseline_grid(grid, world.size());
     }
   }
+  train::check_ranks_agree(world, facts_of(grid));
+  if (compared) train::check_ranks_agree(world, facts_of(*compared));
   if (leads(world)) {
     check_output(grid, world.size());
     if (compared) check_output(*compared, world.size());

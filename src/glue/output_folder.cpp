@@ -28,7 +28,7 @@ constexpr const char* kOther = "choose another --output";
 constexpr const char* kNone = "none";
 
 std::string from_text(const Grid& grid) {
-  return grid.start.checkpoint ? grid.start.checkpoint->folder().string() : std::string(kNone);
+  return grid.start.model ? grid.start.model->folder : std::string(kNone);
 }
 
 // What an earlier command noted; an empty object when there was none.
@@ -50,7 +50,7 @@ Json rows_of(const Json& noted, const std::string& task) {
 
 void check_kind(const fs::path& output) {
   std::error_code error;
-  const std::string shown = printable(output.string());
+  const std::string shown = printable_line(output.string());
   if (fs::exists(output, error) && !fs::is_directory(output, error)) {
     throw UsageError(fmt::format("--output: '{}' is a file", shown), kOther);
   }
@@ -73,7 +73,7 @@ void check_nothing_in_the_way(const fs::path& output, const std::vector<Prepared
   std::error_code error;
   const auto refuse = [](const fs::path& path, const char* is, const char* wanted) {
     throw UsageError(fmt::format("--output: '{}' is {}; finetune puts {} there",
-                                 printable(path.string()), is, wanted),
+                                 printable_line(path.string()), is, wanted),
                      "move it away, or choose another --output");
   };
   for (const std::string_view name : config::kFinetuneFiles) {

@@ -88,9 +88,9 @@ RowSet read_custom(const fs::path& file, const Task& task, const Start& start, P
 
 fs::path required_file(const fs::path& folder, const std::string& part) {
   if (const auto file = custom_file(folder, part)) return *file;
-  throw UsageError(
-      fmt::format("neither {0}.tsv nor {0}.jsonl is in '{1}'", part, printable(folder.string())),
-      "--task custom takes train, dev and, for predictions, test");
+  throw UsageError(fmt::format("neither {0}.tsv nor {0}.jsonl is in '{1}'", part,
+                               printable_line(folder.string())),
+                   "--task custom takes train, dev and, for predictions, test");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "glue/classification_task.h"
 #include "glue/fine_tuned.h"
+#include "glue/said.h"
 #include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/comm/text.h"
 #include "switchyard/comm/watched.h"
@@ -44,16 +45,10 @@ constexpr const char* kMicroBatch = "train.micro_batch_size";
 // What may differ without changing any result. Of micro-batches it is their size over all ranks
 // that counts (check_same_micro_steps).
 bool changes_no_result(const config::Change& change) {
-  constexpr std::array<std::string_view, 10> kKeys = {
-      "train.recompute",
-      "train.log_every",
-      "train.checkpoint_every",
-      "train.async_save",
-      "parallel.timeout",
-      "parallel.start_timeout",
-      "parallel.exchange_chunks",
-      "parallel.shard_optimizer",
-      kMicroBatch,
+  if (is_unread(change.key)) return true;
+  constexpr std::array<std::string_view, 9> kKeys = {
+      "train.recompute",  "train.log_every",        "train.checkpoint_every",   "train.async_save",
+      "parallel.timeout", "parallel.start_timeout", "parallel.shard_optimizer", kMicroBatch,
       "schedule.steps"};  // follows from train.steps; an earlier version's last rate was 0
   return std::find(kKeys.begin(), kKeys.end(), change.key) != kKeys.end();
 }
@@ -143,12 +138,13 @@ Trained train(const SeedRun& run, const config::Config& config) {
       run.world, config.run.dir, goes_on ? &train::RunFolder::reopen : &train::RunFolder::create);
   if (goes_on && ranks.leads()) check_same_settings(config, run.world.size());
   const std::unique_ptr<model::Classifier> classifier = make_classifier(config, run.prepared.task);
-  if (run.start.checkpoint) {
-    load_trunk(*classifier, config.model, *run.start.checkpoint);
-  }
   ClassificationTask task(config, *classifier, run.prepared.task, run.prepared.data);
   std::optional<train::ResumePoint> point;
   if (goes_on) point = find_point(folder, config, task, run.world);
+  const bool has_own_weights = point && point->checkpoint;
+  if (run.start.model && !has_own_weights) {
+    load_trunk(*classifier, config.model, *run.start.model);
+  }
   parallel::RankGroups groups(run.world, config.parallel.expert);
   comm::keep_record(groups.world(), train::records_of_ranks(folder));
   train::RunLoop loop(config, task, groups, folder, run.stop);
@@ -296,6 +292,9 @@ config::Config config_of_seed(const Start& start, const PreparedTask& prepared,
   if (!start.has_own_warmup) {
     config.schedule.warmup_steps =
         static_cast<std::int64_t>(kWarmupShare * static_cast<double>(config.train.steps));
+  }
+  if (!start.has_own_decay && config.schedule.type == "warmup_stable_decay") {
+    config.schedule.decay_steps = std::max<std::int64_t>(1, config.schedule.steps / 10);
   }
   return config;
 }

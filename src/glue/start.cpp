@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "glue/said.h"
+#include "switchyard/checkpoint/checkpoint.h"
 #include "switchyard/config/begin.h"
 #include "switchyard/config/field_table.h"
 #include "switchyard/config/load.h"
@@ -41,29 +43,8 @@ constexpr std::array<std::pair<const char*, const char*>, 19> kDefaults = {{
 }};
 
 constexpr const char* kMicroBatch = "train.micro_batch_size";
-constexpr const char* kWarmup = "schedule.warmup_steps";
-constexpr const char* kDecay = "schedule.decay_steps";
 constexpr const char* kPooling = "finetune.pooling";
 constexpr const char* kMaxLength = "finetune.max_length";
-
-struct Decided {
-  const char* key;
-  const char* instead;
-};
-// What follows from the rows and from the command's flags.
-constexpr std::array<Decided, 11> kDecided = {{
-    {"run.dir", "--output"},
-    {"run.from", "--from"},
-    {"parallel.expert", "nothing: every rank has all experts"},
-    {"data.path", "--data"},
-    {"data.blend", "--data"},
-    {"data.sequence_length", "finetune.max_length"},
-    {"train.steps", "finetune.epochs"},
-    {"schedule.steps", "finetune.epochs"},
-    {"train.evaluate_every", "nothing: a task is evaluated after every epoch"},
-    {"train.keep_best", "nothing: the best checkpoint is kept"},
-    {"train.calibrate", "nothing: the temperature is that of a model of text"},
-}};
 
 // What the weights of a checkpoint fix.
 constexpr std::array<const char*, 15> kShape = {"model.type",
@@ -81,39 +62,6 @@ constexpr std::array<const char*, 15> kShape = {"model.type",
                                                 "model.moe.shared_expert_size",
                                                 "model.moe.shared_expert_gate",
                                                 "model.moe.layers"};
-
-// Where each key is set (config::settings_in).
-using Origins = std::map<std::string, std::string>;
-
-// What a file and the command line say, and finetune leaves as it is.
-struct Said {
-  explicit Said(const FinetuneOptions& options)
-      : given(config::settings_in(options.overrides)),
-        overrides(options.overrides),
-        file_pretrains(options.from.empty()) {
-    if (!options.config_file.empty()) in_file = config::settings_in(options.config_file);
-  }
-
-  // A file of --from none is one of pretraining: the lengths of its schedule are of that.
-  [[nodiscard]] bool at_all(const std::string& key) const {
-    if (given.contains(key)) return true;
-    return in_file.contains(key) && !(file_pretrains && (key == kWarmup || key == kDecay));
-  }
-
-  Origins in_file;
-  Origins given;
-  const std::vector<std::string>& overrides;
-  bool file_pretrains = false;
-};
-
-void refuse_decided(const Origins& settings) {
-  for (const auto& [key, instead] : kDecided) {
-    const auto found = settings.find(key);
-    if (found == settings.end()) continue;
-    throw UsageError(fmt::format("{}: {}: finetune decides this itself", found->second, key),
-                     fmt::format("use {}", instead));
-  }
-}
 
 // `before`: the model's, of a checkpoint or a file.
 std::vector<std::string> with_defaults(const config::Config& before, std::int64_t trained_length,
@@ -139,6 +87,10 @@ std::vector<std::string> with_defaults(const config::Config& before, std::int64_
   }
   if (!is_set(kPooling) && before.model.is_causal()) {
     overrides.push_back(fmt::format("{}=last", kPooling));
+  }
+  // The later source counts, as of two ways to say one thing.
+  if (said.given.contains(kRate) && !said.given.contains(kRates)) {
+    overrides.push_back(fmt::format("{}=[]", kRates));
   }
   overrides.emplace_back("run.from=");
   // Of each task by its rows; here only not in the way of a check.
@@ -172,16 +124,6 @@ void check_pooling(const config::Config& config) {
                    "choose last, mean or pair");
 }
 
-// A rate has a folder of its own.
-void check_learning_rates(const config::Config& config) {
-  std::vector<double> rates = config.finetune.learning_rates;
-  std::sort(rates.begin(), rates.end());
-  const auto twice = std::adjacent_find(rates.begin(), rates.end());
-  if (twice == rates.end()) return;
-  throw UsageError(fmt::format("finetune.learning_rates: {} is there twice", *twice),
-                   "list every rate once");
-}
-
 data::Tokenizer tokenizer_of(const std::string& name) {
   if (name == "bytes") return data::Tokenizer::byte_level();
   return data::Tokenizer::load(name);
@@ -203,7 +145,7 @@ void end_router_warmup(const config::MoeConfig& before, const Said& said,
 }
 
 Start from_checkpoint(const FinetuneOptions& options) {
-  auto checkpoint = checkpoint::Checkpoint::open(options.from);
+  const auto checkpoint = checkpoint::Checkpoint::open(options.from);
   const config::Config before = train::config_of(checkpoint);
   const auto load = [&](const std::vector<std::string>& overrides) {
     return options.config_file.empty()
@@ -211,8 +153,8 @@ Start from_checkpoint(const FinetuneOptions& options) {
                : config::load_over(checkpoint.config(), options.config_file, overrides);
   };
   const Said said(options);
-  refuse_decided(said.given);
-  refuse_decided(said.in_file);
+  refuse_foreign(said.given);
+  refuse_foreign(said.in_file);
   std::vector<std::string> overrides = with_defaults(before, before.data.sequence_length, said);
   end_router_warmup(before.model.moe, said, overrides);
   config::Config config = load(overrides).config;
@@ -221,10 +163,15 @@ Start from_checkpoint(const FinetuneOptions& options) {
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());
   train::fill_vocab_size(config, tokenizer);
   std::string fingerprint = to_hex(xxh3(read_file(checkpoint.folder() / "manifest.json")));
+  std::vector<std::int64_t> fresh = train::fresh_routers(before.model, config.model);
   return {.config = std::move(config),
           .tokenizer = std::move(tokenizer),
-          .checkpoint = std::move(checkpoint),
-          .fingerprint = std::move(fingerprint)};
+          .model = PretrainedModel{.folder = checkpoint.folder().string(),
+                                   .weights = checkpoint.weights(),
+                                   .router_state = checkpoint.router_state(),
+                                   .config = before.model},
+          .fingerprint = std::move(fingerprint),
+          .fresh_routers = std::move(fresh)};
 }
 
 Start from_scratch(const FinetuneOptions& options) {
@@ -233,7 +180,7 @@ Start from_scratch(const FinetuneOptions& options) {
                                     fmt::format("{}=1", kMicroBatch)};
   given.insert(given.end(), options.overrides.begin(), options.overrides.end());
   const Said said(options);
-  refuse_decided(said.given);  // the file is one of pretraining
+  refuse_foreign(said.given);  // the file is one of pretraining
   // Which needs what is decided here; a file of the model alone has none of it.
   std::vector<std::string> unsaid;
   if (!said.at_all("run.dir")) unsaid.emplace_back("run.dir=none");
@@ -251,7 +198,7 @@ Start from_scratch(const FinetuneOptions& options) {
   std::string fingerprint = tokenizer.hash();
   return {.config = std::move(config),
           .tokenizer = std::move(tokenizer),
-          .checkpoint = std::nullopt,
+          .model = std::nullopt,
           .fingerprint = std::move(fingerprint)};
 }
 
@@ -264,11 +211,12 @@ config::Config config_of(const FinetuneOptions& options, std::int64_t num_ranks)
 Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   Start start = options.from.empty() ? from_scratch(options) : from_checkpoint(options);
   check_pooling(start.config);
-  check_learning_rates(start.config);
   const Said said(options);
+  check_finetune_settings(start.config, said, options.tasks.empty());
   start.has_own_micro_batch = said.at_all(kMicroBatch);
   start.has_own_pooling = said.at_all(kPooling);
   start.has_own_warmup = said.at_all(kWarmup);
+  start.has_own_decay = said.at_all(kDecay);
   // One micro-step on any number of ranks, on which the load-balance loss depends.
   if (!start.has_own_micro_batch && start.config.train.micro_batch_size % num_ranks == 0) {
     start.config.train.micro_batch_size /= num_ranks;
@@ -285,9 +233,10 @@ std::vector<std::string> settings_of(const Start& start) {
   const auto follows = [&start](const std::string& key) {
     if (key == kMicroBatch) return !start.has_own_micro_batch;
     if (key == kWarmup) return !start.has_own_warmup;
+    if (key == kDecay) return !start.has_own_decay;
+    if (key == kRate) return !start.config.finetune.learning_rates.empty();
     if (key == kPooling) return !start.has_own_pooling;
-    return std::any_of(kDecided.begin(), kDecided.end(),
-                       [&key](const Decided& decided) { return key == decided.key; });
+    return is_unread(key) || is_decided(key);
   };
   std::vector<std::string> settings;
   for (const auto& [key, value] : config::fields_of(start.config)) {
@@ -301,25 +250,24 @@ std::vector<std::string> settings_of(const Start& start) {
 }
 
 void load_trunk(model::Model& classifier, const config::ModelConfig& config,
-                const checkpoint::Checkpoint& checkpoint) {
+                const PretrainedModel& pretrained) {
   const auto belongs_to_a_head = [](const std::string& name) {
     return name.starts_with("classifier.") || name.starts_with("lm_head.");
   };
   // A head of another task, of a checkpoint that was fine-tuned itself, is not this one's.
   const checkpoint::UnmatchedNames unmatched = train::load_known_weights(
-      classifier, checkpoint.weights(),
+      classifier, pretrained.weights,
       [&](const ops::Parameter& parameter) { return !belongs_to_a_head(parameter.name); });
   for (const auto* names : {&unmatched.missing, &unmatched.unknown}) {
     const auto found = std::find_if_not(names->begin(), names->end(), belongs_to_a_head);
     if (found == names->end()) continue;
     throw DataError(
-        fmt::format("{}: its model is another one: '{}' is {}", checkpoint.folder().string(),
-                    *found, names == &unmatched.missing ? "missing" : "not a part of it"),
+        fmt::format("{}: its model is another one: '{}' is {}", pretrained.folder, *found,
+                    names == &unmatched.missing ? "missing" : "not a part of it"),
         "sizes and experts are the checkpoint's; leave model.* out");
   }
-  const config::Config before = train::config_of(checkpoint);
-  (void)train::take_over_router_state(classifier, checkpoint.router_state(),
-                                      train::routers_that_mean_the_same(before.model, config),
+  (void)train::take_over_router_state(classifier, pretrained.router_state,
+                                      train::routers_that_mean_the_same(pretrained.config, config),
                                       /*step=*/0);
 }
 

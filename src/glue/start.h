@@ -1,12 +1,13 @@
 // What fine-tuning starts from: a checkpoint, or a config and a tokenizer; and the settings of it.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/checkpoint/tensor_files.h"
 #include "switchyard/config/config.h"
 #include "switchyard/data/tokenizer.h"
 #include "switchyard/glue/finetune.h"
@@ -14,14 +15,24 @@
 
 namespace switchyard::glue {
 
+// Opened once: a run that still trains may remove the checkpoint, or make another one of its name.
+struct PretrainedModel {
+  std::string folder;  // of the checkpoint
+  checkpoint::TensorFiles weights;
+  checkpoint::TensorFiles router_state;
+  config::ModelConfig config;
+};
+
 struct Start {
   config::Config config;  // the model's as it was pretrained, training as fine-tuning wants it
   data::Tokenizer tokenizer;
-  std::optional<checkpoint::Checkpoint> checkpoint;  // none: from scratch
-  std::string fingerprint;                           // of the checkpoint, or of the tokenizer
-  bool has_own_warmup = false;                       // schedule.warmup_steps was given
-  bool has_own_micro_batch = false;                  // train.micro_batch_size was given
-  bool has_own_pooling = false;                      // finetune.pooling was given
+  std::optional<PretrainedModel> model;          // none: from scratch
+  std::string fingerprint;                       // of the checkpoint, or of the tokenizer
+  std::vector<std::int64_t> fresh_routers = {};  // whose state is not the checkpoint's
+  bool has_own_warmup = false;                   // schedule.warmup_steps was given
+  bool has_own_decay = false;                    // schedule.decay_steps was given
+  bool has_own_micro_batch = false;              // train.micro_batch_size was given
+  bool has_own_pooling = false;                  // finetune.pooling was given
 };
 
 // `num_ranks` share each batch out. Throws UsageError for settings that finetune decides itself or
@@ -33,10 +44,10 @@ struct Start {
 // model, the rows or the ranks. Another model that is given these is trained in the same way.
 [[nodiscard]] std::vector<std::string> settings_of(const Start& start);
 
-// Fills the trunk, which `config` made, from a checkpoint, whose head is left out; routers take
-// over the state that means for them what it meant. Throws DataError when the checkpoint lacks a
+// Fills the trunk, which `config` made, from a pretrained model, whose head is left out; routers
+// take over the state that means for them what it meant. Throws DataError when the other lacks a
 // part of the trunk.
 void load_trunk(model::Model& classifier, const config::ModelConfig& config,
-                const checkpoint::Checkpoint& checkpoint);
+                const PretrainedModel& pretrained);
 
 }  // namespace switchyard::glue

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 
 #include "switchyard/core/terminal.h"
 #include "switchyard/core/text.h"
@@ -45,6 +46,11 @@ std::string layout_page(const Plan& plan, const std::vector<LayoutPlan>& layouts
       row("rows of other ranks", [](const LayoutUse& use) { return bytes(use.exchange_bytes); });
     }
     row("= memory (GPU)", [](const LayoutUse& use) { return bytes(use.memory_bytes()); });
+    if (const std::optional<double> limit = plan.options.fits_bytes) {
+      row(fmt::format("  within {}", bytes(*limit)), [limit](const LayoutUse& use) {
+        return use.memory_bytes() <= *limit ? std::string("yes") : std::string("no");
+      });
+    }
     row("sent in a step: gradients",
         [](const LayoutUse& use) { return bytes(use.gradients_sent); });
     if (layout.layout.expert > 1) {

@@ -207,8 +207,9 @@ std::vector<std::vector<double>> shares_of_run(const std::filesystem::path& run)
   const std::filesystem::path file = run / "metrics.jsonl";
   std::error_code unknown;
   if (!std::filesystem::exists(file, unknown)) {
-    throw UsageError(fmt::format("--load: '{}' holds no metrics.jsonl", printable(run.string())),
-                     "name the folder of a run");
+    throw UsageError(
+        fmt::format("--load: '{}' holds no metrics.jsonl", printable_line(run.string())),
+        "name the folder of a run");
   }
   const telemetry::Metrics metrics = telemetry::read_metrics(file);
   for (const std::string& note : metrics.notes) log::warning("--load: {}", note);
@@ -219,9 +220,9 @@ std::vector<std::vector<double>> shares_of_run(const std::filesystem::path& run)
     }
   }
   if (records.empty()) {
-    throw UsageError(
-        fmt::format("--load: no record in {} tells the load of experts", printable(file.string())),
-        "the run has no experts, or has not logged a step yet");
+    throw UsageError(fmt::format("--load: no record in {} tells the load of experts",
+                                 printable_line(file.string())),
+                     "the run has no experts, or has not logged a step yet");
   }
   const std::size_t num_used = std::min(kMostRecords, records.size());
   std::vector<std::vector<double>> sum = records.back();

@@ -211,6 +211,13 @@ class Page {
         "  Not counted: the CUDA context, and what an allocator loses to fragments. The GPU's "
         "figures");
     line("  are computed, not yet measured.");
+    if (config_.parallel.expert > 1) {
+      line(
+          fmt::format("  Of one process that has all experts and moments. parallel.expert is {}: "
+                      "what a rank holds",
+                      config_.parallel.expert));
+      line(fmt::format("  is told by --layout RANKSx{}.", config_.parallel.expert));
+    }
   }
 
   void fitting() {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "switchyard/checkpoint/calibration.h"
+#include "switchyard/config/ignored.h"
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/core/host.h"
@@ -49,6 +50,19 @@ void warn_about_settings(const config::Config& config, const data::SampleSource&
                  training.num_samples_per_epoch(), epochs);
   }
   warn_of_seldom_evaluations(config.train);
+  for (const std::string& line : config::ignored_settings(config)) log::warning("{}", line);
+}
+
+// They take part in training, but not in what it is judged by.
+void warn_of_sets_without_validation(const data::SampleSource& validation) {
+  const std::vector<std::int64_t> num_windows = validation.num_windows_of_sets();
+  for (std::size_t set = 0; set < num_windows.size(); ++set) {
+    if (num_windows[set] > 0) continue;
+    log::warning(
+        "data.blend: {} has no full window of {} tokens in its validation split: "
+        "evaluations say nothing of it",
+        printable_line(validation.sets()[set]->folder().string()), validation.sequence_length());
+  }
 }
 
 at::Device device_to_use(const std::string& name) {
@@ -115,6 +129,8 @@ Build build(const config::Config& given, moe::ExpertPlacement placement) {
                  parts.training.sequence_length(),
                  config.train.calibrate ? ", and there is no temperature to fit" : "");
     parts.validation.reset();
+  } else {
+    warn_of_sets_without_validation(*parts.validation);
   }
   if (config.train.deterministic) ops::make_deterministic();
   const at::Device device = device_to_use(config.train.device);
@@ -151,7 +167,12 @@ LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& opt
                      "fine-tune it for a task: switchyard finetune --from it; what it is worth is "
                      "in the run's evaluations");
   }
+  const config::TrainConfig trained = config.train;
   if (!options.precision.empty()) config.train.precision = options.precision;
+  // Experts were computed in a way that another device or precision may not know.
+  if (trained.precision != config.train.precision || trained.device != options.device) {
+    config.model.moe.compute = "auto";
+  }
   const at::Device device = device_to_use(options.device);
   const ops::PrecisionPolicy policy = ops::precision_policy(config.train.precision, device);
   data::Tokenizer tokenizer = data::Tokenizer::load(checkpoint.tokenizer());

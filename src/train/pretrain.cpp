@@ -13,6 +13,7 @@
 #include "switchyard/train/read_by_ranks.h"
 #include "switchyard/train/run_folder.h"
 #include "switchyard/train/stop_signal.h"
+#include "train/agreement.h"
 #include "train/run/begin_from.h"
 #include "train/run/folder_on_ranks.h"
 #include "train/run/report_at_end.h"
@@ -51,15 +52,31 @@ model::Model& model_of(const Build& parts) {
   return *parts.decoder;
 }
 
+void warn_of_what_comes_to_nothing(const config::Config& config, bool goes_on, const Task& task) {
+  if (config.train.freeze_router && config.run.from.empty() && !goes_on) {
+    log::warning(
+        "train.freeze_router: the routers stay as random as they begin; it is for a run "
+        "that begins with a trained model's (--from)");
+  }
+  if (config.train.sample_every > 0 && config.model.is_causal() && !task.can_sample()) {
+    log::warning(
+        "train.sample_every={} does nothing: the data's tokenizer knows no end of a "
+        "document to begin after; give text to continue as train.sample_prompt",
+        config.train.sample_every);
+  }
+}
+
 // `point`: where to go on from; nullptr = a new run.
 RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder& folder,
               const ResumePoint* point) {
+  check_ranks_agree(groups.world(), facts_of(parts));
   const bool has_checkpoint = point != nullptr && point->checkpoint.has_value();
   if (!parts.config.run.from.empty() && !has_checkpoint) {
     begin_from(parts.config, parts.training.tokenizer(), folder.path() / config::kOriginName,
                groups.world(), model_of(parts));
   }
   const std::unique_ptr<Task> task = make_pretraining_task(parts);
+  if (leads(groups.world())) warn_of_what_comes_to_nothing(parts.config, has_checkpoint, *task);
   const StopSignal stop;
   comm::keep_record(groups.world(), records_of_ranks(folder));
   RunLoop loop(parts.config, *task, groups, folder, stop);

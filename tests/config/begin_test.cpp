@@ -64,5 +64,26 @@ TEST_F(SettingsOverAConfig, WhatAFileSetsIsKnownWithItsPlace) {
               ThrowsMessage<ConfigError>(HasSubstr("nothing.yaml")));
 }
 
+TEST_F(SettingsOverAConfig, OneValueIsKnownWithoutAWholeConfiguration) {
+  write("model.yaml", "model: {type: encoder}\n");
+  write("device.yaml", "extends: model.yaml\ntrain: {device: cuda}\n");
+  const auto device = [&](std::vector<std::filesystem::path> files,
+                          const std::vector<std::string>& overrides = {}) {
+    for (std::filesystem::path& file : files) file = folder_ / file.string();
+    return value_set("train.device", files, overrides);
+  };
+  EXPECT_EQ(device({"model.yaml"}), std::nullopt);
+  EXPECT_EQ(device({"device.yaml"}), "cuda");
+  EXPECT_EQ(device({"device.yaml", "model.yaml"}), "cuda");
+  const std::vector<std::string> cpu = {"train.device=cpu"};
+  EXPECT_EQ(device({"device.yaml"}, cpu), "cpu");
+  write("wrong.yaml", "train: {devise: cuda}\n");
+  EXPECT_THAT(
+      [&] {
+        (void)device({"device.yaml", "wrong.yaml"});
+      },
+      ThrowsMessage<ConfigError>(HasSubstr("did you mean 'device'")));
+}
+
 }  // namespace
 }  // namespace switchyard::config

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -280,6 +281,42 @@ TEST_F(ResumeConfig, TheHintOfAChangeNamesTheKeysThatWouldHaveToBeAllowed) {
   } catch (const ConfigError& error) {
     EXPECT_THAT(error.hint(), HasSubstr("--allow-change optim.learning_rate,schedule.steps"));
   }
+}
+
+TEST_F(ResumeConfig, ASeedOfFinetuneIsItsCommandsToGoOnWith) {
+  for (const char* const place : {"out/sst2/seed-7", "rates/sst2/lr-0.001/seed-7"}) {
+    const fs::path seed = folder_ / place;
+    fs::create_directories(seed);
+    fs::copy_file(run_ / "config.resolved.yaml", seed / "config.resolved.yaml");
+    EXPECT_NO_THROW((void)load_for_resume(seed, {}, {})) << "a run that is only called so";
+    const fs::path output = folder_ / *fs::path(place).begin();
+    write_file_atomically(output / "finetune.json", "{}");
+    try {
+      (void)load_for_resume(seed, {}, {});
+      ADD_FAILURE() << place;
+    } catch (const UsageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("a seed of `switchyard finetune`"));
+      EXPECT_THAT(error.hint(), HasSubstr("--output " + output.string()));
+    }
+  }
+}
+
+// What a run's file spells out is told from its name, however long the path to it is.
+TEST_F(ResumeConfig, AnotherRouterBeginsWithItsOwnDefaultsFarDownInFolders) {
+  const fs::path far = folder_ / std::string(100, 'a') / std::string(100, 'b') / "run";
+  fs::create_directories(far.parent_path());
+  fs::copy(run_, far);
+  const AllowedChanges router{.router = true};
+  const std::vector<std::string> relu = {"model.moe.router.type=relu",
+                                         "model.moe.router.target_k=0.5"};
+  write_file_atomically(far / "config.resolved.yaml", to_yaml(load_for_resume(far, relu, router)));
+  const std::vector<std::string> top_p = {"model.moe.router.type=top_p"};
+  EXPECT_EQ(load_for_resume(far, top_p, router).model.moe.router.options.as<TopPOptions>().target_k,
+            0.0);
+  std::ofstream(far / "config.resolved.yaml") << "run: {directory: x}\n";
+  EXPECT_THAT([&] { (void)load_for_resume(far, {}, {}); },
+              ::testing::ThrowsMessage<ConfigError>(
+                  HasSubstr("b/run/config.resolved.yaml:1:7: unknown key 'directory'")));
 }
 
 }  // namespace

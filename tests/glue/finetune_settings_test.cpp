@@ -74,6 +74,7 @@ TEST_F(FinetuneSettings, AnEarlyStopLeavesStepsOutAndTheResultSaysHowManyWereMad
 TEST_F(FinetuneSettings, DevChoosesALearningRateAndAllSeedsTakeIt) {
   pretrain();
   options_.num_seeds = 2;
+  std::erase(options_.overrides, "optim.learning_rate=1e-2");
   options_.overrides.emplace_back("finetune.learning_rates=[1e-7, 1e-2]");
   const TaskResult result = finetune(options_)[0];
   EXPECT_EQ(result.learning_rate, 1e-2);
@@ -94,6 +95,7 @@ TEST_F(FinetuneSettings, DevChoosesALearningRateAndAllSeedsTakeIt) {
 
 TEST_F(FinetuneSettings, RatesThatAreNearlyTheSameHaveFoldersOfTheirOwn) {
   pretrain();
+  std::erase(options_.overrides, "optim.learning_rate=1e-2");
   options_.overrides.emplace_back("finetune.learning_rates=[1e-3, 1.0000001e-3]");
   EXPECT_EQ(finetune(options_)[0].tried_rates.size(), 2U);
   EXPECT_TRUE(fs::exists(folder_ / "out/sst2/lr-0.001/seed-7/eval_results.json"));

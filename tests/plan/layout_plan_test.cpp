@@ -14,8 +14,10 @@
 namespace switchyard::plan {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::ThrowsMessage;
 
 // One layer of 8 experts: 2 experts a token, whatever happens.
@@ -196,6 +198,28 @@ TEST(LayoutPage, SaysWhatEachRankNeeds) {
   EXPECT_THAT(page, HasSubstr("sent in a step: rows"));
   EXPECT_THAT(page, HasSubstr("4 micro-steps of 2 sequences on each of 8 ranks"));
   EXPECT_THAT(page, HasSubstr("computed, not measured"));
+  EXPECT_THAT(page, Not(HasSubstr("within")));
+}
+
+TEST(LayoutPage, SaysWhichLayoutFits) {
+  const LayoutOptions options{.layouts = {{1, 1}, {8, 4}}};
+  const Plan any = make_plan(small(), {});
+  const std::vector<LayoutPlan> layouts = plan_layouts(any, options);
+  const auto most = [](const LayoutPlan& layout) {
+    double bytes = 0.0;
+    for (const LayoutUse& use : layout.uses) bytes = std::max(bytes, use.memory_bytes());
+    return bytes;
+  };
+  const double between = (most(layouts[0]) + most(layouts[1])) / 2.0;
+  const Plan plan = make_plan(small(), {.fits_bytes = between});
+  const std::string page = layout_page(plan, plan_layouts(plan, options), options);
+  const std::size_t second = page.find("layout 8x4");
+  const auto row = [&](std::size_t from) {
+    const std::size_t begin = page.find("within", from);
+    return page.substr(begin, page.find('\n', begin) - begin);
+  };
+  EXPECT_THAT(row(0), HasSubstr("no"));
+  EXPECT_THAT(row(second), AllOf(HasSubstr("yes"), Not(HasSubstr("no"))));
 }
 
 }  // namespace

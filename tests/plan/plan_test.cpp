@@ -309,5 +309,15 @@ TEST(PlanPage, OfADenseModelHasNoWordOnExperts) {
   EXPECT_THAT(page, HasSubstr("at 1k tokens/s"));
 }
 
+TEST(PlanPage, SaysThatRanksThatShareExpertsHoldLess) {
+  config::Config config = huang();
+  EXPECT_THAT(plan_page(make_plan(config, {})), Not(HasSubstr("--layout")));
+  config.parallel.expert = 4;
+  const std::string page = plan_page(make_plan(config, {}));
+  EXPECT_THAT(page, HasSubstr("--layout RANKSx4"));
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100U) << line;
+}
+
 }  // namespace
 }  // namespace switchyard::plan

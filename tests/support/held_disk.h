@@ -30,6 +30,9 @@ struct HeldDisk {
   static void fail(const std::string& folder = "", const std::string& file = "") {
     set(Kind::fails, folder, file);
   }
+  static void fail_once(const std::string& folder = "", const std::string& file = "") {
+    set(Kind::fails_once, folder, file);
+  }
   static void release() { kind = Kind::passes; }
 
   static int sync(int descriptor, int (*real)(int)) {

@@ -12,6 +12,7 @@
 #include "switchyard/config/load.h"
 #include "switchyard/core/error.h"
 #include "switchyard/data/tokenizer.h"
+#include "switchyard/train/pretrain.h"
 #include "train/state_memory.h"
 #include "train/tiny_run_folder.h"
 
@@ -171,6 +172,50 @@ TEST(Build, EvaluationsThatAreTooFewForWhatIsAskedOfThemAreWarnedOf) {
   EXPECT_THAT(told(10, false, 2), HasSubstr("the run is evaluated 2 times"));
   EXPECT_THAT(told(5, true, 3),
               AllOf(Not(HasSubstr("keep_best")), Not(HasSubstr("early_stop_patience"))));
+}
+
+TEST(Build, ASettingThatNothingReadsIsWarnedOf) {
+  TinyRunFolder tiny;
+  const auto told_of = [&] {
+    ::testing::internal::CaptureStderr();
+    (void)build(tiny.config);
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_THAT(told_of(), Not(HasSubstr("does nothing")));
+  tiny.config.parallel.exchange_chunks = 2;
+  EXPECT_THAT(told_of(), HasSubstr("parallel.exchange_chunks=2 does nothing"));
+}
+
+TEST(Build, ASetOfABlendThatEvaluationsSayNothingOfIsNamed) {
+  TinyRunFolder tiny;
+  tiny.prepare_lines("more", 300);
+  data::PrepareOptions none;
+  none.inputs = {(tiny.folder / "more.txt").string()};
+  none.tokenizer = "bytes";
+  none.output = tiny.folder / "none-held-back";
+  none.validation = 0.0;
+  (void)data::prepare(none);
+  tiny.config.data.blend = {{tiny.config.data.path, 1.0}, {(tiny.folder / "more").string(), 1.0}};
+  tiny.config.data.path.clear();
+  const auto told_of = [&] {
+    ::testing::internal::CaptureStderr();
+    (void)build(tiny.config);
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_THAT(told_of(), Not(HasSubstr("evaluations say nothing")));
+  tiny.config.data.blend.push_back({none.output.string(), 1.0});
+  EXPECT_THAT(told_of(), AllOf(HasSubstr("none-held-back has no full window"),
+                               HasSubstr("evaluations say nothing of it")));
+}
+
+TEST(LoadModel, AnotherPrecisionThanTheRunsComputesExpertsInAWayThatKnowsIt) {
+  TinyRunFolder tiny;
+  tiny.config.model.moe.compute = "grouped_mm";
+  tiny.config.train.steps = 1;
+  (void)pretrain(tiny.config);
+  EXPECT_EQ(load_model(tiny.folder / "run").config.model.moe.compute, "grouped_mm");
+  // Of fp64 it knows nothing.
+  EXPECT_NO_THROW((void)load_model(tiny.folder / "run", {.precision = "fp64"}));
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
@@ -25,5 +27,11 @@ namespace switchyard::config {
 [[nodiscard]] std::map<std::string, std::string> settings_in(const std::filesystem::path& file);
 [[nodiscard]] std::map<std::string, std::string> settings_in(
     std::span<const std::string> overrides);
+// What the last of the files (with those that they extend), or the overrides, set a scalar to;
+// nothing where none does. Throws ConfigError for what is wrong by itself: together they need not
+// be all that a run takes.
+[[nodiscard]] std::optional<std::string> value_set(std::string_view key,
+                                                   std::span<const std::filesystem::path> files,
+                                                   std::span<const std::string> overrides);
 
 }  // namespace switchyard::config

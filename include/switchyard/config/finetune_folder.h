@@ -18,5 +18,7 @@ inline constexpr std::array<std::string_view, 5> kFinetuneFiles = {
 
 // Finished or not.
 [[nodiscard]] bool holds_finetune(const std::filesystem::path& folder);
+// The output of finetune that a run is a seed of; empty when it is none, or was moved out of it.
+[[nodiscard]] std::filesystem::path finetune_of_seed(const std::filesystem::path& run);
 
 }  // namespace switchyard::config

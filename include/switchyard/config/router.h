@@ -47,6 +47,12 @@ struct FilledOption {
   std::string reason;  // "num_experts"
 };
 
+// An option that is set and that another one has switched off.
+struct IgnoredOption {
+  std::string option;
+  std::string reason;  // "target_k is 0"
+};
+
 // Experts per token, for plans.
 struct RouterExpectation {
   double expected = 0.0;
@@ -80,6 +86,7 @@ struct RouterDescriptor {
   std::vector<FilledOption> (*fill_defaults)(RouterConfig& router, std::int64_t num_experts,
                                              bool causal) = nullptr;
   std::vector<BidirectionalOption> (*bidirectional)(const RouterConfig& router) = nullptr;
+  std::vector<IgnoredOption> (*ignored)(const RouterConfig& router) = nullptr;
   // Names of the tensors that change while training, ascending.
   std::vector<std::string> (*state)(const RouterConfig& router, bool causal) = nullptr;
   // What the numbers in it are of: two routers of this type for which it is the same can go on with

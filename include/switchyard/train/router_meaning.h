@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "switchyard/config/config.h"
 
@@ -15,5 +16,13 @@ namespace switchyard::train {
 // Of a layer, for take_over_router_state; both must outlive it.
 [[nodiscard]] std::function<bool(std::int64_t layer)> routers_that_mean_the_same(
     const config::ModelConfig& before, const config::ModelConfig& after);
+
+// MoE layers of `after` whose router keeps a state and cannot take over that of `before`: it begins
+// afresh. Ascending.
+[[nodiscard]] std::vector<std::int64_t> fresh_routers(const config::ModelConfig& before,
+                                                      const config::ModelConfig& after);
+// Says of which layers it begins afresh, if any; a warning where train.freeze_router keeps it from
+// ever getting anywhere.
+void tell_of_fresh_routers(const std::vector<std::int64_t>& layers, bool are_frozen);
 
 }  // namespace switchyard::train

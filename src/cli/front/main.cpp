@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "switchyard/config/begin.h"
 #include "switchyard/config/checkpoint_names.h"
 #include "switchyard/config/folders.h"
+#include "switchyard/config/ignored.h"
 #include "switchyard/config/load.h"
 #include "switchyard/config/options.h"
 #include "switchyard/config/ranks.h"
@@ -58,26 +60,20 @@ switchyard::config::Config config_of_run(const ParsedArguments& arguments, std::
   return run;
 }
 
-// Of `finetune`: what launching it needs to know.
+// Of `finetune`: what launching it needs to know. The rest is the ranks' to check: what makes a
+// file and a checkpoint a whole configuration is decided there.
 switchyard::config::Config config_of_finetune(const ParsedArguments& arguments) {
   namespace config = switchyard::config;
-  std::vector<std::string> settings;
-  for (const std::string& setting : arguments.overrides()) {
-    const auto keys = config::settings_in(std::span(&setting, 1));
-    if (keys.contains("train.device")) settings.push_back(setting);
+  std::vector<std::filesystem::path> files;  // the lowest first
+  if (const std::string from = arguments.text("--from"); from != "none") {
+    files.push_back(config::parse_named_run(from).run / config::kResolvedConfigName);
   }
-  // Steps and batches are of each task by its rows; here only not in the way of a check.
-  settings.insert(settings.end(),
-                  {"train.steps=1000000000", "schedule.steps=0", "train.micro_batch_size=1"});
-  const std::string from = arguments.text("--from");
-  const std::string file = arguments.text("CONFIG.yaml");
-  const auto load = [&] {
-    if (from == "none") return config::load(file, settings);
-    const auto base = config::parse_named_run(from).run / config::kResolvedConfigName;
-    return file.empty() ? config::load(base, settings) : config::load_over(base, file, settings);
-  };
-  config::Config run = load().config;
+  if (const std::string file = arguments.text("CONFIG.yaml"); !file.empty())
+    files.emplace_back(file);
+  config::Config run;
   run.run.dir = arguments.text("--output");
+  run.train.device =
+      config::value_set("train.device", files, arguments.overrides()).value_or(run.train.device);
   return run;
 }
 
@@ -160,7 +156,10 @@ bool answer(const ParsedArguments& arguments) {
   } else if (verb == "config show") {
     write_stdout(config::show(load_config(arguments)));
   } else if (verb == "config check") {
-    (void)load_config(arguments);
+    const config::Config checked = load_config(arguments).config;
+    for (const std::string& line : config::ignored_settings(checked)) {
+      switchyard::log::warning("{}", line);
+    }
     write_stdout(switchyard::printable_line(arguments.text("CONFIG.yaml")) + ": ok\n");
   } else if (verb == "config reference") {
     write_stdout(arguments.has("--markdown") ? config::reference_markdown()

@@ -107,7 +107,8 @@ std::vector<Field> model_fields() {
        .default_text = "0.02",
        .range = at_least(0),
        .unit = "standard deviation",
-       .help = "of initial weights"},
+       .help = "of initial weights; of those that write to the residual stream (attention output, "
+               "down projections) divided by sqrt(2 num_layers)"},
   };
 }
 

@@ -91,8 +91,8 @@ std::vector<Field> training_fields() {
        .default_text = "1.0",
        .range = {.minimum = 0, .maximum = 1, .minimum_open = true},
        .unit = "ratio",
-       .help = "learning rate of a layer / that of the one above it; the head has the whole rate, "
-               "embeddings the lowest"},
+       .help = "learning rate of a layer / that of the one above it; a head of its own has the "
+               "whole rate, embeddings the lowest (a head that is tied to them, too)"},
 
       {.key = "schedule.type",
        .access = SWITCHYARD_AT(schedule.type),
@@ -124,7 +124,8 @@ std::vector<Field> training_fields() {
        .default_text = "schedule.steps / 10 for warmup_stable_decay, else 0",
        .range = between(0, kMaxSteps),
        .unit = "steps",
-       .help = "length of the final decay; warmup_stable_decay only"},
+       .help = "length of the final decay; 0 = none, a run to branch from; warmup_stable_decay "
+               "only"},
 
       {.key = "train.steps",
        .access = SWITCHYARD_AT(train.steps),
@@ -187,7 +188,8 @@ std::vector<Field> training_fields() {
        .default_text = "0",
        .range = between(0, 1e15),
        .unit = "tokens",
-       .help = "tokens of the validation split that an evaluation reads; 0 = all",
+       .help = "tokens of the validation split that an evaluation reads, of a blend from each set "
+               "by its share of the whole; 0 = all",
        .free_on_resume = true},
       {.key = "train.checkpoint_every",
        .access = SWITCHYARD_AT(train.checkpoint_every),

@@ -101,6 +101,12 @@ void check(const RouterConfig& router, const RouterCheck& rules) {
                 fmt::format("must be at most k_max {}, got {}", k_max, options.k_mean));
 }
 
+std::vector<IgnoredOption> ignored(const RouterConfig& router) {
+  const auto& options = router.options.as<Options>();
+  if (!options.is_ceil_experts() || options.k_mean == Options{}.k_mean) return {};
+  return {{"k_mean", "allocation is ceil_experts, by the importance alone"}};
+}
+
 // The running mean that importance is relative to; a bidirectional model takes the sequence's, and
 // ceil_experts takes the importance as it is.
 std::vector<std::string> state(const RouterConfig& router, bool causal) {
@@ -141,6 +147,7 @@ const RouterDescriptor& attention_importance_router() {
                                            .check = &check,
                                            .fill_defaults = &fill_defaults,
                                            .bidirectional = &bidirectional,
+                                           .ignored = &ignored,
                                            .state = &state,
                                            .state_meaning = &state_meaning,
                                            .experts_per_token = &experts_per_token};

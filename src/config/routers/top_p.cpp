@@ -73,6 +73,17 @@ void check(const RouterConfig& router, const RouterCheck& rules) {
                   options.max_experts ? "max_experts" : "num_experts", most, options.target_k));
 }
 
+std::vector<IgnoredOption> ignored(const RouterConfig& router) {
+  const auto& options = router.options.as<TopPOptions>();
+  const TopPOptions plain;
+  std::vector<IgnoredOption> found;
+  if (options.target_k != 0.0) return found;
+  const char* const reason = "p is moved only where target_k is set";
+  if (options.control != plain.control) found.push_back({"control", reason});
+  if (options.control_gains != plain.control_gains) found.push_back({"control_gains", reason});
+  return found;
+}
+
 std::vector<std::string> state(const RouterConfig& router, bool /*causal*/) {
   const auto& options = router.options.as<TopPOptions>();
   if (options.target_k > 0.0) return {"error_sum", "p"};
@@ -174,6 +185,7 @@ const RouterDescriptor& top_p_router() {
                                            .renormalize = false,
                                            .losses = {.dynamic = "1e-4", .normalize = "tokens"},
                                            .check = &check,
+                                           .ignored = &ignored,
                                            .state = &state,
                                            .state_meaning = &state_meaning,
                                            .experts_per_token = &experts_per_token,

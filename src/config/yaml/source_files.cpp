@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kLongestChain = 16;
 
 std::shared_ptr<const std::string> shared_name(const std::string& name) {
-  return std::make_shared<const std::string>(printable(name));
+  return std::make_shared<const std::string>(printable_line(name));
 }
 
 // At most one byte more than a config may have: it is text by somebody's word only.
@@ -73,8 +73,8 @@ class ChainReader {
     if (!text) {
       std::error_code error;
       const std::string near = fs::exists(path, error) ? std::string() : path_suggestion(path);
-      problems_.add(from,
-                    fmt::format("cannot read '{}': {}{}", printable(path.string()), reason, near));
+      problems_.add(
+          from, fmt::format("cannot read '{}': {}{}", printable_line(path.string()), reason, near));
       problems_.mark_incomplete();
       return;
     }
@@ -120,7 +120,7 @@ class ChainReader {
     bool cycle = false;
     for (std::size_t i = 0; i < seen_.size(); ++i) {
       cycle = cycle || (i + 1 < seen_.size() && seen_[i].canonical == seen_.back().canonical);
-      chain += (i == 0 ? "" : " -> ") + printable(seen_[i].shown);
+      chain += (i == 0 ? "" : " -> ") + printable_line(seen_[i].shown);
     }
     if (cycle) {
       problems_.add(base.position, fmt::format("extends: files extend each other: {}", chain));

@@ -176,7 +176,8 @@ class Assigner {
                   });
       if (blend.path.empty()) fail("every item needs a path", item.position);
       if (blend.path.find('\0') != std::string::npos) {
-        fail(fmt::format("expected plain text, got '{}'", printable(blend.path)), item.position);
+        fail(fmt::format("expected plain text, got '{}'", printable_line(blend.path)),
+             item.position);
       }
       items.push_back(std::move(blend));
     }

@@ -158,8 +158,8 @@ std::optional<fs::path> custom_file(const fs::path& folder, const std::string& p
   const bool has_tsv = fs::exists(tsv, ignored);
   const bool has_jsonl = fs::exists(jsonl, ignored);
   if (has_tsv && has_jsonl) {
-    throw UsageError(fmt::format("both '{}' and '{}' are there", printable(tsv.string()),
-                                 printable(jsonl.string())),
+    throw UsageError(fmt::format("both '{}' and '{}' are there", printable_line(tsv.string()),
+                                 printable_line(jsonl.string())),
                      "remove one of them");
   }
   if (has_tsv) return tsv;

@@ -58,7 +58,7 @@ std::string hint_for(const fs::path& folder, const Task& task, const fs::path& f
     return fmt::format(
         "'{}' is the folder of one task: --data takes the one above it, which "
         "holds {}",
-        printable(folder.string()), task.folder);
+        printable_line(folder.string()), task.folder);
   }
   std::vector<std::string> there;
   for (const Task& other : all_tasks()) {
@@ -68,7 +68,7 @@ std::string hint_for(const fs::path& folder, const Task& task, const fs::path& f
     return "--data takes the folder of GLUE, with CoLA/train.tsv, SST-2/train.tsv and so on; "
            "docs/glue.md says how to get it";
   }
-  return fmt::format("'{}' holds {}", printable(folder.string()), join(there, ", "));
+  return fmt::format("'{}' holds {}", printable_line(folder.string()), join(there, ", "));
 }
 
 }  // namespace
@@ -171,7 +171,7 @@ RowSet read_rows(const fs::path& folder, const Task& task, const File& file, Par
   const fs::path path = (folder / task.folder / file.name).lexically_normal();
   std::error_code ignored;
   if (!fs::exists(path, ignored)) {
-    throw UsageError(fmt::format("no file '{}'", printable(path.string())),
+    throw UsageError(fmt::format("no file '{}'", printable_line(path.string())),
                      hint_for(folder, task, path));
   }
   RowSet set = parse_rows(read_table(path.string()), path.string(), task, file, part);

@@ -96,6 +96,7 @@ void begin_from(const config::Config& config, const data::Tokenizer& tokenizer,
   check_tokenizer(saved, tokenizer);
   load(saved, before, config, model);
   if (!leads) return;
+  tell_of_fresh_routers(fresh_routers(before.model, config.model), config.train.freeze_router);
   if (!is_noted) {
     const format::Json told = {
         {"from", folder}, {"step", saved.step()}, {"manifest_xxh3", hash_of(folder)}};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <tuple>
 
 #include "switchyard/comm/text.h"
 #include "switchyard/config/checkpoint_names.h"
@@ -87,7 +88,8 @@ std::vector<fs::path> later_than(const fs::path& checkpoints, std::int64_t step)
 }
 
 // Pointers first, so that none names a folder that is gone.
-void point_at_what_stays(const ResumePoint& point, const fs::path& checkpoints) {
+void point_at_what_stays(const ResumePoint& point, const fs::path& checkpoints,
+                         std::int64_t best_step) {
   const std::int64_t step = point.checkpoint->step();
   std::vector<fs::path> steps = checkpoint::steps_in(checkpoints);
   std::erase_if(steps, [&](const fs::path& each) { return checkpoint::step_of(each) > step; });
@@ -100,11 +102,32 @@ void point_at_what_stays(const ResumePoint& point, const fs::path& checkpoints) 
     }
   };
   point_or_remove(checkpoint::kLatest, steps.empty() ? fs::path() : steps.back());
-  if (point.rolled_back.empty() || !fs::exists(checkpoints / checkpoint::kBest)) return;
+  // A run that no longer keeps the best leaves it alone, while it is there.
+  const std::int64_t wanted = best_step > 0 ? best_step : point.state.best.step;
   const auto best = std::find_if(steps.begin(), steps.end(), [&](const fs::path& each) {
-    return checkpoint::step_of(each) == point.state.best.step;
+    return checkpoint::step_of(each) == wanted;
   });
-  point_or_remove(checkpoint::kBest, best == steps.end() ? fs::path() : *best);
+  const bool is_named = fs::exists(checkpoints / checkpoint::kBest);
+  if (best_step > 0 || (is_named && !point.rolled_back.empty())) {
+    point_or_remove(checkpoint::kBest, best == steps.end() ? fs::path() : *best);
+  }
+}
+
+// Samples of steps that are made again are no samples of this run.
+void set_samples_aside(const RunFolder& folder, std::int64_t step) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder.samples(), error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    const auto of_step = config::step_in_name(name.substr(0, name.rfind('.')));
+    if (!of_step || *of_step <= step || folder.sample_file(*of_step) != entry->path()) continue;
+    fs::path aside = entry->path();
+    aside += fmt::format(".{}", checkpoint::kRolledBack);
+    std::error_code not_moved;
+    fs::rename(entry->path(), aside, not_moved);
+    if (not_moved)
+      log::warning("cannot rename {}: {}", entry->path().string(), not_moved.message());
+  }
 }
 
 void tell_of_unsound_ones(const ResumePoint& point, const fs::path& checkpoints) {
@@ -132,6 +155,15 @@ void tell_of_other_micro_steps(const ResumePoint& point, const config::Config& c
       "micro-steps of {} sequences instead of {}: the load-balance loss is taken over other parts "
       "of the batch, so losses differ slightly from an uninterrupted run's",
       now, before);
+}
+
+// Are losses of evaluations of the same text comparable?
+bool evaluate_alike(const config::Config& before, const config::Config& config) {
+  const auto what = [](const config::Config& of) {
+    return std::tuple(of.train.evaluate_tokens, of.data.sequence_length, of.data.mask_rate,
+                      of.data.mask_whole_words, of.data.attend_across_documents);
+  };
+  return what(before) == what(config);
 }
 
 }  // namespace
@@ -195,7 +227,7 @@ ResumePoint find_resume_point(const RunFolder& folder, const config::Config& con
   }
   point.same_routers = !routers_differ(before, config);
   point.model_before = before.model;
-  point.same_evaluations = before.train.evaluate_tokens == config.train.evaluate_tokens;
+  point.same_evaluations = evaluate_alike(before, config);
   return point;
 }
 
@@ -246,8 +278,11 @@ void tidy_and_tell(const ResumePoint& point, const config::Config& config, const
   tell_of_other_micro_steps(point, config, num_ranks);
 }
 
-void set_later_ones_aside(const ResumePoint& point, const fs::path& checkpoints) {
-  if (point.checkpoint.has_value()) point_at_what_stays(point, checkpoints);
+void set_later_ones_aside(const ResumePoint& point, const RunFolder& folder,
+                          std::int64_t best_step) {
+  const fs::path checkpoints = folder.checkpoints();
+  if (point.checkpoint.has_value()) point_at_what_stays(point, checkpoints, best_step);
+  if (!point.rolled_back.empty()) set_samples_aside(folder, point.checkpoint->step());
   for (const auto& [step_folder, reason] : point.damaged) {
     const fs::path aside = checkpoint::set_aside(step_folder, checkpoint::kDamaged);
     log::warning("{}: damaged, kept as {}: {}", step_folder.filename().string(),

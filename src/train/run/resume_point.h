@@ -51,9 +51,11 @@ void check_data(ResumePoint& point, const std::string& fingerprint, const config
 void tidy_and_tell(const ResumePoint& point, const config::Config& config, const RunFolder& folder,
                    std::int64_t num_ranks);
 
-// Sets damaged and rolled back checkpoints aside, points LATEST and BEST at what there is and tells
-// of it. Once the run is restored on all ranks: until then its checkpoints are as they were.
-void set_later_ones_aside(const ResumePoint& point, const std::filesystem::path& checkpoints);
+// Sets damaged and rolled back checkpoints and the samples after them aside, points LATEST and BEST
+// at what there is and tells of it. Once the run is restored on all ranks: until then its folder is
+// as it was. `best_step`: of the best evaluation, whose checkpoint is kept; 0: none is.
+void set_later_ones_aside(const ResumePoint& point, const RunFolder& folder,
+                          std::int64_t best_step);
 
 // Gives every rank the leader's, with its own view of the checkpoint's files; what the two before
 // need is the leader's alone. A collective.

@@ -63,7 +63,10 @@ RunLoop::RunLoop(const config::Config& config, Task& task, parallel::RankGroups&
 void RunLoop::restore(const ResumePoint& point) {
   if (point.checkpoint.has_value()) restore_from(point);
   groups_.world().barrier("restored");
-  if (leads()) set_later_ones_aside(point, folder_.checkpoints());
+  if (leads()) {
+    set_later_ones_aside(point, folder_,
+                         config_.train.keep_best ? done_.best.state().step : std::int64_t{0});
+  }
   records_.mark_resume(trainer_.step());
 }
 
@@ -122,6 +125,7 @@ void RunLoop::restore_from(const ResumePoint& point) {
     }
     done_.take_from(folder_, trainer_.step(), point.same_evaluations,
                     [this](const EvaluationRecord& record) { return task_.judged(record); });
+    if (config_.train.keep_best) done_.forget_a_best_that_is_gone(folder_);
   }
   done_.take_from_leader(ranks_);
   checkpoints_.start_from(saved);
@@ -168,8 +172,7 @@ void RunLoop::save_what_was_trained() {
   if (ranks_.count() > 1 || !trainer_.is_between_steps()) return;
   if (trainer_.step() == first_step_ || is_saved()) return;
   try {
-    save_now();
-    checkpoints_.check_last_save();
+    save_at_last();
     log::info("saved what was trained before: {}", checkpoints_.describe_saved());
     write_record();
   } catch (const std::exception& error) {
@@ -284,6 +287,12 @@ void RunLoop::save_now() {
   saves_.save_now(checkpoint_request());
 }
 
+void RunLoop::save_at_last() {
+  const Phase phase(trainer_.phases(), "save");
+  saves_.wait();
+  saves_.save_at_last(trainer_.step(), [this] { return checkpoint_request(); });
+}
+
 void RunLoop::evaluate() {
   if (!task_.can_evaluate()) return;
   const Phase phase(trainer_.phases(), "evaluate");
@@ -338,8 +347,7 @@ void RunLoop::sample() {
 void RunLoop::stop_if_not_finite() {
   if (trainer_.num_skipped_in_a_row() < config_.train.max_skipped_steps) return;
   write_record();
-  save_now();
-  checkpoints_.check_last_save();
+  save_at_last();
   throw NonFiniteError(
       fmt::format("step {}: loss or gradient was not finite ({} in a row); saved {}",
                   trainer_.step(), trainer_.num_skipped_in_a_row(), checkpoints_.describe_saved()),
@@ -349,9 +357,7 @@ void RunLoop::stop_if_not_finite() {
 
 void RunLoop::stop() {
   write_record();
-  saves_.wait();
-  if (!is_saved()) save_now();
-  checkpoints_.check_last_save();
+  save_at_last();
   records_.finish(trainer_.step());
   const std::string by = stop_.requested() ? stop_.name() : "a signal to another rank";
   throw PreemptedError(fmt::format("stopped by {} after step {} of {}; saved {}", by,

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <exception>
+#include <thread>
 #include <utility>
 
 #include "switchyard/core/error.h"
@@ -65,6 +66,17 @@ checkpoint::WritePlan RunSaves::plan(model::Model& model, Trainer& trainer) cons
 
 void RunSaves::save_now(checkpoint::SaveRequest request) {
   begin(std::move(request), /*beside=*/false);
+}
+
+void RunSaves::save_at_last(std::int64_t step,
+                            const std::function<checkpoint::SaveRequest()>& request) {
+  using std::chrono_literals::operator""s;
+  for (const auto pause : {0s, 1s, 3s}) {
+    if (has(step)) break;
+    std::this_thread::sleep_for(pause);
+    save_now(request());
+  }
+  keeper_.check_last_save();
 }
 
 void RunSaves::save(checkpoint::SaveRequest request) {

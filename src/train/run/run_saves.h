@@ -35,6 +35,9 @@ class RunSaves {
 
   // Before it returns.
   void save_now(checkpoint::SaveRequest request);
+  // The last chance for the steps before: where the disk fails, twice again within seconds. Throws
+  // what the last try threw. Does nothing for a step that is saved.
+  void save_at_last(std::int64_t step, const std::function<checkpoint::SaveRequest()>& request);
   // Beside training where the config says so.
   void save(checkpoint::SaveRequest request);
   // Between two steps: takes what all ranks have written by now.

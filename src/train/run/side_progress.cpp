@@ -3,6 +3,8 @@
 #include <bit>
 #include <filesystem>
 
+#include "switchyard/checkpoint/checkpoint.h"
+#include "switchyard/core/log.h"
 #include "switchyard/telemetry/read_metrics.h"
 
 namespace switchyard::train {
@@ -36,6 +38,17 @@ void SideProgress::take_from(const RunFolder& folder, std::int64_t step, bool co
     evaluated_step = step;
   }
   if (std::filesystem::exists(folder.sample_file(step))) sampled_step = step;
+}
+
+void SideProgress::forget_a_best_that_is_gone(const RunFolder& folder) {
+  const std::int64_t step = best.state().step;
+  if (step == 0 || !checkpoint::find_step(folder.checkpoints(), step).empty()) return;
+  log::info(
+      "the checkpoint of the best evaluation so far, of step {}, is gone: the best starts "
+      "afresh",
+      step);
+  best.restore({});
+  before_ = best.state();
 }
 
 void SideProgress::take_from_leader(RunRanks& ranks) {

@@ -30,6 +30,9 @@ class SideProgress {
   // What the folder has of the step that was saved. `judged`: less is better.
   using Judged = std::function<double(const telemetry::EvaluationRecord& record)>;
   void take_from(const RunFolder& folder, std::int64_t step, bool comparable, const Judged& judged);
+  // Where the best is to be kept and its checkpoint is not there, such as after a step back to one
+  // that was no better, nothing is the best so far.
+  void forget_a_best_that_is_gone(const RunFolder& folder);
   // The leader's: others may not see the same files yet. A collective.
   void take_from_leader(RunRanks& ranks);
 

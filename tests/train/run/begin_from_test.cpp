@@ -165,5 +165,24 @@ TEST_F(BeginFrom, ARunThatSavedNothingBeginsAgainWithTheSameCheckpointOrNotAtAll
               ::testing::ThrowsMessage<DataError>(HasSubstr("that the run began with")));
 }
 
+TEST_F(BeginFrom, AFrozenRouterWhoseStateDoesNotComeAlongIsWarnedOf) {
+  const auto told = [&](const std::string& run) {
+    config_.run.dir = (tiny_.folder / run).string();
+    ::testing::internal::CaptureStderr();
+    (void)pretrain(config_);
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_THAT(told("same"), ::testing::Not(HasSubstr("begins afresh")));
+  // Its state is that of one rate.
+  config_.model.moe.router = config::RouterConfig(config::TopPOptions{.p = 0.5, .target_k = 2.0});
+  config_.model.moe.loss.load_balance = 1e-2;
+  EXPECT_THAT(told("free"), AllOf(HasSubstr("the state begins afresh"),
+                                  ::testing::Not(HasSubstr("stays there"))));
+  config_.train.freeze_router = true;
+  EXPECT_THAT(told("frozen"), AllOf(HasSubstr("warning"), HasSubstr("stays there")));
+  config_.run.from.clear();
+  EXPECT_THAT(told("random"), HasSubstr("the routers stay as random as they begin"));
+}
+
 }  // namespace
 }  // namespace switchyard::train

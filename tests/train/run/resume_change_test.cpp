@@ -194,5 +194,54 @@ TEST_F(Resume, FewerStepsThanWereMadeLeaveTheConfigAsItWas) {
   EXPECT_EQ(read_file(tiny_.folder / "run/config.resolved.yaml"), own);
 }
 
+TEST_F(Resume, AChangeOfWhatAnEvaluationMeasuresLeavesNoBestToBeat) {
+  config_.train.keep_best = true;
+  train_at_once("run");
+  const std::string not_comparable = "evaluations are not comparable";
+  resume_after("run", 14);
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), Not(HasSubstr(not_comparable)));
+  resume_after("run", 7, {.keys = {"data.attend_across_documents"}},
+               [](config::Config& config) { config.data.attend_across_documents = false; });
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr(not_comparable));
+}
+
+// Nothing beats the first evaluation, neither in loss nor by its checkpoint, which is not there.
+TEST_F(Resume, TheBestThatWasNeverKeptIsNotToBeBeaten) {
+  config_.optim.learning_rate = 0.0;
+  train_at_once("run");
+  resume_after("run", 14, {}, [](config::Config& config) { config.train.keep_best = true; });
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"),
+              HasSubstr("of step 4, is gone: the best starts afresh"));
+  EXPECT_EQ(read_file(tiny_.folder / "run/checkpoints/BEST"), "step-000016\n");
+}
+
+TEST_F(Resume, BestIsPointedAtTheBestThatTheRunKnows) {
+  config_.optim.learning_rate = 0.0;
+  config_.train.keep_best = true;
+  train_at_once("run");
+  const fs::path best = tiny_.folder / "run/checkpoints/BEST";
+  ASSERT_EQ(read_file(best), "step-000004\n");
+  write_file_atomically(best, "step-000007\n");
+  resume_after("run", 14);
+  EXPECT_EQ(read_file(best), "step-000004\n");
+}
+
+TEST_F(Resume, SamplesOfStepsThatAreMadeAgainAreSetAside) {
+  config_.train.sample_every = 5;
+  train_at_once("run");
+  config_.model.vocab_size = kBytesVocab;
+  const fs::path samples = tiny_.folder / "run/samples";
+  write_file_atomically(samples / "step-000012.txt.mine", "notes of somebody");
+  const std::string first = read_file(samples / "step-000010.txt");
+  config_.train.steps = 10;
+  config_.train.sample_every = 0;
+  (void)resume(config_, {}, 7);
+  EXPECT_EQ(read_file(samples / "step-000010.txt.rolled-back"), first);
+  EXPECT_TRUE(fs::exists(samples / "step-000020.txt.rolled-back"));
+  EXPECT_FALSE(fs::exists(samples / "step-000020.txt"));
+  EXPECT_TRUE(fs::exists(samples / "step-000005.txt")) << "of a step that stays";
+  EXPECT_TRUE(fs::exists(samples / "step-000012.txt.mine"));
+}
+
 }  // namespace
 }  // namespace switchyard::train

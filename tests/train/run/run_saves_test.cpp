@@ -127,6 +127,26 @@ TEST_F(SavesBeside, AStopWaitsForItAndSavesTheStepItStopsAt) {
       << "it was the best so far before it was written";
 }
 
+// A moment's error costs none of the steps that only memory holds.
+TEST_F(SavesBeside, AStopTriesAgainWhereTheDiskFails) {
+  tiny_.config.train.steps = tiny_.config.schedule.steps = 100'000;
+  tiny_.config.train.checkpoint_every = 50'000;
+  const auto stopped = [this](const std::function<void()>& fail) {
+    std::future<void> run = start(1, named("run"));
+    wait_for_step(20);
+    fail();
+    ::raise(SIGTERM);
+    return run;
+  };
+  EXPECT_THROW(stopped([] { HeldDisk::fail_once(); }).get(), PreemptedError);
+  EXPECT_GT(HeldDisk::met, 0);
+  EXPECT_THAT(log(), HasSubstr("checkpoint not saved (1 in a row)"));
+  EXPECT_THAT(checkpoint::steps_in(checkpoints()), SizeIs(1));
+  fs::remove_all(tiny_.folder / "run");
+  EXPECT_THROW(stopped([] { HeldDisk::fail(); }).get(), StorageError);
+  EXPECT_THAT(log(), HasSubstr("checkpoint not saved (2 in a row)"));
+}
+
 TEST_F(SavesBeside, AnEarlyStopWaitsForIt) {
   tiny_.config.optim.learning_rate = 0.0;  // the second evaluation is no better
   tiny_.config.train.evaluate_every = 5;

@@ -1,4 +1,4 @@
-#include "config/validate.h"
+#include "config/rules/validate.h"
 
 #include <fmt/format.h>
 
@@ -255,7 +255,7 @@ void check_blend(const Config& config, Rules& rules) {
                   fmt::format("of the run's {} samples (train.steps x train.global_batch_size) "
                               "none would come from '{}', whose weight is {}; raise it or leave "
                               "the set out",
-                              num_samples, printable(blend[set].path), blend[set].weight));
+                              num_samples, printable_line(blend[set].path), blend[set].weight));
   }
 }
 
