@@ -26,6 +26,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LIST = ROOT / "tools/mutations.txt"
@@ -239,37 +243,47 @@ class Runner:
     def prepare(self) -> None:
         """Builds the copies and runs all tests without a mistake. Throws Problem when one fails."""
         (WORK / "logs").mkdir(parents=True, exist_ok=True)
-        log = WORK / "logs/without-a-mistake.log"
-        log.unlink(missing_ok=True)
         tests = list(dict.fromkeys(test for each in self.mutations for test in each.test_runs()))
         programs = sorted({test.program for test in tests})
+        for copy in self.copies:  # before any is built: the tree may be worked on meanwhile
+            copy.bring_up_to_date()
         for copy in self.copies:
             start = time.monotonic()
-            copy.bring_up_to_date()
+            log = self._log_without_a_mistake(copy)
+            log.unlink(missing_ok=True)
             copy.configure()
             if not copy.build(programs, log, len(self.copies)):
                 raise Problem(f"the tests do not build: {log}")
             print(f"built in {copy.folder.relative_to(ROOT)}: {time.monotonic() - start:.0f} s", flush=True)
-        for test in tests:
+        failures: list[str] = []
+
+        def measure(copy: Copy, test: TestRun) -> None:
+            if failures:
+                return
             start = time.monotonic()
-            if failed := self.copies[0].run(test, log, None):
-                raise Problem(f"{test.program}: {failed} fails without a mistake: {log}")
+            log = self._log_without_a_mistake(copy)
+            if failed := copy.run(test, log, None):
+                failures.append(f"{test.program}: {failed} fails without a mistake: {log}")
+                return
             self.seconds[test] = time.monotonic() - start
             print(f"passes: {test.program} {test.filter} {self.seconds[test]:.1f} s", flush=True)
 
+        self._in_copies(measure, tests)
+        if failures:
+            raise Problem("\n".join(failures))
+
     def run(self) -> bool:
         """True when every mistake was caught."""
-        waiting: queue.SimpleQueue[Mutation] = queue.SimpleQueue()
-        for mutation in self.mutations:
-            waiting.put(mutation)
         start = time.monotonic()
-        workers = [
-            threading.Thread(target=self._work, args=(copy, waiting), daemon=True) for copy in self.copies
-        ]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+
+        def plant(copy: Copy, mutation: Mutation) -> None:
+            begin = time.monotonic()
+            result, by = self._plant(copy, mutation)
+            with self.printing:
+                self.results[result].append(mutation.name)
+                print(f"{result:<14} {mutation.name:<40} {time.monotonic() - begin:4.0f} s  {by}", flush=True)
+
+        self._in_copies(plant, self.mutations)
         counts = ", ".join(f"{len(names)} {result.lower()}" for result, names in self.results.items())
         print(f"mistakes: {counts}, in {time.monotonic() - start:.0f} s")
         for result in ("SURVIVED", "DOES NOT BUILD"):
@@ -277,17 +291,31 @@ class Runner:
                 print(f"{result}: {name}")
         return sum(map(len, self.results.values())) == len(self.results["caught"]) == len(self.mutations)
 
-    def _work(self, copy: Copy, waiting: "queue.SimpleQueue[Mutation]") -> None:
-        while True:
-            try:
-                mutation = waiting.get_nowait()
-            except queue.Empty:
-                return
-            start = time.monotonic()
-            result, by = self._plant(copy, mutation)
-            with self.printing:
-                self.results[result].append(mutation.name)
-                print(f"{result:<14} {mutation.name:<40} {time.monotonic() - start:4.0f} s  {by}", flush=True)
+    @staticmethod
+    def _log_without_a_mistake(copy: Copy) -> pathlib.Path:
+        return WORK / f"logs/without-a-mistake-{copy.folder.name}.log"
+
+    def _in_copies(self, work: Callable[[Copy, Item], None], items: list[Item]) -> None:
+        """`work` with every item, each in the copy that is free first."""
+        waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        for item in items:
+            waiting.put(item)
+
+        def take_from_queue(copy: Copy) -> None:
+            while True:
+                try:
+                    item = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                work(copy, item)
+
+        workers = [
+            threading.Thread(target=take_from_queue, args=(copy,), daemon=True) for copy in self.copies
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
 
     def _plant(self, copy: Copy, mutation: Mutation) -> tuple[str, str]:
         log = WORK / f"logs/{mutation.name}.log"
