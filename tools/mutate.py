@@ -37,6 +37,8 @@ WORK = ROOT / "build/mutations"
 
 # What train_test does not link.
 ABOVE_TRAIN = {"plan", "compare", "doctor", "cli"}
+# Its processes are ranks, as tests/CMakeLists.txt starts them.
+BY_MPIRUN = {"comm_mpi_test"}
 # Tests that take long and rarely tell what others do not; a gtest filter of those left out.
 LEFT_OUT = {
     "cli_test": "Killed.In*",
@@ -200,7 +202,12 @@ class Copy:
         temporary = str(self.temporary)
         settings = {"GTEST_FAIL_FAST": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         settings |= {"TMPDIR": temporary, "TEST_TMPDIR": temporary}
+        if test.program.endswith("_mpi_test"):
+            settings |= {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1"}
+            settings |= {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
         command = [str(self.build_folder / "tests" / test.program), f"--gtest_filter={test.filter or '*'}"]
+        if test.program in BY_MPIRUN:
+            command = ["mpirun", "-n", "4", *command, "checked"]
         begin = log.stat().st_size if log.exists() else 0
         with log.open("a") as output:
             process = self.process = subprocess.Popen(

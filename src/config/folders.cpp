@@ -147,7 +147,9 @@ fs::path finetune_of_seed(const fs::path& run) {
   // TASK/seed-N, or TASK/lr-RATE/seed-N
   const fs::path of_task = folder.parent_path().parent_path();
   for (const fs::path& output : {of_task, of_task.parent_path()}) {
-    if (holds_finetune(output)) return output;
+    if (!holds_finetune(output)) continue;
+    const bool is_of_baseline = output.filename() == "baseline" && holds_finetune(output / "..");
+    return is_of_baseline ? output.parent_path() : output;
   }
   return {};
 }

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "config/yaml/value.h"
 #include "switchyard/config/router.h"
 #include "switchyard/core/error.h"
@@ -160,7 +158,7 @@ class Resolver {
       default_because("schedule.steps", "train.steps");
     }
     if (!is_set("schedule.decay_steps") && config.schedule.type == "warmup_stable_decay") {
-      config.schedule.decay_steps = std::max<std::int64_t>(1, config.schedule.steps / 10);
+      config.schedule.decay_steps = config.schedule.steps / 10;
       default_because("schedule.decay_steps", "schedule.steps / 10");
     }
   }

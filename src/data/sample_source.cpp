@@ -23,6 +23,7 @@ namespace {
 // resume under this one.
 constexpr int kOrderVersion = 2;
 constexpr int kBlendVersion = 2;
+constexpr int kValidationVersion = 3;
 constexpr std::uint32_t kShuffleStream = 0x73687566;  // keeps these draws apart from others
 constexpr std::uint32_t kNumRounds = 8;
 constexpr unsigned kMinHalfBits = 3;
@@ -231,7 +232,10 @@ std::string SampleSource::fingerprint() const {
   std::string text = fmt::format("order {} {} {} {} {}", kOrderVersion, split_name(state_->split),
                                  state_->seed, state_->sequence_length, tokenizer().hash());
   // One set has no turns to take: its order is what it was.
-  if (state_->set.size() > 1) text += fmt::format(" blend {}", kBlendVersion);
+  if (state_->set.size() > 1) {
+    const bool is_validation = state_->split == Split::kValidation;
+    text += fmt::format(" blend {}", is_validation ? kValidationVersion : kBlendVersion);
+  }
   for (std::size_t set = 0; set < state_->set.size(); ++set) {
     text += fmt::format(" {} {:a}", state_->set[set].sidecar().counts(state_->split).hash,
                         state_->weight[set]);

@@ -43,7 +43,7 @@ train::Facts facts_of(const Grid& grid) {
   for (const PreparedTask& prepared : grid.tasks) {
     std::string rows = prepared.data.train_fingerprint + "-" + prepared.data.dev_fingerprint;
     for (const PreparedTask::Test& test : prepared.test) {
-      rows += fmt::format("-{}", test.rows.rows.size());
+      rows += "-" + fingerprint_of({&test.encoded, 1});
     }
     facts.emplace_back(fmt::format("the hash of {}'s rows", prepared.task.folder), rows);
   }

@@ -121,7 +121,8 @@ std::optional<train::ResumePoint> find_point(const train::RunFolder& folder,
                                              comm::Communicator& world) {
   train::ResumePoint point;
   train::look_at_checkpoints(world, [&](const checkpoint::ReadContents& read) {
-    point = train::find_resume_point(folder, config, {}, std::nullopt, read);
+    // Settings were compared (check_same_settings), and rows are; of `data` none else is read.
+    point = train::find_resume_point(folder, config, {.keys = {"data"}}, std::nullopt, read);
   });
   if (train::RunRanks(world).leads()) {
     check_same_rows(point, task, config);
@@ -292,9 +293,6 @@ config::Config config_of_seed(const Start& start, const PreparedTask& prepared,
   if (!start.has_own_warmup) {
     config.schedule.warmup_steps =
         static_cast<std::int64_t>(kWarmupShare * static_cast<double>(config.train.steps));
-  }
-  if (!start.has_own_decay && config.schedule.type == "warmup_stable_decay") {
-    config.schedule.decay_steps = std::max<std::int64_t>(1, config.schedule.steps / 10);
   }
   return config;
 }

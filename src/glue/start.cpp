@@ -216,7 +216,6 @@ Start open_start(const FinetuneOptions& options, std::int64_t num_ranks) {
   start.has_own_micro_batch = said.at_all(kMicroBatch);
   start.has_own_pooling = said.at_all(kPooling);
   start.has_own_warmup = said.at_all(kWarmup);
-  start.has_own_decay = said.at_all(kDecay);
   // One micro-step on any number of ranks, on which the load-balance loss depends.
   if (!start.has_own_micro_batch && start.config.train.micro_batch_size % num_ranks == 0) {
     start.config.train.micro_batch_size /= num_ranks;
@@ -233,7 +232,6 @@ std::vector<std::string> settings_of(const Start& start) {
   const auto follows = [&start](const std::string& key) {
     if (key == kMicroBatch) return !start.has_own_micro_batch;
     if (key == kWarmup) return !start.has_own_warmup;
-    if (key == kDecay) return !start.has_own_decay;
     if (key == kRate) return !start.config.finetune.learning_rates.empty();
     if (key == kPooling) return !start.has_own_pooling;
     return is_unread(key) || is_decided(key);

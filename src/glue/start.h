@@ -30,7 +30,6 @@ struct Start {
   std::string fingerprint;                       // of the checkpoint, or of the tokenizer
   std::vector<std::int64_t> fresh_routers = {};  // whose state is not the checkpoint's
   bool has_own_warmup = false;                   // schedule.warmup_steps was given
-  bool has_own_decay = false;                    // schedule.decay_steps was given
   bool has_own_micro_batch = false;              // train.micro_batch_size was given
   bool has_own_pooling = false;                  // finetune.pooling was given
 };

@@ -15,12 +15,14 @@ Schedule::Schedule(const config::ScheduleConfig& config, double peak_learning_ra
       final_(peak_learning_rate * config.final_ratio),
       steps_(config.steps > 0 ? config.steps : train_steps),
       warmup_steps_(config.warmup_steps),
-      decay_steps_(shape_ == Shape::warmup_stable_decay ? config.decay_steps : 0) {
-  if (warmup_steps_ + decay_steps_ > steps_) {
+      decay_steps_(config.decay_steps > 0 ? config.decay_steps
+                                          : std::max<std::int64_t>(1, steps_ / 10)) {
+  const std::int64_t decay = shape_ == Shape::warmup_stable_decay ? decay_steps_ : 0;
+  if (warmup_steps_ + decay > steps_) {
     throw UsageError(
-        fmt::format(
-            "schedule.warmup_steps ({}){} is longer than the schedule's {} steps", warmup_steps_,
-            decay_steps_ > 0 ? fmt::format(" plus decay_steps ({})", decay_steps_) : "", steps_),
+        fmt::format("schedule.warmup_steps ({}){} is longer than the schedule's {} steps",
+                    warmup_steps_, decay > 0 ? fmt::format(" plus decay_steps ({})", decay) : "",
+                    steps_),
         "shorten schedule.warmup_steps or set schedule.steps");
   }
 }
@@ -39,7 +41,6 @@ double Schedule::learning_rate(std::int64_t step) const {
     return peak_ * static_cast<double>(step) / static_cast<double>(warmup_steps_);
   }
   if (shape_ == Shape::constant) return peak_;
-  if (shape_ == Shape::warmup_stable_decay && decay_steps_ == 0) return peak_;
   const std::int64_t start =
       shape_ == Shape::warmup_stable_decay ? steps_ - decay_steps_ : warmup_steps_;
   const std::int64_t length = steps_ - start;

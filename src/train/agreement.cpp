@@ -66,7 +66,9 @@ std::map<std::string, std::string> parsed(const std::string& text) {
 Facts facts_of(const config::Config& config) {
   constexpr std::array<std::string_view, 4> kFolders = {"run.dir", "run.from", "data.path",
                                                         "data.blend"};
-  Facts facts = {{"switchyard's version", kVersion}};
+  // Whether there is one decides what ranks do together.
+  Facts facts = {{"switchyard's version", kVersion},
+                 {"run.from", config.run.from.empty() ? "not set" : "set"}};
   for (auto& [key, value] : config::fields_of(config)) {
     if (std::find(kFolders.begin(), kFolders.end(), key) == kFolders.end()) {
       facts.emplace_back(key, value);
@@ -76,11 +78,9 @@ Facts facts_of(const config::Config& config) {
 }
 
 Facts facts_of(const Build& parts) {
-  Facts facts = facts_of(parts.config);
-  facts.emplace_back("the training data's hash", parts.training.fingerprint());
-  facts.emplace_back("the validation data's hash",
-                     parts.validation ? parts.validation->fingerprint() : "none");
-  return facts;
+  return {
+      {"the training data's hash", parts.training.fingerprint()},
+      {"the validation data's hash", parts.validation ? parts.validation->fingerprint() : "none"}};
 }
 
 void check_ranks_agree(comm::Communicator& world, const Facts& own) {

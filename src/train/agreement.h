@@ -17,7 +17,7 @@ using Facts = std::vector<std::pair<std::string, std::string>>;
 
 // The program's version, and every setting but folders, which machines may call differently.
 [[nodiscard]] Facts facts_of(const config::Config& config);
-// With what decides every sample, of training and of evaluations.
+// What decides every sample, of training and of evaluations.
 [[nodiscard]] Facts facts_of(const Build& parts);
 
 // A collective. Throws UsageError, on every rank, that names the first fact that a rank has

@@ -94,6 +94,7 @@ RunResult run(const Build& parts, parallel::RankGroups& groups, const RunFolder&
 }  // namespace
 
 RunResult pretrain(const config::Config& config, comm::Communicator& world) {
+  check_ranks_agree(world, facts_of(config));
   parallel::RankGroups groups(world, config.parallel.expert);
   const LoggedFolder opened = open_and_log(world, config.run.dir, &RunFolder::create);
   return run(build_share(config, groups), groups, opened.folder, nullptr);
@@ -105,6 +106,7 @@ RunResult pretrain(const config::Config& config) {
 
 RunResult resume(const config::Config& config, const config::AllowedChanges& allowed,
                  std::optional<std::int64_t> from, comm::Communicator& world) {
+  check_ranks_agree(world, facts_of(config));
   parallel::RankGroups groups(world, config.parallel.expert);
   const LoggedFolder opened = open_and_log(world, config.run.dir, &RunFolder::reopen);
   const RunFolder& folder = opened.folder;

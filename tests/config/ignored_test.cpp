@@ -86,15 +86,15 @@ TEST(IgnoredSettings, ADenseModelHasNoExpertsToSpeakOf) {
               IsEmpty());
 }
 
-TEST(StableRate, ItsDecayIsATenthUnlessItIsSaidThatThereIsNone) {
-  const Overrides type = {"schedule.type=warmup_stable_decay"};
-  EXPECT_EQ(load_minimal(type).config.schedule.decay_steps, 10);
-  Overrides none = type;
-  none.emplace_back("schedule.decay_steps=0");
-  EXPECT_EQ(load_minimal(none).config.schedule.decay_steps, 0);
-  Overrides brief = type;
-  brief.emplace_back("train.steps=5");
-  EXPECT_EQ(load_minimal(brief).config.schedule.decay_steps, 1) << "at least one";
+// 0 stands for a tenth, of which the room is asked as of any other number.
+TEST(StableRate, ADecayOfZeroStepsIsATenthOfThem) {
+  const Overrides zero = {"schedule.type=warmup_stable_decay", "schedule.decay_steps=0"};
+  EXPECT_NO_THROW((void)load_minimal(zero));
+  Overrides late = zero;
+  late.emplace_back("schedule.warmup_steps=91");
+  EXPECT_THAT(problems_of(kMinimal, late),
+              ElementsAre(HasSubstr("with warmup_steps 91 must be at most schedule.steps 100, got "
+                                    "10")));
 }
 
 }  // namespace

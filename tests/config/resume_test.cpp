@@ -284,13 +284,17 @@ TEST_F(ResumeConfig, TheHintOfAChangeNamesTheKeysThatWouldHaveToBeAllowed) {
 }
 
 TEST_F(ResumeConfig, ASeedOfFinetuneIsItsCommandsToGoOnWith) {
-  for (const char* const place : {"out/sst2/seed-7", "rates/sst2/lr-0.001/seed-7"}) {
+  for (const char* const place :
+       {"out/sst2/seed-7", "rates/sst2/lr-0.001/seed-7", "both/baseline/sst2/seed-7"}) {
     const fs::path seed = folder_ / place;
     fs::create_directories(seed);
     fs::copy_file(run_ / "config.resolved.yaml", seed / "config.resolved.yaml");
     EXPECT_NO_THROW((void)load_for_resume(seed, {}, {})) << "a run that is only called so";
     const fs::path output = folder_ / *fs::path(place).begin();
     write_file_atomically(output / "finetune.json", "{}");
+    if (fs::exists(output / "baseline")) {
+      write_file_atomically(output / "baseline/finetune.json", "{}");
+    }
     try {
       (void)load_for_resume(seed, {}, {});
       ADD_FAILURE() << place;

@@ -102,21 +102,6 @@ TEST_F(FinetuneSaid, ABaselineTriesTheRatesThatTheGridTries) {
   EXPECT_TRUE(fs::exists(folder_ / "out/baseline/sst2/lr-0.001/seed-7"));
 }
 
-TEST_F(FinetuneSaid, TheDecayOfAStableRateIsAShareOfTheStepsUnlessItIsSaid) {
-  pretrain();
-  const auto decay_of = [&](const std::string& output) {
-    options_.output = folder_ / output;
-    (void)finetune(options_);
-    const fs::path file = options_.output / "sst2/seed-7/config.resolved.yaml";
-    return config::load(file, {}).config.schedule.decay_steps;
-  };
-  options_.overrides = {"finetune.epochs=4", "train.global_batch_size=8",
-                        "schedule.type=warmup_stable_decay"};
-  EXPECT_EQ(decay_of("share"), 2) << "of 4 times 5 steps, and the one after";
-  options_.overrides.emplace_back("schedule.decay_steps=0");
-  EXPECT_EQ(decay_of("none"), 0);
-}
-
 TEST_F(FinetuneSaid, ARouterThatIsFrozenWhereItBeginsAfreshIsWarnedOf) {
   pretrain();
   options_.overrides = {"finetune.epochs=1", "finetune.max_rows=8", "train.freeze_router=true"};

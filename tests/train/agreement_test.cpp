@@ -52,6 +52,11 @@ TEST_F(Agreement, AnotherSettingOfOneRankIsNamed) {
       [&] { pretrain_with([](config::Config& config) { config.optim.learning_rate = 0.5; }); },
       ThrowsMessage<UsageError>(AllOf(HasSubstr("rank 2 has other input than rank 0"),
                                       HasSubstr("optim.learning_rate is 0.5, not 0.01"))));
+  // Before it makes the ranks wait for each other in different places.
+  EXPECT_THAT([&] { pretrain_with([](config::Config& config) { config.parallel.expert = 3; }); },
+              ThrowsMessage<UsageError>(HasSubstr("parallel.expert is 3, not 1")));
+  EXPECT_THAT([&] { pretrain_with([](config::Config& config) { config.run.from = "x"; }); },
+              ThrowsMessage<UsageError>(HasSubstr("run.from is set, not not set")));
   EXPECT_THAT([&] { pretrain_with([](config::Config& config) { config.run.seed = 5; }); },
               ThrowsMessage<UsageError>(HasSubstr("run.seed is 5, not")));
 }

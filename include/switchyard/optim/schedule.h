@@ -12,7 +12,8 @@ namespace switchyard::optim {
 // d = (s - W) / (steps - W) in [0, 1] and final = peak * final_ratio:
 //   cosine               final + (peak - final) * (1 + cos(pi d)) / 2
 //   linear               peak + (final - peak) * d
-//   warmup_stable_decay  peak, then linear to `final` over the last decay_steps (0: never)
+//   warmup_stable_decay  peak, then linear to `final` over the last decay_steps
+//                        (0: a tenth of the steps, at least 1)
 //   constant             peak
 // Past `steps` the rate stays at its last value.
 class Schedule {

@@ -124,8 +124,8 @@ std::vector<Field> training_fields() {
        .default_text = "schedule.steps / 10 for warmup_stable_decay, else 0",
        .range = between(0, kMaxSteps),
        .unit = "steps",
-       .help = "length of the final decay; 0 = none, a run to branch from; warmup_stable_decay "
-               "only"},
+       .help = "length of the final decay, 0 = a tenth of the steps; warmup_stable_decay only (a "
+               "rate that stays is schedule.type: constant)"},
 
       {.key = "train.steps",
        .access = SWITCHYARD_AT(train.steps),

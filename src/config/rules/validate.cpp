@@ -299,6 +299,9 @@ void check_schedule(const Config& config, Rules& rules) {
   const ScheduleConfig& schedule = config.schedule;
   if (schedule.steps == 0) return;  // train.steps is missing, which has been reported
   const bool decays = schedule.type == "warmup_stable_decay";
+  const std::int64_t decay = schedule.decay_steps > 0
+                                 ? schedule.decay_steps
+                                 : std::max<std::int64_t>(1, schedule.steps / 10);
   rules.require(
       schedule.warmup_steps <= schedule.steps,
       {"schedule.warmup_steps", "schedule.steps", "train.steps"},
@@ -309,10 +312,10 @@ void check_schedule(const Config& config, Rules& rules) {
                 fmt::format("only warmup_stable_decay has a decay phase; the type here is {}",
                             schedule.type));
   rules.require(!decays || schedule.warmup_steps > schedule.steps ||
-                    schedule.warmup_steps + schedule.decay_steps <= schedule.steps,
+                    schedule.warmup_steps + decay <= schedule.steps,
                 {"schedule.decay_steps", "schedule.warmup_steps", "schedule.steps"},
                 fmt::format("with warmup_steps {} must be at most schedule.steps {}, got {}",
-                            schedule.warmup_steps, schedule.steps, schedule.decay_steps));
+                            schedule.warmup_steps, schedule.steps, decay));
 }
 
 }  // namespace

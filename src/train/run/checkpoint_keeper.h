@@ -51,6 +51,8 @@ class CheckpointKeeper {
   // are the last that is saved, all but the newest keep_last and the best are removed. Costs
   // nothing when there was no save since the last call.
   void confirm(std::int64_t step);
+  // Failures until now count no more.
+  void forgive() { num_failures_in_a_row_ = 0; }
   // Throws the error of the last save, if it failed.
   void check_last_save() const;
   // The step that was saved last is the best so far: it is kept until there is a better one. False

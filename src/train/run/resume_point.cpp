@@ -107,7 +107,8 @@ void point_at_what_stays(const ResumePoint& point, const fs::path& checkpoints,
   const auto best = std::find_if(steps.begin(), steps.end(), [&](const fs::path& each) {
     return checkpoint::step_of(each) == wanted;
   });
-  const bool is_named = fs::exists(checkpoints / checkpoint::kBest);
+  std::error_code not_seen;
+  const bool is_named = fs::exists(checkpoints / checkpoint::kBest, not_seen);
   if (best_step > 0 || (is_named && !point.rolled_back.empty())) {
     point_or_remove(checkpoint::kBest, best == steps.end() ? fs::path() : *best);
   }
@@ -121,12 +122,11 @@ void set_samples_aside(const RunFolder& folder, std::int64_t step) {
     const std::string name = entry->path().filename().string();
     const auto of_step = config::step_in_name(name.substr(0, name.rfind('.')));
     if (!of_step || *of_step <= step || folder.sample_file(*of_step) != entry->path()) continue;
-    fs::path aside = entry->path();
-    aside += fmt::format(".{}", checkpoint::kRolledBack);
-    std::error_code not_moved;
-    fs::rename(entry->path(), aside, not_moved);
-    if (not_moved)
-      log::warning("cannot rename {}: {}", entry->path().string(), not_moved.message());
+    try {
+      (void)checkpoint::set_aside(entry->path(), checkpoint::kRolledBack);
+    } catch (const StorageError& storage) {
+      log::warning("{}", storage.what());
+    }
   }
 }
 

@@ -275,16 +275,10 @@ checkpoint::SaveRequest RunLoop::checkpoint_request() {
 }
 
 void RunLoop::save() {
-  if (is_finished()) return save_now();
+  if (is_finished()) return save_at_last();
   const Phase phase(trainer_.phases(), "save");
   saves_.wait();  // what became of the one before belongs into this one
   saves_.save(checkpoint_request());
-}
-
-void RunLoop::save_now() {
-  const Phase phase(trainer_.phases(), "save");
-  saves_.wait();
-  saves_.save_now(checkpoint_request());
 }
 
 void RunLoop::save_at_last() {

@@ -89,7 +89,6 @@ class RunLoop {
   void sample();
   // Now where nothing comes after it, else as the config says.
   void save();
-  void save_now();
   void save_at_last();
   [[nodiscard]] checkpoint::SaveRequest checkpoint_request();
   void stop_if_not_finite();

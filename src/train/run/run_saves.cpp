@@ -71,6 +71,7 @@ void RunSaves::save_now(checkpoint::SaveRequest request) {
 void RunSaves::save_at_last(std::int64_t step,
                             const std::function<checkpoint::SaveRequest()>& request) {
   using std::chrono_literals::operator""s;
+  keeper_.forgive();
   for (const auto pause : {0s, 1s, 3s}) {
     if (has(step)) break;
     std::this_thread::sleep_for(pause);

@@ -41,13 +41,14 @@ void SideProgress::take_from(const RunFolder& folder, std::int64_t step, bool co
 }
 
 void SideProgress::forget_a_best_that_is_gone(const RunFolder& folder) {
-  const std::int64_t step = best.state().step;
-  if (step == 0 || !checkpoint::find_step(folder.checkpoints(), step).empty()) return;
+  const telemetry::BestState state = best.state();
+  if (!best.has_best()) return;
+  if (!checkpoint::find_step(folder.checkpoints(), state.step).empty()) return;
   log::info(
-      "the checkpoint of the best evaluation so far, of step {}, is gone: the best starts "
-      "afresh",
-      step);
-  best.restore({});
+      "the checkpoint of the best evaluation so far, of step {}, is gone: the best starts afresh",
+      state.step);
+  // A run that was stopped early stays so.
+  best.restore({.num_without_improvement = state.num_without_improvement});
   before_ = best.state();
 }
 

@@ -260,5 +260,14 @@ TEST_F(KeeperTest, AnUnreadableBestIsNoReasonToRemoveIt) {
   EXPECT_TRUE(holds("step-000004"));
 }
 
+TEST_F(KeeperTest, FailuresThatAreForgivenCountNoMore) {
+  block();
+  keeper_.save(request(1));
+  keeper_.save(request(2));
+  keeper_.forgive();
+  EXPECT_NO_THROW(keeper_.save(request(3)));
+  EXPECT_THROW(keeper_.check_last_save(), StorageError);
+}
+
 }  // namespace
 }  // namespace switchyard::train

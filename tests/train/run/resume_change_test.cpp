@@ -202,7 +202,24 @@ TEST_F(Resume, AChangeOfWhatAnEvaluationMeasuresLeavesNoBestToBeat) {
   EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), Not(HasSubstr(not_comparable)));
   resume_after("run", 7, {.keys = {"data.attend_across_documents"}},
                [](config::Config& config) { config.data.attend_across_documents = false; });
-  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"), HasSubstr(not_comparable));
+  EXPECT_THAT(read_file(tiny_.folder / "run/log.txt"),
+              ::testing::AllOf(HasSubstr(not_comparable), Not(HasSubstr("is gone"))));
+}
+
+TEST_F(Resume, ARunThatWasStoppedEarlyStaysSoWithoutItsBest) {
+  config_.optim.learning_rate = 0.0;
+  config_.train.keep_best = true;
+  config_.train.early_stop_patience = 2;
+  train_at_once("run");
+  config_.model.vocab_size = kBytesVocab;
+  fs::remove_all(tiny_.folder / "run/checkpoints/step-000004");
+  EXPECT_EQ(resume(config_, {}).num_steps, 12);
+}
+
+TEST_F(Resume, ABestThatCannotBeLookedAtEndsNoResume) {
+  train_at_once("run");
+  fs::create_symlink("BEST", tiny_.folder / "run/checkpoints/BEST");  // a loop
+  EXPECT_NO_THROW(resume_after("run", 14));
 }
 
 // Nothing beats the first evaluation, neither in loss nor by its checkpoint, which is not there.
@@ -241,6 +258,10 @@ TEST_F(Resume, SamplesOfStepsThatAreMadeAgainAreSetAside) {
   EXPECT_FALSE(fs::exists(samples / "step-000020.txt"));
   EXPECT_TRUE(fs::exists(samples / "step-000005.txt")) << "of a step that stays";
   EXPECT_TRUE(fs::exists(samples / "step-000012.txt.mine"));
+  ASSERT_TRUE(fs::exists(samples / "step-000010.txt")) << "the end of the shorter run";
+  (void)resume(config_, {}, 7);
+  EXPECT_TRUE(fs::exists(samples / "step-000010.txt.rolled-back-2"));
+  EXPECT_EQ(read_file(samples / "step-000010.txt.rolled-back"), first);
 }
 
 }  // namespace
