@@ -1,9 +1,12 @@
 #include "model/block.h"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "model/decoder_fixture.h"
 #include "support/tensors.h"
@@ -37,6 +40,30 @@ TEST(Block, AttentionAndMlpDropDifferentElements) {
     EXPECT_LT(share, 0.7);
   }
   EXPECT_FALSE(at::equal(by_attention, by_mlp));
+}
+
+// Queries and keys are rotated alike: what attention sees of positions is how far they are apart.
+TEST(Block, AttentionSeesDistancesAndNothingElseOfPositions) {
+  for (const bool qk_norm : {false, true}) {
+    SCOPED_TRACE(qk_norm ? "qk_norm" : "plain");
+    config::ModelConfig config = small_config();
+    config.qk_norm = qk_norm;
+    Block block(config, 0,
+                {.sequence_length = kSequenceLength, .precision = {.compute = at::kDouble}});
+    for (ops::Parameter* parameter : block.parameters()) ops::initialize(*parameter, 3);
+    const std::vector<std::vector<std::int64_t>> tokens = {{3, 1, 4, 1, 5, 9, 2, 6}};
+    const at::Tensor x_TH = testing::random_normal({8, config.hidden_size}, 5);
+    const auto output = [&](const Batch& batch) {
+      return block.forward(x_TH, batch, {}).x_TH.detach();
+    };
+    const at::Tensor y_TH = output(make_batch(tokens));
+    const at::Tensor later_TH = output(make_batch(tokens, /*first_position=*/{17}));
+    EXPECT_TRUE(at::allclose(later_TH, y_TH, 1e-5, 1e-5));
+    Batch wide = make_batch(tokens);
+    wide.position_T = wide.position_T * 2;
+    wide.num_positions *= 2;
+    EXPECT_FALSE(at::allclose(output(wide), y_TH, 1e-3, 1e-3));
+  }
 }
 
 }  // namespace
