@@ -7,7 +7,8 @@
 
 Works on copies of the working tree (build/mutations/1 to N, uncommitted changes included), never on
 the tree itself. The copies are built incrementally: a mistake costs the unit it is in, the links
-and the tests of its layer; then, when those pass, train_test (cli_test for what is above train).
+and the tests of its layer, those of its own file first; then, when those pass, train_test (cli_test for
+what is above train).
 Before the first one, all of these tests must pass without a mistake. Logs: build/mutations/logs.
 
 Exit status: 0 when every mistake was caught, 1 when one survived, 2 when the list or the command
@@ -81,6 +82,16 @@ class Mutation:
         programs = [f"{self.layer}_test", "cli_test" if self.layer in ABOVE_TRAIN else "train_test"]
         left_out = {program: LEFT_OUT.get(program) for program in dict.fromkeys(programs)}
         return [TestRun(program, f"-{tests}" if tests else "") for program, tests in left_out.items()]
+
+    def nearest_tests(self) -> str:
+        """A gtest filter of the suites of the file's own tests; empty when there are none."""
+        if self.tests:
+            return ""
+        stem = pathlib.PurePath(self.path).stem
+        suites = set()
+        for file in (ROOT / "tests" / self.layer).rglob(f"{stem}_test.cpp"):
+            suites |= set(re.findall(r"^TEST(?:_F|_P)?\((\w+),", file.read_text(), re.MULTILINE))
+        return ":".join(f"{suite}.*:*/{suite}.*" for suite in sorted(suites))
 
     def applied_to(self, text: str) -> str:
         """`text` with the mistake. Throws Problem unless the old text is there exactly once."""
@@ -335,8 +346,13 @@ class Runner:
                 if not copy.build([test.program], log):
                     return "DOES NOT BUILD", str(log.relative_to(ROOT))
                 limit = HANG_FACTOR * self.seconds[test] + HANG_SECONDS
-                if failed := copy.run(test, log, limit):
-                    return "caught", f"{test.program} {failed}"
+                runs = [test]
+                near = mutation.nearest_tests()
+                if near and test.program == f"{mutation.layer}_test":
+                    runs.insert(0, TestRun(test.program, near))
+                for each in runs:
+                    if failed := copy.run(each, log, limit):
+                        return "caught", f"{test.program} {failed}"
             return "SURVIVED", ""
         finally:
             file.write_text(right)
