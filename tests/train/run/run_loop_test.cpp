@@ -191,26 +191,34 @@ TEST_F(TroubledRun, WhoseFolderIsReplacedTouchesNothingInTheOther) {
   tiny_.config.train.sample_every = 5;
   tiny_.config.train.evaluate_every = 5;
   const fs::path run_folder = tiny_.folder / "run";
-  const auto exchange = [&](std::int64_t step) {
-    if (step != 7) return;
-    fs::rename(run_folder, tiny_.folder / "moved");
-    fs::create_directories(run_folder / "samples");
-    fs::create_directories(run_folder / "checkpoints/step-000001");
-    fs::create_directories(run_folder / "checkpoints/step-000002");
-  };
-  std::string message;
-  try {
-    run({.before_forward = exchange});
-  } catch (const StorageError& error) {
-    message = error.what();
+  // Before a save, and after one whose weights the next step confirms, so that older ones go.
+  for (const std::int64_t before : {7, 5}) {
+    SCOPED_TRACE(before);
+    const auto exchange = [&](std::int64_t step) {
+      if (step != before) return;
+      fs::rename(run_folder, tiny_.folder / "moved");
+      fs::create_directories(run_folder / "samples");
+      for (const char* const name : {"step-000001", "step-000002"}) {
+        fs::create_directories(run_folder / "checkpoints" / name);
+        write_file_atomically(run_folder / "checkpoints" / name / "manifest.json", "{}");
+      }
+    };
+    std::string message;
+    try {
+      run({.before_forward = exchange});
+    } catch (const StorageError& error) {
+      message = error.what();
+    }
+    EXPECT_THAT(message, HasSubstr("was moved, removed or replaced"));
+    EXPECT_TRUE(fs::is_empty(run_folder / "samples"));
+    EXPECT_TRUE(holds("step-000001"));
+    EXPECT_TRUE(holds("step-000002"));
+    EXPECT_EQ(std::distance(fs::directory_iterator(run_folder), {}), 2);
+    EXPECT_EQ(std::distance(fs::directory_iterator(run_folder / "checkpoints"), {}), 2);
+    EXPECT_TRUE(fs::exists(tiny_.folder / "moved/checkpoints/step-000004/manifest.json"));
+    fs::remove_all(run_folder);
+    fs::remove_all(tiny_.folder / "moved");
   }
-  EXPECT_THAT(message, HasSubstr("was moved, removed or replaced"));
-  EXPECT_TRUE(fs::is_empty(run_folder / "samples"));
-  EXPECT_TRUE(fs::exists(run_folder / "checkpoints/step-000001"));
-  EXPECT_TRUE(fs::exists(run_folder / "checkpoints/step-000002"));
-  EXPECT_EQ(std::distance(fs::directory_iterator(run_folder), {}), 2);
-  EXPECT_EQ(std::distance(fs::directory_iterator(run_folder / "checkpoints"), {}), 2);
-  EXPECT_TRUE(fs::exists(tiny_.folder / "moved/checkpoints/step-000004/manifest.json"));
 }
 
 TEST_F(TroubledRun, WhoseFolderIsMovedBackGoesOnSaving) {
