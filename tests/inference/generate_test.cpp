@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <set>
 #include <string>
@@ -64,6 +65,34 @@ class Generate : public ::testing::TestWithParam<GenerateCase> {
   data::Tokenizer tokenizer_;
   model::Decoder decoder_;
 };
+
+// Another rank's numbers may differ in their last bits, and with them what it would choose.
+TEST_P(Generate, OnSeveralRanksTheTextIsTheFirstOnes) {
+  const Run first = run("hello", options(12, true));
+  std::vector<std::int32_t> chosen;
+  for (const GeneratedToken& token : first.tokens) {
+    if (!token.is_prompt) chosen.push_back(token.id);
+  }
+  GenerateOptions of_second = options(static_cast<std::int64_t>(chosen.size()), true);
+  of_second.sampling.seed = 12;
+  ASSERT_NE(run("hello", of_second).generation.text, first.generation.text);
+  std::size_t num_asked = 0;
+  of_second.ranks = {
+      .rank = 1, .num_ranks = 2, .sum = {}, .of_first = [&](std::int64_t /*own*/) -> std::int64_t {
+        return chosen.at(num_asked++);
+      }};
+  EXPECT_EQ(run("hello", of_second).generation.text, first.generation.text);
+  // And what the first one says is what it takes.
+  GenerateOptions of_first = options(12, true);
+  std::vector<std::int32_t> said;
+  of_first.ranks = {.rank = 0, .num_ranks = 2, .sum = {}, .of_first = [&](std::int64_t own) {
+                      said.push_back(static_cast<std::int32_t>(own));
+                      return own;
+                    }};
+  EXPECT_EQ(run("hello", of_first).generation.text, first.generation.text);
+  if (first.generation.reached_end) said.pop_back();
+  EXPECT_EQ(said, chosen);
+}
 
 // 40 tokens outgrow the window of 16 several times.
 TEST_P(Generate, CachedTextEqualsTextComputedAnewForEveryToken) {
