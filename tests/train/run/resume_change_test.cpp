@@ -1,4 +1,5 @@
 // A run that goes on with other settings, from another step, or after weights that broke.
+#include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 
 #include "switchyard/config/routers/attention_importance.h"
@@ -262,6 +263,19 @@ TEST_F(Resume, SamplesOfStepsThatAreMadeAgainAreSetAside) {
   (void)resume(config_, {}, 7);
   EXPECT_TRUE(fs::exists(samples / "step-000010.txt.rolled-back-2"));
   EXPECT_EQ(read_file(samples / "step-000010.txt.rolled-back"), first);
+}
+
+// What moved them before must not go on moving them: moments outlast their gradients.
+TEST_F(Resume, RoutersThatAreFrozenOnTheWayStayWhereTheyAre) {
+  train_at_once("run");
+  resume_after("run", 14, {.keys = {"train.freeze_router"}},
+               [](config::Config& config) { config.train.freeze_router = true; });
+  const auto router_after = [&](const char* step) {
+    const auto saved = checkpoint::Checkpoint::open(tiny_.folder / "run/checkpoints" / step);
+    return saved.weights().copies().at("model.layers.1.moe.router.weight");
+  };
+  EXPECT_TRUE(at::equal(router_after("step-000020"), router_after("step-000014")));
+  EXPECT_FALSE(at::equal(router_after("step-000014"), router_after("step-000007")));
 }
 
 }  // namespace
