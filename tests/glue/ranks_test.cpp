@@ -31,7 +31,7 @@ class FinetuneRanks : public ::testing::Test {
  protected:
   FinetuneRanks() {
     write("train.tsv", 37);  // of an epoch's last step one rank gets five rows, the other none
-    write("dev.tsv", 23);
+    write("dev.tsv", 77);    // several passes, of which each rank makes some
     std::ofstream(folder_ / "encoder.yaml")
         << "run: {dir: unused, seed: 3}\ndata: {path: unused}\n"
            "train: {steps: 1, precision: fp64}\n"

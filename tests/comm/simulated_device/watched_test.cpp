@@ -81,13 +81,16 @@ TEST_F(WatchedOnDevice, ADeviceThatDoesNotAnswerCannotSilenceTheWatch) {
   EXPECT_EQ(num_told_, 1);
 }
 
+// It is asked, as something is under way, and lets the watch wait for some of its looks.
 TEST_F(WatchedOnDevice, ADeviceThatAnswersLateIsNoTrouble) {
-  const std::unique_ptr<Communicator> watch = ranks(std::chrono::milliseconds(100));
+  simulated_device::hold_events(steady_clock::now());
+  const std::unique_ptr<Communicator> watch = ranks(std::chrono::seconds(20));
   pass(*watch, "first");
   simulated_device::block_events(true);
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1800));
+  simulated_device::hold_events(steady_clock::time_point::max());
   simulated_device::block_events(false);
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
   EXPECT_EQ(num_told_, 0);
 }
 
