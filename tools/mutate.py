@@ -7,8 +7,8 @@
 
 Works on copies of the working tree (build/mutations/1 to N, uncommitted changes included), never on
 the tree itself. The copies are built incrementally: a mistake costs the unit it is in, the links
-and the tests of its layer, those of its own file first; then, when those pass, train_test (cli_test for
-what is above train).
+and the tests of its layer, those of its own file first (for kernels those of ops, too); then, when those
+pass, train_test (cli_test for what is above train).
 Before the first one, all of these tests must pass without a mistake. Logs: build/mutations/logs.
 
 Exit status: 0 when every mistake was caught, 1 when one survived, 2 when the list or the command
@@ -79,7 +79,10 @@ class Mutation:
         """In the order in which they run, the nearest first."""
         if self.tests:
             return self.tests
-        programs = [f"{self.layer}_test", "cli_test" if self.layer in ABOVE_TRAIN else "train_test"]
+        programs = [f"{self.layer}_test"]
+        if self.layer == "kernels":
+            programs.append("ops_test")  # where gradients are
+        programs.append("cli_test" if self.layer in ABOVE_TRAIN else "train_test")
         left_out = {program: LEFT_OUT.get(program) for program in dict.fromkeys(programs)}
         return [TestRun(program, f"-{tests}" if tests else "") for program, tests in left_out.items()]
 
