@@ -75,15 +75,16 @@ void check_learning_rates(const config::Config& config, const Said& said) {
 
 // They are of the rows of one's own.
 void check_custom_settings(const config::Config& config, bool is_custom) {
-  for (const auto& [key, value] : config::fields_of(config)) {
-    const bool is_of_custom = std::find(kOfCustom.begin(), kOfCustom.end(), key) != kOfCustom.end();
-    if (is_custom || !is_of_custom || value == config::find_field(key)->default_text) continue;
-    throw UsageError(fmt::format("{}={}: only --task custom has a use for it", key, value),
-                     "leave it out: columns and labels of GLUE's tasks are known");
-  }
-  if (config.finetune.regression && !config.finetune.labels.empty()) {
+  if (is_custom) {
+    if (!config.finetune.regression || config.finetune.labels.empty()) return;
     throw UsageError("finetune.labels: not together with finetune.regression",
                      "keep one: of a regression, labels are numbers");
+  }
+  for (const auto& [key, value] : config::fields_of(config)) {
+    const bool is_of_custom = std::find(kOfCustom.begin(), kOfCustom.end(), key) != kOfCustom.end();
+    if (!is_of_custom || value == config::find_field(key)->default_text) continue;
+    throw UsageError(fmt::format("{}={}: only --task custom has a use for it", key, value),
+                     "leave it out: columns and labels of GLUE's tasks are known");
   }
 }
 

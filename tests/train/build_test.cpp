@@ -153,15 +153,19 @@ TEST(WeightsMemory, ACheckpointThatNoMemoryHoldsIsRefusedBeforeItsModelIsMade) {
               ThrowsMessage<OutOfMemoryError>(HasSubstr("the model's weights take 12")));
 }
 
+std::string told_of_build(const config::Config& config) {
+  ::testing::internal::CaptureStderr();
+  (void)build(config);
+  return ::testing::internal::GetCapturedStderr();
+}
+
 // What is said of a run of 20 steps that asks of its evaluations...
 std::string told(std::int64_t evaluate_every, bool keep_best, std::int64_t early_stop_patience) {
   TinyRunFolder tiny;
   tiny.config.train.evaluate_every = evaluate_every;
   tiny.config.train.keep_best = keep_best;
   tiny.config.train.early_stop_patience = early_stop_patience;
-  ::testing::internal::CaptureStderr();
-  (void)build(tiny.config);
-  return ::testing::internal::GetCapturedStderr();
+  return told_of_build(tiny.config);
 }
 
 TEST(Build, EvaluationsThatAreTooFewForWhatIsAskedOfThemAreWarnedOf) {
@@ -176,14 +180,9 @@ TEST(Build, EvaluationsThatAreTooFewForWhatIsAskedOfThemAreWarnedOf) {
 
 TEST(Build, ASettingThatNothingReadsIsWarnedOf) {
   TinyRunFolder tiny;
-  const auto told_of = [&] {
-    ::testing::internal::CaptureStderr();
-    (void)build(tiny.config);
-    return ::testing::internal::GetCapturedStderr();
-  };
-  EXPECT_THAT(told_of(), Not(HasSubstr("does nothing")));
+  EXPECT_THAT(told_of_build(tiny.config), Not(HasSubstr("does nothing")));
   tiny.config.parallel.exchange_chunks = 2;
-  EXPECT_THAT(told_of(), HasSubstr("parallel.exchange_chunks=2 does nothing"));
+  EXPECT_THAT(told_of_build(tiny.config), HasSubstr("parallel.exchange_chunks=2 does nothing"));
 }
 
 TEST(Build, ASetOfABlendThatEvaluationsSayNothingOfIsNamed) {
@@ -197,15 +196,10 @@ TEST(Build, ASetOfABlendThatEvaluationsSayNothingOfIsNamed) {
   (void)data::prepare(none);
   tiny.config.data.blend = {{tiny.config.data.path, 1.0}, {(tiny.folder / "more").string(), 1.0}};
   tiny.config.data.path.clear();
-  const auto told_of = [&] {
-    ::testing::internal::CaptureStderr();
-    (void)build(tiny.config);
-    return ::testing::internal::GetCapturedStderr();
-  };
-  EXPECT_THAT(told_of(), Not(HasSubstr("evaluations say nothing")));
+  EXPECT_THAT(told_of_build(tiny.config), Not(HasSubstr("evaluations say nothing")));
   tiny.config.data.blend.push_back({none.output.string(), 1.0});
-  EXPECT_THAT(told_of(), AllOf(HasSubstr("none-held-back has no full window"),
-                               HasSubstr("evaluations say nothing of it")));
+  EXPECT_THAT(told_of_build(tiny.config), AllOf(HasSubstr("none-held-back has no full window"),
+                                                HasSubstr("evaluations say nothing of it")));
 }
 
 TEST(LoadModel, AnotherPrecisionThanTheRunsComputesExpertsInAWayThatKnowsIt) {
