@@ -1,13 +1,13 @@
 #include "model/attention.h"
 
 #include <ATen/ops/flatten.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/split_with_sizes.h>
 
 #include "model/block.h"
 #include "switchyard/core/error.h"
 #include "switchyard/model/kv_cache.h"
 #include "switchyard/ops/attention.h"
+#include "switchyard/ops/linear.h"
 #include "switchyard/ops/rms_norm.h"
 #include "switchyard/ops/rope.h"
 
@@ -74,8 +74,8 @@ Attention::Heads Attention::project(const at::Tensor& x_TH, const Batch& batch) 
   const std::int64_t num_rotated = num_heads_ + num_kv_heads_;
   const std::optional<at::Tensor> bias =
       qkv_bias_ ? std::optional<at::Tensor>(qkv_bias_->value) : std::nullopt;
-  const at::Tensor qkv_TXD =
-      at::linear(x_TH, qkv_.value, bias).view({num_tokens, num_rotated + num_kv_heads_, head_dim_});
+  const at::Tensor qkv_TXD = ops::linear(x_TH, qkv_.value, bias)
+                                 .view({num_tokens, num_rotated + num_kv_heads_, head_dim_});
   // Splits, not slices: the gradient of a split is one concatenation.
   if (!q_norm_) {
     const std::vector<at::Tensor> split = qkv_TXD.split_with_sizes({num_rotated, num_kv_heads_}, 1);
@@ -118,7 +118,7 @@ Attention::Output Attention::forward(const at::Tensor& x_TH, const Batch& batch,
     output.importance_T =
         ops::attention_importance(heads.q_TAD, heads.k_TGD, attended.lse_AT, options, measure);
   }
-  output.y_TH = at::linear(attended.out_TAD.flatten(1), output_.value);
+  output.y_TH = ops::linear(attended.out_TAD.flatten(1), output_.value);
   return output;
 }
 

@@ -2,9 +2,10 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tanh.h>
+
+#include "switchyard/ops/linear.h"
 
 namespace switchyard::model {
 namespace {
@@ -79,8 +80,8 @@ at::Tensor ClassificationHead::pool(const at::Tensor& hidden_TH, const Batch& ba
 at::Tensor ClassificationHead::logits(const at::Tensor& hidden_TH, const Batch& batch) const {
   // Never in bf16, where scores from 2 to 4 are multiples of 1/64 and classes tie.
   const at::Tensor pooled_BH = pool(hidden_TH, batch).to(dense_.value.scalar_type());
-  const at::Tensor dense_BH = at::tanh(at::linear(pooled_BH, dense_.value, dense_bias_.value));
-  return at::linear(dense_BH, output_.value, output_bias_.value);
+  const at::Tensor dense_BH = at::tanh(ops::linear(pooled_BH, dense_.value, dense_bias_.value));
+  return ops::linear(dense_BH, output_.value, output_bias_.value);
 }
 
 std::vector<ops::Parameter*> ClassificationHead::parameters() {

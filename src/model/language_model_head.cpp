@@ -2,8 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/div.h>
-#include <ATen/ops/linear.h>
 
+#include "switchyard/ops/linear.h"
 #include "switchyard/ops/linear_cross_entropy.h"
 
 namespace switchyard::model {
@@ -41,7 +41,7 @@ at::Tensor LanguageModelHead::loss_per_token_at(double temperature, const at::Te
 
 at::Tensor LanguageModelHead::logits(const at::Tensor& hidden_TH) const {
   const at::Tensor logits_TV =
-      at::linear(hidden_TH, matrix().value).to(matrix().master.scalar_type());
+      ops::linear(hidden_TH, matrix().value).to(matrix().master.scalar_type());
   return temperature_ == 1.0 ? logits_TV : at::div(logits_TV, temperature_);
 }
 

@@ -1,7 +1,6 @@
 #include "switchyard/moe/dense_mlp.h"
 
-#include <ATen/ops/linear.h>
-
+#include "switchyard/ops/linear.h"
 #include "switchyard/ops/swiglu.h"
 
 namespace switchyard::moe {
@@ -25,7 +24,7 @@ DenseMlp::DenseMlp(const DenseMlpBuild& build) {
 }
 
 at::Tensor DenseMlp::forward(const at::Tensor& x_TH) const {
-  return at::linear(ops::swiglu(at::linear(x_TH, gate_up_.value)), down_.value);
+  return ops::linear(ops::swiglu(ops::linear(x_TH, gate_up_.value)), down_.value);
 }
 
 }  // namespace switchyard::moe

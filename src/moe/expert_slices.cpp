@@ -9,19 +9,28 @@
 
 #include "switchyard/core/parallel.h"
 #include "switchyard/ops/backend.h"
+#include "switchyard/ops/one_thread.h"
+#include "switchyard/ops/product.h"
 
 namespace switchyard::moe {
 namespace {
 
-// The busiest thread's share, when experts are handed out largest first, is at least the largest
-// expert; up to a quarter above the mean is less than what threads inside products lose.
-bool balances(const std::vector<ExpertSlice>& slices, std::int64_t num_threads) {
+bool are_handed_out(const std::vector<ExpertSlice>& slices, const at::Tensor& w1_E2FH,
+                    std::int64_t num_threads) {
+  if (!w1_E2FH.is_cpu() || num_threads == 1 || slices.size() < 2) return false;
   std::int64_t total = 0;
   std::int64_t largest = 0;
   for (const ExpertSlice& slice : slices) {
     total += slice.count;
     largest = std::max(largest, slice.count);
   }
+  const auto is_small = [&](std::int64_t rows) {
+    return ops::is_small_product(rows, w1_E2FH.size(2), w1_E2FH.size(1));
+  };
+  if (is_small(total)) return false;
+  if (is_small(largest)) return true;  // and otherwise used one thread after the other
+  // The busiest thread's share, when experts are handed out largest first, is at least the largest
+  // expert; up to a quarter above the mean is less than what threads inside products lose.
   return static_cast<std::int64_t>(slices.size()) >= 2 * num_threads &&
          4 * largest * num_threads <= 5 * total;
 }
@@ -39,10 +48,10 @@ std::vector<ExpertSlice> expert_slices(const ops::Routing& routing) {
   return slices;
 }
 
-void for_each_expert(const std::vector<ExpertSlice>& slices, at::Device device,
+void for_each_expert(const std::vector<ExpertSlice>& slices, const at::Tensor& w1_E2FH,
                      const std::function<void(const ExpertSlice&)>& fn) {
   const std::int64_t num_threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-  if (!device.is_cpu() || num_threads == 1 || !balances(slices, num_threads)) {
+  if (!are_handed_out(slices, w1_E2FH, num_threads)) {
     const at::NoGradGuard no_grad;
     for (const ExpertSlice& slice : slices) fn(slice);
     return;
@@ -54,6 +63,7 @@ void for_each_expert(const std::vector<ExpertSlice>& slices, at::Device device,
   std::atomic<std::size_t> next{0};
   parallel_for(num_threads, 1, [&](std::int64_t /*begin*/, std::int64_t /*end*/) {
     const at::NoGradGuard no_grad;  // gradient mode is per thread
+    const ops::OneThread alone;
     for (std::size_t i = next++; i < largest_first.size(); i = next++) fn(largest_first[i]);
   });
 }

@@ -25,12 +25,14 @@ struct ExpertSlice {
 [[nodiscard]] std::vector<ExpertSlice> expert_slices(const ops::Routing& routing);
 
 // Calls fn once for each slice, without autograd. On a CPU whole experts are handed to threads
-// where that balances: one thread then does all products of its expert on operands in its own
-// cache, and nobody waits at the end of every product (moe_benchmark.cpp, two threads,
+// where that balances, and where even the fullest one's products are small (ops/product.h) but not
+// those of all rows together: one thread then does all products of its expert on operands in its
+// own cache, and nobody waits at the end of every product (moe_benchmark.cpp, two threads,
 // H = F = 192 and 256: 5 to 15 % less processor time in bf16, no difference in fp32). Otherwise one
-// expert follows the other and each product uses all threads. fn must touch only what belongs to
-// its expert. The choice depends on the slices and the number of threads alone.
-void for_each_expert(const std::vector<ExpertSlice>& slices, at::Device device,
+// expert follows the other and each product uses the threads that it is worth. fn must touch only
+// what belongs to its expert. The choice depends on the slices, w1_E2FH's shape (an expert's
+// largest matrix) and the number of threads alone.
+void for_each_expert(const std::vector<ExpertSlice>& slices, const at::Tensor& w1_E2FH,
                      const std::function<void(const ExpertSlice&)>& fn);
 
 }  // namespace switchyard::moe

@@ -1,7 +1,6 @@
 // One matrix product per expert and matrix, on the expert's rows.
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 
 #include <algorithm>
 #include <bit>
@@ -9,7 +8,7 @@
 
 #include "moe/expert_compute.h"
 #include "moe/expert_slices.h"
-#include "switchyard/ops/add_product.h"
+#include "switchyard/ops/product.h"
 #include "switchyard/ops/row_gather.h"
 #include "switchyard/ops/swiglu.h"
 
@@ -28,9 +27,12 @@ std::int64_t padded_count(std::int64_t count, const at::Tensor& x) {
 }
 
 // Returns rows m and leaves its first rows, all but the padding, in `out`.
-at::Tensor multiply_into(at::Tensor out, const at::Tensor& rows, const at::Tensor& m) {
-  if (rows.size(0) == out.size(0)) return at::mm_out(out, rows, m);
-  at::Tensor product = at::mm(rows, m);
+at::Tensor multiply_into(const at::Tensor& out, const at::Tensor& rows, const at::Tensor& m) {
+  if (rows.size(0) == out.size(0)) {
+    ops::product_into(out, rows, m);
+    return out;
+  }
+  at::Tensor product = ops::product(rows, m);
   out.copy_(product.narrow(0, 0, out.size(0)));
   return product;
 }
@@ -55,7 +57,7 @@ class LoopExperts final : public ExpertCompute {
     const std::int64_t num_rows = routing.num_rows();
     const at::Tensor gate_up_N2F = at::empty({num_rows, w1_E2FH.size(1)}, x_TH.options());
     const at::Tensor y_NH = at::empty({num_rows, x_TH.size(1)}, x_TH.options());
-    for_each_expert(expert_slices(routing), x_TH.device(), [&](const ExpertSlice& slice) {
+    for_each_expert(expert_slices(routing), w1_E2FH, [&](const ExpertSlice& slice) {
       const at::Tensor gate_up =
           multiply_into(slice.rows_of(gate_up_N2F), gather(x_TH, slice, routing),
                         w1_E2FH.select(0, slice.expert).t());
@@ -72,10 +74,10 @@ class LoopExperts final : public ExpertCompute {
     const std::int64_t num_rows = routing.num_rows();
     const at::Tensor dx_NH = at::empty({num_rows, x_TH.size(1)}, x_TH.options());
     const at::Tensor dweight_N = at::empty({num_rows}, routing.row_weight_N.options());
-    for_each_expert(expert_slices(routing), x_TH.device(), [&](const ExpertSlice& slice) {
+    for_each_expert(expert_slices(routing), w1_E2FH, [&](const ExpertSlice& slice) {
       const at::Tensor dy_n = gather(dy_TH, slice, routing);
       const ops::SwigluBackward swiglu = ops::swiglu_backward(
-          slice.rows_of(gate_up_N2F), at::mm(dy_n, w2_EHF.select(0, slice.expert)),
+          slice.rows_of(gate_up_N2F), ops::product(dy_n, w2_EHF.select(0, slice.expert)),
           slice.rows_of(routing.row_weight_N));
       slice.rows_of(dweight_N).copy_(swiglu.dweight_N);
       add_outer(sink.w2_EHF, slice.expert, dy_n, swiglu.activation_NF);

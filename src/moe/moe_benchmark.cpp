@@ -8,7 +8,6 @@
 #include <ATen/ops/embedding_bag.h>
 #include <ATen/ops/index_add.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/repeat_interleave.h>
 #include <ATen/ops/silu.h>
@@ -30,6 +29,7 @@
 #include "ops/op_benchmark.h"
 #include "switchyard/core/error.h"
 #include "switchyard/moe/expert_compute.h"
+#include "switchyard/ops/product.h"
 #include "switchyard/ops/row_gather.h"
 #include "switchyard/ops/swiglu.h"
 
@@ -119,12 +119,12 @@ class TorchLayer {
 void dense(const Problem& problem, const at::Tensor& x_NH) {
   const at::Tensor w1 = problem.w1_E2FH[0];
   const at::Tensor w2 = problem.w2_EHF[0];
-  const at::Tensor gate_up = at::mm(x_NH, w1.t());
-  const at::Tensor y_NH = at::mm(ops::swiglu_forward(gate_up), w2.t());
-  const auto swiglu = ops::swiglu_backward(gate_up, at::mm(y_NH, w2), {});
-  benchmark::DoNotOptimize(at::mm(y_NH.t(), swiglu.activation_NF).const_data_ptr());
-  benchmark::DoNotOptimize(at::mm(swiglu.dgate_up_N2F.t(), x_NH).const_data_ptr());
-  benchmark::DoNotOptimize(at::mm(swiglu.dgate_up_N2F, w1).const_data_ptr());
+  const at::Tensor gate_up = ops::product(x_NH, w1.t());
+  const at::Tensor y_NH = ops::product(ops::swiglu_forward(gate_up), w2.t());
+  const auto swiglu = ops::swiglu_backward(gate_up, ops::product(y_NH, w2), {});
+  benchmark::DoNotOptimize(ops::product(y_NH.t(), swiglu.activation_NF).const_data_ptr());
+  benchmark::DoNotOptimize(ops::product(swiglu.dgate_up_N2F.t(), x_NH).const_data_ptr());
+  benchmark::DoNotOptimize(ops::product(swiglu.dgate_up_N2F, w1).const_data_ptr());
 }
 
 // ---------------------------------------------------------------- what is measured

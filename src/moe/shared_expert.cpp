@@ -1,7 +1,8 @@
 #include "moe/shared_expert.h"
 
-#include <ATen/ops/linear.h>
 #include <ATen/ops/sigmoid.h>
+
+#include "switchyard/ops/linear.h"
 
 namespace switchyard::moe {
 
@@ -19,7 +20,7 @@ at::Tensor SharedExpert::forward(const at::Tensor& x_TH) const {
   const at::Tensor y_TH = mlp_.forward(x_TH);
   if (!gate_) return y_TH;
   const at::Tensor share_T1 =
-      at::sigmoid(at::linear(x_TH.to(gate_->value.scalar_type()), gate_->value));
+      at::sigmoid(ops::linear(x_TH.to(gate_->value.scalar_type()), gate_->value));
   return y_TH.mul(share_T1.to(y_TH.scalar_type()));
 }
 

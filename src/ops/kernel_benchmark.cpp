@@ -16,6 +16,7 @@
 #include "switchyard/ops/attention_importance.h"
 #include "switchyard/ops/dropout.h"
 #include "switchyard/ops/linear_cross_entropy.h"
+#include "switchyard/ops/one_thread.h"
 #include "switchyard/ops/rms_norm.h"
 #include "switchyard/ops/rope.h"
 
@@ -177,7 +178,27 @@ Case cross_entropy_both_ways_torch(Problem& p) {
   return {{.flops = head_flops(p)}, both_ways(p, forward, {})};
 }
 
+// Of [rows, 32] with [32, 96]. From which size on do threads help? See is_small_product.
+void add_small_products(const BenchmarkOptions& options) {
+  if (!options.device.is_cpu()) return;
+  for (const std::int64_t rows : {16, 32, 64, 128, 256, 512, 1024}) {
+    for (const bool is_alone : {false, true}) {
+      add_benchmark(
+          std::string("small_product") + (is_alone ? ":one_thread/" : "/") + std::to_string(rows),
+          [options, rows, is_alone](benchmark::State& state) {
+            const at::Tensor a = options.random({rows, 32});
+            const at::Tensor b = options.random({96, 32}).t();
+            at::Tensor out = at::mm(a, b);
+            const OneThread alone(is_alone);
+            measure(state, options.device, {.flops = 2.0 * 32.0 * 96.0 * static_cast<double>(rows)},
+                    [&] { at::mm_out(out, a, b); });
+          });
+    }
+  }
+}
+
 void add_benchmarks(const BenchmarkOptions& options) {
+  add_small_products(options);
   const std::vector<std::pair<const char*, Case (*)(Problem&)>> cases{
       {"rms_norm", rms_norm_both_ways},
       {"rms_norm:torch", rms_norm_both_ways_torch},

@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -14,7 +13,7 @@
 #include "ops/kernel_device.h"
 #include "switchyard/core/error.h"
 #include "switchyard/kernels/linear_cross_entropy.h"
-#include "switchyard/ops/add_product.h"
+#include "switchyard/ops/product.h"
 
 namespace switchyard::ops {
 namespace {
@@ -100,14 +99,11 @@ LossAndGradients run_chunks(const at::Tensor& x_in, const at::Tensor& weight_VH,
     const std::int64_t length = std::min(chunk, num_tokens - begin);
     const at::Tensor x_NH = x_TH.narrow(0, begin, length);
     const at::Tensor rows_NS = rows_CS.narrow(0, 0, length);
-    at::Tensor logits_NV = rows_NS.narrow(1, 0, vocab_size);
-    at::mm_out(logits_NV, x_NH, weight_VH.t());
+    const at::Tensor logits_NV = rows_NS.narrow(1, 0, vocab_size);
+    product_into(logits_NV, x_NH, weight_VH.t());
     softmax_cross_entropy(rows_NS, vocab_size, label_T.narrow(0, begin, length),
                           out.loss_T.narrow(0, begin, length), wanted.x || wanted.weight);
-    if (wanted.x) {
-      at::Tensor dx_NH = out.dx_TH.narrow(0, begin, length);
-      at::mm_out(dx_NH, logits_NV, weight_VH);
-    }
+    if (wanted.x) product_into(out.dx_TH.narrow(0, begin, length), logits_NV, weight_VH);
     if (wanted.weight) add_product(out.dweight_VH, logits_NV.t(), x_NH);
   }
   return out;

@@ -6,9 +6,11 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/ops/one_thread.h"
 
 namespace switchyard::optim {
 std::vector<Slice> whole(const std::vector<ops::Parameter*>& parameters) {
@@ -34,15 +36,18 @@ AdamW::AdamW(std::vector<Slice> slices, const config::OptimConfig& config)
     : config_(config), slices_(std::move(slices)) {
   SWITCHYARD_CHECK(config_.betas.size() == 2, "optim.betas holds {} numbers, expected 2",
                    config_.betas.size());
-  std::map<std::pair<bool, double>, Group> groups;
+  constexpr std::int64_t kSmall = 16384;  // numbers: some ten microseconds of one thread
+  std::map<std::tuple<bool, double, bool>, Group> groups;
   for (std::size_t idx = 0; idx < slices_.size(); ++idx) {
     const at::Tensor master = slices_[idx].master();
     moments_.push_back({.first = at::zeros_like(master), .second = at::zeros_like(master)});
     const bool decays = slices_[idx].parameter->decay;
-    Group& group = groups[{decays, slices_[idx].learning_rate_scale}];
+    const bool is_small = master.is_cpu() && slices_[idx].count <= kSmall;
+    Group& group = groups[{decays, slices_[idx].learning_rate_scale, is_small}];
     group.members.push_back(idx);
     group.weight_decay = decays ? config_.weight_decay : 0.0;
     group.learning_rate_scale = slices_[idx].learning_rate_scale;
+    group.is_small = is_small;
   }
   for (auto& [key, group] : groups) groups_.push_back(std::move(group));
 }
@@ -75,6 +80,7 @@ void AdamW::step_group(const Group& group, double learning_rate, const at::Tenso
     seconds.push_back(moments_[idx].second);
   }
   const std::vector<at::Tensor> counts(masters.size(), update_count);
+  const ops::OneThread alone(group.is_small);
   at::_fused_adamw_(masters, grads, firsts, seconds, /*max_exp_avg_sqs=*/{}, counts,
                     learning_rate * group.learning_rate_scale, config_.betas[0], config_.betas[1],
                     group.weight_decay, config_.eps,

@@ -1,10 +1,9 @@
 #include "routing/linear_router.h"
 
-#include <ATen/ops/mm.h>
-
 #include <utility>
 
 #include "switchyard/core/error.h"
+#include "switchyard/ops/linear.h"
 #include "switchyard/ops/replay_route.h"
 
 namespace switchyard::routing {
@@ -40,7 +39,7 @@ at::Tensor LinearRouter::logits(const at::Tensor& x_TH) const {
   SWITCHYARD_CHECK(x_TH.dim() == 2 && x_TH.size(1) == weight_EH.size(1),
                    "router '{}' expects x [T, {}], got {} dims with {} elements", weight_.name,
                    weight_EH.size(1), x_TH.dim(), x_TH.numel());
-  return at::mm(x_TH.to(weight_EH.scalar_type()), weight_EH.t());
+  return ops::linear(x_TH.to(weight_EH.scalar_type()), weight_EH);
 }
 
 }  // namespace switchyard::routing

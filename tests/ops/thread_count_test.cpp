@@ -16,6 +16,8 @@
 #include "switchyard/ops/backend.h"
 #include "switchyard/ops/dropout.h"
 #include "switchyard/ops/embedding.h"
+#include "switchyard/ops/linear.h"
+#include "switchyard/ops/linear_cross_entropy.h"
 #include "switchyard/ops/rms_norm.h"
 #include "switchyard/ops/rope.h"
 
@@ -40,13 +42,24 @@ std::vector<at::Tensor> results() {
   const at::Tensor dropped = dropout(flat, position, 0.1, {.seed = 1});
   const at::Tensor table = with_grad(random_normal({50, 80}, 4, at::kFloat));
   const at::Tensor looked_up = ops::embedding(at::remainder(position, 50), table);
-  (dropped * looked_up).sum().backward();
+  // Products of blocks of rows, whose gradients have as many rows as the matrix.
+  const at::Tensor columns = dropped.narrow(1, 0, 20);
+  const at::Tensor matrix = with_grad(random_normal({140, 20}, 5, at::kFloat));
+  const at::Tensor bias = with_grad(random_normal({140}, 6, at::kFloat));
+  const at::Tensor projected = ops::linear(columns, matrix, bias);
+  const at::Tensor loss =
+      linear_cross_entropy(columns, matrix, at::remainder(position, 140), {.chunk_tokens = 1000});
+  ((dropped * looked_up).sum() + projected.square().sum() + loss).backward();
   const AttentionOptions both_ways{.sequence_offset = {0, 700, kTokens}, .causal = false};
   return {dropped.detach(),
           q.grad(),
           k.grad(),
           weight.grad(),
           table.grad(),
+          projected.detach(),
+          matrix.grad(),
+          bias.grad(),
+          loss.detach(),
           attention_importance(q, k, attended.lse_AT, options, ImportanceMeasure::entropy),
           attention_importance(q, k, attention(q, k, k, both_ways).lse_AT, both_ways,
                                ImportanceMeasure::received)};

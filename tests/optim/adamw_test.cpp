@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "optim/parameters.h"
+#include "support/openmp_teams.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard::optim {
@@ -161,6 +162,36 @@ TEST(AdamW, MissingGradientBufferIsABug) {
   parameter->grad = at::Tensor();
   AdamW optimizer(whole({parameter.get()}), {});
   EXPECT_THROW(optimizer.step(0.1), InternalError);
+}
+
+using AdamWOnTwoThreads = testing::OnTwoThreads;
+
+TEST_F(AdamWOnTwoThreads, HandsOnlyLargeParametersToThreads) {
+  const ops::PrecisionPolicy policy{.compute = at::kFloat};
+  const auto small = wave_parameter("small", {100, 100}, true, policy, 0.3);
+  const auto other = wave_parameter("other", {100}, false, policy, 0.3);
+  const auto large = wave_parameter("large", {400, 400}, true, policy, 0.3);
+  const auto teams = [](std::vector<ops::Parameter*> parameters) {
+    AdamW optimizer(whole(parameters), {});
+    return testing::teams_begun_by([&] { optimizer.update(0.01); });
+  };
+  EXPECT_EQ(teams({small.get(), other.get()}), 0);
+  EXPECT_EQ(teams({small.get(), large.get(), other.get()}), teams({large.get()}));
+  EXPECT_GT(teams({large.get()}), 0);
+}
+
+// The first numbers of a large one and a small one that consists of them.
+TEST(AdamW, UpdatesSmallAndLargeParametersAlike) {
+  const ops::PrecisionPolicy policy{.compute = at::kFloat};
+  const auto small = wave_parameter("small", {100}, true, policy, 0.3);
+  const auto large = wave_parameter("large", {20'000}, true, policy, 0.3);
+  AdamW optimizer(whole({small.get(), large.get()}), {});
+  for (int step = 0; step < 3; ++step) {
+    small->grad.fill_(0.25 * (step - 1));
+    large->grad.fill_(0.25 * (step - 1));
+    optimizer.update(0.01);
+  }
+  EXPECT_TRUE(at::equal(small->master, large->master.narrow(0, 0, 100)));
 }
 
 }  // namespace

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Training beside one busy loop per core: tokens/s by the way in which OpenMP's threads wait.
 
-    tools/bench/busy_machine.py DATA [--config FILE]... [--rounds N] [--steps N]
+    tools/bench/busy_machine.py DATA [--config FILE]... [--rounds N] [--steps N] [--beside PROGRAM]
 
 DATA: folder written by `switchyard prepare`. Every round runs each setting once on the idle machine
 and once beside the loops, so that drift of the machine falls on all alike; the table shows medians
 over the rounds and, in brackets, the ratio to the best setting of the same column. SWITCHYARD names
-the program (default: build/release/switchyard). Nothing else should run meanwhile.
+the program (default: build/release/switchyard); the default setting of another build of it is
+measured in the same rounds with --beside. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -60,14 +61,17 @@ def busy_loops():
             for _ in range(len(os.sched_getaffinity(0)))]
 
 
-def table(program, config, data, steps, rounds):
-    seen = {(name, load): [] for name in SETTINGS for load in ("idle", "busy")}
+def table(program, beside, config, data, steps, rounds):
+    runs = {name: (program, setting) for name, setting in SETTINGS.items()}
+    if beside:
+        runs["default, of the other build"] = (beside, {})
+    seen = {(name, load): [] for name in runs for load in ("idle", "busy")}
     for number in range(rounds):
         for load in ("idle", "busy"):
             loops = busy_loops() if load == "busy" else []
             try:
-                for name, setting in SETTINGS.items():
-                    seen[name, load].append(measure(program, config, data, steps, setting))
+                for name, (of, setting) in runs.items():
+                    seen[name, load].append(measure(of, config, data, steps, setting))
                     print(f"{config.stem} round {number + 1} {load} {name}: {seen[name, load][-1]:,.0f}",
                           file=sys.stderr)
             finally:
@@ -75,9 +79,9 @@ def table(program, config, data, steps, rounds):
                     loop.kill()
                     loop.wait()
     medians = {key: statistics.median(values) for key, values in seen.items()}
-    best = {load: max(medians[name, load] for name in SETTINGS) for load in ("idle", "busy")}
+    best = {load: max(medians[name, load] for name in runs) for load in ("idle", "busy")}
     print(f"\n| {config.stem} | idle, tokens/s | one busy loop per core |\n|---|---|---|")
-    for name in SETTINGS:
+    for name in runs:
         cells = [f"{medians[name, load]:,.0f} ({medians[name, load] / best[load]:.2f})"
                  for load in ("idle", "busy")]
         print(f"| {name} | {' | '.join(cells)} |")
@@ -90,11 +94,12 @@ def main():
     parser.add_argument("--config", action="append", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="default: 100, for tiny.yaml 1000")
+    parser.add_argument("--beside", metavar="PROGRAM")
     options = parser.parse_args()
     program = os.environ.get("SWITCHYARD", str(ROOT / "build/release/switchyard"))
     for config in options.config or [ROOT / "configs/quickstart.yaml", ROOT / "configs/tiny.yaml"]:
         steps = options.steps or (1000 if config.stem == "tiny" else 100)
-        table(program, config, options.data, steps, options.rounds)
+        table(program, options.beside, config, options.data, steps, options.rounds)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class AdamW {
     std::vector<std::size_t> members;  // indices into slices_
     double weight_decay = 0.0;
     double learning_rate_scale = 1.0;
+    bool is_small = false;  // handing one to threads takes longer than updating it
   };
   void step_group(const Group& group, double learning_rate, const at::Tensor& update_count);
 
