@@ -52,15 +52,18 @@ ours="$system/.switchyard-platform"
 mkdir -p "$system"
 : > "$ours"
 components=main
-mirror=
+mirror=()
 case $release in # Ubuntu keeps half of what is needed elsewhere
   jammy | noble | oracular | plucky | questing)
     components=main,universe
-    mirror=http://archive.ubuntu.com/ubuntu ;;
+    mirror=(http://archive.ubuntu.com/ubuntu)
+    # One script serves all of Ubuntu; an older debootstrap has no link to it for a newer release.
+    [[ -e /usr/share/debootstrap/scripts/$release ]] ||
+      mirror+=(/usr/share/debootstrap/scripts/gutsy) ;;
 esac
 if [[ ! -e $system/etc/debian_version ]]; then
   debootstrap --variant=minbase --components="$components" --include=ca-certificates,git,python3 \
-    "$release" "$system" $mirror
+    "$release" "$system" ${mirror[@]+"${mirror[@]}"}
 fi
 for place in proc dev sys; do
   mkdir -p "$system/$place"
