@@ -186,7 +186,19 @@ void AtomicFile::commit() {
   sync_folder(folder_of(path_));
 }
 
+void separate_from_hard_links(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink < 2) return;
+  std::error_code error;
+  const std::filesystem::path file = std::filesystem::canonical(path, error);
+  if (error) throw_storage("find", path, error.value());
+  AtomicFile own(file, status.st_mode & 0777U);
+  own.write(read_file(file));
+  own.commit();
+}
+
 AppendFile::AppendFile(std::filesystem::path path, Mode mode) : path_(std::move(path)) {
+  if (mode == Mode::kContinue) separate_from_hard_links(path_);
   const int create = mode == Mode::kCreateNew ? O_CREAT | O_EXCL : O_CREAT;
   descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | create, 0666);
   if (descriptor_ < 0) throw_storage("open", path_, errno);

@@ -14,7 +14,10 @@ const fs::path& without_torn_line(const fs::path& path) {
   const std::string text = read_file(path);
   const std::size_t complete = text.rfind('\n') + 1;  // npos + 1 is 0
   std::error_code error;
-  if (complete != text.size()) fs::resize_file(path, complete, error);
+  if (complete != text.size()) {
+    separate_from_hard_links(path);
+    fs::resize_file(path, complete, error);
+  }
   if (error) {
     throw StorageError(fmt::format("cannot truncate {}: {}", path.string(), error.message()));
   }

@@ -182,6 +182,20 @@ TEST_F(FileTest, AppendedBytesAreThereAtOnceAndAfterThoseOfEarlier) {
   EXPECT_EQ(read_file(path), "one two");
 }
 
+TEST_F(FileTest, WhatIsAppendedStaysOutOfOtherNamesOfTheFile) {
+  write_file_atomically(folder_ / "log", "one ");
+  fs::permissions(folder_ / "log", fs::perms::owner_read | fs::perms::owner_write);
+  fs::create_hard_link(folder_ / "log", folder_ / "snapshot");
+  fs::create_symlink("log", folder_ / "link");
+  AppendFile file(folder_ / "link", AppendFile::Mode::kContinue);
+  file.write("two");
+  EXPECT_EQ(read_file(folder_ / "log"), "one two");
+  EXPECT_EQ(read_file(folder_ / "snapshot"), "one ");
+  EXPECT_TRUE(fs::is_symlink(folder_ / "link"));
+  EXPECT_EQ(fs::status(folder_ / "log").permissions(),
+            fs::perms::owner_read | fs::perms::owner_write);
+}
+
 TEST_F(FileTest, WhatAFullDiskRefusesOfAppendedBytesFollowsOnceInOrder) {
   AppendFile file(folder_ / "log", AppendFile::Mode::kCreateNew);
   rlimit before{};

@@ -32,6 +32,15 @@ TEST(MetricsWriter, AppendsAndCutsALineThatAKilledRunLeftTorn) {
   EXPECT_EQ(read_file(folder / "metrics.jsonl"), "{\"step\":1}\n{\"step\":2}\n");
 }
 
+TEST(MetricsWriter, WhatItCutsOffStaysInOtherNamesOfTheFile) {
+  const testing::TemporaryFolder folder;
+  write_file_atomically(folder / "metrics.jsonl", "{\"step\":1}\n{\"st");
+  std::filesystem::create_hard_link(folder / "metrics.jsonl", folder / "copy.jsonl");
+  MetricsWriter(folder / "metrics.jsonl").write({{"step", 2}});
+  EXPECT_EQ(read_file(folder / "metrics.jsonl"), "{\"step\":1}\n{\"step\":2}\n");
+  EXPECT_EQ(read_file(folder / "copy.jsonl"), "{\"step\":1}\n{\"st");
+}
+
 TEST(MetricsWriter, UnwritableFileIsAStorageError) {
   EXPECT_THROW(MetricsWriter("/dev/null/metrics.jsonl"), StorageError);
 }

@@ -68,8 +68,13 @@ class AtomicFile {
   std::string buffer_;
 };
 
-// A file that grows: every write hands all its bytes to the operating system before it returns,
-// in order and each once.
+// Where `path` is a regular file that has other names (hard links, as a copy by `cp -al` has), puts
+// a copy of its own there: what is written or cut off then stays out of theirs. Throws
+// StorageError.
+void separate_from_hard_links(const std::filesystem::path& path);
+
+// A file that grows, under this name alone: every write hands all its bytes to the operating system
+// before it returns, in order and each once.
 class AppendFile {
  public:
   enum class Mode { kContinue, kCreateNew };  // kCreateNew: the file must not be there yet
