@@ -172,6 +172,7 @@ void FlightRecord::keep_in(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   file_ = folder / std::to_string(page_->rank);
+  fs::remove(file_, error);  // one that was left may have other names, as in a copy of the folder
   descriptor_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   write(page_.get(), sizeof(FlightPage));
 }

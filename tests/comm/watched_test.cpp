@@ -142,6 +142,17 @@ TEST(FlightRecord, IsForgottenWithItsFolder) {
   EXPECT_EQ(first.log().flights.size(), 1U);
 }
 
+TEST(FlightRecord, LeavesACopyOfTheFolderThatSharesItsFiles) {
+  const testing::TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "ranks");
+  std::ofstream(folder / "ranks/0") << "of the rank before";
+  std::filesystem::create_hard_link(folder / "ranks/0", folder / "copy");
+  FlightRecord record(0, 2);
+  record.keep_in(folder / "ranks");
+  EXPECT_EQ(std::filesystem::file_size(folder / "copy"), 18U);
+  EXPECT_EQ(read_flight_logs(folder / "ranks").size(), 1U);
+}
+
 TEST(FlightRecord, StaysInMemoryWhereItCannotBeKept) {
   FlightRecord record(0, 2);
   record.keep_in("/proc/nowhere");
