@@ -29,6 +29,11 @@ std::int64_t num_blocks(std::int64_t m, double num_small_ones) {
   return static_cast<std::int64_t>(std::min(wanted, most));
 }
 
+// No view where it is the whole: a GPU's products are one block, and there the host has to hurry.
+at::Tensor rows_of(const at::Tensor& tensor, std::int64_t begin, std::int64_t count) {
+  return count == tensor.size(0) ? tensor : tensor.narrow(0, begin, count);
+}
+
 }  // namespace
 
 bool is_small_product(std::int64_t m, std::int64_t k, std::int64_t n) {
@@ -69,16 +74,16 @@ at::Tensor product(const at::Tensor& a_MK, const at::Tensor& b_KN) {
 void product_into(const at::Tensor& out_MN, const at::Tensor& a_MK, const at::Tensor& b_KN) {
   for_each_row_block(out_MN.device(), a_MK.size(0), a_MK.size(1), b_KN.size(1),
                      [&](std::int64_t begin, std::int64_t count) {
-                       at::Tensor out = out_MN.narrow(0, begin, count);
-                       at::mm_out(out, a_MK.narrow(0, begin, count), b_KN);
+                       at::Tensor out = rows_of(out_MN, begin, count);
+                       at::mm_out(out, rows_of(a_MK, begin, count), b_KN);
                      });
 }
 
 void add_product(const at::Tensor& sum_MN, const at::Tensor& a_MK, const at::Tensor& b_KN) {
   for_each_row_block(sum_MN.device(), a_MK.size(0), a_MK.size(1), b_KN.size(1),
                      [&](std::int64_t begin, std::int64_t count) {
-                       at::Tensor sum = sum_MN.narrow(0, begin, count);
-                       const at::Tensor a = a_MK.narrow(0, begin, count);
+                       at::Tensor sum = rows_of(sum_MN, begin, count);
+                       const at::Tensor a = rows_of(a_MK, begin, count);
                        if (sum.scalar_type() == a.scalar_type()) {
                          sum.addmm_(a, b_KN);
                        } else if (sum.is_cuda()) {
