@@ -70,7 +70,7 @@ Environment measure_environment(const config::Config& config, std::int64_t num_r
   environment.facts = {
       {"switchyard", kVersion},
       {"libtorch", TORCH_VERSION},
-      {"compiler", std::string("g++ ") + __VERSION__},
+      {"compiler", "g++ " __VERSION__},
       {"device", device.str()},
       {"cpu", host.cpu_model.empty() ? "unknown" : host.cpu_model},
       {"available_cores", fmt::format("{}", host.num_available_cores())},
