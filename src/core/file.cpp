@@ -16,6 +16,7 @@
 #include "core/storage_error.h"
 #include "core/write_all.h"
 #include "switchyard/core/error.h"
+#include "switchyard/core/output.h"
 
 namespace switchyard {
 namespace {
@@ -189,12 +190,7 @@ void AtomicFile::commit() {
 void separate_from_hard_links(const std::filesystem::path& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink < 2) return;
-  std::error_code error;
-  const std::filesystem::path file = std::filesystem::canonical(path, error);
-  if (error) throw_storage("find", path, error.value());
-  AtomicFile own(file, status.st_mode & 0777U);
-  own.write(read_file(file));
-  own.commit();
+  (void)write_output(path.string(), read_file(path));
 }
 
 AppendFile::AppendFile(std::filesystem::path path, Mode mode) : path_(std::move(path)) {

@@ -28,7 +28,7 @@ bool are_handed_out(const std::vector<ExpertSlice>& slices, const at::Tensor& w1
     return ops::is_small_product(rows, w1_E2FH.size(2), w1_E2FH.size(1));
   };
   if (is_small(total)) return false;
-  if (is_small(largest)) return true;  // and otherwise used one thread after the other
+  if (is_small(largest)) return true;  // a small product by itself uses one thread
   // The busiest thread's share, when experts are handed out largest first, is at least the largest
   // expert; up to a quarter above the mean is less than what threads inside products lose.
   return static_cast<std::int64_t>(slices.size()) >= 2 * num_threads &&

@@ -22,6 +22,10 @@ constexpr double kMostBlocks = 16.0;
 // Each block arranges the second operand anew, which takes as long as some rows.
 constexpr std::int64_t kFewestRows = 64;
 
+double num_multiplications(std::int64_t m, std::int64_t k, std::int64_t n) {
+  return static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n);
+}
+
 // Of a product of so many rows. A power of two, so that threads get equal shares.
 std::int64_t num_blocks(std::int64_t m, double num_small_ones) {
   const auto wanted = std::bit_ceil(static_cast<std::uint64_t>(std::ceil(num_small_ones)));
@@ -40,7 +44,7 @@ bool is_small_product(std::int64_t m, std::int64_t k, std::int64_t n) {
   const auto rows = static_cast<double>(m);
   const auto inner = static_cast<double>(k);
   const auto columns = static_cast<double>(n);
-  return rows * inner * columns <= kSmall &&
+  return num_multiplications(m, k, n) <= kSmall &&
          rows * inner + inner * columns + rows * columns <= kSmallOperands;
 }
 
@@ -48,8 +52,7 @@ void for_each_row_block(
     at::Device device, std::int64_t m, std::int64_t k, std::int64_t n,
     const std::function<void(std::int64_t begin, std::int64_t count)>& multiply) {
   const at::NoGradGuard no_grad;
-  const double num_small_ones =
-      static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n) / kSmall;
+  const double num_small_ones = num_multiplications(m, k, n) / kSmall;
   if (device.is_cpu() && is_small_product(m, k, n)) {
     const OneThread alone;
     multiply(0, m);
