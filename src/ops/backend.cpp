@@ -15,6 +15,7 @@
 #include "switchyard/core/host.h"
 #include "switchyard/core/parallel.h"
 #include "switchyard/kernels/host_waits.h"
+#include "switchyard/ops/one_thread.h"
 
 namespace switchyard::ops {
 namespace {
@@ -43,6 +44,12 @@ void run_on_torch_threads(std::int64_t num_blocks,
       /*grain_size=*/1);
 }
 
+void run_on_the_calling_thread(std::int64_t num_blocks,
+                               const std::function<void(std::int64_t block)>& body) {
+  const OneThread alone;
+  for (std::int64_t block = 0; block < num_blocks; ++block) body(block);
+}
+
 }  // namespace
 
 void check_that_threads_start(int num_threads) {
@@ -58,8 +65,9 @@ void check_that_threads_start(int num_threads) {
   end.set_value();
 }
 
-void install_parallel_backend() {
-  set_parallel_backend(&run_on_torch_threads);
+void install_parallel_backend(Blocks blocks) {
+  set_parallel_backend(blocks == Blocks::on_all_threads ? &run_on_torch_threads
+                                                        : &run_on_the_calling_thread);
 }
 
 void set_up_threads(std::int64_t num_processes) {

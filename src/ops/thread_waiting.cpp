@@ -52,40 +52,34 @@ std::vector<int> cores_to_choose_from() {
   return allowed_cores();
 }
 
-struct FewerCores {
-  FewerCores(const std::vector<int>& all, const std::vector<int>& ours) : kept(ours) {
-    std::set_difference(all.begin(), all.end(), ours.begin(), ours.end(), std::back_inserter(left));
-  }
-  std::vector<int> left;  // to others
-  KeptToCores kept;
-};
-
-// What the system counts, on `cores` where it counts by core.
+// What the system counts.
 struct Seen {
-  explicit Seen(std::vector<int> of)
-      : time(Clock::now()),
-        waited(seconds_waiting_for_cores().value_or(0.0)),
+  explicit Seen(const WaitingOfThisProcess& process)
+      : waited(seconds_waiting_for_cores().value_or(0.0)),
         computed(seconds_computed()),
-        cores(std::move(of)),
-        on_cores(seconds_of_cores(cores)) {}
+        on_ours(seconds_of_cores(process.cores())),
+        on_left(seconds_of_cores(process.cores_left())),
+        num_left(static_cast<double>(process.cores_left().size())) {}
 
-  Clock::time_point time;
+  Clock::time_point time = Clock::now();
   double waited;
   double computed;
-  std::vector<int> cores;
-  std::optional<CoreSeconds> on_cores;
+  std::optional<CoreSeconds> on_ours;
+  std::optional<CoreSeconds> on_left;
+  double num_left;
 };
 
-// `before` and `now`: of the same cores.
+// Of the same cores. Where the system does not tell of them, others do nothing.
 LookAtCores difference(const Seen& before, const Seen& now) {
   LookAtCores look;
   look.wall = std::chrono::duration<double>(now.time - before.time).count();
   look.waiting = std::max(0.0, now.waited - before.waited);  // threads that end take theirs along
-  look.left_idle = look.wall;                                // what cannot be told keeps nobody off
-  if (before.on_cores && now.on_cores) {
-    look.others = now.on_cores->busy - before.on_cores->busy - (now.computed - before.computed);
-    look.left_idle =
-        (now.on_cores->idle - before.on_cores->idle) / static_cast<double>(now.cores.size());
+  look.left_idle = look.wall;
+  if (before.on_ours && now.on_ours) {
+    look.others = now.on_ours->busy - before.on_ours->busy - (now.computed - before.computed);
+  }
+  if (before.on_left && now.on_left) {
+    look.left_idle = (now.on_left->idle - before.on_left->idle) / now.num_left;
   }
   return look;
 }
@@ -107,12 +101,52 @@ int num_fewer_cores(int num_threads, int num_cores) {
   return num_threads >= 2 && num_threads == num_cores ? (num_threads + 1) / 2 : 0;
 }
 
-void WaitingChoice::add(const LookAtCores& look) {
+Waiting WaitingChoice::add(const LookAtCores& look) {
   double waiting = look.waiting;
-  if (fewer_) waiting = look.left_idle > (1.0 - kTakenBelow) * look.wall ? 0.0 : look.wall;
-  sleep_ = shortage_.add(look.wall, waiting);
-  const bool others_fill_them = num_left_ > 0 && look.others > kTakenAbove * num_left_ * look.wall;
-  fewer_ = sleep_ && (fewer_ || others_fill_them);
+  if (chosen_ == Waiting::on_fewer_cores) {
+    waiting = look.left_idle > (1.0 - kTakenBelow) * look.wall ? 0.0 : look.wall;
+  }
+  if (!shortage_.add(look.wall, waiting)) {
+    next_pause_ = kLooksUntilNextTry;
+    return chosen_ = Waiting::spinning;
+  }
+  if (chosen_ == Waiting::on_fewer_cores) {
+    const bool is_shared = look.others > kSharedAbove * num_fewer_ * look.wall;
+    num_looks_shared_ = is_shared ? num_looks_shared_ + 1 : 0;
+    if (num_looks_shared_ < kLooksUntilShared) return chosen_;
+    num_looks_until_next_try_ = next_pause_;
+    next_pause_ = std::min(2 * next_pause_, kMostLooksUntilNextTry);
+    return chosen_ = Waiting::on_one_thread;
+  }
+  if (chosen_ == Waiting::on_one_thread && --num_looks_until_next_try_ > 0) return chosen_;
+  num_looks_shared_ = 0;
+  const bool others_fill_them = num_fewer_ > 0 && look.others > kTakenAbove * num_left_ * look.wall;
+  return chosen_ = others_fill_them ? Waiting::on_fewer_cores : Waiting::sleeping;
+}
+
+WaitingOfThisProcess::WaitingOfThisProcess(int num_threads, const std::vector<int>& cores,
+                                           std::int64_t turn)
+    : num_threads_(num_threads), all_cores_(cores), turn_(turn), cores_(cores) {}
+
+void WaitingOfThisProcess::change_to(Waiting waiting) {
+  if (waiting == waiting_) return;
+  if (waiting != Waiting::spinning && !sleeping_) sleeping_.emplace(num_threads_);
+  if (waiting_ == Waiting::on_one_thread) install_parallel_backend(Blocks::on_all_threads);
+  if (waiting_ == Waiting::on_fewer_cores) {
+    kept_.reset();
+    cores_ = all_cores_;
+    cores_left_.clear();
+  }
+  if (waiting == Waiting::on_one_thread) install_parallel_backend(Blocks::on_the_calling_thread);
+  if (waiting == Waiting::on_fewer_cores) {
+    const int num_fewer = num_fewer_cores(num_threads_, static_cast<int>(all_cores_.size()));
+    cores_ = choose_cores(all_cores_, num_fewer, turn_++);
+    std::set_difference(all_cores_.begin(), all_cores_.end(), cores_.begin(), cores_.end(),
+                        std::back_inserter(cores_left_));
+    kept_.emplace(cores_);
+  }
+  if (waiting == Waiting::spinning) sleeping_.reset();
+  waiting_ = waiting;
 }
 
 SleepingWaits::SleepingWaits(int num_threads) {
@@ -162,29 +196,16 @@ ThreadWaiting::ThreadWaiting() {
 void ThreadWaiting::watch(const std::stop_token& stop, int num_threads) {
   const std::vector<int> cores = cores_to_choose_from();
   const int num_cores = static_cast<int>(cores.size());
-  const int num_fewer = num_fewer_cores(num_threads, num_cores);
-  WaitingChoice choice(num_fewer > 0 ? num_cores - num_fewer : 0);
-  std::optional<SleepingWaits> sleeping;
-  std::optional<FewerCores> fewer;
-  // Programs that begin together take other cores, sooner or later.
-  std::int64_t turn = std::random_device()() % 2;
-  Seen before(cores);
+  WaitingChoice choice(num_cores, num_fewer_cores(num_threads, num_cores));
+  WaitingOfThisProcess process(num_threads, cores, std::random_device()() % 2);
+  Seen before(process);
   std::unique_lock lock(mutex_);
   const auto between = kBetweenLooks + num_threads * kMoreForEachThread;
   while (!stopped_.wait_for(lock, stop, between, [&] { return stop.stop_requested(); })) {
-    Seen now(fewer ? fewer->left : cores);
-    choice.add(difference(before, now));
-    if (choice.sleep() && !sleeping) sleeping.emplace(num_threads);
-    if (choice.use_fewer_cores() && !fewer) {
-      fewer.emplace(cores, choose_cores(cores, num_fewer, turn++));
-      now = Seen(fewer->left);
-    }
-    if (!choice.use_fewer_cores() && fewer) {
-      fewer.reset();
-      now = Seen(cores);
-    }
-    if (!choice.sleep()) sleeping.reset();
-    before = std::move(now);
+    Seen now(process);
+    const Waiting was = process.waiting();
+    process.change_to(choice.add(difference(before, now)));
+    before = process.waiting() == was ? now : Seen(process);  // of other cores
   }
 }
 

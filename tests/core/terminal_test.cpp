@@ -8,11 +8,10 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <limits>
-#include <optional>
 #include <string>
 
+#include "support/environment_variable.h"
 #include "switchyard/core/error.h"
 
 namespace switchyard {
@@ -107,43 +106,22 @@ std::string read_until(int descriptor, const std::string& wanted) {
   return text;
 }
 
-class Environment {
- public:
-  Environment(const char* name, const char* value) : name_(name) {
-    if (const char* old = std::getenv(name)) old_ = old;
-    ::setenv(name, value, 1);
-  }
-  ~Environment() {
-    if (old_.has_value()) {
-      ::setenv(name_, old_->c_str(), 1);
-    } else {
-      ::unsetenv(name_);
-    }
-  }
-  Environment(const Environment&) = delete;
-  Environment& operator=(const Environment&) = delete;
-
- private:
-  const char* name_;
-  std::optional<std::string> old_;
-};
-
 TEST(Terminal, ColorsNeedATerminalThatWantsThem) {
   const PseudoTerminal terminal;
   ASSERT_GE(terminal.screen(), 0);
   const StderrTo screen(terminal.screen());
-  const Environment kind("TERM", "xterm");
+  const testing::EnvironmentVariable kind("TERM", "xterm");
   {
-    const Environment color("NO_COLOR", "");
+    const testing::EnvironmentVariable color("NO_COLOR", "");
     EXPECT_TRUE(stderr_is_terminal());
     EXPECT_TRUE(stderr_has_color());
   }
   {
-    const Environment color("NO_COLOR", "1");
+    const testing::EnvironmentVariable color("NO_COLOR", "1");
     EXPECT_TRUE(stderr_is_terminal());  // lines may still be redrawn
     EXPECT_FALSE(stderr_has_color());
   }
-  const Environment dumb("TERM", "dumb");
+  const testing::EnvironmentVariable dumb("TERM", "dumb");
   EXPECT_FALSE(stderr_is_terminal());
   EXPECT_FALSE(stderr_has_color());
 }
@@ -163,21 +141,21 @@ TEST(WriteStdoutDeathTest, ADeviceThatIsFullIsAStorageError) {
 }
 
 TEST(ProgressBar, WritesOneLinePerTenPercentToAPipe) {
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   ProgressBar bar("encoding", 1000, std::chrono::milliseconds(0));
   for (std::uint64_t done = 0; done <= 1000; done += 5) bar.advance_to(done);
-  const std::string text = testing::internal::GetCapturedStderr();
+  const std::string text = ::testing::internal::GetCapturedStderr();
   EXPECT_EQ(text,
             "encoding 10%\nencoding 20%\nencoding 30%\nencoding 40%\nencoding 50%\n"
             "encoding 60%\nencoding 70%\nencoding 80%\nencoding 90%\nencoding 100%\n");
 }
 
 TEST(ProgressBar, ShortJobWritesOnlyItsEndToAPipe) {
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   ProgressBar bar("encoding", 1000, std::chrono::hours(1));
   for (std::uint64_t done = 0; done <= 1000; done += 5) bar.advance_to(done);
   bar.finish();
-  const std::string text = testing::internal::GetCapturedStderr();
+  const std::string text = ::testing::internal::GetCapturedStderr();
   EXPECT_THAT(text, StartsWith("encoding done in "));
   EXPECT_EQ(text.find('\n'), text.size() - 1) << text;
 }
@@ -186,7 +164,7 @@ TEST(ProgressBar, IsRedrawnInPlaceOnATerminalAndGoesAway) {
   const PseudoTerminal terminal;
   ASSERT_GE(terminal.screen(), 0);
   const StderrTo screen(terminal.screen());
-  const Environment kind("TERM", "xterm");
+  const testing::EnvironmentVariable kind("TERM", "xterm");
   {
     ProgressBar bar("encoding", 200);
     bar.advance_to(100);
@@ -203,7 +181,7 @@ TEST(Activity, SaysOnATerminalThatTheJobStillRuns) {
   const PseudoTerminal terminal;
   ASSERT_GE(terminal.screen(), 0);
   const StderrTo screen(terminal.screen());
-  const Environment kind("TERM", "xterm");
+  const testing::EnvironmentVariable kind("TERM", "xterm");
   std::string text;
   {
     const Activity activity("training", std::chrono::milliseconds(1));

@@ -8,6 +8,7 @@
 
 #include "support/openmp_teams.h"
 #include "support/tensors.h"
+#include "switchyard/ops/backend.h"
 #include "switchyard/ops/product.h"
 
 namespace switchyard::moe {
@@ -59,6 +60,12 @@ TEST_F(ExpertSlicesOnTwoThreads, AreHandedOutWhereProductsAreSmall) {
   EXPECT_EQ(teams_of({100, 80}, 32, 48), 1);
   EXPECT_EQ(teams_of({1, 1}, 32, 48), 0) << "a token of a text that is generated";
   EXPECT_EQ(teams_of({20, 10, 10, 28}, 32, 48), 0) << "all together are as small";
+}
+
+TEST_F(ExpertSlicesOnTwoThreads, AreComputedByTheThreadThatCallsWhereItIsToComputeBlocks) {
+  ops::install_parallel_backend(ops::Blocks::on_the_calling_thread);
+  EXPECT_EQ(teams_of({20, 10, 10, 120}, 32, 48), 0);
+  EXPECT_EQ(teams_of({100, 110, 90, 100}, 192, 192), 0);
 }
 
 }  // namespace

@@ -53,11 +53,31 @@ TEST_F(ParallelBackendOfTorch, RunsEveryBlockOnceAlsoFromInsideABlock) {
 }
 
 TEST_F(ParallelBackendOfTorch, PassesExceptionsToTheCaller) {
-  EXPECT_THROW(parallel_for(6, 1,
-                            [](std::int64_t begin, std::int64_t /*end*/) {
-                              if (begin == 4) throw std::runtime_error("block 4");
-                            }),
-               std::runtime_error);
+  for (const Blocks blocks : {Blocks::on_all_threads, Blocks::on_the_calling_thread}) {
+    install_parallel_backend(blocks);
+    EXPECT_THROW(parallel_for(6, 1,
+                              [](std::int64_t begin, std::int64_t /*end*/) {
+                                if (begin == 4) throw std::runtime_error("block 4");
+                              }),
+                 std::runtime_error);
+    EXPECT_EQ(at::get_num_threads(), 2);
+  }
+}
+
+// As in a team, LibTorch has one thread inside a block.
+TEST_F(ParallelBackendOfTorch, LeavesBlocksToTheThreadThatCalls) {
+  install_parallel_backend(Blocks::on_the_calling_thread);
+  const std::thread::id caller = std::this_thread::get_id();
+  std::vector<std::int64_t> visited;
+  parallel_for(3, 1, [&](std::int64_t outer, std::int64_t /*end*/) {
+    parallel_for(2, 1, [&](std::int64_t inner, std::int64_t /*end*/) {
+      EXPECT_EQ(std::this_thread::get_id(), caller);
+      EXPECT_EQ(at::get_num_threads(), 1);
+      visited.push_back(2 * outer + inner);
+    });
+  });
+  EXPECT_EQ(visited, (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(at::get_num_threads(), 2);
 }
 
 }  // namespace

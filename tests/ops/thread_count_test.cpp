@@ -68,13 +68,15 @@ std::vector<at::Tensor> results() {
 TEST(ThreadCount, ChangesNoBit) {
   set_parallel_backend(nullptr);
   const std::vector<at::Tensor> serial = results();
-  install_parallel_backend();
   const int num_threads = at::get_num_threads();
   for (const int threads : {1, 3}) {
     at::set_num_threads(threads);
-    const std::vector<at::Tensor> parallel = results();
-    for (std::size_t i = 0; i < serial.size(); ++i) {
-      EXPECT_TRUE(at::equal(serial[i], parallel[i])) << "result " << i << ", threads " << threads;
+    for (const Blocks blocks : {Blocks::on_all_threads, Blocks::on_the_calling_thread}) {
+      install_parallel_backend(blocks);
+      const std::vector<at::Tensor> parallel = results();
+      for (std::size_t i = 0; i < serial.size(); ++i) {
+        EXPECT_TRUE(at::equal(serial[i], parallel[i])) << "result " << i << ", threads " << threads;
+      }
     }
   }
   at::set_num_threads(num_threads);

@@ -3,18 +3,27 @@
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
-#include <string>
 #include <thread>
+#include <vector>
 
+#include "support/environment_variable.h"
 #include "support/tensors.h"
 #include "switchyard/core/cores.h"
+#include "switchyard/core/host.h"
+#include "switchyard/core/parallel.h"
+#include "switchyard/ops/backend.h"
 
 namespace switchyard::ops {
 namespace {
@@ -50,31 +59,85 @@ TEST(CoreShortage, BeginsWhenItLastsAndEndsWhenThereWereEnoughForAWhile) {
   EXPECT_FALSE(shortage.add(0.0, 1.0)) << "no time has passed";
 }
 
-TEST(WaitingChoice, FewerCoresAreForWhenOthersTakeThem) {
-  const LookAtCores waits{.wall = 0.2, .waiting = 0.1};
-  WaitingChoice alone(1);
-  for (int i = 0; i < 3; ++i) alone.add(waits);
-  EXPECT_TRUE(alone.sleep());
-  EXPECT_FALSE(alone.use_fewer_cores()) << "its own threads are in each other's way";
+// Two threads of two cores, beside others that want the cores as much.
+WaitingChoice on_fewer_cores() {
+  WaitingChoice choice(2, 1);
+  EXPECT_EQ(choice.add({.wall = 0.2, .waiting = 0.1, .others = 0.2}), Waiting::spinning)
+      << "a moment";
+  EXPECT_EQ(choice.add({.wall = 0.2, .waiting = 0.1, .others = 0.2}), Waiting::on_fewer_cores);
+  return choice;
+}
+// What others take of what is kept: nothing, or half.
+constexpr LookAtCores kAlone{.wall = 0.2, .waiting = 0.2, .others = 0.01};
+constexpr LookAtCores kShared{.wall = 0.2, .waiting = 0.2, .others = 0.1};
 
-  LookAtCores beside = waits;
-  beside.others = 0.15;
-  WaitingChoice choice(1);
-  choice.add(beside);
-  EXPECT_FALSE(choice.use_fewer_cores()) << "a moment";
-  choice.add(beside);
-  EXPECT_TRUE(choice.sleep());
-  EXPECT_TRUE(choice.use_fewer_cores());
+TEST(WaitingChoice, FewerCoresAreForWhenOthersTakeThem) {
+  WaitingChoice alone(2, 1);
+  Waiting chosen = Waiting::spinning;
+  for (int i = 0; i < 3; ++i) chosen = alone.add({.wall = 0.2, .waiting = 0.1});
+  EXPECT_EQ(chosen, Waiting::sleeping) << "its own threads are in each other's way";
+  EXPECT_EQ(alone.add({.wall = 0.2, .waiting = 0.1, .others = 0.15}), Waiting::on_fewer_cores)
+      << "others that come later";
+
+  WaitingChoice choice = on_fewer_cores();
   // On fewer cores the threads wait for each other; what counts is what the others do.
-  const LookAtCores still{.wall = 0.2, .left_idle = 0.11};
-  for (int i = 0; i < 20; ++i) choice.add(still);
-  EXPECT_TRUE(choice.use_fewer_cores());
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(choice.add({.wall = 0.2, .left_idle = 0.11}), Waiting::on_fewer_cores);
+  }
   const LookAtCores gone{.wall = 0.2, .waiting = 0.2, .left_idle = 0.13};
-  for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) choice.add(gone);
-  EXPECT_TRUE(choice.use_fewer_cores());
-  choice.add(gone);
-  EXPECT_FALSE(choice.use_fewer_cores());
-  EXPECT_FALSE(choice.sleep());
+  for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) {
+    EXPECT_EQ(choice.add(gone), Waiting::on_fewer_cores);
+  }
+  EXPECT_EQ(choice.add(gone), Waiting::spinning);
+}
+
+TEST(WaitingChoice, OneThreadIsForWhenOthersTakeWhatIsKeptAsWell) {
+  WaitingChoice choice = on_fewer_cores();
+  for (int i = 1; i < WaitingChoice::kLooksUntilShared; ++i) {
+    EXPECT_EQ(choice.add(kShared), Waiting::on_fewer_cores);
+  }
+  EXPECT_EQ(choice.add(kAlone), Waiting::on_fewer_cores) << "counts anew";
+  for (int i = 1; i < WaitingChoice::kLooksUntilShared; ++i) {
+    EXPECT_EQ(choice.add(kShared), Waiting::on_fewer_cores);
+  }
+  EXPECT_EQ(choice.add(kShared), Waiting::on_one_thread);
+  // One thread waits a third of the time; when nothing takes the cores any more, it does not.
+  const LookAtCores waits{.wall = 0.2, .waiting = 0.07, .others = 0.27};
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(choice.add(waits), Waiting::on_one_thread);
+  const LookAtCores gone{.wall = 0.2, .waiting = 0.001};
+  for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) {
+    EXPECT_EQ(choice.add(gone), Waiting::on_one_thread);
+  }
+  EXPECT_EQ(choice.add(gone), Waiting::spinning);
+}
+
+// Others come and go, and other cores may be better ones.
+TEST(WaitingChoice, FewerCoresAreTriedAgainEverMoreSeldom) {
+  WaitingChoice choice = on_fewer_cores();
+  const LookAtCores waits{.wall = 0.2, .waiting = 0.07, .others = 0.27};
+  const auto looks_with_one_thread = [&] {
+    for (int i = 1; i < WaitingChoice::kLooksUntilShared; ++i) {
+      EXPECT_EQ(choice.add(kShared), Waiting::on_fewer_cores);
+    }
+    EXPECT_EQ(choice.add(kShared), Waiting::on_one_thread);
+    int num_looks = 1;
+    while (choice.add(waits) == Waiting::on_one_thread) ++num_looks;
+    return num_looks;
+  };
+  for (const int expected : {50, 100, 200, 400, 800, 800}) {
+    EXPECT_EQ(looks_with_one_thread(), expected);
+  }
+  // The next shortage begins anew.
+  for (int i = 0; i < CoreShortage::kLooksUntilEnough; ++i) {
+    (void)choice.add({.wall = 0.2, .left_idle = 0.2});
+  }
+  for (int i = 0; i < 2; ++i) (void)choice.add(waits);
+  EXPECT_EQ(looks_with_one_thread(), 50);
+  // Where others have gone, but the cores are short all the same, nothing is left to them.
+  for (int i = 0; i < WaitingChoice::kLooksUntilShared; ++i) (void)choice.add(kShared);
+  Waiting chosen = Waiting::on_one_thread;
+  for (int i = 0; i < 100; ++i) chosen = choice.add({.wall = 0.2, .waiting = 0.07, .others = 0.01});
+  EXPECT_EQ(chosen, Waiting::sleeping);
 }
 
 // What makes it keep to fewer cores must not, there, be a reason to give them up.
@@ -84,22 +147,38 @@ TEST(WaitingChoice, DoesNotComeAndGoWhateverOthersTake) {
     ASSERT_EQ(num_fewer, (num_cores + 1) / 2);
     const int num_left = num_cores - num_fewer;
     for (double others = 0.0; others <= 2.0 * num_left; others += 0.05) {
-      WaitingChoice choice(num_left);
+      WaitingChoice choice(num_cores, num_fewer);
+      Waiting chosen = Waiting::spinning;
+      bool was_fewer = false;
       int num_changes = 0;
       for (int look = 0; look < 100; ++look) {
-        const bool before = choice.use_fewer_cores();
         // Among all they get half of what they want beside ours; alone on what is left, all.
-        const double takes = before ? others : others / 1.5;
-        choice.add({.wall = 0.2,
-                    .waiting = 0.1,
-                    .others = 0.2 * takes,
-                    .left_idle = 0.2 * std::max(0.0, 1.0 - takes / num_left)});
-        num_changes += choice.use_fewer_cores() != before ? 1 : 0;
+        const double takes = was_fewer ? others : others / 1.5;
+        chosen = choice.add({.wall = 0.2,
+                             .waiting = 0.1,
+                             .others = was_fewer ? 0.0 : 0.2 * takes,
+                             .left_idle = 0.2 * std::max(0.0, 1.0 - takes / num_left)});
+        const bool is_fewer = chosen == Waiting::on_fewer_cores;
+        num_changes += is_fewer != was_fewer ? 1 : 0;
+        was_fewer = is_fewer;
       }
       EXPECT_LE(num_changes, 1) << others << " of " << num_cores;
-      EXPECT_EQ(choice.use_fewer_cores(), others / 1.5 > WaitingChoice::kTakenAbove * num_left);
+      EXPECT_EQ(was_fewer, others / 1.5 > WaitingChoice::kTakenAbove * num_left);
     }
   }
+}
+
+TEST(WaitingChoice, WhatIsSharedGoesByTheCoresThatAreKept) {
+  WaitingChoice choice(8, 4);
+  const double taken = 4 * WaitingChoice::kSharedAbove * 0.2;
+  for (int i = 0; i < 2; ++i) (void)choice.add({.wall = 0.2, .waiting = 0.1, .others = 0.7});
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(choice.add({.wall = 0.2, .others = 0.99 * taken}), Waiting::on_fewer_cores);
+  }
+  for (int i = 1; i < WaitingChoice::kLooksUntilShared; ++i) {
+    EXPECT_EQ(choice.add({.wall = 0.2, .others = 1.01 * taken}), Waiting::on_fewer_cores);
+  }
+  EXPECT_EQ(choice.add({.wall = 0.2, .others = 1.01 * taken}), Waiting::on_one_thread);
 }
 
 TEST(WaitingChoice, FewerCoresOnlyWhereEachThreadHasOne) {
@@ -110,10 +189,11 @@ TEST(WaitingChoice, FewerCoresOnlyWhereEachThreadHasOne) {
   EXPECT_EQ(num_fewer_cores(4, 64), 0) << "a quota, or a number that was chosen";
   EXPECT_EQ(num_fewer_cores(4, 2), 0);
   EXPECT_EQ(num_fewer_cores(2, 0), 0) << "the system does not tell";
-  WaitingChoice none(0);
-  for (int i = 0; i < 10; ++i) none.add({.wall = 0.2, .waiting = 0.2, .others = 0.4});
-  EXPECT_TRUE(none.sleep());
-  EXPECT_FALSE(none.use_fewer_cores());
+  for (WaitingChoice none : {WaitingChoice(2, 0), WaitingChoice(0, 0)}) {
+    Waiting chosen = Waiting::spinning;
+    for (int i = 0; i < 10; ++i) chosen = none.add({.wall = 0.2, .waiting = 0.2, .others = 0.4});
+    EXPECT_EQ(chosen, Waiting::sleeping);
+  }
 }
 
 TEST(SleepingWaits, HoldMoreThreadsThanThereAreCores) {
@@ -132,28 +212,149 @@ TEST(SleepingWaits, HoldMoreThreadsThanThereAreCores) {
   expect_threads(before);
 }
 
+class WaitingOfAProcess : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (all_.size() < 2) GTEST_SKIP() << "one core";
+    at::set_num_threads(static_cast<int>(all_.size()));
+    install_parallel_backend();
+  }
+  void TearDown() override {
+    set_parallel_backend(nullptr);
+    at::set_num_threads(num_threads_);
+  }
+
+  static bool computes_on_one_thread() {
+    std::atomic<bool> is_one = true;
+    const std::thread::id caller = std::this_thread::get_id();
+    parallel_for(2, 1, [&](std::int64_t /*begin*/, std::int64_t /*end*/) {
+      if (std::this_thread::get_id() != caller || at::get_num_threads() != 1) is_one = false;
+    });
+    return is_one;
+  }
+
+  const std::vector<int> all_ = allowed_cores();
+
+ private:
+  int num_threads_ = at::get_num_threads();
+};
+
+// From each to each, and back from each at the end.
+TEST_F(WaitingOfAProcess, IsAsWasChosenAndAsItWasAtTheEnd) {
+  const auto all_waits = {Waiting::spinning, Waiting::sleeping, Waiting::on_fewer_cores,
+                          Waiting::on_one_thread};
+  const bool has_teams = ::dlsym(RTLD_DEFAULT, "GOMP_parallel") != nullptr;
+  (void)testing::random_normal({1000, 1000}, 1, at::kFloat).sum();  // the threads that compute
+  const std::int64_t num_threads = num_threads_of_this_process();
+  const auto expect = [&](Waiting waiting, const WaitingOfThisProcess& process) {
+    const bool is_fewer = waiting == Waiting::on_fewer_cores;
+    EXPECT_EQ(process.waiting(), waiting);
+    EXPECT_EQ(process.cores().size(), is_fewer ? (all_.size() + 1) / 2 : all_.size());
+    EXPECT_EQ(process.cores().size() + process.cores_left().size(), all_.size());
+    for (const int core : process.cores_left()) {
+      EXPECT_EQ(std::count(process.cores().begin(), process.cores().end(), core), 0);
+    }
+    EXPECT_EQ(allowed_cores(), process.cores());
+    EXPECT_EQ(computes_on_one_thread(), waiting == Waiting::on_one_thread);
+    // The thread that holds the team, and one of the team besides.
+    if (has_teams) expect_threads(num_threads + (waiting == Waiting::spinning ? 0 : 2));
+  };
+  for (const Waiting first : all_waits) {
+    for (const Waiting second : all_waits) {
+      SCOPED_TRACE(::testing::Message() << static_cast<int>(first) << static_cast<int>(second));
+      {
+        WaitingOfThisProcess process(static_cast<int>(all_.size()), all_, 0);
+        process.change_to(first);
+        expect(first, process);
+        process.change_to(second);
+        expect(second, process);
+      }
+      const WaitingOfThisProcess none(static_cast<int>(all_.size()), all_, 0);
+      expect(Waiting::spinning, none);
+    }
+  }
+}
+
+// A core that others hold on to is not the only one.
+TEST_F(WaitingOfAProcess, TakesOtherCoresTheNextTime) {
+  WaitingOfThisProcess process(static_cast<int>(all_.size()), all_, 1);
+  process.change_to(Waiting::on_fewer_cores);
+  const std::vector<int> first = process.cores();
+  process.change_to(Waiting::on_one_thread);
+  process.change_to(Waiting::on_fewer_cores);
+  EXPECT_NE(process.cores(), first);
+}
+
+// As many as there are cores, each of which takes one as long as this lives.
+class OtherProcesses {
+ public:
+  explicit OtherProcesses(std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const pid_t process = ::fork();
+      if (process == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (std::atomic<std::uint64_t> n = 0;;) ++n;
+      }
+      if (process > 0) processes_.push_back(process);
+    }
+  }
+  OtherProcesses(const OtherProcesses&) = delete;
+  OtherProcesses& operator=(const OtherProcesses&) = delete;
+  ~OtherProcesses() {
+    for (const pid_t process : processes_) {
+      ::kill(process, SIGKILL);
+      ::waitpid(process, nullptr, 0);
+    }
+  }
+
+ private:
+  std::vector<pid_t> processes_;
+};
+
+TEST_F(WaitingOfAProcess, ChangesBesideOthersThatTakeTheCores) {
+  for (const char* const name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
+    if (std::getenv(name) != nullptr) GTEST_SKIP() << name << " chose the cores";
+  }
+  if (!seconds_waiting_for_cores() || !seconds_of_cores(all_) ||
+      std::filesystem::exists("/proc/driver/nvidia")) {
+    GTEST_SKIP() << "the system does not tell, or its driver binds threads";
+  }
+  const testing::EnvironmentVariable policy("OMP_WAIT_POLICY", nullptr);
+  const testing::EnvironmentVariable count("GOMP_SPINCOUNT", nullptr);
+  {
+    const OtherProcesses others(all_.size());
+    const ThreadWaiting waiting;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+    const at::Tensor numbers = testing::random_normal({1000, 1000}, 1, at::kFloat);
+    std::vector<int> cores = all_;
+    while (cores == all_ && std::chrono::steady_clock::now() < end) {
+      for (int i = 0; i < 20; ++i) (void)numbers.sum();
+      cores = allowed_cores();
+    }
+    EXPECT_EQ(cores.size(), (all_.size() + 1) / 2);
+  }
+  EXPECT_EQ(allowed_cores(), all_);
+  EXPECT_FALSE(computes_on_one_thread());
+}
+
 TEST(ThreadWaiting, LeavesAloneWhatTheEnvironmentChose) {
   const std::int64_t before = num_threads_of_this_process();
-  const char* const policy = std::getenv("OMP_WAIT_POLICY");
-  const std::string kept = policy == nullptr ? "" : policy;
-  ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
+  const testing::EnvironmentVariable no_policy("OMP_WAIT_POLICY", nullptr);
   {
+    const testing::EnvironmentVariable policy("OMP_WAIT_POLICY", "PASSIVE");
     const ThreadWaiting waiting;
     expect_threads(before);
   }
-  ::unsetenv("OMP_WAIT_POLICY");
-  ::setenv("GOMP_SPINCOUNT", "10000", 1);
   {
+    const testing::EnvironmentVariable count("GOMP_SPINCOUNT", "10000");
     const ThreadWaiting waiting;
     expect_threads(before);
   }
-  ::unsetenv("GOMP_SPINCOUNT");
   if (at::get_num_threads() > 1 && std::filesystem::exists("/proc/self/schedstat")) {
     const ThreadWaiting waiting;
     EXPECT_GE(num_threads_of_this_process(), before + 1);
   }
   expect_threads(before);
-  if (policy != nullptr) ::setenv("OMP_WAIT_POLICY", kept.c_str(), 1);
 }
 
 }  // namespace

@@ -8,8 +8,10 @@ namespace switchyard::ops {
 // Throws std::system_error when so many threads cannot run at a time.
 void check_that_threads_start(int num_threads);
 
-// Makes torch's thread pool serve core's parallel_for.
-void install_parallel_backend();
+// Where core's parallel_for runs its blocks: on torch's thread pool, or each after the other, as a
+// thread of that pool would, on the thread that calls. Results do not depend on it.
+enum class Blocks { on_all_threads, on_the_calling_thread };
+void install_parallel_backend(Blocks blocks = Blocks::on_all_threads);
 
 // The same, and makes torch use this process's share of the available cores, where `num_processes`
 // were started together on this machine; OMP_NUM_THREADS, when set, wins. Once per program. Throws

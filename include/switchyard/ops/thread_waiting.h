@@ -8,13 +8,21 @@
 // Threads that sleep still wait for each other: each stands in the queue of its core behind the
 // other processes, several hundred times a step, and the slowest counts. So when others take about
 // half of the cores, the threads keep to the other half, where they follow each other without a
-// queue between. Their number stays, and with it every bit.
+// queue between. The system may leave another process beside them all the same: of threads that
+// mostly follow each other few want a core at a time, and to it they are no more than one process.
+// Then they take any core again, and one of them computes all blocks of parallel_for, which has no
+// queues to wait in. The number of threads stays, and with it every bit.
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
+#include <vector>
+
+#include "switchyard/core/cores.h"
 
 namespace switchyard::ops {
 
@@ -62,35 +70,76 @@ class SleepingWaits {
 // that was chosen), for which the scheduler finds a better place.
 [[nodiscard]] int num_fewer_cores(int num_threads, int num_cores);
 
+enum class Waiting {
+  spinning,        // as long as OpenMP's library does: cores are not short
+  sleeping,        // soon, on any core
+  on_fewer_cores,  // sleeping, the other cores left to others
+  on_one_thread,   // sleeping, on any core; blocks of parallel_for on the thread that calls
+};
+
 // Between two looks at the machine, in seconds.
 struct LookAtCores {
   double wall = 0.0;
   double waiting = 0.0;    // as CoreShortage counts it
-  double others = 0.0;     // that other processes computed on our cores; 0 = cannot be told
+  double others = 0.0;     // that other processes computed on the cores that ours keep to
   double left_idle = 0.0;  // of a core that is left to others, on average
 };
 
-// Chooses by what the looks saw.
+// Chooses by what the looks saw. Threads sleep while cores are short. They keep to fewer of them
+// from when others would fill what is left to them until these no longer do (meanwhile waiting is
+// each other's fault) or take what is kept, too; then one thread computes blocks, for a while.
 class WaitingChoice {
  public:
   // Shares of the cores that are left to others, when others compute for more or less than that.
   static constexpr double kTakenAbove = 0.6;
   static constexpr double kTakenBelow = 0.4;
+  // Share of the cores kept to that others take nevertheless, in each of so many looks in a row.
+  static constexpr double kSharedAbove = 0.25;
+  static constexpr int kLooksUntilShared = 3;
+  // With one thread, until fewer cores are tried again: at first, and twice as many every time.
+  static constexpr int kLooksUntilNextTry = 50;
+  static constexpr int kMostLooksUntilNextTry = 800;
 
-  // `num_left`: cores that would be left to others; 0: none can be.
-  explicit WaitingChoice(int num_left) : num_left_(num_left) {}
-  void add(const LookAtCores& look);
-
-  // Threads sleep while cores are short, and keep to fewer of them from when others would fill what
-  // is left to them until these no longer do (meanwhile waiting is each other's fault).
-  [[nodiscard]] bool sleep() const { return sleep_; }
-  [[nodiscard]] bool use_fewer_cores() const { return fewer_; }
+  // `num_fewer` of `num_cores` can be kept to; 0: never.
+  WaitingChoice(int num_cores, int num_fewer)
+      : num_left_(num_cores - num_fewer), num_fewer_(num_fewer) {}
+  Waiting add(const LookAtCores& look);
 
  private:
   int num_left_;
+  int num_fewer_;
   CoreShortage shortage_;
-  bool sleep_ = false;
-  bool fewer_ = false;
+  Waiting chosen_ = Waiting::spinning;
+  int num_looks_shared_ = 0;  // in a row
+  int num_looks_until_next_try_ = 0;
+  int next_pause_ = kLooksUntilNextTry;
+};
+
+// What was chosen, done to this process; undone when it goes. One at a time.
+class WaitingOfThisProcess {
+ public:
+  // `num_threads`: those that compute. `cores`: what they run on, empty where that is not ours to
+  // choose. Programs that begin together should begin with other turns.
+  WaitingOfThisProcess(int num_threads, const std::vector<int>& cores, std::int64_t turn);
+  WaitingOfThisProcess(const WaitingOfThisProcess&) = delete;
+  WaitingOfThisProcess& operator=(const WaitingOfThisProcess&) = delete;
+  ~WaitingOfThisProcess() { change_to(Waiting::spinning); }
+
+  void change_to(Waiting waiting);
+  [[nodiscard]] Waiting waiting() const { return waiting_; }
+
+  [[nodiscard]] const std::vector<int>& cores() const { return cores_; }
+  [[nodiscard]] const std::vector<int>& cores_left() const { return cores_left_; }  // to others
+
+ private:
+  int num_threads_;
+  std::vector<int> all_cores_;
+  std::int64_t turn_;
+  Waiting waiting_ = Waiting::spinning;
+  std::vector<int> cores_;
+  std::vector<int> cores_left_;
+  std::optional<SleepingWaits> sleeping_;
+  std::optional<KeptToCores> kept_;
 };
 
 // Looks five times a second, from a thread of its own, whether cores are short, and chooses. For
