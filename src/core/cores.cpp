@@ -55,6 +55,7 @@ std::vector<int> allowed_cores() {
 }
 
 std::optional<CoreSeconds> seconds_of_cores(const std::vector<int>& cores, const fs::path& stat) {
+  if (cores.empty()) return std::nullopt;
   const double ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
   const bool is_nice = ::getpriority(PRIO_PROCESS, 0) > 0;
   CoreSeconds seconds;
@@ -74,7 +75,7 @@ std::optional<CoreSeconds> seconds_of_cores(const std::vector<int>& cores, const
     seconds.idle += (idle + (is_nice ? 0.0 : nice) + iowait) / ticks;
     ++num_found;
   }
-  if (cores.empty() || num_found != cores.size()) return std::nullopt;
+  if (num_found != cores.size()) return std::nullopt;
   return seconds;
 }
 

@@ -105,17 +105,15 @@ Waiting WaitingChoice::add(const LookAtCores& look) {
   double waiting = look.waiting;
   if (chosen_ == Waiting::on_fewer_cores) {
     waiting = look.left_idle > (1.0 - kTakenBelow) * look.wall ? 0.0 : look.wall;
+  } else if (chosen_ == Waiting::on_one_thread) {
+    waiting = look.others < kTakenBelow * num_left_ * look.wall ? 0.0 : look.wall;
   }
-  if (!shortage_.add(look.wall, waiting)) {
-    next_pause_ = kLooksUntilNextTry;
-    return chosen_ = Waiting::spinning;
-  }
+  if (!shortage_.add(look.wall, waiting)) return chosen_ = Waiting::spinning;
   if (chosen_ == Waiting::on_fewer_cores) {
-    const bool is_shared = look.others > kSharedAbove * num_fewer_ * look.wall;
+    const bool is_shared = num_fewer_ * look.wall - look.others < kSharedBelow * look.wall;
     num_looks_shared_ = is_shared ? num_looks_shared_ + 1 : 0;
     if (num_looks_shared_ < kLooksUntilShared) return chosen_;
-    num_looks_until_next_try_ = next_pause_;
-    next_pause_ = std::min(2 * next_pause_, kMostLooksUntilNextTry);
+    num_looks_until_next_try_ = kLooksUntilNextTry;
     return chosen_ = Waiting::on_one_thread;
   }
   if (chosen_ == Waiting::on_one_thread && --num_looks_until_next_try_ > 0) return chosen_;
@@ -139,8 +137,7 @@ void WaitingOfThisProcess::change_to(Waiting waiting) {
   }
   if (waiting == Waiting::on_one_thread) install_parallel_backend(Blocks::on_the_calling_thread);
   if (waiting == Waiting::on_fewer_cores) {
-    const int num_fewer = num_fewer_cores(num_threads_, static_cast<int>(all_cores_.size()));
-    cores_ = choose_cores(all_cores_, num_fewer, turn_++);
+    cores_ = choose_cores(all_cores_, num_fewer(), turn_++);
     std::set_difference(all_cores_.begin(), all_cores_.end(), cores_.begin(), cores_.end(),
                         std::back_inserter(cores_left_));
     kept_.emplace(cores_);
@@ -194,10 +191,8 @@ ThreadWaiting::ThreadWaiting() {
 }
 
 void ThreadWaiting::watch(const std::stop_token& stop, int num_threads) {
-  const std::vector<int> cores = cores_to_choose_from();
-  const int num_cores = static_cast<int>(cores.size());
-  WaitingChoice choice(num_cores, num_fewer_cores(num_threads, num_cores));
-  WaitingOfThisProcess process(num_threads, cores, std::random_device()() % 2);
+  WaitingOfThisProcess process(num_threads, cores_to_choose_from(), std::random_device()() % 2);
+  WaitingChoice choice(process.num_cores(), process.num_fewer());
   Seen before(process);
   std::unique_lock lock(mutex_);
   const auto between = kBetweenLooks + num_threads * kMoreForEachThread;

@@ -168,13 +168,19 @@ TEST(MoeFfn, GivesExpertsWithoutRowsZeroGradientsNotMissingOnes) {
 
 TEST(MoeFfn, DifferentiatesWhenExpertsRunOnThreadsOfTheirOwn) {
   at::set_num_threads(2);
-  ops::install_parallel_backend();
+  ops::install_parallel_backend(ops::Blocks::on_the_calling_thread);
   // Enough work for the second thread to wake up before the first has done everything.
   const Shape shape{.num_tokens = 1024, .hidden = 64, .size = 48, .num_experts = 8};
   const MoeInputs in = random_inputs(shape, std::vector<std::int32_t>(1024, 4), at::kDouble);
   run(in).square().sum().backward();
   const at::Tensor dw1 = in.w1_E2FH.grad().clone();
   const at::Tensor dx = in.x_TH.grad().clone();
+  in.w1_E2FH.mutable_grad().reset();
+  in.x_TH.mutable_grad().reset();
+  ops::install_parallel_backend();
+  run(in).square().sum().backward();
+  EXPECT_TRUE(at::equal(dw1, in.w1_E2FH.grad()));
+  EXPECT_TRUE(at::equal(dx, in.x_TH.grad()));
   in.w1_E2FH.mutable_grad().reset();
   in.x_TH.mutable_grad().reset();
   moe_by_definition(in.x_TH, in.routing, in.routing.row_weight_N, in.w1_E2FH, in.w2_EHF)

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iterator>
 #include <thread>
 #include <vector>
@@ -101,10 +103,10 @@ TEST(WaitingChoice, OneThreadIsForWhenOthersTakeWhatIsKeptAsWell) {
     EXPECT_EQ(choice.add(kShared), Waiting::on_fewer_cores);
   }
   EXPECT_EQ(choice.add(kShared), Waiting::on_one_thread);
-  // One thread waits a third of the time; when nothing takes the cores any more, it does not.
-  const LookAtCores waits{.wall = 0.2, .waiting = 0.07, .others = 0.27};
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(choice.add(waits), Waiting::on_one_thread);
-  const LookAtCores gone{.wall = 0.2, .waiting = 0.001};
+  // Whether one thread waits says nothing of how several would.
+  const LookAtCores there{.wall = 0.2, .waiting = 0.0, .others = 0.09};
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(choice.add(there), Waiting::on_one_thread);
+  const LookAtCores gone{.wall = 0.2, .waiting = 0.1, .others = 0.07};
   for (int i = 1; i < CoreShortage::kLooksUntilEnough; ++i) {
     EXPECT_EQ(choice.add(gone), Waiting::on_one_thread);
   }
@@ -112,66 +114,77 @@ TEST(WaitingChoice, OneThreadIsForWhenOthersTakeWhatIsKeptAsWell) {
 }
 
 // Others come and go, and other cores may be better ones.
-TEST(WaitingChoice, FewerCoresAreTriedAgainEverMoreSeldom) {
+TEST(WaitingChoice, FewerCoresAreTriedAgainAfterAWhile) {
   WaitingChoice choice = on_fewer_cores();
-  const LookAtCores waits{.wall = 0.2, .waiting = 0.07, .others = 0.27};
-  const auto looks_with_one_thread = [&] {
+  const auto become_one_thread = [&] {
     for (int i = 1; i < WaitingChoice::kLooksUntilShared; ++i) {
       EXPECT_EQ(choice.add(kShared), Waiting::on_fewer_cores);
     }
     EXPECT_EQ(choice.add(kShared), Waiting::on_one_thread);
-    int num_looks = 1;
-    while (choice.add(waits) == Waiting::on_one_thread) ++num_looks;
-    return num_looks;
   };
-  for (const int expected : {50, 100, 200, 400, 800, 800}) {
-    EXPECT_EQ(looks_with_one_thread(), expected);
+  for (int round = 0; round < 3; ++round) {
+    become_one_thread();
+    for (int i = 1; i < WaitingChoice::kLooksUntilNextTry; ++i) {
+      EXPECT_EQ(choice.add({.wall = 0.2, .others = 0.27}), Waiting::on_one_thread);
+    }
+    EXPECT_EQ(choice.add({.wall = 0.2, .others = 0.27}), Waiting::on_fewer_cores);
   }
-  // The next shortage begins anew.
-  for (int i = 0; i < CoreShortage::kLooksUntilEnough; ++i) {
-    (void)choice.add({.wall = 0.2, .left_idle = 0.2});
-  }
-  for (int i = 0; i < 2; ++i) (void)choice.add(waits);
-  EXPECT_EQ(looks_with_one_thread(), 50);
-  // Where others have gone, but the cores are short all the same, nothing is left to them.
-  for (int i = 0; i < WaitingChoice::kLooksUntilShared; ++i) (void)choice.add(kShared);
+  become_one_thread();
   Waiting chosen = Waiting::on_one_thread;
-  for (int i = 0; i < 100; ++i) chosen = choice.add({.wall = 0.2, .waiting = 0.07, .others = 0.01});
-  EXPECT_EQ(chosen, Waiting::sleeping);
+  for (int i = 0; i < WaitingChoice::kLooksUntilNextTry; ++i) {
+    chosen = choice.add({.wall = 0.2, .others = 0.1});
+  }
+  EXPECT_EQ(chosen, Waiting::sleeping) << "others that would not fill what is left to them";
 }
 
-// What makes it keep to fewer cores must not, there, be a reason to give them up.
+// What one way of waiting changes is no reason for another, but for what it was chosen for.
 TEST(WaitingChoice, DoesNotComeAndGoWhateverOthersTake) {
-  for (const int num_cores : {2, 3, 8, 64}) {
+  for (const int num_cores : {2, 3, 4, 8, 64}) {
     const int num_fewer = num_fewer_cores(num_cores, num_cores);
     ASSERT_EQ(num_fewer, (num_cores + 1) / 2);
     const int num_left = num_cores - num_fewer;
-    for (double others = 0.0; others <= 2.0 * num_left; others += 0.05) {
+    for (double others = 0.0; others <= 2.0 * num_cores; others += 0.05) {
       WaitingChoice choice(num_cores, num_fewer);
       Waiting chosen = Waiting::spinning;
-      bool was_fewer = false;
       int num_changes = 0;
-      for (int look = 0; look < 100; ++look) {
-        // Among all they get half of what they want beside ours; alone on what is left, all.
-        const double takes = was_fewer ? others : others / 1.5;
-        chosen = choice.add({.wall = 0.2,
-                             .waiting = 0.1,
-                             .others = was_fewer ? 0.0 : 0.2 * takes,
-                             .left_idle = 0.2 * std::max(0.0, 1.0 - takes / num_left)});
-        const bool is_fewer = chosen == Waiting::on_fewer_cores;
-        num_changes += is_fewer != was_fewer ? 1 : 0;
-        was_fewer = is_fewer;
+      int num_looks_shared = 0;
+      const double takes_beside_ours = std::min(others / 1.5, num_cores / 2.0);
+      // Alone on what is left to them they take all they want, and half of the other cores.
+      const double takes_of_kept = std::min(std::max(0.0, others - num_left), num_fewer / 2.0);
+      for (int look = 0; look < 1000; ++look) {
+        const Waiting before = chosen;
+        if (before == Waiting::on_fewer_cores) {
+          const double idle = std::max(0.0, 1.0 - others / num_left);
+          chosen =
+              choice.add({.wall = 0.2, .others = 0.2 * takes_of_kept, .left_idle = 0.2 * idle});
+        } else if (before == Waiting::on_one_thread) {
+          ++num_looks_shared;
+          const double takes = std::min(others, num_cores - 0.5);
+          const double waiting = others + 1.0 > num_cores ? 0.5 : 0.0;
+          chosen = choice.add({.wall = 0.2, .waiting = 0.2 * waiting, .others = 0.2 * takes});
+        } else {
+          chosen = choice.add({.wall = 0.2, .waiting = 0.1, .others = 0.2 * takes_beside_ours});
+        }
+        num_changes += chosen != before ? 1 : 0;
       }
-      EXPECT_LE(num_changes, 1) << others << " of " << num_cores;
-      EXPECT_EQ(was_fewer, others / 1.5 > WaitingChoice::kTakenAbove * num_left);
+      const bool fill = takes_beside_ours > WaitingChoice::kTakenAbove * num_left;
+      const bool share = fill && num_fewer - takes_of_kept < WaitingChoice::kSharedBelow;
+      if (share) {
+        EXPECT_GE(num_looks_shared, 940) << others << " of " << num_cores;
+        EXPECT_LE(num_changes, 20) << others << " of " << num_cores;
+      } else {
+        EXPECT_EQ(num_changes, 1) << others << " of " << num_cores;
+        EXPECT_EQ(chosen, fill ? Waiting::on_fewer_cores : Waiting::sleeping);
+      }
     }
   }
 }
 
-TEST(WaitingChoice, WhatIsSharedGoesByTheCoresThatAreKept) {
+// Where others leave as much as several threads can use, they use it.
+TEST(WaitingChoice, OneThreadIsForWhereNoMoreThanOneCoreIsLeft) {
   WaitingChoice choice(8, 4);
-  const double taken = 4 * WaitingChoice::kSharedAbove * 0.2;
   for (int i = 0; i < 2; ++i) (void)choice.add({.wall = 0.2, .waiting = 0.1, .others = 0.7});
+  const double taken = (4 - WaitingChoice::kSharedBelow) * 0.2;
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(choice.add({.wall = 0.2, .others = 0.99 * taken}), Waiting::on_fewer_cores);
   }
@@ -285,7 +298,7 @@ TEST_F(WaitingOfAProcess, TakesOtherCoresTheNextTime) {
   EXPECT_NE(process.cores(), first);
 }
 
-// As many as there are cores, each of which takes one as long as this lives.
+// Each takes a core, as long as this lives: any, until it is kept to one.
 class OtherProcesses {
  public:
   explicit OtherProcesses(std::size_t count) {
@@ -307,6 +320,15 @@ class OtherProcesses {
     }
   }
 
+  void keep_each_to_one_of(const std::vector<int>& cores) const {
+    for (std::size_t i = 0; i < processes_.size(); ++i) {
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      CPU_SET(cores[i % cores.size()], &set);
+      EXPECT_EQ(::sched_setaffinity(processes_[i], sizeof set, &set), 0);
+    }
+  }
+
  private:
   std::vector<pid_t> processes_;
 };
@@ -319,27 +341,35 @@ TEST_F(WaitingOfAProcess, ChangesBesideOthersThatTakeTheCores) {
       std::filesystem::exists("/proc/driver/nvidia")) {
     GTEST_SKIP() << "the system does not tell, or its driver binds threads";
   }
+  if (num_available_cores() < static_cast<int>(all_.size())) GTEST_SKIP() << "a quota";
   const testing::EnvironmentVariable policy("OMP_WAIT_POLICY", nullptr);
   const testing::EnvironmentVariable count("GOMP_SPINCOUNT", nullptr);
-  {
-    const OtherProcesses others(all_.size());
-    const ThreadWaiting waiting;
+  const at::Tensor numbers = testing::random_normal({1000, 1000}, 1, at::kFloat);
+  const auto compute_until = [&](const std::function<bool()>& is_so) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(2);
-    const at::Tensor numbers = testing::random_normal({1000, 1000}, 1, at::kFloat);
-    std::vector<int> cores = all_;
-    while (cores == all_ && std::chrono::steady_clock::now() < end) {
-      for (int i = 0; i < 20; ++i) (void)numbers.sum();
-      cores = allowed_cores();
-    }
+    while (!is_so() && std::chrono::steady_clock::now() < end) (void)numbers.sum();
+  };
+  {
+    const OtherProcesses others(2 * all_.size());
+    const ThreadWaiting waiting;
+    std::vector<int> cores;
+    compute_until([&] { return (cores = allowed_cores()) != all_; });
     EXPECT_EQ(cores.size(), (all_.size() + 1) / 2);
+    if (all_.size() == 2) {  // of one core that is kept they leave half
+      others.keep_each_to_one_of(all_);
+      compute_until([] { return computes_on_one_thread(); });
+      EXPECT_TRUE(computes_on_one_thread());
+      EXPECT_EQ(allowed_cores(), all_);
+    }
   }
-  EXPECT_EQ(allowed_cores(), all_);
   EXPECT_FALSE(computes_on_one_thread());
+  EXPECT_EQ(allowed_cores(), all_);
 }
 
 TEST(ThreadWaiting, LeavesAloneWhatTheEnvironmentChose) {
   const std::int64_t before = num_threads_of_this_process();
   const testing::EnvironmentVariable no_policy("OMP_WAIT_POLICY", nullptr);
+  const testing::EnvironmentVariable no_count("GOMP_SPINCOUNT", nullptr);
   {
     const testing::EnvironmentVariable policy("OMP_WAIT_POLICY", "PASSIVE");
     const ThreadWaiting waiting;

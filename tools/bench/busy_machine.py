@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -43,13 +44,20 @@ def tokens_per_second(metrics):
     return tokens / seconds
 
 
+def precision(config):
+    """As tools/quickstart.sh: without bf16 instructions, bf16 is emulated and slower than fp32."""
+    has_bf16 = re.search("amx_bf16|avx512_bf16", pathlib.Path("/proc/cpuinfo").read_text())
+    return [] if has_bf16 or "precision: bf16" not in config.read_text() else ["train.precision=fp32"]
+
+
 def measure(program, config, data, steps, setting):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     with tempfile.TemporaryDirectory() as folder:
         run = pathlib.Path(folder, "run")
         command = [program, "pretrain", str(config), f"data.path={data}", f"run.dir={run}",
                    f"train.steps={steps}", "schedule.warmup_steps=1", "train.sample_prompt=",
-                   "train.log_every=5", "train.evaluate_every=0", "train.checkpoint_every=0"]
+                   "train.log_every=5", "train.evaluate_every=0", "train.checkpoint_every=0",
+                   *precision(config)]
         done = subprocess.run(command, env=environment | setting, capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(f"busy_machine: {' '.join(command)}\n{done.stderr}")

@@ -13,9 +13,9 @@ void check_that_threads_start(int num_threads);
 enum class Blocks { on_all_threads, on_the_calling_thread };
 void install_parallel_backend(Blocks blocks = Blocks::on_all_threads);
 
-// The same, and makes torch use this process's share of the available cores, where `num_processes`
-// were started together on this machine; OMP_NUM_THREADS, when set, wins. Once per program. Throws
-// std::system_error when the system refuses so many.
+// The first of these, and makes torch use this process's share of the available cores, where
+// `num_processes` were started together on this machine; OMP_NUM_THREADS, when set, wins. Once per
+// program. Throws std::system_error when the system refuses so many.
 void set_up_threads(std::int64_t num_processes = 1);
 
 // How often the host waited for a GPU in order to go on with a pass, since this process started: a

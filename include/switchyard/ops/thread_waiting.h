@@ -10,7 +10,7 @@
 // half of the cores, the threads keep to the other half, where they follow each other without a
 // queue between. The system may leave another process beside them all the same: of threads that
 // mostly follow each other few want a core at a time, and to it they are no more than one process.
-// Then they take any core again, and one of them computes all blocks of parallel_for, which has no
+// Then they take any core again, and who calls parallel_for computes its blocks, which has no
 // queues to wait in. The number of threads stays, and with it every bit.
 #pragma once
 
@@ -81,24 +81,23 @@ enum class Waiting {
 struct LookAtCores {
   double wall = 0.0;
   double waiting = 0.0;    // as CoreShortage counts it
-  double others = 0.0;     // that other processes computed on the cores that ours keep to
+  double others = 0.0;     // that other processes computed on the cores that ours keep to, if known
   double left_idle = 0.0;  // of a core that is left to others, on average
 };
 
 // Chooses by what the looks saw. Threads sleep while cores are short. They keep to fewer of them
 // from when others would fill what is left to them until these no longer do (meanwhile waiting is
-// each other's fault) or take what is kept, too; then one thread computes blocks, for a while.
+// each other's fault) or leave of what is kept no more than one thread would get; then blocks take
+// one thread, and fewer cores, other ones, are tried again after a while.
 class WaitingChoice {
  public:
   // Shares of the cores that are left to others, when others compute for more or less than that.
   static constexpr double kTakenAbove = 0.6;
   static constexpr double kTakenBelow = 0.4;
-  // Share of the cores kept to that others take nevertheless, in each of so many looks in a row.
-  static constexpr double kSharedAbove = 0.25;
-  static constexpr int kLooksUntilShared = 3;
-  // With one thread, until fewer cores are tried again: at first, and twice as many every time.
-  static constexpr int kLooksUntilNextTry = 50;
-  static constexpr int kMostLooksUntilNextTry = 800;
+  // Cores that others leave of those that are kept, in each of so many looks in a row.
+  static constexpr double kSharedBelow = 0.75;
+  static constexpr int kLooksUntilShared = 5;
+  static constexpr int kLooksUntilNextTry = 100;  // of fewer cores: some 20 seconds
 
   // `num_fewer` of `num_cores` can be kept to; 0: never.
   WaitingChoice(int num_cores, int num_fewer)
@@ -112,7 +111,6 @@ class WaitingChoice {
   Waiting chosen_ = Waiting::spinning;
   int num_looks_shared_ = 0;  // in a row
   int num_looks_until_next_try_ = 0;
-  int next_pause_ = kLooksUntilNextTry;
 };
 
 // What was chosen, done to this process; undone when it goes. One at a time.
@@ -125,9 +123,11 @@ class WaitingOfThisProcess {
   WaitingOfThisProcess& operator=(const WaitingOfThisProcess&) = delete;
   ~WaitingOfThisProcess() { change_to(Waiting::spinning); }
 
-  void change_to(Waiting waiting);
+  void change_to(Waiting waiting);  // on_fewer_cores: only where num_fewer() > 0
   [[nodiscard]] Waiting waiting() const { return waiting_; }
 
+  [[nodiscard]] int num_cores() const { return static_cast<int>(all_cores_.size()); }
+  [[nodiscard]] int num_fewer() const { return num_fewer_cores(num_threads_, num_cores()); }
   [[nodiscard]] const std::vector<int>& cores() const { return cores_; }
   [[nodiscard]] const std::vector<int>& cores_left() const { return cores_left_; }  // to others
 
@@ -142,11 +142,11 @@ class WaitingOfThisProcess {
   std::optional<KeptToCores> kept_;
 };
 
-// Looks five times a second, from a thread of its own, whether cores are short, and chooses. For
-// the whole program, after set_up_threads. It leaves alone what OMP_WAIT_POLICY or GOMP_SPINCOUNT
-// chose, a single thread, and systems that do not tell how long threads wait; and cores, where
-// OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY chose them, or NVIDIA's driver is loaded, whose
-// libraries bind threads of their own.
+// Looks about five times a second, from a thread of its own, whether cores are short, and chooses.
+// For the whole program, after set_up_threads. It leaves alone what OMP_WAIT_POLICY or
+// GOMP_SPINCOUNT chose, a single thread, and systems that do not tell how long threads wait; and
+// cores, where OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY chose them, or NVIDIA's driver is
+// loaded, whose libraries bind threads of their own.
 class ThreadWaiting {
  public:
   ThreadWaiting();
