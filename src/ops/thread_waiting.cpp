@@ -9,10 +9,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
-#include <optional>
 #include <random>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "switchyard/core/cores.h"
@@ -52,75 +50,16 @@ std::vector<int> cores_to_choose_from() {
   return allowed_cores();
 }
 
-// What the system counts.
-struct Seen {
-  explicit Seen(const WaitingOfThisProcess& process)
-      : waited(seconds_waiting_for_cores().value_or(0.0)),
-        computed(seconds_computed()),
-        on_ours(seconds_of_cores(process.cores())),
-        on_left(seconds_of_cores(process.cores_left())),
-        num_left(static_cast<double>(process.cores_left().size())) {}
-
-  Clock::time_point time = Clock::now();
-  double waited;
-  double computed;
-  std::optional<CoreSeconds> on_ours;
-  std::optional<CoreSeconds> on_left;
-  double num_left;
-};
-
-// Of the same cores. Where the system does not tell of them, others do nothing.
-LookAtCores difference(const Seen& before, const Seen& now) {
-  LookAtCores look;
-  look.wall = std::chrono::duration<double>(now.time - before.time).count();
-  look.waiting = std::max(0.0, now.waited - before.waited);  // threads that end take theirs along
-  look.left_idle = look.wall;
-  if (before.on_ours && now.on_ours) {
-    look.others = now.on_ours->busy - before.on_ours->busy - (now.computed - before.computed);
-  }
-  if (before.on_left && now.on_left) {
-    look.left_idle = (now.on_left->idle - before.on_left->idle) / now.num_left;
-  }
-  return look;
+SecondsSeen seconds_seen(const WaitingOfThisProcess& process) {
+  return {.wall = std::chrono::duration<double>(Clock::now().time_since_epoch()).count(),
+          .waiting = seconds_waiting_for_cores().value_or(0.0),
+          .computed = seconds_computed(),
+          .on_ours = seconds_of_cores(process.cores()),
+          .on_left = seconds_of_cores(process.cores_left()),
+          .num_left = static_cast<std::int64_t>(process.cores_left().size())};
 }
 
 }  // namespace
-
-bool CoreShortage::add(double wall_seconds, double waiting_seconds) {
-  if (wall_seconds <= 0.0) return short_;
-  const double share = waiting_seconds / wall_seconds;
-  const bool is_above = share > kShortAbove;
-  if (is_above && was_above_) short_ = true;
-  was_above_ = is_above;
-  num_looks_with_enough_ = share < kEnoughBelow ? num_looks_with_enough_ + 1 : 0;
-  if (num_looks_with_enough_ >= kLooksUntilEnough) short_ = false;
-  return short_;
-}
-
-int num_fewer_cores(int num_threads, int num_cores) {
-  return num_threads >= 2 && num_threads == num_cores ? (num_threads + 1) / 2 : 0;
-}
-
-Waiting WaitingChoice::add(const LookAtCores& look) {
-  double waiting = look.waiting;
-  if (chosen_ == Waiting::on_fewer_cores) {
-    waiting = look.left_idle > (1.0 - kTakenBelow) * look.wall ? 0.0 : look.wall;
-  } else if (chosen_ == Waiting::on_one_thread) {
-    waiting = look.others < kTakenBelow * num_left_ * look.wall ? 0.0 : look.wall;
-  }
-  if (!shortage_.add(look.wall, waiting)) return chosen_ = Waiting::spinning;
-  if (chosen_ == Waiting::on_fewer_cores) {
-    const bool is_shared = num_fewer_ * look.wall - look.others < kSharedBelow * look.wall;
-    num_looks_shared_ = is_shared ? num_looks_shared_ + 1 : 0;
-    if (num_looks_shared_ < kLooksUntilShared) return chosen_;
-    num_looks_until_next_try_ = kLooksUntilNextTry;
-    return chosen_ = Waiting::on_one_thread;
-  }
-  if (chosen_ == Waiting::on_one_thread && --num_looks_until_next_try_ > 0) return chosen_;
-  num_looks_shared_ = 0;
-  const bool others_fill_them = num_fewer_ > 0 && look.others > kTakenAbove * num_left_ * look.wall;
-  return chosen_ = others_fill_them ? Waiting::on_fewer_cores : Waiting::sleeping;
-}
 
 WaitingOfThisProcess::WaitingOfThisProcess(int num_threads, const std::vector<int>& cores,
                                            std::int64_t turn)
@@ -193,14 +132,14 @@ ThreadWaiting::ThreadWaiting() {
 void ThreadWaiting::watch(const std::stop_token& stop, int num_threads) {
   WaitingOfThisProcess process(num_threads, cores_to_choose_from(), std::random_device()() % 2);
   WaitingChoice choice(process.num_cores(), process.num_fewer());
-  Seen before(process);
+  SecondsSeen before = seconds_seen(process);
   std::unique_lock lock(mutex_);
   const auto between = kBetweenLooks + num_threads * kMoreForEachThread;
   while (!stopped_.wait_for(lock, stop, between, [&] { return stop.stop_requested(); })) {
-    Seen now(process);
+    const SecondsSeen now = seconds_seen(process);
     const Waiting was = process.waiting();
     process.change_to(choice.add(difference(before, now)));
-    before = process.waiting() == was ? now : Seen(process);  // of other cores
+    before = process.waiting() == was ? now : seconds_seen(process);  // of other cores
   }
 }
 

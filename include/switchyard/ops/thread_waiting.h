@@ -10,8 +10,8 @@
 // half of the cores, the threads keep to the other half, where they follow each other without a
 // queue between. The system may leave another process beside them all the same: of threads that
 // mostly follow each other few want a core at a time, and to it they are no more than one process.
-// Then they take any core again, and who calls parallel_for computes its blocks, which has no
-// queues to wait in. The number of threads stays, and with it every bit.
+// Then they take any core again, and who calls parallel_for computes its blocks, so that small work
+// has no queues to wait in. The number of threads stays, and with it every bit.
 #pragma once
 
 #include <condition_variable>
@@ -23,26 +23,9 @@
 #include <vector>
 
 #include "switchyard/core/cores.h"
+#include "switchyard/ops/waiting_choice.h"
 
 namespace switchyard::ops {
-
-// Decides by how long threads that could have run waited for a core.
-class CoreShortage {
- public:
-  static constexpr double kShortAbove = 0.3;  // cores, over each of two looks in a row
-  static constexpr double kEnoughBelow = 0.03;
-  static constexpr int kLooksUntilEnough = 5;
-
-  // In the last `wall_seconds` the threads of this process waited `waiting_seconds` in all. True
-  // while cores are short: from the second look in a row above kShortAbove until kLooksUntilEnough
-  // in a row were below kEnoughBelow.
-  bool add(double wall_seconds, double waiting_seconds);
-
- private:
-  bool short_ = false;
-  bool was_above_ = false;  // at the last look
-  int num_looks_with_enough_ = 0;
-};
 
 // While it lives, the threads of OpenMP sleep soon when they wait: holds a team of its own, whose
 // threads sleep, with which there are more than cores. Does nothing where that is impossible (an
@@ -65,55 +48,8 @@ class SleepingWaits {
   std::thread thread_;  // a team goes away with the thread that began it
 };
 
-// How many of `num_cores` so many threads keep to while others take the rest: half as many as they
-// are. 0: all, as where each thread has not one core (a quota, ranks that share cores, a number
-// that was chosen), for which the scheduler finds a better place.
-[[nodiscard]] int num_fewer_cores(int num_threads, int num_cores);
-
-enum class Waiting {
-  spinning,        // as long as OpenMP's library does: cores are not short
-  sleeping,        // soon, on any core
-  on_fewer_cores,  // sleeping, the other cores left to others
-  on_one_thread,   // sleeping, on any core; blocks of parallel_for on the thread that calls
-};
-
-// Between two looks at the machine, in seconds.
-struct LookAtCores {
-  double wall = 0.0;
-  double waiting = 0.0;    // as CoreShortage counts it
-  double others = 0.0;     // that other processes computed on the cores that ours keep to, if known
-  double left_idle = 0.0;  // of a core that is left to others, on average
-};
-
-// Chooses by what the looks saw. Threads sleep while cores are short. They keep to fewer of them
-// from when others would fill what is left to them until these no longer do (meanwhile waiting is
-// each other's fault) or leave of what is kept no more than one thread would get; then blocks take
-// one thread, and fewer cores, other ones, are tried again after a while.
-class WaitingChoice {
- public:
-  // Shares of the cores that are left to others, when others compute for more or less than that.
-  static constexpr double kTakenAbove = 0.6;
-  static constexpr double kTakenBelow = 0.4;
-  // Cores that others leave of those that are kept, in each of so many looks in a row.
-  static constexpr double kSharedBelow = 0.75;
-  static constexpr int kLooksUntilShared = 5;
-  static constexpr int kLooksUntilNextTry = 100;  // of fewer cores: some 20 seconds
-
-  // `num_fewer` of `num_cores` can be kept to; 0: never.
-  WaitingChoice(int num_cores, int num_fewer)
-      : num_left_(num_cores - num_fewer), num_fewer_(num_fewer) {}
-  Waiting add(const LookAtCores& look);
-
- private:
-  int num_left_;
-  int num_fewer_;
-  CoreShortage shortage_;
-  Waiting chosen_ = Waiting::spinning;
-  int num_looks_shared_ = 0;  // in a row
-  int num_looks_until_next_try_ = 0;
-};
-
-// What was chosen, done to this process; undone when it goes. One at a time.
+// What was chosen, done to this process, whose blocks are on all threads; undone when it goes. One
+// at a time.
 class WaitingOfThisProcess {
  public:
   // `num_threads`: those that compute. `cores`: what they run on, empty where that is not ours to
@@ -142,7 +78,7 @@ class WaitingOfThisProcess {
   std::optional<KeptToCores> kept_;
 };
 
-// Looks about five times a second, from a thread of its own, whether cores are short, and chooses.
+// Looks up to five times a second, from a thread of its own, whether cores are short, and chooses.
 // For the whole program, after set_up_threads. It leaves alone what OMP_WAIT_POLICY or
 // GOMP_SPINCOUNT chose, a single thread, and systems that do not tell how long threads wait; and
 // cores, where OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY chose them, or NVIDIA's driver is
