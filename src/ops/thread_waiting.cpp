@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <optional>
 #include <random>
 #include <system_error>
 #include <vector>
@@ -40,7 +41,8 @@ bool is_set(const char* name) {
   return value != nullptr && *value != '\0';
 }
 
-// Empty where the choice is not ours.
+}  // namespace
+
 std::vector<int> cores_to_choose_from() {
   for (const char* const name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
     if (is_set(name)) return {};
@@ -50,11 +52,15 @@ std::vector<int> cores_to_choose_from() {
   return allowed_cores();
 }
 
+namespace {
+
+// On fewer cores what others do on the same ones decides nothing, and is not asked for.
 SecondsSeen seconds_seen(const WaitingOfThisProcess& process) {
+  const bool uses_all = process.cores_left().empty();
   return {.wall = std::chrono::duration<double>(Clock::now().time_since_epoch()).count(),
           .waiting = seconds_waiting_for_cores().value_or(0.0),
           .computed = seconds_computed(),
-          .on_ours = seconds_of_cores(process.cores()),
+          .on_ours = uses_all ? seconds_of_cores(process.cores()) : std::nullopt,
           .on_left = seconds_of_cores(process.cores_left()),
           .num_left = static_cast<std::int64_t>(process.cores_left().size())};
 }

@@ -46,19 +46,17 @@ Waiting WaitingChoice::add(const LookAtCores& look) {
     kept_.wall += look.wall;
     kept_.computed += look.computed;
     kept_.waiting += look.waiting;
-    if (++num_looks_kept_ < kLooksUntilShared) return chosen_;
+    if (++kept_.num_looks < kLooksUntilShared) return chosen_;
     const double wanted = kept_.computed + kept_.waiting;
     const bool is_one_enough =
         kept_.computed < kGetBelow * wanted && wanted < kWantBelow * kept_.wall;
     kept_ = {};
-    num_looks_kept_ = 0;
     if (!is_one_enough) return chosen_;
     num_looks_until_next_try_ = kLooksUntilNextTry;
     return chosen_ = Waiting::on_one_thread;
   }
   if (chosen_ == Waiting::on_one_thread && --num_looks_until_next_try_ > 0) return chosen_;
   kept_ = {};
-  num_looks_kept_ = 0;
   const bool others_fill_them = num_fewer_ > 0 && look.others > kTakenAbove * num_left_ * look.wall;
   return chosen_ = others_fill_them ? Waiting::on_fewer_cores : Waiting::sleeping;
 }

@@ -13,7 +13,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <iterator>
@@ -172,12 +171,9 @@ class OtherProcesses {
 };
 
 TEST_F(WaitingOfAProcess, ChangesBesideOthersThatTakeTheCores) {
-  for (const char* const name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
-    if (std::getenv(name) != nullptr) GTEST_SKIP() << name << " chose the cores";
-  }
-  if (!seconds_waiting_for_cores() || !seconds_of_cores(all_) ||
-      std::filesystem::exists("/proc/driver/nvidia")) {
-    GTEST_SKIP() << "the system does not tell, or its driver binds threads";
+  if (cores_to_choose_from() != all_) GTEST_SKIP() << "the environment or a driver chose the cores";
+  if (!seconds_waiting_for_cores() || !seconds_of_cores(all_)) {
+    GTEST_SKIP() << "the system does not tell";
   }
   if (num_available_cores() < static_cast<int>(all_.size())) GTEST_SKIP() << "a quota";
   const testing::EnvironmentVariable policy("OMP_WAIT_POLICY", nullptr);

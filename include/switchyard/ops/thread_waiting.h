@@ -48,12 +48,17 @@ class SleepingWaits {
   std::thread thread_;  // a team goes away with the thread that began it
 };
 
+// That threads may be kept to some of. Empty where the environment chose them (OMP_PROC_BIND,
+// OMP_PLACES, GOMP_CPU_AFFINITY) or NVIDIA's driver is loaded, whose libraries bind threads of
+// their own.
+[[nodiscard]] std::vector<int> cores_to_choose_from();
+
 // What was chosen, done to this process, whose blocks are on all threads; undone when it goes. One
 // at a time.
 class WaitingOfThisProcess {
  public:
-  // `num_threads`: those that compute. `cores`: what they run on, empty where that is not ours to
-  // choose. Programs that begin together should begin with other turns.
+  // `num_threads`: those that compute. `cores`: see cores_to_choose_from. Programs that begin
+  // together should begin with other turns.
   WaitingOfThisProcess(int num_threads, const std::vector<int>& cores, std::int64_t turn);
   WaitingOfThisProcess(const WaitingOfThisProcess&) = delete;
   WaitingOfThisProcess& operator=(const WaitingOfThisProcess&) = delete;
@@ -80,9 +85,7 @@ class WaitingOfThisProcess {
 
 // Looks up to five times a second, from a thread of its own, whether cores are short, and chooses.
 // For the whole program, after set_up_threads. It leaves alone what OMP_WAIT_POLICY or
-// GOMP_SPINCOUNT chose, a single thread, and systems that do not tell how long threads wait; and
-// cores, where OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY chose them, or NVIDIA's driver is
-// loaded, whose libraries bind threads of their own.
+// GOMP_SPINCOUNT chose, a single thread, and systems that do not tell how long threads wait.
 class ThreadWaiting {
  public:
   ThreadWaiting();

@@ -44,7 +44,7 @@ struct SecondsSeen {
   double wall = 0.0;
   double waiting = 0.0;                // of threads of this process, for a core
   double computed = 0.0;               // by this process
-  std::optional<CoreSeconds> on_ours;  // on the cores that its threads keep to; none = not told
+  std::optional<CoreSeconds> on_ours;  // on all cores, while its threads use all; none = not told
   std::optional<CoreSeconds> on_left;  // on those that are left to others
   std::int64_t num_left = 0;           // how many these are
 };
@@ -54,7 +54,7 @@ struct LookAtCores {
   double wall = 0.0;
   double waiting = 0.0;    // as CoreShortage counts it
   double computed = 0.0;   // by this process
-  double others = 0.0;     // that other processes computed on the cores that ours keep to
+  double others = 0.0;     // that other processes computed, while ours use all cores
   double left_idle = 0.0;  // of a core that is left to others, on average
 };
 // Of the same cores. Where the system does not tell of them, others do nothing.
@@ -86,8 +86,12 @@ class WaitingChoice {
   int num_fewer_;
   CoreShortage shortage_;
   Waiting chosen_ = Waiting::spinning;
-  LookAtCores kept_;  // of so many looks together
-  int num_looks_kept_ = 0;
+  struct {
+    int num_looks = 0;
+    double wall = 0.0;
+    double computed = 0.0;
+    double waiting = 0.0;
+  } kept_;  // on fewer cores, since these were last judged
   int num_looks_until_next_try_ = 0;
 };
 
